@@ -1,0 +1,9 @@
+//! Devices of the machine. Each knows offsets and lines, never its address, its thread, the engine
+//! or the language on the other side (law 4).
+
+mod device;
+
+pub use device::{
+    Clock, Device, DeviceState, Line, Lines, MsiSink, RestoreError, Timer, decode_state,
+    encode_state,
+};

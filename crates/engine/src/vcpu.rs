@@ -1,0 +1,147 @@
+//! The traits that engines implement.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use memory::{Gla, Gpa};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use x86::CpuState;
+use x86::cpuid::CpuidTable;
+
+use crate::{Entry, Exit};
+
+/// A host failure inside an engine. What the guest does wrong is never one of these.
+#[derive(Debug, Error)]
+pub enum EngineError {
+    #[error("{what}")]
+    Host {
+        what: &'static str,
+        source: std::io::Error,
+    },
+    #[error("the state has {what}, which this engine cannot hold")]
+    State { what: String },
+    #[error("{what} is not possible with this engine")]
+    Unsupported { what: &'static str },
+}
+
+/// Stops a running vCPU from another thread: its `run` returns `Exit::Interrupted` soon, and at
+/// once if it was not running.
+pub trait Kick: Send + Sync + Debug {
+    fn kick(&self);
+}
+
+/// An MSI as a device writes it. Spec: Intel SDM Vol. 3, "Message Signalled Interrupts".
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MsiMessage {
+    pub address: u64,
+    pub data: u32,
+}
+
+/// Who delivers interrupts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InterruptModel {
+    /// The machine's own PICs, PIT, I/O APIC and local APICs.
+    Machine,
+    /// The engine has all of them; the machine only sets lines and sends messages.
+    InKernel,
+}
+
+/// Counters for people; never for decisions.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VcpuStats {
+    /// Guest instructions completed, where the engine counts them.
+    pub instructions: u64,
+    pub exits: u64,
+    /// Further counters by name, e.g. blocks decoded.
+    pub counters: Vec<(String, u64)>,
+}
+
+/// One guest's way of running instructions.
+pub trait Engine: Send + Sync + Debug {
+    /// `kvm`, `translator` or `interpreter`.
+    fn name(&self) -> &'static str;
+
+    fn interrupt_model(&self) -> InterruptModel;
+
+    /// Makes vCPU `id`, which is also its initial APIC id. Its state is the one after reset.
+    ///
+    /// # Errors
+    /// When the host refuses.
+    fn create_vcpu(&self, id: u32, cpuid: &CpuidTable) -> Result<Box<dyn Vcpu>, EngineError>;
+
+    /// With [`InterruptModel::InKernel`]: sets the level of a global system interrupt.
+    ///
+    /// # Errors
+    /// When the engine has no interrupt controller, or the host refuses.
+    fn set_gsi(&self, gsi: u32, level: bool) -> Result<(), EngineError>;
+
+    /// With [`InterruptModel::InKernel`]: sends a message-signalled interrupt.
+    ///
+    /// # Errors
+    /// When the engine has no interrupt controller, or the host refuses.
+    fn send_msi(&self, message: MsiMessage) -> Result<(), EngineError>;
+
+    /// Starts or stops the dirty log of writes made by guest instructions, where the engine keeps
+    /// one of its own (software engines log through the memory's tracker).
+    ///
+    /// # Errors
+    /// When the host refuses.
+    fn set_dirty_log(&self, on: bool) -> Result<(), EngineError>;
+
+    /// Moves what the engine's own dirty log holds into the memory's tracker.
+    ///
+    /// # Errors
+    /// When the host refuses.
+    fn sync_dirty_log(&self) -> Result<(), EngineError>;
+
+    /// The state of in-kernel devices (empty with [`InterruptModel::Machine`]), versioned.
+    ///
+    /// # Errors
+    /// When the host refuses.
+    fn save_devices(&self) -> Result<Vec<u8>, EngineError>;
+
+    /// Restores what [`Engine::save_devices`] answered.
+    ///
+    /// # Errors
+    /// When the bytes are not such a state, or the host refuses.
+    fn restore_devices(&self, state: &[u8]) -> Result<(), EngineError>;
+}
+
+/// One virtual processor.
+pub trait Vcpu: Send + Debug {
+    /// Finishes what `entry` says and runs the guest until something needs the machine.
+    ///
+    /// # Errors
+    /// When the host fails. The guest cannot cause one.
+    fn run(&mut self, entry: Entry) -> Result<Exit, EngineError>;
+
+    /// Everything the vCPU is. With [`InterruptModel::Machine`], `apic` and `cr8` are the machine's.
+    ///
+    /// # Errors
+    /// When the host fails.
+    fn state(&mut self) -> Result<CpuState, EngineError>;
+
+    /// Becomes `state`.
+    ///
+    /// # Errors
+    /// When the state holds what the engine cannot, or the host fails.
+    fn set_state(&mut self, state: &CpuState) -> Result<(), EngineError>;
+
+    /// Exit with [`Exit::InterruptWindow`] as soon as the guest can take an interrupt, or do not.
+    fn want_interrupt_window(&mut self, wanted: bool);
+
+    /// Latches an NMI.
+    ///
+    /// # Errors
+    /// When the host fails.
+    fn inject_nmi(&mut self) -> Result<(), EngineError>;
+
+    /// The handle that stops this vCPU from elsewhere.
+    fn kick(&self) -> Arc<dyn Kick>;
+
+    /// Where the guest's page tables map `address` now, for a supervisor read; sets no A/D bits.
+    fn translate(&mut self, address: Gla) -> Option<Gpa>;
+
+    fn stats(&self) -> VcpuStats;
+}

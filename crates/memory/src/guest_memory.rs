@@ -1,0 +1,188 @@
+//! The guest's RAM as regions of one memfd.
+
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use vm_memory::mmap::MmapRegionBuilder;
+use vm_memory::{
+    FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
+    GuestRegionMmap, MemoryRegionAddress,
+};
+
+use crate::{Gpa, PAGE_SIZE, PageTracker};
+
+/// RAM as the rust-vmm crates (virtio-queue, linux-loader) know it.
+pub type GuestRam = GuestMemoryMmap<PageTracker>;
+
+/// One piece of RAM in the guest-physical address space. Both in bytes, page-aligned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RamRange {
+    pub base: Gpa,
+    pub len: u64,
+}
+
+#[derive(Debug, Error)]
+pub enum MemoryError {
+    #[error("RAM at {:#x}, {len} bytes, is empty or not page-aligned", base.0)]
+    Unaligned { base: Gpa, len: u64 },
+    #[error("cannot reserve {len} bytes of guest memory")]
+    Reserve { len: u64, source: io::Error },
+    #[error("cannot map {len} bytes of guest memory at {:#x}", base.0)]
+    Map {
+        base: Gpa,
+        len: u64,
+        source: vm_memory::mmap::MmapRegionError,
+    },
+    #[error("RAM regions overlap or are out of order")]
+    Layout {
+        source: vm_memory::GuestRegionCollectionError,
+    },
+}
+
+/// A page of RAM as an engine needs it: the host's address of its first byte, and its tracker.
+#[derive(Debug, Clone)]
+pub struct HostPage {
+    pub host: *mut u8,
+    pub tracker: PageTracker,
+    /// Index of the page in its region, as the tracker counts.
+    pub index: usize,
+}
+
+/// Handle to all RAM of one guest. Cloning shares it; the mapping lives as long as any handle.
+#[derive(Debug, Clone)]
+pub struct GuestMemory {
+    ram: GuestRam,
+    backing: Arc<File>,
+    epoch: Arc<AtomicU64>,
+}
+
+impl GuestMemory {
+    /// Maps fresh zeroed RAM. Ranges must be ascending and disjoint.
+    ///
+    /// # Errors
+    /// When a range is empty, unaligned or overlaps, or the host refuses the memory.
+    pub fn new(ranges: &[RamRange]) -> Result<GuestMemory, MemoryError> {
+        for &RamRange { base, len } in ranges {
+            if len == 0 || (base.0 | len) % PAGE_SIZE != 0 || base.checked_add(len).is_none() {
+                return Err(MemoryError::Unaligned { base, len });
+            }
+        }
+        let total = ranges
+            .iter()
+            .fold(0u64, |sum, range| sum.saturating_add(range.len));
+        let reserve = |source: io::Error| MemoryError::Reserve { len: total, source };
+        let fd = memfd_create("guest-ram", MemfdFlags::CLOEXEC).map_err(|e| reserve(e.into()))?;
+        ftruncate(&fd, total).map_err(|e| reserve(e.into()))?;
+        let backing = Arc::new(File::from(fd));
+        let epoch = Arc::new(AtomicU64::new(1));
+        let mut regions = Vec::new();
+        let mut offset = 0;
+        for &RamRange { base, len } in ranges {
+            let map = |source| MemoryError::Map { base, len, source };
+            let size = usize::try_from(len).unwrap_or(usize::MAX);
+            let tracker = PageTracker::new(size, Arc::clone(&epoch));
+            let mapping = MmapRegionBuilder::new_with_bitmap(size, tracker)
+                .with_mmap_prot(
+                    rustix::mm::ProtFlags::READ
+                        .union(rustix::mm::ProtFlags::WRITE)
+                        .bits() as i32,
+                )
+                .with_mmap_flags(
+                    (rustix::mm::MapFlags::SHARED.union(rustix::mm::MapFlags::NORESERVE)).bits()
+                        as i32,
+                )
+                .with_file_offset(FileOffset::from_arc(Arc::clone(&backing), offset))
+                .build()
+                .map_err(map)?;
+            let region = GuestRegionMmap::new(mapping, GuestAddress(base.0))
+                .ok_or(MemoryError::Unaligned { base, len })?;
+            regions.push(region);
+            offset += len;
+        }
+        let ram =
+            GuestRam::from_regions(regions).map_err(|source| MemoryError::Layout { source })?;
+        Ok(GuestMemory {
+            ram,
+            backing,
+            epoch,
+        })
+    }
+
+    /// The RAM as rust-vmm crates take it. Writes through it are tracked.
+    #[must_use]
+    pub fn ram(&self) -> &GuestRam {
+        &self.ram
+    }
+
+    /// The memfd behind all regions, in the order of the ranges.
+    #[must_use]
+    pub fn backing(&self) -> &Arc<File> {
+        &self.backing
+    }
+
+    /// The RAM ranges, ascending.
+    #[must_use]
+    pub fn ranges(&self) -> Vec<RamRange> {
+        self.ram
+            .iter()
+            .map(|region| RamRange {
+                base: Gpa(region.start_addr().0),
+                len: region.len(),
+            })
+            .collect()
+    }
+
+    /// The page of RAM that holds `gpa`, or `None` where there is no RAM.
+    #[must_use]
+    pub fn host_page(&self, gpa: Gpa) -> Option<HostPage> {
+        let page = gpa.page_base();
+        let region = self.ram.find_region(GuestAddress(page.0))?;
+        let offset = page.0 - region.start_addr().0;
+        let host = region.get_host_address(MemoryRegionAddress(offset)).ok()?;
+        let index = usize::try_from(offset / PAGE_SIZE).ok()?;
+        Some(HostPage {
+            host,
+            tracker: region.bitmap().clone(),
+            index,
+        })
+    }
+
+    /// Moves whenever some page stopped being plain. See [`PageTracker`].
+    #[must_use]
+    pub fn epoch(&self) -> &AtomicU64 {
+        &self.epoch
+    }
+
+    /// Starts or stops logging of written pages.
+    pub fn set_dirty_log(&self, on: bool) {
+        for region in self.ram.iter() {
+            region.bitmap().set_logging(on);
+        }
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Pages written since the log began or was last taken, ascending; clears the log.
+    #[must_use]
+    pub fn take_dirty_log(&self) -> Vec<Gpa> {
+        let mut pages = Vec::new();
+        for region in self.ram.iter() {
+            for (word_index, word) in region.bitmap().take_dirty().into_iter().enumerate() {
+                let mut rest = word;
+                while rest != 0 {
+                    let page = word_index as u64 * 64 + u64::from(rest.trailing_zeros());
+                    pages.push(Gpa(region.start_addr().0 + page * PAGE_SIZE));
+                    rest &= rest - 1;
+                }
+            }
+        }
+        pages
+    }
+}
+
+#[cfg(test)]
+mod tests;
