@@ -1,0 +1,97 @@
+use super::*;
+
+fn frame(kind: u8, job: u32, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = u32::try_from(payload.len()).unwrap().to_le_bytes().to_vec();
+    bytes.push(kind);
+    bytes.extend_from_slice(&job.to_le_bytes());
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+fn string(text: &str) -> Vec<u8> {
+    let mut bytes = u32::try_from(text.len()).unwrap().to_le_bytes().to_vec();
+    bytes.extend_from_slice(text.as_bytes());
+    bytes
+}
+
+fn exec_payload() -> Vec<u8> {
+    let mut payload = vec![1, 80, 0, 24, 0];
+    payload.extend_from_slice(&[0; 8]);
+    payload.extend_from_slice(&string("/tmp"));
+    payload.extend_from_slice(&[2, 0]);
+    payload.extend_from_slice(&string("ls"));
+    payload.extend_from_slice(&string("-l"));
+    payload.extend_from_slice(&[1, 0]);
+    payload.extend_from_slice(&string("A=b"));
+    payload
+}
+
+#[test]
+fn an_exec_arrives_whole_when_it_comes_byte_by_byte() {
+    let mut decoder = Decoder::default();
+    let bytes = frame(1, 7, &exec_payload());
+    let (last, first) = bytes.split_last().unwrap();
+    for byte in first {
+        decoder.push(&[*byte]);
+        assert_eq!(decoder.next(), Ok(None));
+    }
+    decoder.push(&[*last]);
+    let exec = Exec {
+        terminal: Some(Size {
+            columns: 80,
+            rows: 24,
+        }),
+        uid: 0,
+        gid: 0,
+        cwd: "/tmp".into(),
+        argv: vec!["ls".into(), "-l".into()],
+        env: vec!["A=b".into()],
+    };
+    assert_eq!(decoder.next(), Ok(Some(Request::Exec { job: 7, exec })));
+    assert_eq!(decoder.next(), Ok(None));
+}
+
+#[test]
+fn every_truncated_exec_is_malformed_and_none_is_read_past_its_end() {
+    let payload = exec_payload();
+    for length in 0..payload.len() {
+        let mut decoder = Decoder::default();
+        decoder.push(&frame(1, 7, &payload[..length]));
+        assert_eq!(decoder.next(), Err(Malformed), "{length} bytes");
+    }
+}
+
+#[test]
+fn two_frames_in_one_read_are_two_requests() {
+    let mut decoder = Decoder::default();
+    let mut bytes = frame(2, 1, b"hello");
+    bytes.extend_from_slice(&frame(3, 1, b""));
+    decoder.push(&bytes);
+    let stdin = Request::Stdin {
+        job: 1,
+        bytes: b"hello".to_vec(),
+    };
+    assert_eq!(decoder.next(), Ok(Some(stdin)));
+    assert_eq!(decoder.next(), Ok(Some(Request::StdinEnd { job: 1 })));
+    assert_eq!(decoder.next(), Ok(None));
+}
+
+#[test]
+fn unknown_kinds_trailing_bytes_and_huge_lengths_are_malformed() {
+    for bytes in [
+        frame(99, 0, b""),
+        frame(7, 0, b"x"),
+        vec![255, 255, 255, 255, 2, 0, 0, 0, 0],
+    ] {
+        let mut decoder = Decoder::default();
+        decoder.push(&bytes);
+        assert_eq!(decoder.next(), Err(Malformed));
+    }
+}
+
+#[test]
+fn a_frame_from_the_agent_has_the_documented_layout() {
+    let mut out = Vec::new();
+    encode(&mut out, Kind::Credit, 3, &5u32.to_le_bytes());
+    assert_eq!(out, [4, 0, 0, 0, 69, 3, 0, 0, 0, 5, 0, 0, 0]);
+}

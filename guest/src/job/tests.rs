@@ -1,0 +1,108 @@
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{WaitOptions, WaitStatus, waitpid};
+
+use super::*;
+
+fn exec(argv: &[&str], terminal: Option<Size>) -> Exec {
+    Exec {
+        terminal,
+        uid: 0,
+        gid: 0,
+        cwd: "/".into(),
+        argv: argv.iter().map(ToString::to_string).collect(),
+        env: vec!["GREETING=hello".into()],
+    }
+}
+
+/// Runs a job to its end and returns (stdout, stderr, status).
+fn finish(mut job: Job) -> (Vec<u8>, Vec<u8>, WaitStatus) {
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while job.outputs().next().is_some() {
+        assert!(Instant::now() < deadline, "the job did not end");
+        job.write_input();
+        job.read_outputs(|kind, bytes| match kind {
+            Kind::Stdout => stdout.extend_from_slice(bytes),
+            _ => stderr.extend_from_slice(bytes),
+        });
+        let mut fds: Vec<PollFd<'_>> = job
+            .outputs()
+            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+            .collect();
+        fds.extend(
+            job.wants_write()
+                .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::OUT)),
+        );
+        if !fds.is_empty() {
+            poll(&mut fds, None).unwrap();
+        }
+    }
+    let (_, status) = waitpid(Some(job.pid), WaitOptions::empty())
+        .unwrap()
+        .unwrap();
+    (stdout, stderr, status)
+}
+
+#[test]
+fn the_two_outputs_stay_apart_and_the_status_is_the_childs() {
+    let script = "echo $GREETING; echo oops >&2; exit 7";
+    let job = Job::start(&exec(&["/bin/sh", "-c", script], None)).unwrap();
+    let (stdout, stderr, status) = finish(job);
+    assert_eq!(stdout, b"hello\n");
+    assert_eq!(stderr, b"oops\n");
+    assert_eq!(status.exit_status(), Some(7));
+}
+
+#[test]
+fn input_larger_than_a_pipe_arrives_in_order_and_ends() {
+    let mut job = Job::start(&exec(&["/bin/sh", "-c", "wc -c"], None)).unwrap();
+    job.feed(&[b'x'; crate::frame::STDIN_WINDOW]);
+    job.end_input();
+    let (stdout, _, _) = finish(job);
+    assert_eq!(String::from_utf8(stdout).unwrap().trim(), "65536");
+}
+
+#[test]
+fn a_child_that_reads_nothing_gives_its_window_back_when_it_ends() {
+    let mut job = Job::start(&exec(&["/bin/sh", "-c", "exec <&-; echo done"], None)).unwrap();
+    job.feed(&[b'x'; 60_000]);
+    let (stdout, _, status) = finish(job);
+    assert_eq!(stdout, b"done\n");
+    assert_eq!(status.exit_status(), Some(0));
+}
+
+#[test]
+fn a_terminal_has_the_size_that_was_asked_for() {
+    let size = Size {
+        columns: 101,
+        rows: 37,
+    };
+    let job = Job::start(&exec(&["/bin/sh", "-c", "stty size; tty"], Some(size))).unwrap();
+    let (stdout, stderr, _) = finish(job);
+    let text = String::from_utf8(stdout).unwrap();
+    assert!(text.starts_with("37 101"), "{text:?}");
+    assert!(text.contains("/dev/pts/"), "{text:?}");
+    assert!(stderr.is_empty());
+}
+
+#[test]
+fn a_program_that_is_not_there_is_an_error_and_not_a_job() {
+    let error = Job::start(&exec(&["/no/such/program"], None)).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(libc::ENOENT));
+    let mut elsewhere = exec(&["/bin/true"], None);
+    elsewhere.cwd = "/no/such/directory".into();
+    assert_eq!(
+        Job::start(&elsewhere).unwrap_err().raw_os_error(),
+        Some(libc::ENOTDIR)
+    );
+}
+
+#[test]
+fn a_signal_reaches_the_whole_group() {
+    let job = Job::start(&exec(&["/bin/sh", "-c", "sleep 1000; true"], None)).unwrap();
+    job.signal(libc::SIGTERM);
+    let (_, _, status) = finish(job);
+    assert_eq!(status.terminating_signal(), Some(libc::SIGTERM));
+}

@@ -1,0 +1,81 @@
+//! Innkeeper's agent: process 1 of a guest that was made from one of our images.
+//!
+//! It starts in the initrd, loads the virtio drivers, mounts the root disk and then serves the host
+//! over one virtio-serial port: commands with their standard streams, a login shell on the console,
+//! power off. In a machine without that port it gives the console a shell.
+
+mod boot;
+mod frame;
+mod job;
+mod port;
+mod serve;
+mod sys_raw;
+
+use std::fs;
+use std::io;
+use std::time::{Duration, Instant};
+
+use rustix::mount::{MountFlags, mount_remount};
+use rustix::process::WaitOptions;
+use rustix::system::{RebootCommand, reboot};
+
+use crate::boot::Failure;
+use crate::port::Port;
+use crate::serve::Agent;
+
+const GRACE: Duration = Duration::from_secs(2);
+
+fn main() {
+    if std::process::id() != 1 {
+        eprintln!("innkeeper-agent: this is the first process of a guest, not a program to start");
+        std::process::exit(2);
+    }
+    if let Err(failure) = live() {
+        // Straight to the kernel's log: the console may be anything by now.
+        let _ = fs::write("/dev/kmsg", format!("<2>innkeeper-agent: {failure}\n"));
+    }
+    power_off();
+}
+
+fn live() -> Result<(), Failure> {
+    boot::early()?;
+    boot::enter_root()?;
+    boot::identity();
+    match Port::open() {
+        Some(port) => Agent::new(port)
+            .and_then(|mut agent| agent.run())
+            .map_err(|error| Failure::new("lost the host", error)),
+        None => shell_alone().map_err(|error| Failure::new("cannot start a shell", error)),
+    }
+}
+
+/// Some other machine runs this image: a shell on its console is the most useful thing to be.
+fn shell_alone() -> io::Result<()> {
+    let shell = job::start_shell("/dev/console", "linux", None)?;
+    while let Ok(ended) = rustix::process::wait(WaitOptions::empty()) {
+        if ended.is_some_and(|(pid, _)| pid == shell) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Asks every process to end, insists after a while, and leaves the disk clean.
+fn power_off() {
+    let _ = sys_raw::signal_all(libc::SIGTERM);
+    let deadline = Instant::now() + GRACE;
+    while Instant::now() < deadline {
+        match rustix::process::wait(WaitOptions::NOHANG) {
+            Ok(Some(_)) => {}
+            Ok(None) => std::thread::sleep(Duration::from_millis(5)),
+            Err(_) => break,
+        }
+    }
+    let _ = sys_raw::signal_all(libc::SIGKILL);
+    rustix::fs::sync();
+    let _ = mount_remount("/", MountFlags::RDONLY, "");
+    let _ = reboot(RebootCommand::PowerOff);
+    loop {
+        std::thread::sleep(GRACE);
+    }
+}

@@ -1,0 +1,113 @@
+//! The virtio-serial port to the host. Spec: virtio 1.2, "Console Device"; Linux names each port in
+//! /sys/class/virtio-ports/NODE/name.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::frame::{Decoder, Kind, MAX_PAYLOAD, Malformed, Request, encode};
+
+const NAME: &str = "innkeeper.agent";
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Above this much unsent output the children are no longer read.
+const OUTBOX_LIMIT: usize = 4 * MAX_PAYLOAD;
+
+#[derive(Debug)]
+pub(crate) struct Port {
+    device: OwnedFd,
+    decoder: Decoder,
+    outbox: Vec<u8>,
+}
+
+impl Port {
+    /// Waits until the port is there; `None` when the machine has none of that name.
+    pub(crate) fn open() -> Option<Self> {
+        let deadline = Instant::now() + PATIENCE;
+        let node = loop {
+            match find() {
+                Some(node) => break node,
+                None if Instant::now() > deadline => return None,
+                None => std::thread::sleep(Duration::from_millis(5)),
+            }
+        };
+        let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let device = rustix::fs::open(format!("/dev/{node}"), flags, Mode::empty()).ok()?;
+        Some(Self {
+            device,
+            decoder: Decoder::default(),
+            outbox: Vec::new(),
+        })
+    }
+
+    pub(crate) fn send(&mut self, kind: Kind, job: u32, payload: &[u8]) {
+        encode(&mut self.outbox, kind, job, payload);
+    }
+
+    pub(crate) fn has_room(&self) -> bool {
+        self.outbox.len() < OUTBOX_LIMIT
+    }
+
+    pub(crate) fn has_output(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
+    /// Writes as much as the port takes now.
+    pub(crate) fn flush(&mut self) {
+        while !self.outbox.is_empty() {
+            match rustix::io::write(&self.device, &self.outbox) {
+                Ok(count) => drop(self.outbox.drain(..count)),
+                Err(Errno::INTR) => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Writes everything, waiting for the host; for the last words before the end.
+    pub(crate) fn drain(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.has_output() && Instant::now() < deadline {
+            self.flush();
+            if self.has_output() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+
+    /// Reads what has come. `Ok(false)` when the host is not connected.
+    pub(crate) fn receive(&mut self) -> io::Result<bool> {
+        let mut buffer = vec![0; MAX_PAYLOAD];
+        match rustix::io::read(&self.device, buffer.as_mut_slice()) {
+            Ok(0) => Ok(false),
+            Ok(count) => {
+                self.decoder.push(&buffer[..count]);
+                Ok(true)
+            }
+            Err(Errno::AGAIN | Errno::INTR) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(crate) fn next(&mut self) -> Result<Option<Request>, Malformed> {
+        self.decoder.next()
+    }
+}
+
+impl AsFd for Port {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.device.as_fd()
+    }
+}
+
+fn find() -> Option<String> {
+    fs::read_dir("/sys/class/virtio-ports")
+        .ok()?
+        .flatten()
+        .find_map(|entry| {
+            let name = fs::read_to_string(entry.path().join("name")).ok()?;
+            (name.trim_end() == NAME).then(|| entry.file_name().to_string_lossy().into_owned())
+        })
+}

@@ -1,0 +1,199 @@
+//! The agent's one loop: requests from the port, output of children, children that have ended.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, WaitOptions, WaitStatus};
+
+use crate::frame::{Exec, Kind, Request, VERSION};
+use crate::job::{Job, start_shell};
+use crate::port::Port;
+
+/// More commands at a time than this are refused.
+const MAX_JOBS: usize = 256;
+/// How often a port without a host is looked at again.
+const RECONNECT: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 200_000_000,
+};
+
+#[derive(Debug)]
+pub(crate) struct Agent {
+    port: Port,
+    children: OwnedFd,
+    jobs: BTreeMap<u32, Job>,
+    shell: Option<Pid>,
+    connected: bool,
+    done: bool,
+}
+
+impl Agent {
+    pub(crate) fn new(mut port: Port) -> io::Result<Self> {
+        let children = crate::sys_raw::child_signals()?;
+        port.send(Kind::Hello, 0, &VERSION.to_le_bytes());
+        let jobs = BTreeMap::new();
+        Ok(Self {
+            port,
+            children,
+            jobs,
+            shell: None,
+            connected: true,
+            done: false,
+        })
+    }
+
+    /// Serves until the host asks to power off, the console's shell ends, or the port breaks.
+    pub(crate) fn run(&mut self) -> io::Result<()> {
+        while !self.done {
+            self.wait()?;
+            self.port.flush();
+            self.connected = self.port.receive()?;
+            while let Some(request) = self.next_request()? {
+                self.answer(request);
+            }
+            self.reap();
+            self.move_data();
+        }
+        self.port.drain();
+        Ok(())
+    }
+
+    fn next_request(&mut self) -> io::Result<Option<Request>> {
+        self.port
+            .next()
+            .map_err(|_| io::ErrorKind::InvalidData.into())
+    }
+
+    /// Sleeps until there is something to do.
+    fn wait(&self) -> io::Result<()> {
+        let mut fds = vec![PollFd::new(&self.children, PollFlags::IN)];
+        if self.connected {
+            let write = if self.port.has_output() {
+                PollFlags::OUT
+            } else {
+                PollFlags::empty()
+            };
+            fds.push(PollFd::from_borrowed_fd(
+                self.port.as_fd(),
+                PollFlags::IN | write,
+            ));
+        }
+        for job in self.jobs.values() {
+            if let Some(input) = job.wants_write() {
+                fds.push(PollFd::from_borrowed_fd(input, PollFlags::OUT));
+            }
+            if self.port.has_room() {
+                fds.extend(
+                    job.outputs()
+                        .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)),
+                );
+            }
+        }
+        let patience = if self.connected {
+            None
+        } else {
+            Some(&RECONNECT)
+        };
+        match poll(&mut fds, patience) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn answer(&mut self, request: Request) {
+        match request {
+            Request::Exec { job, exec } => self.exec(job, &exec),
+            Request::Stdin { job, bytes } => {
+                if let Some(job) = self.jobs.get_mut(&job) {
+                    job.feed(&bytes);
+                }
+            }
+            Request::StdinEnd { job } => {
+                if let Some(job) = self.jobs.get_mut(&job) {
+                    job.end_input();
+                }
+            }
+            Request::Signal { job, signal } => {
+                if let Some(job) = self.jobs.get(&job) {
+                    job.signal(signal);
+                }
+            }
+            Request::Resize { job, size } => {
+                if let Some(job) = self.jobs.get(&job) {
+                    job.resize(size);
+                }
+            }
+            Request::Console { console } => {
+                match start_shell(&console.device, &console.term, Some(console.size)) {
+                    Ok(pid) => self.shell = Some(pid),
+                    Err(error) => self.fail(0, &error),
+                }
+            }
+            Request::PowerOff => self.done = true,
+        }
+    }
+
+    fn exec(&mut self, number: u32, exec: &Exec) {
+        if self.jobs.len() >= MAX_JOBS || self.jobs.contains_key(&number) {
+            return self.fail(number, &Errno::BUSY.into());
+        }
+        match Job::start(exec) {
+            Ok(job) => drop(self.jobs.insert(number, job)),
+            Err(error) => self.fail(number, &error),
+        }
+    }
+
+    fn fail(&mut self, job: u32, error: &io::Error) {
+        let errno = error.raw_os_error().unwrap_or(libc::EIO).cast_unsigned();
+        let mut payload = errno.to_le_bytes().to_vec();
+        payload.extend_from_slice(error.to_string().as_bytes());
+        self.port.send(Kind::Failed, job, &payload);
+    }
+
+    /// Collects every child that has ended, ours or an orphan that process 1 inherited.
+    fn reap(&mut self) {
+        let mut pending = [0; 1024];
+        while rustix::io::read(&self.children, &mut pending).is_ok() {}
+        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
+            if self.shell == Some(pid) {
+                self.done = true;
+            }
+            if let Some(job) = self.jobs.values_mut().find(|job| job.pid == pid) {
+                job.ended = Some(status);
+            }
+        }
+    }
+
+    /// Moves bytes both ways, and reports the jobs that are over and have nothing more to say.
+    fn move_data(&mut self) {
+        let port = &mut self.port;
+        self.jobs.retain(|number, job| {
+            let taken = u32::try_from(job.write_input()).unwrap_or(u32::MAX);
+            if taken > 0 {
+                port.send(Kind::Credit, *number, &taken.to_le_bytes());
+            }
+            let mut more = true;
+            while more && port.has_room() {
+                more = job.read_outputs(|kind, bytes| port.send(kind, *number, bytes));
+            }
+            let Some(status) = job.ended.filter(|_| !more) else {
+                return true;
+            };
+            port.send(Kind::Exit, *number, &exit_payload(status));
+            false
+        });
+        port.flush();
+    }
+}
+
+fn exit_payload(status: WaitStatus) -> [u8; 5] {
+    let (signalled, value) = match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => (0, code),
+        (None, signal) => (1, signal.unwrap_or(0)),
+    };
+    let [a, b, c, d] = value.cast_unsigned().to_le_bytes();
+    [signalled, a, b, c, d]
+}
