@@ -1,0 +1,79 @@
+//! What a disk is to whoever reads and writes it.
+
+use std::fmt::Debug;
+use std::io;
+
+/// The unit in which capacity is counted, bytes. Reads and writes need not be aligned to it.
+pub const SECTOR_SIZE: u64 = 512;
+
+/// A disk. Several threads may use it at once; overlapping writes land in any order.
+///
+/// Offsets and lengths are bytes. A range outside `0..len()` is an error of kind
+/// [`io::ErrorKind::InvalidInput`] and changes nothing.
+pub trait BlockDevice: Send + Sync + Debug {
+    /// Capacity in bytes, a multiple of [`SECTOR_SIZE`]. An image whose file is not is read as if
+    /// followed by zeros.
+    fn len(&self) -> u64;
+
+    /// A disk without a single sector.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Writes, discards and zeroing fail with [`io::ErrorKind::PermissionDenied`].
+    fn read_only(&self) -> bool;
+
+    /// # Errors
+    /// When the range is outside the disk or the host cannot read.
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// # Errors
+    /// When the range is outside the disk, the disk is read-only or the host cannot write.
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Everything written before is on stable storage when this returns.
+    ///
+    /// # Errors
+    /// When the host cannot tell that it is.
+    fn flush(&self) -> io::Result<()>;
+
+    /// The content of the range does not matter any more; it may read as anything it held, or zeros.
+    ///
+    /// # Errors
+    /// As [`BlockDevice::write_at`].
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()>;
+
+    /// The range reads as zeros afterwards. With `unmap` its storage may be given back.
+    ///
+    /// # Errors
+    /// As [`BlockDevice::write_at`].
+    fn write_zeroes(&self, offset: u64, len: u64, unmap: bool) -> io::Result<()>;
+
+    /// The image's name for messages and logs: its path, with what lies over it.
+    fn identify(&self) -> String;
+}
+
+/// Is `offset..offset + len` inside a disk of `capacity` bytes?
+///
+/// # Errors
+/// [`io::ErrorKind::InvalidInput`] when it is not.
+pub fn check_range(capacity: u64, offset: u64, len: u64) -> io::Result<()> {
+    match offset.checked_add(len) {
+        Some(end) if end <= capacity => Ok(()),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{len} bytes at {offset} lie outside a disk of {capacity} bytes"),
+        )),
+    }
+}
+
+/// The error of a write to a read-only disk.
+pub(crate) fn refuse_write() -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, "the disk is read-only")
+}
+
+/// Rounds a file's length up to whole sectors.
+pub(crate) fn round_to_sectors(len: u64) -> u64 {
+    len.checked_next_multiple_of(SECTOR_SIZE)
+        .unwrap_or(u64::MAX - (SECTOR_SIZE - 1))
+}

@@ -1,0 +1,88 @@
+//! Opening and locking the host file behind an image.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+
+use crate::BlockError;
+
+/// An open image file, locked against a second writer for as long as any clone of it is open.
+#[derive(Debug)]
+pub(crate) struct ImageFile {
+    pub(crate) file: File,
+    pub(crate) path: PathBuf,
+    /// Bytes.
+    pub(crate) len: u64,
+    pub(crate) is_block_device: bool,
+}
+
+/// Opens `path`. A writer locks it alone, readers share it.
+pub(crate) fn open_image(path: &Path, write: bool) -> Result<ImageFile, BlockError> {
+    // Not blocking: a FIFO given by mistake must not hang us. Files and disks do not care.
+    let nonblock = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
+    let opened = OpenOptions::new()
+        .read(true)
+        .write(write)
+        .custom_flags(nonblock)
+        .open(path);
+    let mut file = opened.map_err(|source| explain_open(path, write, source))?;
+    let open_error = |source| BlockError::Open {
+        path: path.to_owned(),
+        source,
+    };
+    let kind = file.metadata().map_err(open_error)?.file_type();
+    if kind.is_dir() {
+        return Err(BlockError::Directory {
+            path: path.to_owned(),
+        });
+    }
+    if !kind.is_file() && !kind.is_block_device() {
+        return Err(BlockError::NotADisk {
+            path: path.to_owned(),
+        });
+    }
+    lock(&file, path, write)?;
+    let len = file.seek(SeekFrom::End(0)).map_err(open_error)?;
+    Ok(ImageFile {
+        file,
+        path: path.to_owned(),
+        len,
+        is_block_device: kind.is_block_device(),
+    })
+}
+
+fn explain_open(path: &Path, write: bool, source: io::Error) -> BlockError {
+    let path = path.to_owned();
+    match source.kind() {
+        io::ErrorKind::NotFound => BlockError::Missing { path },
+        io::ErrorKind::IsADirectory => BlockError::Directory { path },
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            BlockError::NotPermitted { path, write }
+        }
+        _ => BlockError::Open { path, source },
+    }
+}
+
+/// The lock belongs to the open file description, so clones of `file` keep it.
+fn lock(file: &File, path: &Path, write: bool) -> Result<(), BlockError> {
+    let locked = if write {
+        file.try_lock()
+    } else {
+        file.try_lock_shared()
+    };
+    match locked {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(BlockError::InUse {
+            path: path.to_owned(),
+        }),
+        // Some network file systems have no locks; a disk there must still be usable.
+        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
+        Err(TryLockError::Error(source)) => Err(BlockError::Open {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}

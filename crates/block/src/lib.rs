@@ -1,0 +1,33 @@
+//! Disk images as block devices: raw files, the host's block devices, qcow2, and copy-on-write
+//! overlays over any of them.
+//!
+//! ```no_run
+//! use block::{DiskOptions, Format, Overlay};
+//! let disk = block::open(&DiskOptions {
+//!     path: "debian.qcow2".into(),
+//!     format: Format::Probe,
+//!     read_only: false,
+//!     overlay: Overlay::Temporary,
+//! })?;
+//! let mut sector = [0; 512];
+//! disk.read_at(&mut sector, 0)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Images come from outside and are hostile: what their headers claim is checked against the file
+//! before anything is allocated or followed.
+
+mod device;
+mod error;
+mod file;
+mod open;
+mod overlay;
+mod qcow2;
+mod raw;
+
+pub use device::{BlockDevice, SECTOR_SIZE, check_range};
+pub use error::BlockError;
+pub use open::{DiskOptions, Format, Overlay, open};
+pub use overlay::TemporaryOverlay;
+pub use qcow2::{Qcow2Disk, check_qcow2};
+pub use raw::RawDisk;
