@@ -1,0 +1,1 @@
+//! Decoded blocks and the cache that finds them by guest-physical address.

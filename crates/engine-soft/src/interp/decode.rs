@@ -1,0 +1,84 @@
+//! From instruction bytes to ops.
+
+use iced_x86::{Code, Decoder, DecoderOptions, Instruction};
+
+use super::op::{Handler, Op, Stop};
+use super::{integer, system, vector};
+use crate::cpu::{CodeSize, Cpu};
+
+/// What lowering may look at besides the instruction.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Context {
+    pub(crate) code: CodeSize,
+}
+
+/// An op, and whether the block ends after it (control transfers and all that changes the mode).
+#[derive(Debug)]
+pub(crate) struct Lowered {
+    pub(crate) op: Op,
+    pub(crate) ends_block: bool,
+}
+
+impl Lowered {
+    pub(crate) fn straight(op: Op) -> Option<Lowered> {
+        Some(Lowered {
+            op,
+            ends_block: false,
+        })
+    }
+
+    pub(crate) fn ending(op: Op) -> Option<Lowered> {
+        Some(Lowered {
+            op,
+            ends_block: true,
+        })
+    }
+}
+
+pub(crate) fn bits(code: CodeSize) -> u32 {
+    match code {
+        CodeSize::Bits16 => 16,
+        CodeSize::Bits32 => 32,
+        CodeSize::Bits64 => 64,
+    }
+}
+
+/// A decoder over block bytes whose instruction addresses are offsets from the block's start, so
+/// that RIP-relative operands and branch targets come out relative to it.
+pub(crate) fn decoder(bytes: &[u8], code: CodeSize) -> Decoder<'_> {
+    Decoder::with_ip(
+        bits(code),
+        bytes,
+        0,
+        DecoderOptions::UDBG | DecoderOptions::AMD,
+    )
+}
+
+/// Lowers one valid or invalid instruction. What nobody knows raises #UD.
+pub(crate) fn lower(insn: &Instruction, context: Context) -> Lowered {
+    if insn.code() == Code::INVALID || insn.has_lock_prefix() && !may_lock(insn) {
+        return undefined(insn, context);
+    }
+    integer::lower(insn, context)
+        .or_else(|| system::lower(insn, context))
+        .or_else(|| vector::lower(insn, context))
+        .unwrap_or_else(|| undefined(insn, context))
+}
+
+/// LOCK is valid only on read-modify-write forms with a memory destination.
+fn may_lock(insn: &Instruction) -> bool {
+    insn.op0_kind() == iced_x86::OpKind::Memory && insn.op_code().can_use_lock_prefix()
+}
+
+fn undefined(insn: &Instruction, context: Context) -> Lowered {
+    let run: Handler = ud;
+    Lowered {
+        op: Op::new(insn, context.code, run),
+        ends_block: true,
+    }
+}
+
+/// #UD.
+fn ud(cpu: &mut Cpu, _op: &Op) -> Result<(), Stop> {
+    cpu.ud()
+}

@@ -1,0 +1,258 @@
+//! From linear address to host memory: a software TLB over the page walk.
+//!
+//! Four sets of entries, chosen by who accesses: user; supervisor; supervisor that may touch user
+//! pages (SMAP off, or AC set); and one that is never filled, for code under alignment checking,
+//! which must see every access. An entry is a direct host pointer for a kind of access; what may
+//! not be direct (MMIO, pages with decoded code, clean pages under the dirty log, pages with a data
+//! breakpoint, accesses that cross a page) misses by construction and takes the slow path.
+
+pub(crate) mod access_raw;
+pub(crate) mod slow;
+pub(crate) mod walk;
+
+use std::sync::Arc;
+
+use memory::{GuestMemory, PageTracker};
+use vm_regions::Region;
+use x86::cpuid::CpuidTable;
+
+mod vm_regions;
+
+pub(crate) const PAGE_MASK: u64 = !0xfff;
+const SET_ENTRIES: usize = 1024;
+const SETS: usize = 4;
+const FETCH_ENTRIES: usize = 256;
+
+/// A tag that no access has: tags are page-aligned.
+const NO_TAG: u64 = u64::MAX;
+
+/// Who accesses: index of the TLB set.
+pub(crate) mod set {
+    pub(crate) const USER: usize = 0;
+    pub(crate) const SUPERVISOR: usize = 1;
+    pub(crate) const SUPERVISOR_OPEN: usize = 2;
+    pub(crate) const CHECKED: usize = 3;
+}
+
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(32))]
+struct Entry {
+    read: u64,
+    write: u64,
+    /// Host address minus linear address.
+    addend: u64,
+    /// Guest-physical page, with the flags below in the low bits.
+    gpa: u64,
+}
+
+const GLOBAL: u64 = 1;
+const LARGE: u64 = 2;
+const HUGE: u64 = 4;
+
+const EMPTY: Entry = Entry {
+    read: NO_TAG,
+    write: NO_TAG,
+    addend: 0,
+    gpa: 0,
+};
+
+/// Where instruction bytes of a linear page are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FetchEntry {
+    tag: u64,
+    pub(crate) gpa: u64,
+    global: bool,
+}
+
+const NO_FETCH: FetchEntry = FetchEntry {
+    tag: NO_TAG,
+    gpa: 0,
+    global: false,
+};
+
+#[derive(Debug)]
+pub(crate) struct Mmu {
+    entries: Box<[Entry]>,
+    /// First entry of the set in use.
+    current: usize,
+    fetch: Box<[FetchEntry]>,
+    fetch_current: usize,
+    regions: Vec<Region>,
+    /// One bit for each 1 GiB of linear space (modulo 64) from which a large page was cached.
+    large_seen: u64,
+    /// Physical-address bits that do not exist.
+    pub(crate) beyond_physical: u64,
+    pub(crate) has_1g_pages: bool,
+    pub(crate) seen_epoch: u64,
+    pub(crate) walks: u64,
+}
+
+impl Mmu {
+    pub(crate) fn new(cpuid: &CpuidTable) -> Mmu {
+        let width = cpuid
+            .find(0x8000_0008, 0)
+            .map_or(40, |entry| entry.eax & 0xff)
+            .clamp(36, 52);
+        Mmu {
+            entries: vec![EMPTY; SET_ENTRIES * SETS].into_boxed_slice(),
+            current: 0,
+            fetch: vec![NO_FETCH; FETCH_ENTRIES * 2].into_boxed_slice(),
+            fetch_current: 0,
+            regions: Vec::new(),
+            large_seen: 0,
+            beyond_physical: 0x000f_ffff_ffff_ffff & !((1 << width) - 1),
+            has_1g_pages: cpuid
+                .find(0x8000_0001, 0)
+                .is_some_and(|e| e.edx & 1 << 26 != 0),
+            seen_epoch: 0,
+            walks: 0,
+        }
+    }
+
+    /// Learns where RAM is.
+    pub(crate) fn map(&mut self, memory: &GuestMemory) {
+        self.regions = vm_regions::regions(memory);
+        self.flush_all();
+    }
+
+    /// Chooses the TLB set for the current privilege and flags.
+    pub(crate) fn select(&mut self, user: bool, smap: bool, ac: bool) {
+        let chosen = match (user, smap && !ac) {
+            (true, _) => set::USER,
+            (false, true) => set::SUPERVISOR,
+            (false, false) => set::SUPERVISOR_OPEN,
+        };
+        self.current = chosen * SET_ENTRIES;
+        self.fetch_current = if user { FETCH_ENTRIES } else { 0 };
+    }
+
+    /// From now on every access takes the slow path, which checks alignment.
+    pub(crate) fn select_checked(&mut self) {
+        self.current = set::CHECKED * SET_ENTRIES;
+    }
+
+    pub(crate) fn is_checked(&self) -> bool {
+        self.current == set::CHECKED * SET_ENTRIES
+    }
+
+    pub(crate) fn flush_all(&mut self) {
+        self.entries.fill(EMPTY);
+        self.fetch.fill(NO_FETCH);
+        self.large_seen = 0;
+    }
+
+    /// Flushes what a load of CR3 flushes: everything that is not global.
+    pub(crate) fn flush_local(&mut self) {
+        for entry in &mut self.entries[..set::CHECKED * SET_ENTRIES] {
+            if entry.gpa & GLOBAL == 0 {
+                *entry = EMPTY;
+            }
+        }
+        for entry in &mut self.fetch {
+            if !entry.global {
+                *entry = NO_FETCH;
+            }
+        }
+    }
+
+    /// INVLPG: flushes the page of `gla`, all of it if it is a large page, global or not.
+    pub(crate) fn flush_page(&mut self, gla: u64) {
+        let page = gla & PAGE_MASK;
+        let slot = Self::slot(gla);
+        for first in (0..set::CHECKED).map(|n| n * SET_ENTRIES) {
+            self.entries[first + slot] = EMPTY;
+        }
+        for first in [0, FETCH_ENTRIES] {
+            self.fetch[first + Self::fetch_slot(page)] = NO_FETCH;
+        }
+        if self.large_seen & 1 << (gla >> 30 & 63) != 0 {
+            self.flush_large(gla);
+        }
+    }
+
+    fn flush_large(&mut self, gla: u64) {
+        for entry in &mut self.entries {
+            let shift = match entry.gpa & (LARGE | HUGE) {
+                0 => continue,
+                LARGE => 22,
+                _ => 30,
+            };
+            let tag = if entry.read == NO_TAG {
+                entry.write
+            } else {
+                entry.read
+            };
+            if (tag ^ gla) >> shift == 0 {
+                *entry = EMPTY;
+            }
+        }
+        self.fetch.fill(NO_FETCH);
+    }
+
+    fn slot(gla: u64) -> usize {
+        (gla >> 12) as usize & (SET_ENTRIES - 1)
+    }
+
+    fn fetch_slot(gla: u64) -> usize {
+        (gla >> 12) as usize & (FETCH_ENTRIES - 1)
+    }
+
+    /// The guest-physical page that instruction bytes at `gla` come from, if cached.
+    #[inline]
+    pub(crate) fn fetch_page(&self, gla: u64) -> Option<u64> {
+        let entry = &self.fetch[self.fetch_current + Self::fetch_slot(gla)];
+        (entry.tag == gla & PAGE_MASK).then_some(entry.gpa)
+    }
+
+    pub(crate) fn fill_fetch(&mut self, gla: u64, gpa: u64, global: bool) {
+        let slot = self.fetch_current + Self::fetch_slot(gla);
+        self.fetch[slot] = FetchEntry {
+            tag: gla & PAGE_MASK,
+            gpa: gpa & PAGE_MASK,
+            global,
+        };
+    }
+
+    pub(crate) fn region(&self, gpa: u64) -> Option<&Region> {
+        self.regions
+            .iter()
+            .find(|region| gpa.wrapping_sub(region.base) < region.len)
+    }
+
+    /// Stops direct writes to pages that are plain no longer. A page another vCPU has just decoded
+    /// may have been written here since: its blocks die.
+    pub(crate) fn drop_writes_to_unplain(&mut self) {
+        for entry in &mut self.entries {
+            if entry.write == NO_TAG {
+                continue;
+            }
+            let gpa = entry.gpa & PAGE_MASK;
+            let region = self
+                .regions
+                .iter()
+                .find(|r| gpa.wrapping_sub(r.base) < r.len);
+            let Some(region) = region else { continue };
+            let page = region.page(gpa);
+            if !region.tracker.is_plain(page) {
+                entry.write = NO_TAG;
+                region.tracker.note_write(page);
+            }
+        }
+    }
+
+    /// This vCPU is about to decode code from the page: its own direct writes to it end.
+    pub(crate) fn drop_writes_to(&mut self, gpa: u64) {
+        let page = gpa & PAGE_MASK;
+        for entry in &mut self.entries {
+            if entry.write != NO_TAG && entry.gpa & PAGE_MASK == page {
+                entry.write = NO_TAG;
+            }
+        }
+    }
+
+    /// Handle to the page tracker of the RAM at `gpa` and the page's index in it.
+    pub(crate) fn tracker(&self, gpa: u64) -> Option<(&Arc<PageTracker>, usize)> {
+        let region = self.region(gpa)?;
+        Some((&region.tracker, region.page(gpa)))
+    }
+}

@@ -1,0 +1,248 @@
+//! The slow path of memory accesses: TLB misses, page crossings, MMIO, pages that must be watched.
+
+use engine::Exit;
+use memory::Gpa;
+use x86::Exception;
+use x86::exception::vector;
+use x86::register::rflags;
+
+use super::access_raw::{physical_read, physical_write};
+use super::walk::{Access, Mapping, walk};
+use super::{Entry, GLOBAL, HUGE, LARGE, NO_TAG, PAGE_MASK, SET_ENTRIES, set};
+use crate::cpu::{CodeSize, Cpu, attention};
+use crate::interp::op::Stop;
+
+impl Cpu {
+    /// Asks the machine, or takes its answer when the instruction runs again.
+    pub(crate) fn external(&mut self, exit: Exit) -> Result<u64, Stop> {
+        if let Some(answer) = self.replay.next() {
+            return Ok(answer);
+        }
+        self.exit = Some(exit);
+        Err(Stop::Exit)
+    }
+
+    fn access(&self, write: bool, system: bool) -> Access {
+        let open = !system && self.rflags & rflags::AC != 0;
+        Access {
+            write,
+            fetch: false,
+            user: self.cpl == 3 && !system,
+            open,
+        }
+    }
+
+    /// Translates one access inside one page, filling the TLB. Answers the guest-physical address.
+    fn locate(&mut self, gla: u64, write: bool, system: bool) -> Result<u64, Stop> {
+        if !Cpu::canonical(gla) {
+            return Err(Stop::NonCanonical);
+        }
+        let access = self.access(write, system);
+        let mapping = match walk(self, gla, access) {
+            Ok(mapping) => mapping,
+            Err(exception) => return self.raise(exception),
+        };
+        let gpa = mapping.gpa | gla & 0xfff;
+        if write && let Some((tracker, page)) = self.mmu.tracker(gpa) {
+            // Only a page that is not plain has anything to be told.
+            if !tracker.is_plain(page) {
+                tracker.note_write(page);
+                self.limit = 0;
+            }
+        }
+        self.fill(gla, &mapping, system);
+        Ok(gpa)
+    }
+
+    fn fill(&mut self, gla: u64, mapping: &Mapping, system: bool) {
+        let first = if system {
+            set::SUPERVISOR * SET_ENTRIES
+        } else {
+            self.mmu.current
+        };
+        if first == set::CHECKED * SET_ENTRIES || self.is_watched(gla) {
+            return;
+        }
+        let page = gla & PAGE_MASK;
+        let Some(region) = self.mmu.region(mapping.gpa) else {
+            return;
+        };
+        let host = region.host + (mapping.gpa - region.base);
+        let direct_write = mapping.writable && region.tracker.is_plain(region.page(mapping.gpa));
+        let size = match mapping.shift {
+            12 => 0,
+            30 => HUGE,
+            _ => LARGE,
+        };
+        if size != 0 {
+            self.mmu.large_seen |= 1 << (gla >> 30 & 63);
+        }
+        let slot = first + ((gla >> 12) as usize & (SET_ENTRIES - 1));
+        self.mmu.entries[slot] = Entry {
+            read: if mapping.readable { page } else { NO_TAG },
+            write: if direct_write { page } else { NO_TAG },
+            addend: host.wrapping_sub(page),
+            gpa: mapping.gpa | size | if mapping.global { GLOBAL } else { 0 },
+        };
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn read_slow(&mut self, gla: u64, size: u8, system: bool) -> Result<u64, Stop> {
+        self.check_access(gla, size, false, system)?;
+        let here = 0x1000 - (gla & 0xfff);
+        if here >= u64::from(size) {
+            let gpa = self.locate(gla, false, system)?;
+            return self.read_physical(gpa, size, system);
+        }
+        let first = self.locate(gla, false, system)?;
+        let second = self.locate(self.next_page(gla), false, system)?;
+        let mut value = 0;
+        for n in (0..u64::from(size)).rev() {
+            let gpa = if n < here {
+                first + n
+            } else {
+                second + (n - here)
+            };
+            value = value << 8 | self.read_physical(gpa, 1, system)?;
+        }
+        Ok(value)
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn write_slow(
+        &mut self,
+        gla: u64,
+        size: u8,
+        value: u64,
+        system: bool,
+    ) -> Result<(), Stop> {
+        self.check_access(gla, size, true, system)?;
+        let here = 0x1000 - (gla & 0xfff);
+        let first = self.locate(gla, true, system)?;
+        if here >= u64::from(size) {
+            return self.write_physical(first, size, value, system);
+        }
+        let second = self.locate(self.next_page(gla), true, system)?;
+        for n in 0..u64::from(size) {
+            let gpa = if n < here {
+                first + n
+            } else {
+                second + (n - here)
+            };
+            self.write_physical(gpa, 1, value >> (n * 8) & 0xff, system)?;
+        }
+        Ok(())
+    }
+
+    /// Checks that `size` bytes at `gla` may be written, without writing.
+    pub(crate) fn prepare_write(&mut self, gla: u64, size: u32) -> Result<(), Stop> {
+        self.locate(gla, true, false)?;
+        if 0x1000 - (gla & 0xfff) < u64::from(size) {
+            self.locate(self.next_page(gla), true, false)?;
+        }
+        Ok(())
+    }
+
+    /// Checks that `size` bytes at `gla` may be read, without reading.
+    pub(crate) fn prepare_read(&mut self, gla: u64, size: u32) -> Result<(), Stop> {
+        self.locate(gla, false, false)?;
+        if 0x1000 - (gla & 0xfff) < u64::from(size) {
+            self.locate(self.next_page(gla), false, false)?;
+        }
+        Ok(())
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn host_for_update_slow(&mut self, gla: u64, size: u8) -> Result<Option<u64>, Stop> {
+        self.check_access(gla, size, true, false)?;
+        let gpa = self.locate(gla, true, false)?;
+        if 0x1000 - (gla & 0xfff) < u64::from(size) {
+            self.locate(self.next_page(gla), true, false)?;
+            return Ok(None);
+        }
+        Ok(self
+            .mmu
+            .region(gpa)
+            .map(|region| region.host + (gpa - region.base)))
+    }
+
+    fn next_page(&self, gla: u64) -> u64 {
+        let next = (gla & PAGE_MASK).wrapping_add(0x1000);
+        if self.code_size == CodeSize::Bits64 {
+            next
+        } else {
+            next & 0xffff_ffff
+        }
+    }
+
+    fn read_physical(&mut self, gpa: u64, size: u8, system: bool) -> Result<u64, Stop> {
+        if self.mmu.region(gpa).is_some() || system {
+            return Ok(physical_read(self, gpa, size));
+        }
+        self.external(Exit::MmioRead {
+            gpa: Gpa(gpa),
+            size,
+        })
+    }
+
+    fn write_physical(&mut self, gpa: u64, size: u8, value: u64, system: bool) -> Result<(), Stop> {
+        if self.mmu.region(gpa).is_some() || system {
+            physical_write(self, gpa, size, value);
+            return Ok(());
+        }
+        self.external(Exit::MmioWrite {
+            gpa: Gpa(gpa),
+            size,
+            value,
+        })
+        .map(|_| ())
+    }
+
+    /// Alignment checking and data breakpoints.
+    fn check_access(&mut self, gla: u64, size: u8, write: bool, system: bool) -> Result<(), Stop> {
+        if self.mmu.is_checked() && !system && gla & u64::from(size - 1) != 0 {
+            return self.raise(Exception::with_code(vector::AC, 0));
+        }
+        if self.dr[5] & 0xff != 0 && !system {
+            self.note_data_breakpoints(gla, u64::from(size), write);
+        }
+        Ok(())
+    }
+
+    /// Does a data breakpoint lie in the page of `gla`?
+    fn is_watched(&self, gla: u64) -> bool {
+        let enabled =
+            |n: usize| self.dr[5] >> (2 * n) & 3 != 0 && self.dr[5] >> (16 + 4 * n) & 3 != 0;
+        self.dr[5] & 0xff != 0
+            && (0..4).any(|n| {
+                let last = self.dr[n].wrapping_add(7) & PAGE_MASK;
+                enabled(n) && (self.dr[n] & PAGE_MASK == gla & PAGE_MASK || last == gla & PAGE_MASK)
+            })
+    }
+
+    fn note_data_breakpoints(&mut self, gla: u64, size: u64, write: bool) {
+        for n in 0..4 {
+            let kind = self.dr[5] >> (16 + 4 * n) & 3;
+            let enabled = self.dr[5] >> (2 * n) & 3 != 0;
+            let matches = match kind {
+                1 => write,
+                3 => true,
+                _ => false,
+            };
+            let length = [1, 2, 8, 4][(self.dr[5] >> (18 + 4 * n) & 3) as usize];
+            let base = self.dr[n] & !(length - 1);
+            if enabled
+                && matches
+                && gla < base.wrapping_add(length)
+                && base < gla.wrapping_add(size)
+            {
+                self.debug_pending |= 1 << n;
+                self.attention |= attention::DEBUG;
+                self.limit = 0;
+            }
+        }
+    }
+}

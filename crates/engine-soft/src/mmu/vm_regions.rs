@@ -1,0 +1,35 @@
+//! RAM as the MMU needs it on its slow path: base, length, host address, tracker.
+
+use std::sync::Arc;
+
+use memory::{GuestMemory, PageTracker};
+
+#[derive(Debug)]
+pub(crate) struct Region {
+    pub(crate) base: u64,
+    pub(crate) len: u64,
+    /// Host address of the first byte; valid while the vCPU's `GuestMemory` handle lives.
+    pub(crate) host: u64,
+    pub(crate) tracker: Arc<PageTracker>,
+}
+
+impl Region {
+    /// Index of the page of `gpa`, which must lie in the region.
+    pub(crate) fn page(&self, gpa: u64) -> usize {
+        ((gpa - self.base) >> memory::PAGE_SHIFT) as usize
+    }
+}
+
+pub(crate) fn regions(memory: &GuestMemory) -> Vec<Region> {
+    let of = |range: memory::RamRange| {
+        let page = memory.host_page(range.base)?;
+        let (base, len) = (range.base.0, range.len);
+        Some(Region {
+            base,
+            len,
+            host: page.host as u64,
+            tracker: Arc::new(page.tracker),
+        })
+    };
+    memory.ranges().into_iter().filter_map(of).collect()
+}
