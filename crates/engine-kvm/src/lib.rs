@@ -1,0 +1,1 @@
+//! The engine contract over /dev/kvm.
