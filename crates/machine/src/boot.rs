@@ -1,0 +1,122 @@
+//! From files to a guest that is ready to run: kernels by four protocols, initial RAM disks, the
+//! memory map.
+//!
+//! Everything here comes from outside and is hostile. Parsers take bytes and answer values borrowed
+//! from them; only then is anything written to guest memory, bounds checked against the RAM there is.
+
+mod bytes;
+mod bzimage;
+mod command_line;
+mod elf;
+mod entry;
+mod error;
+mod initrd;
+mod linux;
+mod multiboot;
+mod place;
+mod pvh;
+mod source;
+
+pub use bzimage::BzImage;
+pub use elf::Elf;
+pub use error::{BootError, ImageError};
+pub use multiboot::Multiboot;
+pub use place::Piece;
+pub use source::{BootSource, SourceFile};
+
+use error::Fault;
+use memory::GuestMemory;
+use x86::CpuState;
+
+/// How a kernel file wants to be booted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImageKind {
+    /// Linux boot protocol (also memtest86+).
+    BzImage,
+    /// ELF with the Xen PVH entry note.
+    Pvh,
+    /// Multiboot 1.
+    Multiboot,
+}
+
+/// What the person who runs the guest says about the boot.
+#[derive(Debug, Clone, Copy)]
+pub struct BootRequest<'a> {
+    /// The file's name, which multiboot kernels get as their first word.
+    pub kernel_name: &'a str,
+    pub command_line: &'a str,
+    /// Entropy for the guest's generator; may be empty.
+    pub seed: &'a [u8],
+    /// The processor has long mode.
+    pub long_mode: bool,
+}
+
+/// Finds out how the file is to be booted. The content decides, never the name.
+///
+/// # Errors
+/// When it is no kernel we know, or an ELF file too damaged to say.
+pub fn probe(file: &[u8]) -> Result<ImageKind, ImageError> {
+    if bzimage::is_bzimage(file) {
+        return Ok(ImageKind::BzImage);
+    }
+    if multiboot::find_header(file).is_some() {
+        return Ok(ImageKind::Multiboot);
+    }
+    if elf::is_elf(file) {
+        return match Elf::parse(file)?.pvh_entry {
+            Some(_) => Ok(ImageKind::Pvh),
+            None => Err(ImageError::Damaged {
+                what: "the ELF file has neither a PVH entry note nor a multiboot header",
+            }),
+        };
+    }
+    Err(ImageError::Unknown)
+}
+
+/// Loads `source` into RAM; answers the state in which the boot processor starts.
+///
+/// # Errors
+/// When a file cannot be read, is no kernel, or does not fit. The sentence names the file.
+pub fn load(
+    memory: &GuestMemory,
+    source: &BootSource,
+    command_line: &str,
+    seed: &[u8],
+    long_mode: bool,
+) -> Result<CpuState, BootError> {
+    let total = memory.ranges().iter().map(|range| range.len).sum();
+    let file = source.kernel.read_all(total)?;
+    let name = source.kernel.path.to_string_lossy();
+    let request = BootRequest {
+        kernel_name: &name,
+        command_line,
+        seed,
+        long_mode,
+    };
+    let initrd = initrd::Initrd::new(&source.initrd);
+    let loaded = load_image(memory, &file, &request, &initrd);
+    loaded.map_err(|fault| match fault {
+        Fault::Image(fault) => source.blame(fault),
+        Fault::File(error) => error,
+    })
+}
+
+fn load_image(
+    memory: &GuestMemory,
+    file: &[u8],
+    request: &BootRequest<'_>,
+    initrd: &initrd::Initrd<'_>,
+) -> Result<CpuState, Fault> {
+    match probe(file)? {
+        ImageKind::BzImage => linux::boot(memory, file, request, initrd),
+        ImageKind::Multiboot => multiboot::boot(memory, &Multiboot::parse(file)?, request, initrd),
+        ImageKind::Pvh => {
+            let elf = Elf::parse(file)?;
+            let rip = elf.pvh_entry.ok_or(ImageError::Unknown)?;
+            pvh::boot(memory, &elf, rip, request, initrd)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

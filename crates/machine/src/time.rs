@@ -1,0 +1,11 @@
+//! The guest's time: the machine's clock, timers, the TSC's rate, and kvmclock.
+
+mod clock;
+pub(crate) mod kvmclock;
+mod timers;
+mod tsc;
+mod tsc_raw;
+
+pub use clock::MachineClock;
+pub(crate) use timers::{QueueTimer, TimerQueue};
+pub use tsc::TscRate;
