@@ -24,6 +24,8 @@ const ALL_ONES: u64 = u64::MAX;
 struct Range {
     base: u64,
     len: u64,
+    /// The device's offset of the first address.
+    offset: u64,
     device: SharedDevice,
 }
 
@@ -66,11 +68,18 @@ impl Bus {
         }
     }
 
-    /// Puts a device behind `len` addresses from `base`. vCPUs see it at their next access.
+    /// Puts a device behind `len` addresses from `base`; the first is the device's `offset`. vCPUs
+    /// see it at their next access.
     ///
     /// # Errors
     /// When the range is empty, outside the bus, or taken.
-    pub fn attach(&self, base: u64, len: u64, device: SharedDevice) -> Result<(), BusError> {
+    pub fn attach(
+        &self,
+        base: u64,
+        len: u64,
+        offset: u64,
+        device: SharedDevice,
+    ) -> Result<(), BusError> {
         let end = base.checked_add(len).filter(|&end| end <= self.end);
         if len == 0 || end.is_none() {
             return Err(BusError::NoRange { base, len });
@@ -84,7 +93,12 @@ impl Bus {
             });
         }
         let mut changed = ranges.as_ref().clone();
-        changed.push(Range { base, len, device });
+        changed.push(Range {
+            base,
+            len,
+            offset,
+            device,
+        });
         changed.sort_by_key(|range| range.base);
         *ranges = Arc::new(changed);
         self.generation.fetch_add(1, Ordering::Release);
@@ -166,7 +180,8 @@ impl BusView {
         let after = self.ranges.partition_point(|range| range.base <= address);
         let range = self.ranges.get(after.checked_sub(1)?)?;
         let offset = address - range.base;
-        (offset < range.len && range.len - offset >= u64::from(size)).then_some((range, offset))
+        (offset < range.len && range.len - offset >= u64::from(size))
+            .then_some((range, range.offset.wrapping_add(offset)))
     }
 
     fn refresh(&mut self) {

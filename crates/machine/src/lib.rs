@@ -7,5 +7,7 @@
 pub mod boot;
 pub mod bus;
 pub mod layout;
+mod ports;
 mod sync;
+pub mod tables;
 pub mod time;

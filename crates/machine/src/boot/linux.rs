@@ -10,7 +10,7 @@ use super::bzimage::{BzImage, HEADER};
 use super::error::Fault;
 use super::initrd::{Initrd, place_high};
 use super::place::{Piece, load, write};
-use super::{BootRequest, ImageError, command_line, entry};
+use super::{BootRequest, command_line, entry};
 use crate::layout::{BIOS_AREA, low_ram_end, memory_map};
 
 const ZERO_PAGE: Gpa = Gpa(0x7000);

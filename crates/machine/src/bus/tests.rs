@@ -56,7 +56,7 @@ fn nothing_reads_all_ones() {
 fn a_view_sees_a_device_attached_later() {
     let bus = Arc::new(Bus::new(0x1_0000));
     let mut view = bus.view();
-    bus.attach(0x100, 16, cells()).expect("free");
+    bus.attach(0x100, 16, 0, cells()).expect("free");
     view.write(0x104, 4, 0x1122_3344);
     assert_eq!(view.read(0x104, 4), 0x1122_3344);
     assert_eq!(view.read(0x105, 2), 0x2233);
@@ -67,8 +67,8 @@ fn a_view_sees_a_device_attached_later() {
 #[test]
 fn an_access_over_the_end_is_split() {
     let bus = Arc::new(Bus::new(0x1_0000));
-    bus.attach(0x100, 16, cells()).expect("free");
-    bus.attach(0x110, 16, cells()).expect("free");
+    bus.attach(0x100, 16, 0, cells()).expect("free");
+    bus.attach(0x110, 16, 0, cells()).expect("free");
     let mut view = bus.view();
     view.write(0x10e, 4, 0x4433_2211);
     assert_eq!(view.read(0x10e, 2), 0x2211);
@@ -81,10 +81,10 @@ fn an_access_over_the_end_is_split() {
 #[test]
 fn ranges_do_not_overlap_or_leave_the_bus() {
     let bus = Arc::new(Bus::new(0x1_0000));
-    bus.attach(0x100, 16, cells()).expect("free");
-    let taken = bus.attach(0x10f, 1, cells());
+    bus.attach(0x100, 16, 0, cells()).expect("free");
+    let taken = bus.attach(0x10f, 1, 0, cells());
     assert!(matches!(taken, Err(BusError::Taken { by: "cells", .. })));
-    assert!(bus.attach(0xffff, 2, cells()).is_err());
-    assert!(bus.attach(u64::MAX, 2, cells()).is_err());
-    assert!(bus.attach(0x200, 0, cells()).is_err());
+    assert!(bus.attach(0xffff, 2, 0, cells()).is_err());
+    assert!(bus.attach(u64::MAX, 2, 0, cells()).is_err());
+    assert!(bus.attach(0x200, 0, 0, cells()).is_err());
 }

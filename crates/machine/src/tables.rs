@@ -1,0 +1,14 @@
+//! The tables that firmware would leave in memory: ACPI and SMBIOS.
+
+mod acpi;
+mod dsdt;
+mod smbios;
+
+pub use acpi::{AcpiRequest, build as acpi};
+pub use smbios::{SmbiosRequest, build as smbios};
+
+/// The byte that makes all bytes of a table sum to zero.
+fn checksum(bytes: &[u8]) -> u8 {
+    let sum = bytes.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+    0u8.wrapping_sub(sum)
+}

@@ -1,0 +1,238 @@
+//! ACPI: everything from the RSDP down, placed in the BIOS area.
+//!
+//! Spec: ACPI Specification 6.5, "ACPI Software Programming Model"; PCI Firmware Specification, "MCFG".
+
+use acpi_tables::Aml;
+use acpi_tables::fadt::{FADTBuilder, Flags, PmProfile};
+use acpi_tables::gas::{AccessSize, AddressSpace, GAS};
+use memory::Gpa;
+
+use super::{checksum, dsdt};
+use crate::layout::{BIOS_AREA, ECAM, ECAM_LEN, IOAPIC, LAPIC, MIB, SMBIOS_AREA};
+use crate::ports;
+
+const OEM_ID: [u8; 6] = *b"INNKPR";
+const OEM_TABLE_ID: [u8; 8] = *b"INNKEEPR";
+const OEM_REVISION: u32 = 1;
+const CREATOR: [u8; 4] = *b"INNK";
+const HEADER_LEN: usize = 36;
+const RSDP_LEN: usize = 36;
+const FACS_LEN: usize = 64;
+/// The FACS wants this alignment; it serves all.
+const ALIGN: u64 = 64;
+
+const IOAPIC_ID: u8 = 0;
+/// MADT flags: 8259s are there too.
+const PCAT_COMPAT: u32 = 1;
+const ENABLED: u32 = 1;
+const ALL_PROCESSORS: u32 = 0xffff_ffff;
+/// Polarity and trigger as the bus has them.
+const CONFORMING: u16 = 0;
+const LEVEL_ACTIVE_HIGH: u16 = 0b1101;
+/// APIC ids from here on exist in x2APIC form only.
+const FIRST_X2APIC_ID: u32 = 255;
+
+/// IA-PC boot architecture flags: COM ports and such exist, an 8042 exists, no VGA.
+const LEGACY_DEVICES: u16 = 1 << 0;
+const HAS_8042: u16 = 1 << 1;
+const NO_VGA: u16 = 1 << 2;
+/// Latencies that say there is no C2 and C3.
+const NO_C2: u16 = 0xfff;
+const NO_C3: u16 = 0xfff;
+/// WAET: neither the RTC nor the PM timer needs the workarounds of real ones.
+const WAET_RTC_GOOD: u32 = 1 << 0;
+const WAET_PM_TIMER_GOOD: u32 = 1 << 1;
+
+/// What of the machine shows in the tables.
+#[derive(Debug, Clone)]
+pub struct AcpiRequest {
+    /// The APIC id of every processor.
+    pub apic_ids: Vec<u32>,
+    /// The window for 64-bit BARs.
+    pub pci_window_64: Gpa,
+    /// UARTs present, first COM1.
+    pub serial_count: usize,
+}
+
+/// The bytes of all tables and where they go: the first is the RSDP, at [`BIOS_AREA`]. `None` when
+/// there are too many processors for the area.
+#[must_use]
+pub fn build(request: &AcpiRequest) -> Option<Vec<(Gpa, Vec<u8>)>> {
+    let mut next = BIOS_AREA.0 + RSDP_LEN as u64;
+    let mut placed = Vec::new();
+    let mut place = |bytes: Vec<u8>| {
+        let at = next.next_multiple_of(ALIGN);
+        next = at + bytes.len() as u64;
+        placed.push((Gpa(at), bytes));
+        at
+    };
+    let facs_at = place(facs());
+    let dsdt_at = place(table(*b"DSDT", 2, &dsdt::build(request)));
+    let listed = [
+        place(fadt(facs_at, dsdt_at)),
+        place(table(*b"APIC", 4, &madt(&request.apic_ids))),
+        place(table(*b"MCFG", 1, &mcfg())),
+        place(table(
+            *b"WAET",
+            1,
+            &(WAET_RTC_GOOD | WAET_PM_TIMER_GOOD).to_le_bytes(),
+        )),
+    ];
+    let short: Vec<u8> = listed.iter().flat_map(|&at| low32(at)).collect();
+    let long: Vec<u8> = listed.iter().flat_map(|at| at.to_le_bytes()).collect();
+    let rsdt_at = place(table(*b"RSDT", 1, &short));
+    let xsdt_at = place(table(*b"XSDT", 1, &long));
+    placed.insert(0, (BIOS_AREA, rsdp(rsdt_at, xsdt_at)));
+    (next <= SMBIOS_AREA.0).then_some(placed)
+}
+
+/// A table: the common header, then `body`.
+fn table(signature: [u8; 4], revision: u8, body: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEADER_LEN + body.len());
+    bytes.extend(signature);
+    // Tables are bounded by the BIOS area.
+    bytes.extend(((HEADER_LEN + body.len()) as u32).to_le_bytes());
+    bytes.extend([revision, 0]);
+    bytes.extend(OEM_ID);
+    bytes.extend(OEM_TABLE_ID);
+    bytes.extend(OEM_REVISION.to_le_bytes());
+    bytes.extend(CREATOR);
+    bytes.extend(1u32.to_le_bytes());
+    bytes.extend(body);
+    bytes[9] = checksum(&bytes);
+    bytes
+}
+
+fn rsdp(rsdt_at: u64, xsdt_at: u64) -> Vec<u8> {
+    let mut bytes = b"RSD PTR \0".to_vec();
+    bytes.extend(OEM_ID);
+    bytes.push(2);
+    bytes.extend(low32(rsdt_at));
+    // The old checksum covers the first 20 bytes only.
+    bytes[8] = checksum(&bytes);
+    bytes.extend((RSDP_LEN as u32).to_le_bytes());
+    bytes.extend(xsdt_at.to_le_bytes());
+    bytes.extend([0; 4]);
+    bytes[32] = checksum(&bytes);
+    bytes
+}
+
+fn facs() -> Vec<u8> {
+    let mut bytes = vec![0; FACS_LEN];
+    bytes[..4].copy_from_slice(b"FACS");
+    bytes[4..8].copy_from_slice(&(FACS_LEN as u32).to_le_bytes());
+    bytes[32] = 2;
+    bytes
+}
+
+fn register(port: u16, bits: u8, access: AccessSize) -> GAS {
+    GAS::new(AddressSpace::SystemIo, bits, 0, access, u64::from(port))
+}
+
+fn fadt(facs_at: u64, dsdt_at: u64) -> Vec<u8> {
+    let flags = [
+        Flags::Wbinvd,
+        Flags::ProcC1,
+        // No sleep button as a fixed feature; the power button is one.
+        Flags::SlpButton,
+        Flags::FixRtc,
+        Flags::TmrValExt,
+        Flags::ResetRegSup,
+    ];
+    let mut fadt = FADTBuilder::new(OEM_ID, OEM_TABLE_ID, OEM_REVISION)
+        .preferred_pm_profile(PmProfile::EnterpriseServer);
+    fadt = flags.into_iter().fold(fadt, FADTBuilder::flag);
+    // Tables lie below 1 MiB, so both widths of each pointer are given.
+    fadt.firmware_ctrl = (facs_at as u32).into();
+    fadt.dsdt = (dsdt_at as u32).into();
+    fadt.x_dsdt = dsdt_at.into();
+    fadt.sci_int = u16::from(ports::SCI).into();
+    fadt.pm1a_evt_blk = u32::from(ports::PM1_EVENT).into();
+    fadt.pm1a_cnt_blk = u32::from(ports::PM1_CONTROL).into();
+    fadt.pm_tmr_blk = u32::from(ports::PM_TIMER).into();
+    fadt.pm1_evt_len = 4;
+    fadt.pm1_cnt_len = 2;
+    fadt.pm_tmr_len = 4;
+    fadt.p_lvl2_lat = NO_C2.into();
+    fadt.p_lvl3_lat = NO_C3.into();
+    fadt.century = ports::RTC_CENTURY;
+    fadt.iapc_boot_arch = (LEGACY_DEVICES | HAS_8042 | NO_VGA).into();
+    fadt.reset_reg = register(ports::RESET, 8, AccessSize::ByteAccess);
+    fadt.reset_value = ports::RESET_VALUE;
+    fadt.x_pm1a_evt_blk = register(ports::PM1_EVENT, 32, AccessSize::WordAccess);
+    fadt.x_pm1a_cnt_blk = register(ports::PM1_CONTROL, 16, AccessSize::WordAccess);
+    fadt.x_pm_tmr_blk = register(ports::PM_TIMER, 32, AccessSize::DwordAccess);
+    let mut bytes = Vec::new();
+    fadt.finalize().to_aml_bytes(&mut bytes);
+    bytes
+}
+
+fn madt(apic_ids: &[u32]) -> Vec<u8> {
+    let mut body = Vec::new();
+    body.extend(low32(LAPIC.0));
+    body.extend(PCAT_COMPAT.to_le_bytes());
+    for (uid, &apic_id) in (0u32..).zip(apic_ids) {
+        body.extend(processor(uid, apic_id));
+    }
+    body.extend([1, 12, IOAPIC_ID, 0]);
+    body.extend(low32(IOAPIC.0));
+    body.extend(0u32.to_le_bytes());
+    body.extend(interrupt_override(0, 2, CONFORMING));
+    body.extend(interrupt_override(
+        ports::SCI,
+        u32::from(ports::SCI),
+        LEVEL_ACTIVE_HIGH,
+    ));
+    for irq in ports::PCI_IRQS {
+        body.extend(interrupt_override(irq, u32::from(irq), LEVEL_ACTIVE_HIGH));
+    }
+    // LINT1 of every local APIC is the NMI.
+    body.extend([4, 6, 0xff]);
+    body.extend(CONFORMING.to_le_bytes());
+    body.push(1);
+    body.extend([10, 12]);
+    body.extend(CONFORMING.to_le_bytes());
+    body.extend(ALL_PROCESSORS.to_le_bytes());
+    body.extend([1, 0, 0, 0]);
+    body
+}
+
+/// A processor's local APIC, in the form its id fits into.
+fn processor(uid: u32, apic_id: u32) -> Vec<u8> {
+    let mut entry = Vec::new();
+    if apic_id < FIRST_X2APIC_ID && uid < FIRST_X2APIC_ID {
+        // Both were just found to fit.
+        entry.extend([0, 8, uid as u8, apic_id as u8]);
+        entry.extend(ENABLED.to_le_bytes());
+    } else {
+        entry.extend([9, 16, 0, 0]);
+        entry.extend(apic_id.to_le_bytes());
+        entry.extend(ENABLED.to_le_bytes());
+        entry.extend(uid.to_le_bytes());
+    }
+    entry
+}
+
+fn interrupt_override(irq: u8, gsi: u32, flags: u16) -> Vec<u8> {
+    let mut entry = vec![2, 10, 0, irq];
+    entry.extend(gsi.to_le_bytes());
+    entry.extend(flags.to_le_bytes());
+    entry
+}
+
+fn mcfg() -> Vec<u8> {
+    let mut body = vec![0; 8];
+    body.extend(ECAM.0.to_le_bytes());
+    // Segment 0, all buses of the window.
+    body.extend([0, 0, 0, (ECAM_LEN / MIB - 1) as u8]);
+    body.extend([0; 4]);
+    body
+}
+
+/// Every table lies below 1 MiB.
+fn low32(at: u64) -> [u8; 4] {
+    (at as u32).to_le_bytes()
+}
+
+#[cfg(test)]
+mod tests;
