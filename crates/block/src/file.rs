@@ -16,7 +16,6 @@ pub(crate) struct ImageFile {
     pub(crate) path: PathBuf,
     /// Bytes.
     pub(crate) len: u64,
-    pub(crate) is_block_device: bool,
 }
 
 /// Opens `path`. A writer locks it alone, readers share it.
@@ -50,7 +49,6 @@ pub(crate) fn open_image(path: &Path, write: bool) -> Result<ImageFile, BlockErr
         file,
         path: path.to_owned(),
         len,
-        is_block_device: kind.is_block_device(),
     })
 }
 

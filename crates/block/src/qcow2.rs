@@ -59,7 +59,7 @@ impl Qcow2Disk {
     }
 
     pub(crate) fn from_layer(
-        mut layer: Layer,
+        layer: Layer,
         path: PathBuf,
         read_only: bool,
     ) -> Result<Qcow2Disk, BlockError> {
@@ -288,7 +288,6 @@ pub fn check_qcow2(bytes: &[u8]) -> Result<(), BlockError> {
             file,
             path: path.clone(),
             len: bytes.len() as u64,
-            is_block_device: false,
         };
         let header = Header::read(&image)?;
         if let Some(backing) = header.backing {

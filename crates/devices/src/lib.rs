@@ -2,8 +2,15 @@
 //! or the language on the other side (law 4).
 
 mod device;
+pub mod irqchip;
+pub mod pci;
+pub mod port92;
+mod ports;
+#[doc(hidden)]
+pub mod testing;
 
 pub use device::{
     Clock, Device, DeviceState, Line, Lines, MsiSink, RestoreError, Timer, decode_state,
     encode_state,
 };
+pub use ports::PortRange;

@@ -82,10 +82,10 @@ impl TemporaryOverlay {
     /// Brings blocks that a write covers only in part into the overlay.
     fn copy_partial(&self, written: &mut Written, offset: u64, end: u64) -> io::Result<()> {
         let mut edges = [None, None];
-        if offset % BLOCK != 0 {
+        if !offset.is_multiple_of(BLOCK) {
             edges[0] = Some(offset / BLOCK);
         }
-        if end % BLOCK != 0 {
+        if !end.is_multiple_of(BLOCK) {
             edges[1] = Some(end / BLOCK);
         }
         for block in edges.into_iter().flatten() {

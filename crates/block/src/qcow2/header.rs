@@ -9,8 +9,8 @@ use crate::{BlockError, Format};
 
 pub(crate) const MAGIC: [u8; 4] = *b"QFI\xfb";
 
-const V2_LENGTH: usize = 72;
-const V3_LENGTH: usize = 104;
+const V2_LENGTH: u32 = 72;
+const V3_LENGTH: u32 = 104;
 /// QEMU's limits, so that an image that works there works here. Bytes.
 const MAX_L1_TABLE: u64 = 32 << 20;
 const MAX_REFCOUNT_TABLE: u64 = 8 << 20;
@@ -55,7 +55,7 @@ impl Header {
             path: image.path.clone(),
             what,
         };
-        let fixed = Fixed::parse(&read(0, V3_LENGTH)?).map_err(wrong)?;
+        let fixed = Fixed::parse(&read(0, V3_LENGTH as usize)?).map_err(wrong)?;
         if let Some(feature) = fixed.unsupported() {
             return Err(BlockError::Unsupported {
                 path: image.path.clone(),
@@ -138,7 +138,7 @@ impl Fixed {
             snapshots_offset: u64_at(64),
             incompatible: if v3 { u64_at(72) } else { 0 },
             refcount_order: if v3 { u32_at(96) } else { 4 },
-            header_len: if v3 { u32_at(100) } else { V2_LENGTH as u32 },
+            header_len: if v3 { u32_at(100) } else { V2_LENGTH },
         })
     }
 
@@ -178,7 +178,7 @@ impl Fixed {
         } else {
             V2_LENGTH
         } as u64;
-        if header_len < least || header_len > cluster || header_len % 8 != 0 {
+        if header_len < least || header_len > cluster || !header_len.is_multiple_of(8) {
             return Err(format!("a header of {header_len} bytes"));
         }
         let l1_len = u64::from(self.l1_entries) * 8;
@@ -266,7 +266,7 @@ fn check_table(
     if len > limit {
         return Err(format!("its {name} of {len} bytes exceeds {limit}"));
     }
-    if offset % cluster != 0 {
+    if !offset.is_multiple_of(cluster) {
         return Err(format!(
             "its {name} at {offset:#x} does not begin at a cluster"
         ));
@@ -283,7 +283,7 @@ fn check_l1(table: &[u8], fixed: &Fixed, file_len: u64) -> Result<(), String> {
     for (index, entry) in table.chunks_exact(8).enumerate() {
         let entry = entry.try_into().map_or(0, u64::from_be_bytes);
         let offset = entry & OFFSET_MASK;
-        if offset % cluster != 0 || (offset != 0 && offset >= file_len) {
+        if !offset.is_multiple_of(cluster) || (offset != 0 && offset >= file_len) {
             return Err(format!(
                 "L1 entry {index} points to {offset:#x}, outside the file"
             ));
