@@ -10,7 +10,9 @@ use x86::cpuid::CpuidTable;
 use x86::register::{dr7, rflags};
 use x86::{Activity, ApicState, CpuState, Events, Exception};
 
+use super::features::Features;
 use super::{CodeSize, Cpu, attention};
+use crate::interp::vector::available::Available;
 use crate::mmu::Mmu;
 use crate::msrs::Msrs;
 use crate::replay::Replay;
@@ -59,6 +61,8 @@ impl Cpu {
             exit: None,
             replay: Replay::default(),
             instructions: 0,
+            features: Features::new(&cpuid),
+            available: Available::new(&cpuid),
             cpuid,
             memory,
             kicked: Arc::new(AtomicBool::new(false)),

@@ -6,6 +6,7 @@
 //! result kept, each flag computed on demand), which cost the same and never match undefined flags.
 
 pub(crate) mod convert;
+pub(crate) mod features;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -16,7 +17,9 @@ use x86::cpuid::CpuidTable;
 use x86::register::{cr0, cr4, efer, rflags};
 use x86::{DescriptorTable, Events, Exception, Fpu, Segment, SegmentRegister};
 
+use self::features::Features;
 use crate::interp::op::Stop;
+use crate::interp::vector::available::Available;
 use crate::mmu::Mmu;
 use crate::msrs::Msrs;
 use crate::replay::Replay;
@@ -102,6 +105,8 @@ pub(crate) struct Cpu {
     pub(crate) replay: Replay,
     pub(crate) instructions: u64,
     pub(crate) cpuid: CpuidTable,
+    pub(crate) features: Features,
+    pub(crate) available: Available,
     pub(crate) memory: GuestMemory,
     pub(crate) kicked: Arc<AtomicBool>,
     /// Initial APIC id.
@@ -208,11 +213,17 @@ impl Cpu {
             _ if ss.has(Segment::BIG) => 0xffff_ffff,
             _ => 0xffff,
         };
-        self.mmu.select(
-            self.cpl == 3,
-            self.cr4 & cr4::SMAP != 0,
-            self.rflags & rflags::AC != 0,
-        );
+        self.choose_access();
+    }
+
+    /// Chooses how the MMU treats accesses, from CPL, RFLAGS.AC, CR0.AM and CR4.SMAP.
+    pub(crate) fn choose_access(&mut self) {
+        let user = self.cpl == 3;
+        let ac = self.rflags & rflags::AC != 0;
+        self.mmu.select(user, self.cr4 & cr4::SMAP != 0, ac);
+        if user && ac && self.cr0 & cr0::AM != 0 {
+            self.mmu.select_checked();
+        }
     }
 
     /// Stops the running instruction with this exception.
