@@ -21,7 +21,7 @@ use rustix::system::{RebootCommand, reboot};
 
 use crate::boot::Failure;
 use crate::port::Port;
-use crate::serve::Agent;
+use crate::serve::{Agent, End};
 
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -30,14 +30,15 @@ fn main() {
         eprintln!("innkeeper-agent: this is the first process of a guest, not a program to start");
         std::process::exit(2);
     }
-    if let Err(failure) = live() {
+    let end = live().unwrap_or_else(|failure| {
         // Straight to the kernel's log: the console may be anything by now.
         let _ = fs::write("/dev/kmsg", format!("<2>innkeeper-agent: {failure}\n"));
-    }
-    power_off();
+        End::PowerOff
+    });
+    shut_down(end);
 }
 
-fn live() -> Result<(), Failure> {
+fn live() -> Result<End, Failure> {
     boot::early()?;
     boot::enter_root()?;
     boot::identity();
@@ -50,18 +51,18 @@ fn live() -> Result<(), Failure> {
 }
 
 /// Some other machine runs this image: a shell on its console is the most useful thing to be.
-fn shell_alone() -> io::Result<()> {
+fn shell_alone() -> io::Result<End> {
     let shell = job::start_shell("/dev/console", "linux", None)?;
     while let Ok(ended) = rustix::process::wait(WaitOptions::empty()) {
         if ended.is_some_and(|(pid, _)| pid == shell) {
             break;
         }
     }
-    Ok(())
+    Ok(End::PowerOff)
 }
 
 /// Asks every process to end, insists after a while, and leaves the disk clean.
-fn power_off() {
+fn shut_down(end: End) {
     let _ = sys_raw::signal_all(libc::SIGTERM);
     let deadline = Instant::now() + GRACE;
     while Instant::now() < deadline {
@@ -74,7 +75,10 @@ fn power_off() {
     let _ = sys_raw::signal_all(libc::SIGKILL);
     rustix::fs::sync();
     let _ = mount_remount("/", MountFlags::RDONLY, "");
-    let _ = reboot(RebootCommand::PowerOff);
+    let _ = reboot(match end {
+        End::PowerOff => RebootCommand::PowerOff,
+        End::Reboot => RebootCommand::Restart,
+    });
     loop {
         std::thread::sleep(GRACE);
     }

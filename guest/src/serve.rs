@@ -20,34 +20,50 @@ const RECONNECT: Timespec = Timespec {
     tv_nsec: 200_000_000,
 };
 
+/// The size of a signalfd_siginfo; its first field is the signal's number.
+const SIGNAL_RECORD: usize = 128;
+// What the image's own `poweroff` and `reboot` send to process 1, as with busybox init.
+const POWER_OFF: i32 = libc::SIGUSR2;
+const REBOOT: i32 = libc::SIGTERM;
+
+/// What is to happen to the guest when the agent is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    PowerOff,
+    Reboot,
+}
+
 #[derive(Debug)]
 pub(crate) struct Agent {
     port: Port,
-    children: OwnedFd,
+    signals: OwnedFd,
     jobs: BTreeMap<u32, Job>,
     shell: Option<Pid>,
     connected: bool,
-    done: bool,
+    end: Option<End>,
 }
 
 impl Agent {
     pub(crate) fn new(mut port: Port) -> io::Result<Self> {
-        let children = crate::sys_raw::child_signals()?;
+        let signals = crate::sys_raw::receive_signals(&[libc::SIGCHLD, POWER_OFF, REBOOT])?;
         port.send(Kind::Hello, 0, &VERSION.to_le_bytes());
         let jobs = BTreeMap::new();
         Ok(Self {
             port,
-            children,
+            signals,
             jobs,
             shell: None,
             connected: true,
-            done: false,
+            end: None,
         })
     }
 
     /// Serves until the host asks to power off, the console's shell ends, or the port breaks.
-    pub(crate) fn run(&mut self) -> io::Result<()> {
-        while !self.done {
+    pub(crate) fn run(&mut self) -> io::Result<End> {
+        let end = loop {
+            if let Some(end) = self.end {
+                break end;
+            }
             self.wait()?;
             self.port.flush();
             self.connected = self.port.receive()?;
@@ -56,9 +72,9 @@ impl Agent {
             }
             self.reap();
             self.move_data();
-        }
+        };
         self.port.drain();
-        Ok(())
+        Ok(end)
     }
 
     fn next_request(&mut self) -> io::Result<Option<Request>> {
@@ -69,7 +85,7 @@ impl Agent {
 
     /// Sleeps until there is something to do.
     fn wait(&self) -> io::Result<()> {
-        let mut fds = vec![PollFd::new(&self.children, PollFlags::IN)];
+        let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
         if self.connected {
             let write = if self.port.has_output() {
                 PollFlags::OUT
@@ -132,7 +148,7 @@ impl Agent {
                     Err(error) => self.fail(0, &error),
                 }
             }
-            Request::PowerOff => self.done = true,
+            Request::PowerOff => self.end = Some(End::PowerOff),
         }
     }
 
@@ -153,13 +169,19 @@ impl Agent {
         self.port.send(Kind::Failed, job, &payload);
     }
 
-    /// Collects every child that has ended, ours or an orphan that process 1 inherited.
+    /// Takes signals, and every child that has ended, ours or an orphan that process 1 inherited.
     fn reap(&mut self) {
-        let mut pending = [0; 1024];
-        while rustix::io::read(&self.children, &mut pending).is_ok() {}
+        let mut record = [0; SIGNAL_RECORD];
+        while let Ok(SIGNAL_RECORD) = rustix::io::read(&self.signals, &mut record) {
+            match i32::from_le_bytes([record[0], record[1], record[2], record[3]]) {
+                POWER_OFF => self.end = Some(End::PowerOff),
+                REBOOT => self.end = Some(End::Reboot),
+                _ => {}
+            }
+        }
         while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
             if self.shell == Some(pid) {
-                self.done = true;
+                self.end = Some(End::PowerOff);
             }
             if let Some(job) = self.jobs.values_mut().find(|job| job.pid == pid) {
                 job.ended = Some(status);

@@ -6,15 +6,17 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-/// Blocks SIGCHLD and returns a descriptor that is readable when one is pending. Children are not
+/// Blocks `signals` and returns a descriptor that is readable when one is pending. Children are not
 /// affected: the standard library clears the signal mask before it executes a program.
-pub(crate) fn child_signals() -> io::Result<OwnedFd> {
+pub(crate) fn receive_signals(signals: &[i32]) -> io::Result<OwnedFd> {
     // SAFETY: `set` is a local that sigemptyset initialises before it is read; signalfd gets a valid
     // set and a fresh descriptor that nobody else owns.
     unsafe {
         let mut set: libc::sigset_t = mem::zeroed();
         libc::sigemptyset(&raw mut set);
-        libc::sigaddset(&raw mut set, libc::SIGCHLD);
+        for signal in signals {
+            libc::sigaddset(&raw mut set, *signal);
+        }
         if libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) < 0 {
             return Err(io::Error::last_os_error());
         }

@@ -1,0 +1,71 @@
+"""Every error a caller may act on. `code` is stable; the text is for people and is not."""
+
+from typing import ClassVar
+
+
+class InnkeeperError(Exception):
+    """Base of Innkeeper's errors. The text is one sentence."""
+
+    code: ClassVar[str] = "internal"
+
+
+class InvalidInput(InnkeeperError):
+    """What was asked for cannot be: a bad option, kernel, initrd or disk image."""
+
+    code = "invalid_input"
+
+
+class ImageNotFound(InvalidInput):
+    """No image of that name is in the store, and none can be built."""
+
+    code = "image_not_found"
+
+
+class HostFailure(InnkeeperError):
+    """The host could not do its part: no memory, no permission, a full disk."""
+
+    code = "host_failure"
+
+
+class EngineUnavailable(InvalidInput):
+    """The engine that was asked for cannot run on this host."""
+
+    code = "engine_unavailable"
+
+
+class ImageBuildFailed(InnkeeperError):
+    """An image could not be built; the text names the step and its last words."""
+
+    code = "image_build_failed"
+
+
+class DeviceFailed(InnkeeperError):
+    """A Python device raised an exception; its traceback is the `__cause__` or in `details`."""
+
+    code = "device_failed"
+
+    def __init__(self, message: str, details: str = "") -> None:
+        super().__init__(message)
+        self.details = details
+
+
+class EngineFailed(InnkeeperError):
+    """The engine met something it cannot run; the text says what."""
+
+    code = "engine_failed"
+
+
+class GuestNotRunning(InnkeeperError):
+    """The guest has ended, or its agent does not answer."""
+
+    code = "guest_not_running"
+
+
+class CommandNotStarted(InnkeeperError):
+    """A command could not be started inside the guest."""
+
+    code = "command_not_started"
+
+    def __init__(self, message: str, errno: int) -> None:
+        super().__init__(message)
+        self.errno = errno

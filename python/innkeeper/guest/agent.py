@@ -1,0 +1,227 @@
+"""A connection to the agent in a guest: commands with their streams, a console shell, power off.
+
+One thread reads the channel and hands each frame to its job. The guest is not trusted: a frame that
+makes no sense closes the channel, and every job then ends with GuestNotRunning.
+"""
+
+import contextlib
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from innkeeper.errors import CommandNotStarted, GuestNotRunning
+from innkeeper.guest.frames import (
+    MAX_PAYLOAD,
+    STDIN_WINDOW,
+    VERSION,
+    Ask,
+    Decoder,
+    Exec,
+    ProtocolError,
+    Tell,
+    console,
+    frame,
+)
+
+Sink = Callable[[bytes], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ExitStatus:
+    """How a command ended: with `code`, or by `signal`."""
+
+    code: int | None
+    signal: int | None
+
+    @property
+    def returncode(self) -> int:
+        """As a shell gives it: the exit status, or 128 and the signal's number."""
+        return self.code if self.code is not None else 128 + (self.signal or 0)
+
+
+class Job:
+    """One command in the guest, started by `Agent.start`."""
+
+    def __init__(self, agent: "Agent", number: int, stdout: Sink, stderr: Sink) -> None:
+        self._agent = agent
+        self._number = number
+        self._stdout = stdout
+        self._stderr = stderr
+        self._changed = threading.Condition()
+        self._credit = STDIN_WINDOW
+        self._status: ExitStatus | None = None
+        self._failure: CommandNotStarted | GuestNotRunning | None = None
+
+    def wait(self, timeout: float | None = None) -> ExitStatus:
+        """Until the command has ended and all its output is delivered.
+
+        Raises:
+            CommandNotStarted: when the guest could not start it.
+            GuestNotRunning: when the guest ended first.
+            TimeoutError: after `timeout` seconds.
+        """
+        with self._changed:
+            if not self._changed.wait_for(self._ended, timeout):
+                raise TimeoutError(f"the command did not end in {timeout} s")
+            if self._failure is not None:
+                raise self._failure
+            assert self._status is not None  # noqa: S101 - _ended says so
+            return self._status
+
+    def send(self, data: bytes) -> None:
+        """Standard input; waits while the command does not take it. Dropped once it has ended."""
+        view = memoryview(data)
+        while view:
+            with self._changed:
+                self._changed.wait_for(lambda: self._credit > 0 or self._ended())
+                if self._ended():
+                    return
+                count = min(len(view), self._credit, MAX_PAYLOAD)
+                self._credit -= count
+            self._agent.tell(Ask.STDIN, self._number, bytes(view[:count]))
+            view = view[count:]
+
+    def end_input(self) -> None:
+        self._agent.tell(Ask.STDIN_END, self._number)
+
+    def signal(self, number: int) -> None:
+        self._agent.tell(Ask.SIGNAL, self._number, struct.pack("<B", number))
+
+    def resize(self, columns: int, rows: int) -> None:
+        self._agent.tell(Ask.RESIZE, self._number, struct.pack("<HH", columns, rows))
+
+    def _ended(self) -> bool:
+        return self._status is not None or self._failure is not None
+
+    def on_frame(self, kind: Tell, payload: bytes) -> bool:
+        """True when this was the job's last frame. Called by the agent's reader."""
+        match kind:
+            case Tell.STDOUT:
+                self._stdout(payload)
+            case Tell.STDERR:
+                self._stderr(payload)
+            case Tell.CREDIT:
+                (count,) = struct.unpack("<I", payload)
+                with self._changed:
+                    self._credit = min(self._credit + count, STDIN_WINDOW)
+                    self._changed.notify_all()
+            case Tell.EXIT:
+                signalled, value = struct.unpack("<BI", payload)
+                status = ExitStatus(None, value) if signalled else ExitStatus(value, None)
+                self._finish(status=status)
+                return True
+            case _:
+                (errno,) = struct.unpack_from("<I", payload)
+                reason = payload[4:].decode(errors="replace")
+                self._finish(failure=CommandNotStarted(reason, errno))
+                return True
+        return False
+
+    def on_lost(self) -> None:
+        self._finish(failure=GuestNotRunning("the guest ended before the command did"))
+
+    def _finish(
+        self,
+        status: ExitStatus | None = None,
+        failure: CommandNotStarted | GuestNotRunning | None = None,
+    ) -> None:
+        with self._changed:
+            self._status, self._failure = status, failure
+            self._changed.notify_all()
+
+
+class Agent:
+    """Closes `channel` in the end."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._sending = threading.Lock()
+        self._lock = threading.Lock()
+        self._ready = threading.Event()
+        self._lost = False
+        self._jobs: dict[int, Job] = {}
+        self._next = 1
+        self._reader = threading.Thread(target=self._read, name="agent", daemon=True)
+        self._reader.start()
+
+    def wait_ready(self, timeout: float | None = None) -> None:
+        """Until the guest has booted and its agent answers.
+
+        Raises:
+            GuestNotRunning: when the guest ended, or speaks another protocol.
+            TimeoutError: after `timeout` seconds.
+        """
+        if not self._ready.wait(timeout):
+            raise TimeoutError(f"the guest's agent did not answer in {timeout} s")
+        if self._lost:
+            raise GuestNotRunning("the guest ended before its agent answered")
+
+    def start(self, command: Exec, stdout: Sink, stderr: Sink) -> Job:
+        """Starts `command`; the sinks are called by the agent's thread, in order."""
+        with self._lock:
+            job = Job(self, self._next, stdout, stderr)
+            if self._lost:
+                job.on_lost()
+                return job
+            self._jobs[self._next] = job
+            number = self._next
+            self._next += 1
+        payload = command.encode()
+        if len(payload) > MAX_PAYLOAD:
+            job.on_frame(Tell.FAILED, struct.pack("<I", 7) + b"Argument list too long")
+            return job
+        self.tell(Ask.EXEC, number, payload)
+        return job
+
+    def console(self, device: str, term: str, columns: int, rows: int) -> None:
+        """Gives `device` of the guest a login shell. The guest powers off when it ends."""
+        self.tell(Ask.CONSOLE, 0, console(device, term, columns, rows))
+
+    def power_off(self) -> None:
+        self.tell(Ask.POWER_OFF, 0)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._channel.shutdown(socket.SHUT_RDWR)
+        self._reader.join()
+        self._channel.close()
+
+    def tell(self, kind: Ask, job: int, payload: bytes = b"") -> None:
+        """Sends one frame. A guest that is gone is the reader's to notice."""
+        with self._sending, contextlib.suppress(OSError):
+            self._channel.sendall(frame(kind, job, payload))
+
+    def _read(self) -> None:
+        decoder = Decoder()
+        try:
+            with contextlib.suppress(OSError, ProtocolError, struct.error):
+                while data := self._channel.recv(1 << 16):
+                    for kind, number, payload in decoder.push(data):
+                        self._dispatch(kind, number, payload)
+        finally:
+            self._lose()
+
+    def _lose(self) -> None:
+        with self._lock:
+            self._lost = True
+            jobs = list(self._jobs.values())
+            self._jobs.clear()
+        self._ready.set()
+        for job in jobs:
+            job.on_lost()
+
+    def _dispatch(self, kind: Tell, number: int, payload: bytes) -> None:
+        if kind is Tell.HELLO:
+            (version,) = struct.unpack("<H", payload)
+            if version != VERSION:
+                raise ProtocolError(f"version {version}")
+            self._ready.set()
+            return
+        with self._lock:
+            job = self._jobs.get(number)
+        if job is not None and job.on_frame(kind, payload):
+            with self._lock:
+                self._jobs.pop(number, None)

@@ -1,0 +1,107 @@
+"""The host's side of the agent's protocol; guest/src/frame.rs describes it and is the agent's.
+
+A frame is `length: u32` of the payload, `kind: u8`, `job: u32`, payload; all little-endian.
+"""
+
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+VERSION: Final = 1
+STDIN_WINDOW: Final = 64 * 1024
+MAX_PAYLOAD: Final = 64 * 1024
+_HEADER: Final = struct.Struct("<IBI")
+
+
+class Ask(IntEnum):
+    """Frames to the agent."""
+
+    EXEC = 1
+    STDIN = 2
+    STDIN_END = 3
+    SIGNAL = 4
+    RESIZE = 5
+    CONSOLE = 6
+    POWER_OFF = 7
+
+
+class Tell(IntEnum):
+    """Frames from the agent."""
+
+    HELLO = 64
+    STDOUT = 65
+    STDERR = 66
+    EXIT = 67
+    FAILED = 68
+    CREDIT = 69
+
+
+class ProtocolError(Exception):
+    """The guest sent something that is no frame. A guest may do that; it cannot be followed then."""
+
+
+_KINDS: Final = frozenset(Tell)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exec:
+    """A command. `terminal` is (columns, rows) for a terminal instead of three pipes."""
+
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    cwd: str = "/root"
+    uid: int = 0
+    gid: int = 0
+    terminal: tuple[int, int] | None = None
+
+    def encode(self) -> bytes:
+        columns, rows = self.terminal or (0, 0)
+        head = struct.pack(
+            "<BHHII", self.terminal is not None, columns, rows, self.uid, self.gid
+        )
+        variables = [f"{name}={value}" for name, value in self.env.items()]
+        return head + string(self.cwd) + _strings(self.argv) + _strings(variables)
+
+
+def frame(kind: Ask, job: int, payload: bytes = b"") -> bytes:
+    return _HEADER.pack(len(payload), kind, job) + payload
+
+
+def console(device: str, term: str, columns: int, rows: int) -> bytes:
+    return string(device) + string(term) + struct.pack("<HH", columns, rows)
+
+
+def string(text: str) -> bytes:
+    encoded = text.encode()
+    return struct.pack("<I", len(encoded)) + encoded
+
+
+def _strings(texts: Sequence[str]) -> bytes:
+    return struct.pack("<H", len(texts)) + b"".join(string(text) for text in texts)
+
+
+class Decoder:
+    """Collects bytes and yields whole frames as (kind, job, payload)."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+
+    def push(self, data: bytes) -> list[tuple[Tell, int, bytes]]:
+        """
+        Raises:
+            ProtocolError: on an unknown kind or a payload longer than the protocol allows.
+        """
+        self._bytes += data
+        frames = []
+        while len(self._bytes) >= _HEADER.size:
+            length, kind, job = _HEADER.unpack_from(self._bytes)
+            if length > MAX_PAYLOAD or kind not in _KINDS:
+                raise ProtocolError(f"kind {kind}, {length} bytes")
+            end = _HEADER.size + length
+            if len(self._bytes) < end:
+                break
+            frames.append((Tell(kind), job, bytes(self._bytes[_HEADER.size : end])))
+            del self._bytes[:end]
+        return frames

@@ -1,0 +1,94 @@
+"""Debian's packages through the host's own apt: its mirrors, proxies, keys and certificates.
+
+The lists and downloads go to a private directory, so that nothing of the host changes and no
+privilege is needed.
+"""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from innkeeper.errors import ImageBuildFailed
+from innkeeper.images.commands import run
+
+MIRROR_VARIABLE: Final = "INNKEEPER_DEBIAN_MIRROR"
+DEFAULT_SUITE: Final = "stable"
+_TARGET: Final = "$(ORIGIN)|$(CODENAME)|$(COMPONENT)|$(REPO_URI)"
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """One line of a sources.list."""
+
+    uri: str
+    suite: str
+    component: str
+
+    @property
+    def line(self) -> str:
+        return f"deb {self.uri} {self.suite} {self.component}"
+
+
+class Apt:
+    """apt with its own state under `directory`."""
+
+    def __init__(self, directory: Path) -> None:
+        for part in ("lists/partial", "archives/partial"):
+            (directory / part).mkdir(parents=True)
+        self._options = [
+            f"-oDir::State={directory}",
+            f"-oDir::State::lists={directory}/lists",
+            "-oDir::State::status=/dev/null",
+            f"-oDir::Cache={directory}",
+            f"-oDir::Cache::archives={directory}/archives",
+            "-oDebug::NoLocking=1",
+            "-oAPT::Sandbox::User=",
+            "-oAPT::Architecture=amd64",
+            "-oAPT::Architectures=amd64",
+            "-oAcquire::Languages=none",
+            "-q",
+        ]
+        if mirror := os.environ.get(MIRROR_VARIABLE):
+            sources = directory / "sources.list"
+            sources.write_text(f"deb {mirror} {DEFAULT_SUITE} main\n")
+            self._options += [f"-oDir::Etc::sourcelist={sources}", "-oDir::Etc::sourceparts=-"]
+
+    def update(self) -> None:
+        run(["apt-get", *self._options, "update"])
+
+    def debian(self) -> list[Archive]:
+        """Debian's own archives among the host's, those of one release.
+
+        Raises:
+            ImageBuildFailed: when the host knows no Debian mirror.
+        """
+        targets = run(
+            ["apt-get", *self._options, "indextargets", "--format", _TARGET, "Created-By: Packages"]
+        )
+        fields = [line.split("|") for line in targets.splitlines()]
+        found = [Archive(field[3], field[1], field[2]) for field in fields if field[0] == "Debian"]
+        releases = [archive.suite for archive in found if "-" not in archive.suite]
+        if not releases:
+            raise ImageBuildFailed(
+                f"this host's apt knows no Debian mirror; name one in {MIRROR_VARIABLE}"
+            )
+        return [a for a in found if a.suite.split("-")[0] == releases[0] and a.component == "main"]
+
+    def dependency(self, package: str) -> str:
+        """The first package that `package` depends on: how a metapackage names its newest."""
+        options = ["--no-recommends", "--no-suggests", "--important"]
+        lines = run(["apt-cache", *self._options, "depends", *options, package])
+        found = _after(lines.splitlines(), "Depends:")
+        if found is None:
+            raise ImageBuildFailed(f"package {package} is not in the archive")
+        return found
+
+    def download(self, package: str, directory: Path) -> Path:
+        run(["apt-get", *self._options, "download", package], cwd=directory)
+        return next(directory.glob(f"{package}_*.deb"))
+
+
+def _after(lines: Iterable[str], word: str) -> str | None:
+    return next((rest.split()[0] for line in lines if (rest := line.partition(word)[2])), None)

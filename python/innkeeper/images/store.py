@@ -1,0 +1,208 @@
+"""Where images live: by content, never written to again.
+
+    HOME/images/DIGEST/{manifest.json, kernel, initrd, root.img}
+    HOME/names/NAME                 a symbolic link to ../images/DIGEST
+    HOME/building/                  unfinished images; swept by the next build, which holds the lock
+
+HOME is $INNKEEPER_HOME, or innkeeper/ under $XDG_DATA_HOME, or ~/.local/share/innkeeper. DIGEST is the
+SHA-256 of the manifest's file digests, so two builds of the same bytes are one image, and a guest
+that runs from an image is not disturbed when its name moves on to a newer build.
+"""
+
+import errno
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from innkeeper.errors import HostFailure, ImageNotFound, InvalidInput
+from innkeeper.images import manifest
+from innkeeper.images.manifest import Manifest
+
+KERNEL: Final = "kernel"
+INITRD: Final = "initrd"
+ROOT: Final = "root.img"
+_CHUNK: Final = 1 << 20
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """A finished image."""
+
+    name: str
+    digest: str
+    directory: Path
+    manifest: Manifest
+
+    @property
+    def kernel(self) -> Path:
+        return self.directory / KERNEL
+
+    @property
+    def initrd(self) -> Path:
+        return self.directory / INITRD
+
+    @property
+    def root(self) -> Path:
+        return self.directory / ROOT
+
+    @property
+    def size_on_disk(self) -> int:
+        """Bytes that the image really takes; its root disk has holes."""
+        return sum(file.stat().st_blocks * 512 for file in self.directory.iterdir())
+
+
+def home() -> Path:
+    """The store's directory, which need not exist yet."""
+    if chosen := os.environ.get("INNKEEPER_HOME"):
+        return Path(chosen)
+    data = os.environ.get("XDG_DATA_HOME")
+    return (Path(data) if data else Path.home() / ".local" / "share") / "innkeeper"
+
+
+class Store:
+    """The images of one user."""
+
+    def __init__(self, directory: Path | None = None) -> None:
+        self._home = (directory or home()).absolute()
+
+    @property
+    def directory(self) -> Path:
+        return self._home
+
+    def names(self) -> list[str]:
+        try:
+            return sorted(entry.name for entry in (self._home / "names").iterdir())
+        except FileNotFoundError:
+            return []
+
+    def images(self) -> list[Image]:
+        return [self.find(name) for name in self.names()]
+
+    def find(self, name: str) -> Image:
+        """
+        Raises:
+            InvalidInput: when `name` cannot be an image's.
+            ImageNotFound: when there is none.
+        """
+        link = self._link(name)
+        try:
+            directory = link.resolve(strict=True)
+        except OSError as error:
+            raise ImageNotFound(f"there is no image {name!r} in {self._home}") from error
+        found = manifest.read(directory)
+        return Image(name=name, digest=directory.name, directory=directory, manifest=found)
+
+    def remove(self, name: str) -> None:
+        """Forgets `name`, and deletes its image when no other name has it.
+
+        Guests that run from it keep their open files.
+        """
+        image = self.find(name)
+        with self._locked():
+            self._link(name).unlink(missing_ok=True)
+            self._sweep_image(image.directory)
+
+    @contextmanager
+    def building(self) -> Iterator[Path]:
+        """An empty directory to build in, while no other process builds. It is deleted afterwards."""
+        with self._locked():
+            unfinished = self._home / "building"
+            # Holding the lock, whatever lies there was left by a builder that was killed.
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir()
+            scratch = Path(tempfile.mkdtemp(prefix="image-", dir=unfinished))
+            # The first process inside a chroot may be another user: it must be able to pass here.
+            scratch.chmod(0o755)
+            try:
+                yield scratch
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+
+    def publish(self, directory: Path, contents: Manifest) -> Image:
+        """Moves a finished directory into the store and points its name to it. Within `building`."""
+        contents.write(directory)
+        digest = _digest(contents)
+        target = self._home / "images" / digest
+        target.parent.mkdir(exist_ok=True)
+        before = self._link(contents.name)
+        old = before.resolve() if before.is_symlink() else None
+        if not target.exists():
+            for file in directory.iterdir():
+                file.chmod(0o444)
+            directory.rename(target)
+        self._point(contents.name, target)
+        if old is not None and old != target:
+            self._sweep_image(old)
+        return self.find(contents.name)
+
+    def _link(self, name: str) -> Path:
+        if _NAME.fullmatch(name) is None:
+            raise InvalidInput(
+                f"{name!r} is no image name: lower-case letters, digits, dots and dashes"
+            )
+        return self._home / "names" / name
+
+    def _point(self, name: str, target: Path) -> None:
+        link = self._link(name)
+        link.parent.mkdir(exist_ok=True)
+        fresh = link.with_name(f".{name}.new")
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to(Path("..") / "images" / target.name)
+        fresh.rename(link)
+
+    def _sweep_image(self, directory: Path) -> None:
+        used = {self._link(name).resolve() for name in self.names()}
+        if directory not in used and directory.parent == (self._home / "images").resolve():
+            shutil.rmtree(directory, ignore_errors=True)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        try:
+            self._home.mkdir(parents=True, exist_ok=True)
+            lock = os.open(self._home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise HostFailure(f"cannot use {self._home} as image store: {error.strerror}") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+
+def digest_file(path: Path) -> str:
+    """SHA-256 over the file's size and those of its mebibytes that are not all zero, with their
+    numbers: the same for every file of the same content, and quick where a disk has holes."""
+    size = path.stat().st_size
+    digest = hashlib.sha256(size.to_bytes(8, "little"))
+    position = 0
+    with path.open("rb") as file:
+        while (position := _next_data(file.fileno(), position)) < size:
+            position -= position % _CHUNK
+            chunk = os.pread(file.fileno(), _CHUNK, position)
+            if chunk.count(0) != len(chunk):
+                digest.update((position // _CHUNK).to_bytes(8, "little") + chunk)
+            position += _CHUNK
+    return digest.hexdigest()
+
+
+def _next_data(fd: int, position: int) -> int:
+    try:
+        return os.lseek(fd, position, os.SEEK_DATA)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            return os.fstat(fd).st_size
+        raise
+
+
+def _digest(contents: Manifest) -> str:
+    lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(contents.files.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()

@@ -1,0 +1,147 @@
+"""What a user asks for. Plain values: no handles, no defaults that depend on the host."""
+
+import os
+import stat
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from innkeeper.errors import InvalidInput
+from innkeeper.machine.size import format_size
+
+MIB: Final = 1 << 20
+MINIMUM_MEMORY: Final = 4 * MIB
+MAXIMUM_MEMORY: Final = 1 << 40
+MAXIMUM_VCPUS: Final = 64
+MAXIMUM_DISKS: Final = 16
+# Linux reads at most COMMAND_LINE_SIZE bytes, the last of which is a zero.
+MAXIMUM_COMMAND_LINE: Final = 2047
+
+
+class EngineChoice(StrEnum):
+    """How guest instructions run. `auto` measures the host and takes the fastest that works."""
+
+    AUTO = "auto"
+    KVM = "kvm"
+    TRANSLATOR = "translator"
+    INTERPRETER = "interpreter"
+
+
+class DiskFormat(StrEnum):
+    """`probe` looks at the first bytes: a qcow2 header, or else raw."""
+
+    PROBE = "probe"
+    RAW = "raw"
+    QCOW2 = "qcow2"
+
+
+class Overlay(StrEnum):
+    """Where the guest's writes go: the image itself, nowhere that lasts, or a file that is kept."""
+
+    NONE = "none"
+    TEMPORARY = "temporary"
+    KEEP = "keep"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskSpec:
+    """A virtio-blk disk. `overlay_path` is for `Overlay.KEEP` only, and made when missing."""
+
+    path: Path
+    format: DiskFormat = DiskFormat.PROBE
+    read_only: bool = False
+    overlay: Overlay = Overlay.NONE
+    overlay_path: Path | None = None
+    serial: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineSpec:
+    """A guest's hardware and what it boots.
+
+    `memory` is in bytes. `kernel` is a bzImage, an ELF with a PVH note or a multiboot kernel.
+    `devices` names Python devices: built-in ones, or `module:factory`.
+    """
+
+    kernel: Path
+    initrds: tuple[Path, ...] = ()
+    command_line: str = ""
+    vcpus: int = 1
+    memory: int = 512 * MIB
+    engine: EngineChoice = EngineChoice.AUTO
+    cpu_model: str = "default"
+    disks: tuple[DiskSpec, ...] = ()
+    devices: tuple[str, ...] = ("pvpanic",)
+    rng: bool = True
+    reboots: bool = True
+
+
+def validate(spec: MachineSpec) -> None:
+    """Refuses what no machine can be, with a sentence that names the value.
+
+    Raises:
+        InvalidInput: for the first thing found wrong.
+    """
+    _validate_numbers(spec)
+    _require_file(spec.kernel, "kernel")
+    for initrd in spec.initrds:
+        _require_file(initrd, "initrd")
+    size = sum(initrd.stat().st_size for initrd in spec.initrds)
+    if size >= spec.memory:
+        raise InvalidInput(
+            f"the initrd has {format_size(size)}, more than the guest's memory "
+            f"of {format_size(spec.memory)}"
+        )
+    for disk in spec.disks:
+        _validate_disk(disk)
+
+
+def _validate_numbers(spec: MachineSpec) -> None:
+    if not 1 <= spec.vcpus <= MAXIMUM_VCPUS:
+        raise InvalidInput(f"a guest has 1 to {MAXIMUM_VCPUS} CPUs, not {spec.vcpus}")
+    if not MINIMUM_MEMORY <= spec.memory <= MAXIMUM_MEMORY:
+        raise InvalidInput(
+            f"a guest has {format_size(MINIMUM_MEMORY)} to {format_size(MAXIMUM_MEMORY)} "
+            f"of memory, not {format_size(spec.memory)}"
+        )
+    if spec.memory % 4096:
+        raise InvalidInput(f"memory is counted in pages of 4 KiB, not {spec.memory} bytes")
+    if len(spec.disks) > MAXIMUM_DISKS:
+        raise InvalidInput(f"a guest has at most {MAXIMUM_DISKS} disks, not {len(spec.disks)}")
+    if len(os.fsencode(spec.command_line)) > MAXIMUM_COMMAND_LINE:
+        raise InvalidInput(
+            f"the kernel command line is longer than {MAXIMUM_COMMAND_LINE} bytes"
+        )
+    if "\0" in spec.command_line:
+        raise InvalidInput("the kernel command line has a zero byte in it")
+
+
+def _validate_disk(disk: DiskSpec) -> None:
+    mode = _require(disk.path, "disk")
+    if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
+        raise InvalidInput(f"disk {disk.path} is neither a file nor a block device")
+    if (disk.overlay is Overlay.KEEP) != (disk.overlay_path is not None):
+        raise InvalidInput(f"disk {disk.path} keeps an overlay only together with its path")
+    writes = disk.overlay is Overlay.NONE and not disk.read_only
+    if writes and not os.access(disk.path, os.W_OK):
+        raise InvalidInput(f"disk {disk.path} cannot be written to")
+
+
+def _require_file(path: Path, what: str) -> None:
+    mode = _require(path, what)
+    if not stat.S_ISREG(mode):
+        raise InvalidInput(f"{what} {path} is not a file")
+
+
+def _require(path: Path, what: str) -> int:
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a path"
+        raise InvalidInput(f"cannot open {what} {path}: {reason}") from error
+    if stat.S_ISDIR(mode):
+        raise InvalidInput(f"{what} {path} is a directory")
+    if not os.access(path, os.R_OK):
+        raise InvalidInput(f"{what} {path} cannot be read")
+    return mode
