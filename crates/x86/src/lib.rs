@@ -11,4 +11,4 @@ mod state;
 
 pub use exception::Exception;
 pub use segment::{DescriptorTable, Segment, SegmentRegister};
-pub use state::{Activity, ApicState, CpuState, Events, Fpu};
+pub use state::{Activity, ApicState, CpuState, Events, Fpu, Injected};
