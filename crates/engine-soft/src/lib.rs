@@ -12,4 +12,7 @@ mod interp;
 mod mmu;
 mod msrs;
 mod replay;
+mod vcpu;
 mod word;
+
+pub use vcpu::SoftEngine;

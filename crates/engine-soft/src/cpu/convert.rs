@@ -56,6 +56,8 @@ impl Cpu {
             fpu: reset.fpu.clone(),
             msrs: Msrs::at_reset(),
             events: Events::default(),
+            delivered: false,
+            shadow_by_ss: false,
             debug_pending: 0,
             fault: Exception::plain(0),
             exit: None,

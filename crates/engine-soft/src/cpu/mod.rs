@@ -96,6 +96,11 @@ pub(crate) struct Cpu {
     pub(crate) fpu: Fpu,
     pub(crate) msrs: Msrs,
     pub(crate) events: Events,
+    /// An exception or interrupt was delivered since the block began: the instruction was not
+    /// single-stepped, the handler's first one will not be.
+    pub(crate) delivered: bool,
+    /// The interrupt shadow is MOV SS's or POP SS's, which holds off debug traps too.
+    pub(crate) shadow_by_ss: bool,
     /// DR6 bits of a debug trap to raise after the instruction.
     pub(crate) debug_pending: u64,
     /// The fault behind [`Stop::Fault`].

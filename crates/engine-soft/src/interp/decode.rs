@@ -3,6 +3,7 @@
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction};
 
 use super::op::{Handler, Op, Stop};
+use super::vector::available::Available;
 use super::{integer, system, vector};
 use crate::cpu::{CodeSize, Cpu};
 
@@ -10,6 +11,17 @@ use crate::cpu::{CodeSize, Cpu};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Context {
     pub(crate) code: CodeSize,
+    pub(crate) available: Available,
+}
+
+impl Context {
+    /// What the vCPU decodes with now.
+    pub(crate) fn of(cpu: &Cpu) -> Context {
+        Context {
+            code: cpu.code_size,
+            available: cpu.available,
+        }
+    }
 }
 
 /// An op, and whether the block ends after it (control transfers and all that changes the mode).

@@ -1,1 +1,313 @@
-//! The run loop.
+//! The run loop: blocks, and everything that happens between instructions.
+//! Spec: Intel SDM Vol. 3, "Priority Among Simultaneous Exceptions and Interrupts".
+
+use std::sync::atomic::Ordering;
+
+use engine::{Entry, Exit};
+use x86::Exception;
+use x86::exception::vector;
+use x86::register::{dr6, rflags};
+
+use super::block::{BlockCache, linear_rip};
+use super::op::{Op, STACK, Stop};
+use super::system::deliver::{self, Source, TripleFault};
+use crate::cpu::{CodeSize, Cpu, RIP_SLOT, attention};
+
+/// A vCPU's registers and its decoded blocks.
+#[derive(Debug)]
+pub(crate) struct Interpreter {
+    pub(crate) cpu: Cpu,
+    pub(crate) cache: BlockCache,
+    /// The last exit waits for the machine's answer.
+    awaiting: bool,
+}
+
+/// How a stretch of instructions ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Go on.
+    Next,
+    /// Leave with `Cpu::exit`.
+    Exit,
+}
+
+impl From<TripleFault> for Exit {
+    fn from(_: TripleFault) -> Exit {
+        Exit::TripleFault
+    }
+}
+
+impl Interpreter {
+    pub(crate) fn new(cpu: Cpu) -> Interpreter {
+        Interpreter {
+            cpu,
+            cache: BlockCache::new(),
+            awaiting: false,
+        }
+    }
+
+    /// Forgets an exit that was not answered: the state has been replaced.
+    pub(crate) fn forget_exit(&mut self) {
+        self.awaiting = false;
+    }
+
+    /// Finishes what `entry` says and runs until something needs the machine.
+    pub(crate) fn run(&mut self, entry: Entry) -> Exit {
+        match self.enter(entry).and_then(|()| self.run_blocks()) {
+            Ok(exit) => exit,
+            Err(TripleFault) => Exit::TripleFault,
+        }
+    }
+
+    fn enter(&mut self, entry: Entry) -> Result<(), TripleFault> {
+        let answer = match entry {
+            Entry::Resume => 0,
+            Entry::CompleteRead(value) => value,
+            Entry::Fault(exception) => {
+                self.awaiting = false;
+                self.cpu.replay.clear();
+                return deliver::raise(&mut self.cpu, exception);
+            }
+            Entry::Inject(vector) => return self.interrupt(vector, Source::External),
+        };
+        if self.awaiting {
+            self.awaiting = false;
+            if !self.cpu.replay.push(answer) {
+                self.cpu.replay.clear();
+                return deliver::raise(&mut self.cpu, Exception::gp(0));
+            }
+        }
+        Ok(())
+    }
+
+    fn interrupt(&mut self, vector: u8, source: Source) -> Result<(), TripleFault> {
+        match deliver::enter(&mut self.cpu, vector, None, source) {
+            Ok(()) => Ok(()),
+            Err(_) => {
+                let fault = self.cpu.fault;
+                deliver::raise(&mut self.cpu, fault)
+            }
+        }
+    }
+
+    fn run_blocks(&mut self) -> Result<Exit, TripleFault> {
+        loop {
+            let cpu = &mut self.cpu;
+            let end = if cpu.replay.is_active() {
+                self.step()?
+            } else if cpu.attention != 0
+                || cpu.kicked.load(Ordering::Relaxed)
+                || cpu.memory.epoch().load(Ordering::Relaxed) != cpu.mmu.seen_epoch
+            {
+                match self.attend()? {
+                    Some(exit) => return Ok(exit),
+                    None if self.cpu.attention & !attention::WINDOW != 0 => self.step()?,
+                    None => self.execute(u32::MAX)?,
+                }
+            } else {
+                self.execute(u32::MAX)?
+            };
+            if end == End::Exit
+                && let Some(exit) = self.cpu.exit.take()
+            {
+                return Ok(exit);
+            }
+        }
+    }
+
+    /// Looks after whatever asked for attention between two instructions.
+    fn attend(&mut self) -> Result<Option<Exit>, TripleFault> {
+        let cpu = &mut self.cpu;
+        let epoch = cpu.memory.epoch().load(Ordering::Acquire);
+        if epoch != cpu.mmu.seen_epoch {
+            cpu.mmu.seen_epoch = epoch;
+            cpu.mmu.drop_writes_to_unplain();
+        }
+        if cpu.kicked.swap(false, Ordering::AcqRel) {
+            return Ok(Some(Exit::Interrupted));
+        }
+        let shadow = cpu.attention & attention::SHADOW != 0;
+        if cpu.attention & attention::NMI != 0 && !cpu.events.nmi_masked && !shadow {
+            cpu.set_attention(attention::NMI, false);
+            cpu.events.nmi_masked = true;
+            self.interrupt(vector::NMI, Source::Nmi)?;
+            return Ok(None);
+        }
+        if cpu.attention & attention::WINDOW != 0 && cpu.rflags & rflags::IF != 0 && !shadow {
+            return Ok(Some(Exit::InterruptWindow));
+        }
+        Ok(None)
+    }
+
+    /// One instruction, with everything that only matters to some: trap flag, breakpoints, shadow.
+    fn step(&mut self) -> Result<End, TripleFault> {
+        let cpu = &mut self.cpu;
+        let single_step = cpu.attention & attention::TRAP != 0;
+        let shadow = cpu.attention & attention::SHADOW != 0;
+        cpu.set_attention(attention::SHADOW, false);
+        if cpu.attention & attention::BREAKPOINT != 0 && !shadow {
+            let hit = instruction_breakpoints(cpu);
+            if hit != 0 && cpu.rflags & rflags::RF == 0 {
+                cpu.dr[4] = cpu.dr[4] & !0xf | hit;
+                deliver::raise(cpu, Exception::plain(vector::DB))?;
+                return Ok(End::Next);
+            }
+        }
+        let (before, started_at) = (cpu.instructions, cpu.rip);
+        let had_rf = cpu.rflags & rflags::RF;
+        let end = self.execute(1)?;
+        let cpu = &mut self.cpu;
+        let stepped = cpu.instructions != before || cpu.rip != started_at;
+        if end == End::Exit && cpu.replay.is_active() {
+            // Not complete: shadow and trap still belong to it.
+            cpu.set_attention(attention::SHADOW, shadow);
+            return Ok(end);
+        }
+        if stepped && had_rf != 0 && !cpu.delivered {
+            cpu.rflags &= !rflags::RF;
+        }
+        self.debug_traps(single_step && !self.cpu.delivered)?;
+        Ok(end)
+    }
+
+    fn debug_traps(&mut self, single_step: bool) -> Result<(), TripleFault> {
+        let cpu = &mut self.cpu;
+        let held_off = cpu.attention & attention::SHADOW != 0 && cpu.shadow_by_ss;
+        let mut bits = cpu.debug_pending;
+        if single_step {
+            bits |= dr6::BS;
+        }
+        if bits == 0 || held_off {
+            return Ok(());
+        }
+        cpu.debug_pending = 0;
+        cpu.set_attention(attention::DEBUG, false);
+        cpu.dr[4] = cpu.dr[4] & !0xf | bits;
+        deliver::raise(cpu, Exception::plain(vector::DB))
+    }
+
+    /// Runs at most `most` instructions of the block at RIP.
+    #[inline(always)]
+    fn execute(&mut self, most: u32) -> Result<End, TripleFault> {
+        let cpu = &mut self.cpu;
+        cpu.delivered = false;
+        let start = cpu.rip;
+        let block = match self.cache.at_rip(cpu) {
+            Ok(block) => block,
+            Err(_) => {
+                let fault = cpu.fault;
+                deliver::raise(cpu, fault)?;
+                return Ok(End::Next);
+            }
+        };
+        let ops = &block.ops;
+        cpu.limit = (ops.len() as u32).min(most);
+        if cpu.code_size != CodeSize::Bits64 {
+            let allowed = ops_inside_limit(cpu, ops, start);
+            if allowed == 0 {
+                deliver::raise(cpu, Exception::gp(0))?;
+                return Ok(End::Next);
+            }
+            cpu.limit = cpu.limit.min(allowed);
+        }
+        cpu.gpr[usize::from(RIP_SLOT)] = start;
+        cpu.rip = start.wrapping_add(u64::from(block.bytes)) & cpu.ip_mask;
+        let mut done = 0;
+        while done < cpu.limit as usize {
+            let op = &ops[done];
+            if cpu.replay.is_active() {
+                cpu.replay.rewind();
+            }
+            if let Err(stop) = (op.run)(cpu, op) {
+                cpu.instructions += done as u64;
+                let op = *op;
+                return self.stopped(stop, start, op);
+            }
+            done += 1;
+        }
+        cpu.instructions += done as u64;
+        if done < ops.len() {
+            cpu.rip = start.wrapping_add(u64::from(ops[done].start)) & cpu.ip_mask;
+        }
+        if cpu.replay.is_active() {
+            cpu.replay.clear();
+        }
+        Ok(End::Next)
+    }
+
+    /// The instruction `op` of the block at `start` did not simply finish.
+    #[cold]
+    fn stopped(&mut self, stop: Stop, start: u64, op: Op) -> Result<End, TripleFault> {
+        let cpu = &mut self.cpu;
+        let at = start.wrapping_add(u64::from(op.start)) & cpu.ip_mask;
+        let after = at.wrapping_add(u64::from(op.len)) & cpu.ip_mask;
+        match stop {
+            Stop::Fault => {
+                cpu.rip = at;
+                cpu.replay.clear();
+                let fault = cpu.fault;
+                deliver::raise(cpu, fault)?;
+                Ok(End::Next)
+            }
+            Stop::NonCanonical => {
+                cpu.rip = at;
+                cpu.replay.clear();
+                let vector = if op.flags & STACK != 0 {
+                    vector::SS
+                } else {
+                    vector::GP
+                };
+                deliver::raise(cpu, Exception::with_code(vector, 0))?;
+                Ok(End::Next)
+            }
+            Stop::Exit => {
+                cpu.rip = at;
+                self.awaiting = true;
+                Ok(End::Exit)
+            }
+            Stop::Repeat => {
+                cpu.rip = at;
+                cpu.replay.clear();
+                Ok(End::Next)
+            }
+            Stop::Leave => {
+                cpu.rip = after;
+                cpu.instructions += 1;
+                cpu.replay.clear();
+                Ok(End::Exit)
+            }
+            Stop::Trap => {
+                cpu.rip = after;
+                cpu.instructions += 1;
+                cpu.replay.clear();
+                let fault = cpu.fault;
+                deliver::raise(cpu, fault)?;
+                Ok(End::Next)
+            }
+        }
+    }
+}
+
+/// Bits of DR6 for the instruction breakpoints that match RIP.
+fn instruction_breakpoints(cpu: &Cpu) -> u64 {
+    let gla = linear_rip(cpu);
+    let matches = |n: usize| {
+        let enabled = cpu.dr[5] >> (2 * n) & 3 != 0;
+        let on_execution = cpu.dr[5] >> (16 + 4 * n) & 3 == 0;
+        enabled && on_execution && cpu.dr[n] == gla
+    };
+    (0..4)
+        .filter(|&n| matches(n))
+        .fold(0, |bits, n| bits | 1 << n)
+}
+
+/// How many of the block's instructions lie inside the limit of CS.
+#[inline]
+fn ops_inside_limit(cpu: &Cpu, ops: &[Op], start: u64) -> u32 {
+    let limit = u64::from(cpu.segments[1].limit);
+    let end = |op: &Op| start + u64::from(op.start) + u64::from(op.len) - 1;
+    match ops.last() {
+        Some(last) if end(last) <= limit => ops.len() as u32,
+        _ => ops.iter().take_while(|op| end(op) <= limit).count() as u32,
+    }
+}

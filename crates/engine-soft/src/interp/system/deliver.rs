@@ -1,8 +1,13 @@
-//! Delivery of exceptions and interrupts. Spec: Intel SDM Vol. 3, "Interrupt and Exception Handling".
+//! Delivery of exceptions and interrupts: which event follows which, and what all modes share. The
+//! entry itself is in [`real`](super::enter_real), [`gate`](super::enter_gate) and
+//! [`long`](super::enter_long). Spec: Intel SDM Vol. 3, "Interrupt and Exception Handling".
 
 use x86::Exception;
+use x86::exception::vector;
+use x86::register::{dr7, rflags};
 
-use crate::cpu::Cpu;
+use super::{enter_gate, enter_long, enter_real};
+use crate::cpu::{Cpu, attention};
 use crate::interp::op::Stop;
 
 /// What is being delivered.
@@ -22,11 +27,81 @@ pub(crate) enum Source {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TripleFault;
 
+/// An event on its way to a handler.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Event {
+    pub(crate) vector: u8,
+    pub(crate) error_code: Option<u32>,
+    pub(crate) source: Source,
+}
+
+impl Event {
+    /// The EXT bit of error codes of faults met during delivery.
+    pub(crate) fn ext(&self) -> u16 {
+        u16::from(self.source != Source::Software)
+    }
+
+    /// The error code that names this event's entry in the IDT.
+    pub(crate) fn idt_code(&self) -> u16 {
+        u16::from(self.vector) << 3 | 2 | self.ext()
+    }
+
+    /// RFLAGS as they are pushed: RF is set for faults, so that an instruction breakpoint on the
+    /// instruction does not hit again when it is restarted.
+    pub(crate) fn saved_flags(&self, cpu: &Cpu) -> u64 {
+        let flags = cpu.read_rflags();
+        let fault = !matches!(self.vector, vector::DB | vector::DF | vector::MC);
+        if self.source == Source::Exception && fault {
+            flags | rflags::RF
+        } else {
+            flags
+        }
+    }
+}
+
 /// Delivers `exception` with `cpu.rip` as the saved instruction pointer, going on to a double fault
-/// where the rules say so.
+/// where the rules say so. Spec: Intel SDM Vol. 3, "Interrupt 8: Double Fault Exception".
 pub(crate) fn raise(cpu: &mut Cpu, exception: Exception) -> Result<(), TripleFault> {
-    let _ = (cpu, exception);
-    Err(TripleFault)
+    // A faulting instruction did not happen, nor did the breakpoints on its data.
+    cpu.debug_pending = 0;
+    cpu.set_attention(attention::DEBUG, false);
+    let mut current = exception;
+    loop {
+        if let Some(address) = current.address {
+            cpu.cr2 = address;
+        }
+        if enter(cpu, current.vector, current.error_code, Source::Exception).is_ok() {
+            return Ok(());
+        }
+        current = after(current, cpu.fault)?;
+    }
+}
+
+/// What is delivered when `second` was met while `first` was being delivered.
+fn after(first: Exception, second: Exception) -> Result<Exception, TripleFault> {
+    let double = match first.vector {
+        vector::DF => return Err(TripleFault),
+        vector::PF => second.vector == vector::PF || is_contributory(second.vector),
+        _ => is_contributory(first.vector) && is_contributory(second.vector),
+    };
+    Ok(if double {
+        Exception::with_code(vector::DF, 0)
+    } else {
+        second
+    })
+}
+
+fn is_contributory(vector: u8) -> bool {
+    matches!(
+        vector,
+        vector::DE | vector::TS | vector::NP | vector::SS | vector::GP
+    )
+}
+
+/// Delivers the debug exception whose conditions wait in `cpu.debug_pending`.
+pub(crate) fn raise_debug(cpu: &mut Cpu) -> Result<(), TripleFault> {
+    cpu.dr[4] |= cpu.debug_pending;
+    raise(cpu, Exception::plain(vector::DB))
 }
 
 /// Enters the handler of `vector`. An error leaves every register as before, with the fault that
@@ -37,6 +112,45 @@ pub(crate) fn enter(
     error_code: Option<u32>,
     source: Source,
 ) -> Result<(), Stop> {
-    let _ = (cpu, vector, error_code, source);
-    Err(Stop::Fault)
+    let event = Event {
+        vector,
+        error_code,
+        source,
+    };
+    let entered = if !cpu.protected() {
+        enter_real::enter(cpu, &event)
+    } else if cpu.long_mode() {
+        enter_long::enter(cpu, &event)
+    } else {
+        enter_gate::enter(cpu, &event)
+    };
+    match entered {
+        Ok(()) => {
+            entered_handler(cpu, &event);
+            Ok(())
+        }
+        // Only the tables and the TSS are read without a check of their own.
+        Err(Stop::NonCanonical) => cpu.gp(event.ext()),
+        Err(stop) => Err(stop),
+    }
+}
+
+fn entered_handler(cpu: &mut Cpu, event: &Event) {
+    cpu.set_attention(attention::SHADOW, false);
+    if event.source == Source::Nmi {
+        cpu.events.nmi_masked = true;
+    }
+    if event.vector == vector::DB {
+        cpu.dr[5] &= !dr7::GD;
+    }
+}
+
+/// RFLAGS inside a handler. Interrupt gates also clear IF.
+pub(crate) fn clear_flags(cpu: &mut Cpu, interrupt_gate: bool) {
+    let mut cleared = rflags::TF | rflags::NT | rflags::RF | rflags::VM;
+    if interrupt_gate {
+        cleared |= rflags::IF;
+    }
+    let flags = cpu.read_rflags() & !cleared;
+    cpu.write_rflags(flags);
 }

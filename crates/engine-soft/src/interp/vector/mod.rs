@@ -1,5 +1,7 @@
 //! x87, MMX, SSE and AVX: the guest's instruction is executed by the host's own.
 
+pub(crate) mod available;
+
 use iced_x86::Instruction;
 
 use super::decode::{Context, Lowered};

@@ -1,0 +1,154 @@
+//! The engine's face: [`SoftEngine`] makes vCPUs that run on the caller's thread.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use engine::{Engine, EngineError, Entry, Exit, InterruptModel, Kick, MsiMessage, Vcpu, VcpuStats};
+use memory::{Gla, Gpa, GuestMemory};
+use x86::CpuState;
+use x86::cpuid::CpuidTable;
+
+use crate::cpu::{Cpu, attention};
+use crate::interp::run::Interpreter;
+use crate::mmu::walk;
+
+/// Runs guests without any help of the hardware: the reference of what x86 does.
+#[derive(Debug)]
+pub struct SoftEngine {
+    memory: GuestMemory,
+}
+
+impl SoftEngine {
+    #[must_use]
+    pub fn new(memory: GuestMemory) -> SoftEngine {
+        SoftEngine { memory }
+    }
+}
+
+const NO_CONTROLLER: EngineError = EngineError::Unsupported {
+    what: "an in-kernel interrupt controller",
+};
+
+impl Engine for SoftEngine {
+    fn name(&self) -> &'static str {
+        "interpreter"
+    }
+
+    fn interrupt_model(&self) -> InterruptModel {
+        InterruptModel::Machine
+    }
+
+    fn create_vcpu(&self, id: u32, cpuid: &CpuidTable) -> Result<Box<dyn Vcpu>, EngineError> {
+        let mut cpu = Cpu::new(id, cpuid.clone(), self.memory.clone());
+        cpu.mmu.map(&self.memory);
+        Ok(Box::new(SoftVcpu {
+            interpreter: Interpreter::new(cpu),
+            exits: 0,
+        }))
+    }
+
+    fn set_gsi(&self, _gsi: u32, _level: bool) -> Result<(), EngineError> {
+        Err(NO_CONTROLLER)
+    }
+
+    fn send_msi(&self, _message: MsiMessage) -> Result<(), EngineError> {
+        Err(NO_CONTROLLER)
+    }
+
+    /// Writes are logged by the memory's own tracker.
+    fn set_dirty_log(&self, _on: bool) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    fn sync_dirty_log(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    fn save_devices(&self) -> Result<Vec<u8>, EngineError> {
+        Ok(Vec::new())
+    }
+
+    fn restore_devices(&self, state: &[u8]) -> Result<(), EngineError> {
+        if state.is_empty() {
+            Ok(())
+        } else {
+            Err(NO_CONTROLLER)
+        }
+    }
+}
+
+/// One vCPU of the interpreter.
+#[derive(Debug)]
+struct SoftVcpu {
+    interpreter: Interpreter,
+    exits: u64,
+}
+
+/// Sets the flag that the run loop polls between blocks.
+#[derive(Debug)]
+struct SoftKick {
+    kicked: Arc<AtomicBool>,
+}
+
+impl Kick for SoftKick {
+    fn kick(&self) {
+        self.kicked.store(true, Ordering::Release);
+    }
+}
+
+impl Vcpu for SoftVcpu {
+    fn run(&mut self, entry: Entry) -> Result<Exit, EngineError> {
+        self.exits += 1;
+        Ok(self.interpreter.run(entry))
+    }
+
+    fn state(&mut self) -> Result<CpuState, EngineError> {
+        Ok(self.interpreter.cpu.save())
+    }
+
+    fn set_state(&mut self, state: &CpuState) -> Result<(), EngineError> {
+        self.interpreter.forget_exit();
+        self.interpreter.cpu.restore(state);
+        Ok(())
+    }
+
+    fn want_interrupt_window(&mut self, wanted: bool) {
+        self.interpreter
+            .cpu
+            .set_attention(attention::WINDOW, wanted);
+    }
+
+    fn inject_nmi(&mut self) -> Result<(), EngineError> {
+        self.interpreter.cpu.set_attention(attention::NMI, true);
+        Ok(())
+    }
+
+    fn kick(&self) -> Arc<dyn Kick> {
+        Arc::new(SoftKick {
+            kicked: Arc::clone(&self.interpreter.cpu.kicked),
+        })
+    }
+
+    fn translate(&mut self, address: Gla) -> Option<Gpa> {
+        walk::peek(&self.interpreter.cpu, address.0).map(Gpa)
+    }
+
+    fn stats(&self) -> VcpuStats {
+        let (cpu, cache) = (&self.interpreter.cpu, &self.interpreter.cache);
+        let counters = [
+            ("blocks decoded", cache.counters.decoded),
+            ("instructions decoded", cache.counters.instructions),
+            ("page walks", cpu.mmu.walks),
+        ];
+        VcpuStats {
+            instructions: cpu.instructions,
+            exits: self.exits,
+            counters: counters
+                .map(|(name, count)| (name.to_owned(), count))
+                .to_vec(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,98 @@
+use engine::{Engine, Entry, Exit};
+use memory::{Gpa, GuestMemory, RamRange};
+use vm_memory::{Bytes, GuestAddress};
+use x86::cpuid::CpuidTable;
+use x86::{CpuState, Segment};
+
+use super::SoftEngine;
+
+/// Runs 16-bit code at 0:0x1000 until its first exit; answers exit and state.
+fn run_real(code: &[u8]) -> (Exit, CpuState) {
+    let memory = GuestMemory::new(&[RamRange {
+        base: Gpa(0),
+        len: 0x20000,
+    }])
+    .expect("RAM");
+    memory
+        .ram()
+        .write_slice(code, GuestAddress(0x1000))
+        .expect("inside");
+    let engine = SoftEngine::new(memory);
+    let mut vcpu = engine
+        .create_vcpu(0, &CpuidTable::default())
+        .expect("a vCPU");
+    let mut state = CpuState::at_reset();
+    state.segments[1] = Segment {
+        base: 0,
+        selector: 0,
+        ..state.segments[1]
+    };
+    state.rip = 0x1000;
+    vcpu.set_state(&state).expect("valid");
+    let exit = vcpu.run(Entry::Resume).expect("no host failure");
+    (exit, vcpu.state().expect("a state"))
+}
+
+#[test]
+fn mmio_is_read_and_written_by_one_instruction() {
+    // mov ax, 0x3000; mov ds, ax; add byte [0], 5 (0x30000 is no RAM)
+    let code = [0xb8, 0x00, 0x30, 0x8e, 0xd8, 0x80, 0x06, 0x00, 0x00, 0x05];
+    let memory = GuestMemory::new(&[RamRange {
+        base: Gpa(0),
+        len: 0x20000,
+    }])
+    .expect("RAM");
+    memory
+        .ram()
+        .write_slice(&code, GuestAddress(0x1000))
+        .expect("inside");
+    let mut vcpu = SoftEngine::new(memory)
+        .create_vcpu(0, &CpuidTable::default())
+        .expect("a vCPU");
+    let mut state = CpuState::at_reset();
+    state.segments[1] = Segment {
+        base: 0,
+        selector: 0,
+        ..state.segments[1]
+    };
+    state.rip = 0x1000;
+    vcpu.set_state(&state).expect("valid");
+    let exit = vcpu.run(Entry::Resume).expect("runs");
+    assert_eq!(
+        exit,
+        Exit::MmioRead {
+            gpa: Gpa(0x30000),
+            size: 1
+        }
+    );
+    let exit = vcpu.run(Entry::CompleteRead(7)).expect("runs");
+    assert_eq!(
+        exit,
+        Exit::MmioWrite {
+            gpa: Gpa(0x30000),
+            size: 1,
+            value: 12
+        }
+    );
+}
+
+#[test]
+fn a_loop_with_memory_traffic_sums() {
+    // xor ax,ax; mov cx,100; l: mov [0x500],cx; add ax,[0x500]; loop l; hlt
+    let code = [
+        0x31, 0xc0, 0xb9, 0x64, 0x00, 0x89, 0x0e, 0x00, 0x05, 0x03, 0x06, 0x00, 0x05, 0xe2, 0xf6,
+        0xf4,
+    ];
+    let (exit, state) = run_real(&code);
+    assert_eq!(exit, Exit::Halted);
+    assert_eq!(state.gpr[0] & 0xffff, 5050);
+}
+
+#[test]
+fn code_that_changes_itself_runs_changed() {
+    // mov byte [0x1006], 0x42 (inc dx instead of nop); nop; hlt
+    let code = [0xc6, 0x06, 0x05, 0x10, 0x42, 0x90, 0xf4];
+    let (exit, state) = run_real(&code);
+    assert_eq!(exit, Exit::Halted);
+    assert_eq!(state.gpr[2] & 0xffff, 1);
+}
