@@ -8,6 +8,7 @@ pub mod port92;
 mod ports;
 #[doc(hidden)]
 pub mod testing;
+pub mod timers;
 
 pub use device::{
     Clock, Device, DeviceState, Line, Lines, MsiSink, RestoreError, Timer, decode_state,
