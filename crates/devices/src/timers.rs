@@ -4,6 +4,7 @@
 //! never adds up to drift. Their saved states hold times of that clock: restore the clock first.
 
 pub mod pit;
+pub mod rtc;
 
 const NANOSECONDS: u128 = 1_000_000_000;
 
