@@ -9,6 +9,7 @@ mod ports;
 #[doc(hidden)]
 pub mod testing;
 pub mod timers;
+pub mod virtio;
 
 pub use device::{
     Clock, Device, DeviceState, Line, Lines, MsiSink, RestoreError, Timer, decode_state,

@@ -37,6 +37,7 @@ pub use config::{
     BarKind, BarMapping, COMMAND, COMMAND_BUS_MASTER, COMMAND_INTX_DISABLE, COMMAND_IO,
     COMMAND_MEMORY, ConfigSpace, ConfigState, Identity, Space,
 };
+pub(crate) use config::{STATUS, STATUS_INTX};
 pub use function::{DeviceFunction, PciFunction};
 pub use host_bridge::HostBridge;
 pub use intx::{SharedLine, intx_index};

@@ -1,0 +1,81 @@
+//! What every virtio device is: its face to the guest's registers, and its work on the queues.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::virtio::{Doorbell, Nonsense, Ring};
+
+/// The half of a device under the lock of its PCI function.
+pub trait VirtioDevice: Send + Debug {
+    /// The name in saved states, as [`crate::Device::kind`].
+    fn kind(&self) -> &'static str;
+    /// The device type. Spec: "Device Types".
+    fn id(&self) -> u16;
+    /// PCI base class, sub-class and interface.
+    fn class(&self) -> u32;
+    /// Device-specific feature bits on offer.
+    fn features(&self) -> u64;
+    /// The largest size of each queue, powers of two.
+    fn queue_sizes(&self) -> Vec<u16>;
+    /// Who serves the queues, in queue order; every queue has one worker. Called once.
+    fn workers(&mut self) -> Vec<WorkerPlan>;
+    /// The device-specific configuration structure as the guest reads it now.
+    fn config(&self) -> Vec<u8>;
+    fn config_write(&mut self, offset: u64, data: &[u8]) {
+        let _ = (offset, data);
+    }
+    /// The driver reset the device. The workers are at rest.
+    fn reset(&mut self) {}
+    /// What the device itself has to save, in a form of its own. The workers are at rest.
+    fn save(&self) -> Vec<u8> {
+        Vec::new()
+    }
+    /// # Errors
+    /// With a reason, when the bytes are not such a state. Nothing is changed then.
+    fn restore(&mut self, bytes: &[u8]) -> Result<(), String> {
+        if bytes.is_empty() {
+            Ok(())
+        } else {
+            Err("unexpected device state".into())
+        }
+    }
+}
+
+/// One worker thread.
+#[derive(Debug)]
+pub struct WorkerPlan {
+    /// How many queues it serves.
+    pub queues: usize,
+    pub backend: Box<dyn Backend>,
+    /// Rung by the host to have the worker look at all its queues.
+    pub waker: Arc<Doorbell>,
+}
+
+/// What a worker shall do after a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Wait for a notification.
+    Wait,
+    /// Come back at once: there is more in the queue.
+    Again,
+    /// Come back after this long, or with a notification.
+    After(Duration),
+}
+
+/// The half of a device on a worker thread. It never takes the lock of its PCI function.
+pub trait Backend: Send + Debug {
+    /// The driver is ready and has accepted these features; or a restored device goes on.
+    fn start(&mut self, features: u64) {
+        let _ = features;
+    }
+
+    /// Serves queue `queue` for a while. `rings` are this worker's; disabled ones are empty.
+    ///
+    /// # Errors
+    /// When the driver has broken the protocol: the device then needs a reset.
+    fn serve(&mut self, queue: usize, rings: &mut [Ring]) -> Result<Next, Nonsense>;
+
+    /// The driver reset the device.
+    fn reset(&mut self) {}
+}

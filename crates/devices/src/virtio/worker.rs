@@ -1,0 +1,183 @@
+//! A thread that serves queues, and the means to stop it between two batches.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::virtio::interrupts::Interrupts;
+use crate::virtio::{Backend, Doorbell, Next, Ring};
+
+/// The driver has not set DRIVER_OK.
+pub(super) const HOLD_INACTIVE: u8 = 1 << 0;
+/// The machine saves, restores or is paused.
+pub(super) const HOLD_PAUSED: u8 = 1 << 1;
+/// The function may not master the bus.
+pub(super) const HOLD_NO_MASTER: u8 = 1 << 2;
+/// The driver broke the protocol; only a reset helps.
+pub(super) const HOLD_BROKEN: u8 = 1 << 3;
+
+/// What the lock of a worker protects. Whoever has it knows that no request is in flight.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub(super) rings: Vec<Ring>,
+    pub(super) backend: Box<dyn Backend>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    work: Mutex<Work>,
+    held: AtomicU8,
+    ending: AtomicBool,
+    waker: Arc<Doorbell>,
+    bells: Vec<Arc<Doorbell>>,
+    interrupts: Arc<Interrupts>,
+}
+
+#[derive(Debug)]
+pub(super) struct Worker {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Worker {
+    /// A worker that is held until released. Its thread begins with [`Worker::start`].
+    pub(super) fn new(
+        rings: Vec<Ring>,
+        backend: Box<dyn Backend>,
+        waker: Arc<Doorbell>,
+        interrupts: Arc<Interrupts>,
+    ) -> io::Result<Worker> {
+        let bells = rings
+            .iter()
+            .map(|_| Doorbell::new().map(Arc::new))
+            .collect::<io::Result<_>>()?;
+        Ok(Worker {
+            shared: Arc::new(Shared {
+                work: Mutex::new(Work { rings, backend }),
+                held: AtomicU8::new(HOLD_INACTIVE | HOLD_NO_MASTER),
+                ending: AtomicBool::new(false),
+                waker,
+                bells,
+                interrupts,
+            }),
+            thread: None,
+        })
+    }
+
+    /// Begins the thread if there is none yet. Lazily: a device that no driver takes costs none.
+    pub(super) fn start(&mut self, name: &str) -> io::Result<()> {
+        if self.thread.is_none() {
+            let shared = Arc::clone(&self.shared);
+            let thread = Builder::new().name(name.to_owned());
+            self.thread = Some(thread.spawn(move || shared.run())?);
+        }
+        Ok(())
+    }
+
+    /// Waits until no request is in flight, and hands out what the worker works on.
+    pub(super) fn work(&self) -> MutexGuard<'_, Work> {
+        self.shared.work()
+    }
+
+    /// No request is in flight when this returns, and none begins until `why` is released.
+    pub(super) fn hold(&self, why: u8) {
+        self.shared.held.fetch_or(why, Ordering::AcqRel);
+        drop(self.work());
+    }
+
+    /// Takes one reason to be idle away. With the last, all queues are looked at.
+    pub(super) fn release(&self, why: u8) {
+        self.shared.held.fetch_and(!why, Ordering::AcqRel);
+        self.shared.waker.ring();
+    }
+
+    /// The bell of the worker's queue `index`.
+    pub(super) fn bell(&self, index: usize) -> Option<&Arc<Doorbell>> {
+        self.shared.bells.get(index)
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.shared.ending.store(true, Ordering::Release);
+        self.shared.waker.ring();
+        if let Some(thread) = self.thread.take() {
+            // It ends after at most one batch. A panic there has been reported already.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn work(&self) -> MutexGuard<'_, Work> {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self) {
+        let mut timeout = None;
+        let mut rung = vec![false; self.bells.len()];
+        loop {
+            self.wait(timeout, &mut rung);
+            if self.ending.load(Ordering::Acquire) {
+                return;
+            }
+            timeout = self.turn(&mut rung);
+        }
+    }
+
+    /// Sleeps until a bell rings or the time is up, and marks the queues to serve.
+    fn wait(&self, timeout: Option<Duration>, rung: &mut [bool]) {
+        let bells = std::iter::once(&self.waker).chain(&self.bells);
+        let mut fds: Vec<PollFd<'_>> = bells
+            .map(|bell| PollFd::new(&**bell, PollFlags::IN))
+            .collect();
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        // An error leaves us to look at all queues, which is never wrong.
+        let ready = poll(&mut fds, timeout.as_ref());
+        // Somebody asked to be called back by time: look at all, whatever woke us.
+        if self.waker.take() || timeout.is_some() || ready.is_err() {
+            rung.fill(true);
+        }
+        for (rung, bell) in rung.iter_mut().zip(&self.bells) {
+            *rung |= bell.take();
+        }
+    }
+
+    /// Serves the marked queues in turn, batch by batch, until all are empty. Answers how long to
+    /// sleep at most.
+    fn turn(&self, rung: &mut [bool]) -> Option<Duration> {
+        let mut timeout: Option<Duration> = None;
+        while rung.contains(&true) {
+            for (queue, rung) in rung.iter_mut().enumerate().filter(|(_, rung)| **rung) {
+                let mut work = self.work();
+                // Asked under the lock: whoever holds us took it after saying so.
+                if self.held.load(Ordering::Acquire) != 0 || self.ending.load(Ordering::Acquire) {
+                    *rung = false;
+                    continue;
+                }
+                let Work { rings, backend } = &mut *work;
+                match backend.serve(queue, rings) {
+                    Ok(Next::Again) => {}
+                    Ok(Next::Wait) => *rung = false,
+                    Ok(Next::After(delay)) => {
+                        *rung = false;
+                        timeout = Some(timeout.map_or(delay, |timeout| timeout.min(delay)));
+                    }
+                    Err(_) => {
+                        *rung = false;
+                        self.held.fetch_or(HOLD_BROKEN, Ordering::AcqRel);
+                        self.interrupts.ask_for_reset();
+                    }
+                }
+            }
+        }
+        timeout
+    }
+}
+
+#[cfg(test)]
+mod tests;
