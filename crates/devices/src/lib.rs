@@ -6,6 +6,7 @@ pub mod irqchip;
 pub mod pci;
 pub mod port92;
 mod ports;
+pub mod serial;
 #[doc(hidden)]
 pub mod testing;
 pub mod timers;

@@ -151,7 +151,7 @@ impl Pit {
             0x10 => {
                 let [_, _, speaker] = &self.state.channels;
                 let mut value = self.state.control;
-                if self.clock.now() / REFRESH % 2 != 0 {
+                if (self.clock.now() / REFRESH) & 1 != 0 {
                     value |= CONTROL_REFRESH;
                 }
                 if speaker.output(tick) {

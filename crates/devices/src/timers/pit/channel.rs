@@ -118,13 +118,12 @@ impl Channel {
     fn load(&mut self, count: u32, tick: u64) {
         self.loaded = true;
         let begin = tick.saturating_add(1);
-        if self.periodic() && self.gate {
-            if let Some(start) = self.start {
-                let periods = tick.saturating_sub(start) / u64::from(self.count) + 1;
-                let at = start.saturating_add(periods.saturating_mul(self.count.into()));
-                self.reload = Some(Reload { count, at });
-                return;
-            }
+        let running = self.start.filter(|_| self.periodic() && self.gate);
+        if let Some(start) = running {
+            let periods = tick.saturating_sub(start) / u64::from(self.count) + 1;
+            let at = start.saturating_add(periods.saturating_mul(self.count.into()));
+            self.reload = Some(Reload { count, at });
+            return;
         }
         self.count = count;
         self.reload = None;
@@ -251,7 +250,7 @@ impl Channel {
         }
         [1000, 100, 10, 1]
             .iter()
-            .fold(0, |digits, unit| digits << 4 | value / unit % 10)
+            .fold(0, |digits, unit| (digits << 4) | (value / unit % 10))
     }
 
     /// A count of zero is the largest one.

@@ -35,7 +35,7 @@ fn encode(value: u8, format: u8) -> u8 {
     if format & B_BINARY != 0 {
         value
     } else {
-        (value / 10 % 16) << 4 | value % 10
+        ((value / 10 % 16) << 4) | (value % 10)
     }
 }
 
