@@ -66,6 +66,17 @@ class CommandNotStarted(InnkeeperError):
 
     code = "command_not_started"
 
-    def __init__(self, message: str, errno: int) -> None:
+    def __init__(self, message: str, errno: int = 0) -> None:
         super().__init__(message)
         self.errno = errno
+
+
+def by_code(code: str) -> type[InnkeeperError]:
+    """The class whose `code` this is, for an error that comes from another process."""
+    pending: list[type[InnkeeperError]] = [InnkeeperError]
+    while pending:
+        found = pending.pop()
+        if found.code == code:
+            return found
+        pending += found.__subclasses__()
+    return InnkeeperError

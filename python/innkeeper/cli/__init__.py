@@ -1,1 +1,1 @@
-"""x"""
+"""The command line: parses, calls one service, renders."""

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 
-
 class Device(Protocol):
     """The part that every device has.
 

@@ -3,12 +3,11 @@
 import importlib
 from typing import Final
 
-from innkeeper.devices import fw_cfg, isa_debug_exit, pc_testdev, pvpanic
+from innkeeper.devices import isa_debug_exit, pc_testdev, pvpanic
 from innkeeper.devices.base import Factory
 from innkeeper.errors import InvalidInput
 
 BUILT_IN: Final[dict[str, Factory]] = {
-    "fw-cfg": fw_cfg.create,
     "isa-debug-exit": isa_debug_exit.create,
     "pc-testdev": pc_testdev.create,
     "pvpanic": pvpanic.create,

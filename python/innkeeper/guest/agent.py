@@ -10,7 +10,6 @@ import struct
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 from innkeeper.errors import CommandNotStarted, GuestNotRunning
 from innkeeper.guest.frames import (
@@ -68,7 +67,7 @@ class Job:
                 raise TimeoutError(f"the command did not end in {timeout} s")
             if self._failure is not None:
                 raise self._failure
-            assert self._status is not None  # noqa: S101 - _ended says so
+            assert self._status is not None
             return self._status
 
     def send(self, data: bytes) -> None:
@@ -141,6 +140,7 @@ class Agent:
         self._sending = threading.Lock()
         self._lock = threading.Lock()
         self._ready = threading.Event()
+        self._greeted = False
         self._lost = False
         self._jobs: dict[int, Job] = {}
         self._next = 1
@@ -158,6 +158,11 @@ class Agent:
             raise TimeoutError(f"the guest's agent did not answer in {timeout} s")
         if self._lost:
             raise GuestNotRunning("the guest ended before its agent answered")
+
+    @property
+    def was_ready(self) -> bool:
+        """Whether the guest's agent has ever answered."""
+        return self._greeted
 
     def start(self, command: Exec, stdout: Sink, stderr: Sink) -> Job:
         """Starts `command`; the sinks are called by the agent's thread, in order."""
@@ -183,10 +188,15 @@ class Agent:
     def power_off(self) -> None:
         self.tell(Ask.POWER_OFF, 0)
 
-    def close(self) -> None:
+    def disconnect(self) -> None:
+        """Ends every wait with GuestNotRunning. From any thread, any number of times."""
         with contextlib.suppress(OSError):
             self._channel.shutdown(socket.SHUT_RDWR)
-        self._reader.join()
+
+    def close(self) -> None:
+        self.disconnect()
+        # Not for ever: a sink may be blocked on a standard output that nobody reads.
+        self._reader.join(timeout=2)
         self._channel.close()
 
     def tell(self, kind: Ask, job: int, payload: bytes = b"") -> None:
@@ -218,6 +228,7 @@ class Agent:
             (version,) = struct.unpack("<H", payload)
             if version != VERSION:
                 raise ProtocolError(f"version {version}")
+            self._greeted = True
             self._ready.set()
             return
         with self._lock:

@@ -39,7 +39,7 @@ class Tell(IntEnum):
 
 
 class ProtocolError(Exception):
-    """The guest sent something that is no frame. A guest may do that; it cannot be followed then."""
+    """The guest sent something that is no frame. It may, and can then not be followed further."""
 
 
 _KINDS: Final = frozenset(Tell)
@@ -58,9 +58,7 @@ class Exec:
 
     def encode(self) -> bytes:
         columns, rows = self.terminal or (0, 0)
-        head = struct.pack(
-            "<BHHII", self.terminal is not None, columns, rows, self.uid, self.gid
-        )
+        head = struct.pack("<BHHII", self.terminal is not None, columns, rows, self.uid, self.gid)
         variables = [f"{name}={value}" for name, value in self.env.items()]
         return head + string(self.cwd) + _strings(self.argv) + _strings(variables)
 

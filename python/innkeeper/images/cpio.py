@@ -24,7 +24,7 @@ def archive(files: Mapping[str, bytes]) -> bytes:
 def _member(inode: int, name: str, mode: int, content: bytes) -> bytes:
     encoded = name.encode() + b"\0"
     links = 2 if stat.S_ISDIR(mode) else 1
-    # inode, mode, uid, gid, links, mtime, size, device and its minor, rdev and its minor, name, check
+    # inode, mode, uid, gid, links, mtime, size, device (2), rdev (2), length of name, checksum
     fields = (inode, mode, 0, 0, links, 0, len(content), 0, 0, 0, 0, len(encoded), 0)
     header = (_MAGIC + "".join(f"{field:08X}" for field in fields)).encode() + encoded
     return _padded(header) + _padded(content)

@@ -137,7 +137,7 @@ def _make_root(scratch: Path, archives: list[Archive], report: Report) -> None:
 
     suite = archives[0].suite
     options = ["--variant=minbase", "--format=tar", f"--include={','.join(PACKAGES)}"]
-    options += ["--architectures=amd64", "--aptopt=Acquire::Languages \"none\""]
+    options += ["--architectures=amd64", '--aptopt=Acquire::Languages "none"']
     lines = [archive.line for archive in archives]
     with (scratch / "root.tar").open("wb") as tar:
         run(["mmdebstrap", *options, suite, "-", *lines], stdout=tar, on_line=on_line)

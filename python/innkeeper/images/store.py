@@ -2,11 +2,12 @@
 
     HOME/images/DIGEST/{manifest.json, kernel, initrd, root.img}
     HOME/names/NAME                 a symbolic link to ../images/DIGEST
+    HOME/guests/NAME/               what a kept guest has written to its disks
     HOME/building/                  unfinished images; swept by the next build, which holds the lock
 
-HOME is $INNKEEPER_HOME, or innkeeper/ under $XDG_DATA_HOME, or ~/.local/share/innkeeper. DIGEST is the
-SHA-256 of the manifest's file digests, so two builds of the same bytes are one image, and a guest
-that runs from an image is not disturbed when its name moves on to a newer build.
+HOME is $INNKEEPER_HOME, or innkeeper/ under $XDG_DATA_HOME, or ~/.local/share/innkeeper. DIGEST is
+the SHA-256 of the manifest's file digests, so two builds of the same bytes are one image, and a
+guest that runs from an image is not disturbed when its name moves on to a newer build.
 """
 
 import errno
@@ -30,6 +31,7 @@ KERNEL: Final = "kernel"
 INITRD: Final = "initrd"
 ROOT: Final = "root.img"
 _CHUNK: Final = 1 << 20
+_GUEST_NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9-]{0,62}")
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
@@ -111,9 +113,20 @@ class Store:
             self._link(name).unlink(missing_ok=True)
             self._sweep_image(image.directory)
 
+    def kept_guest(self, name: str) -> Path:
+        """Where the guest `name` keeps what it writes; made when it is new."""
+        if _GUEST_NAME.fullmatch(name) is None:
+            raise InvalidInput(f"{name!r} is no guest name: letters, digits and dashes")
+        directory = self._home / "guests" / name
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise HostFailure(f"cannot make {directory}: {error.strerror}") from error
+        return directory
+
     @contextmanager
     def building(self) -> Iterator[Path]:
-        """An empty directory to build in, while no other process builds. It is deleted afterwards."""
+        """An empty directory to build in, while nobody else builds; deleted afterwards."""
         with self._locked():
             unfinished = self._home / "building"
             # Holding the lock, whatever lies there was left by a builder that was killed.
@@ -128,7 +141,7 @@ class Store:
                 shutil.rmtree(scratch, ignore_errors=True)
 
     def publish(self, directory: Path, contents: Manifest) -> Image:
-        """Moves a finished directory into the store and points its name to it. Within `building`."""
+        """Moves a directory from `building` into the store and points its name to it."""
         contents.write(directory)
         digest = _digest(contents)
         target = self._home / "images" / digest
@@ -170,7 +183,8 @@ class Store:
             self._home.mkdir(parents=True, exist_ok=True)
             lock = os.open(self._home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise HostFailure(f"cannot use {self._home} as image store: {error.strerror}") from error
+            reason = f"cannot use {self._home} as image store: {error.strerror}"
+            raise HostFailure(reason) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield

@@ -19,10 +19,11 @@ def parse_size(text: str) -> int:
     if match is None:
         raise InvalidInput(f"{text!r} is not a size; write it like 512M or 2G")
     number, unit = match.groups()
-    whole, _, fraction = number.partition(".")
+    whole, _, fraction = str(number).partition(".")
     scale = _UNITS[unit.upper()]
     numerator = int(whole + fraction) * scale
-    size, rest = divmod(numerator, 10 ** len(fraction))
+    scale_down = int("1" + "0" * len(fraction))
+    size, rest = divmod(numerator, scale_down)
     if rest:
         raise InvalidInput(f"{text!r} is not a whole number of bytes")
     return size

@@ -110,9 +110,7 @@ def _validate_numbers(spec: MachineSpec) -> None:
     if len(spec.disks) > MAXIMUM_DISKS:
         raise InvalidInput(f"a guest has at most {MAXIMUM_DISKS} disks, not {len(spec.disks)}")
     if len(os.fsencode(spec.command_line)) > MAXIMUM_COMMAND_LINE:
-        raise InvalidInput(
-            f"the kernel command line is longer than {MAXIMUM_COMMAND_LINE} bytes"
-        )
+        raise InvalidInput(f"the kernel command line is longer than {MAXIMUM_COMMAND_LINE} bytes")
     if "\0" in spec.command_line:
         raise InvalidInput("the kernel command line has a zero byte in it")
 

@@ -1,1 +1,1 @@
-"""x"""
+"""What one can do, one noun a file, whoever asks."""

@@ -1,0 +1,103 @@
+"""Typed face of the Rust core. Checked against the built module by stubtest.
+
+Errors arrive as the exceptions of `innkeeper.errors`; a Python device's exception ends the guest
+and comes out of `Machine.run` as DeviceFailed.
+"""
+
+from typing import Literal, final
+
+from innkeeper.devices.base import MmioDevice, PortDevice
+from innkeeper.machine.spec import MachineSpec
+from innkeeper.vm.wiring import Wiring
+
+__version__: str
+
+EndKind = Literal[
+    "power-off", "reset", "triple-fault", "panic", "device-exit", "stopped", "engine-failed"
+]
+
+@final
+class Outcome:
+    """How a guest ended. `code` is set for "device-exit", `what` for "engine-failed"."""
+
+    @property
+    def kind(self) -> EndKind: ...
+    @property
+    def code(self) -> int | None: ...
+    @property
+    def what(self) -> str | None: ...
+
+@final
+class Control:
+    """What may be asked of a machine from any thread, and of a device's host. Never blocks."""
+
+    @property
+    def vcpus(self) -> int: ...
+    @property
+    def memory(self) -> int:
+        """Bytes of guest memory."""
+
+    def exit(self, code: int) -> None: ...
+    def guest_panicked(self) -> None: ...
+    def set_line(self, gsi: int, high: bool) -> None: ...
+    def power_button(self) -> None: ...
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+    def reset(self) -> None: ...
+    def stop(self) -> None: ...
+    def resize_console(self, columns: int, rows: int) -> None: ...
+
+@final
+class Statistics:
+    """Counters over all vCPUs, for people."""
+
+    @property
+    def engine(self) -> str: ...
+    @property
+    def instructions(self) -> int: ...
+    @property
+    def exits(self) -> int: ...
+
+@final
+class Machine:
+    """A guest's hardware, made and wired but not running.
+
+    Raises from the constructor:
+        InvalidInput: a kernel, initrd or disk that cannot be used.
+        EngineUnavailable: the engine asked for cannot run here.
+        HostFailure: the host refuses memory or a file.
+    """
+
+    def __new__(cls, spec: MachineSpec, wiring: Wiring) -> Machine: ...
+    def attach(self, device: PortDevice | MmioDevice) -> None:
+        """Puts a Python device on the bus. Only before `run`."""
+
+    @property
+    def control(self) -> Control: ...
+    def run(self) -> Outcome:
+        """Runs the guest until it ends. Other Python threads run meanwhile."""
+
+    def statistics(self) -> Statistics: ...
+
+@final
+class EngineReport:
+    """What one engine can do on this host."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def usable(self) -> bool: ...
+    @property
+    def chosen(self) -> bool:
+        """Whether `auto` takes it."""
+
+    @property
+    def reason(self) -> str:
+        """In plain words, why or why not."""
+
+    @property
+    def speed(self) -> float | None:
+        """Measured guest instructions a second in ring 0, where they were measured."""
+
+def engines() -> list[EngineReport]:
+    """Measures this host's engines, in the order in which `auto` prefers them."""

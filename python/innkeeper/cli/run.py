@@ -1,0 +1,151 @@
+"""`inn run`: boot a guest and stay with it."""
+
+import contextlib
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from innkeeper.cli.progress import build_progress
+from innkeeper.errors import InvalidInput
+from innkeeper.guest.console import ConsoleMode
+from innkeeper.machine import DiskFormat, DiskSpec, EngineChoice, Overlay, parse_size
+from innkeeper.services import guests, images
+from innkeeper.services.guests import GuestRequest
+
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*(s|m|h)?")
+
+
+def complete_image(incomplete: str) -> list[str]:
+    return [name for name in images.names() if name.startswith(incomplete)]
+
+
+def run(
+    image: Annotated[
+        str | None,
+        typer.Argument(help="Image to boot, such as debian.", autocompletion=complete_image),
+    ] = None,
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(help="Command to run in the guest, after --. Without: a shell."),
+    ] = None,
+    cpus: Annotated[int, typer.Option(help="Virtual processors.")] = 1,
+    memory: Annotated[str, typer.Option(help="Guest memory, such as 512M or 2G.")] = "512M",
+    engine: Annotated[
+        EngineChoice, typer.Option(help="How guest instructions run; see inn doctor.")
+    ] = EngineChoice.AUTO,
+    cpu_model: Annotated[str, typer.Option(help="CPU that the guest sees.")] = "default",
+    disk: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Disk image, raw or qcow2: PATH[,ro][,temporary][,format=raw|qcow2]. Repeatable.",
+        ),
+    ] = None,
+    device: Annotated[
+        list[str] | None,
+        typer.Option(help="Python device: a built-in one or module:factory. Repeatable."),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The guest's host name.")] = None,
+    console: Annotated[
+        ConsoleMode | None,
+        typer.Option(
+            help="What is on this terminal: virtio (default of images), serial (default of "
+            "--kernel, also shows boot messages) or none."
+        ),
+    ] = None,
+    timeout: Annotated[
+        str | None, typer.Option(help="End the guest after this long, such as 90, 90s or 5m.")
+    ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep what the guest writes to its disk, by --name.")
+    ] = False,
+    tty: Annotated[
+        bool, typer.Option("--tty", "-t", help="Give the command a terminal in the guest.")
+    ] = False,
+    kernel: Annotated[
+        Path | None, typer.Option(help="Kernel of your own: bzImage, ELF (PVH) or multiboot.")
+    ] = None,
+    initrd: Annotated[
+        list[Path] | None, typer.Option(help="Initrd for --kernel. Repeatable.")
+    ] = None,
+    append: Annotated[str, typer.Option(help="Added to the kernel command line.")] = "",
+) -> int:
+    """Boot a guest and stay with it.
+
+    Without a command, this terminal is the guest's console; [bold]Ctrl-][/bold] leaves. With a
+    command, it runs as root in the guest, and its exit status becomes that of inn.
+
+    [dim]inn run debian -- uname -a[/dim]
+    """
+    request = GuestRequest(
+        image=image,
+        command=tuple(command or ()),
+        kernel=kernel,
+        initrds=tuple(initrd or ()),
+        append=append,
+        vcpus=cpus,
+        memory=parse_size(memory),
+        engine=engine,
+        cpu_model=cpu_model,
+        disks=tuple(parse_disk(text) for text in disk or ()),
+        devices=tuple(device or ()),
+        name=name,
+        console=console,
+        timeout=None if timeout is None else parse_duration(timeout),
+        keep=keep,
+        terminal=tty and sys.stdin.isatty() and sys.stdout.isatty(),
+    )
+    with _here_importable(), build_progress(image or "image") as report:
+        ending = guests.run(request, report)
+    if ending.sentence:
+        print(f"inn: {ending.sentence}", file=sys.stderr)
+    return ending.status
+
+
+def parse_disk(text: str) -> DiskSpec:
+    """`PATH[,option]…`; a comma in a path is written twice.
+
+    Raises:
+        InvalidInput: for an option that does not exist.
+    """
+    path, *options = re.split(r"(?<!,),(?!,)", text)
+    spec = DiskSpec(path=Path(path.replace(",,", ",")))
+    for option in options:
+        match option.split("="):
+            case ["ro"]:
+                spec = replace(spec, read_only=True)
+            case ["temporary"]:
+                spec = replace(spec, overlay=Overlay.TEMPORARY)
+            case ["format", name] if name in (DiskFormat.RAW, DiskFormat.QCOW2):
+                spec = replace(spec, format=DiskFormat(name))
+            case _:
+                raise InvalidInput(
+                    f"disk option {option!r} is none of ro, temporary, format=raw, format=qcow2"
+                )
+    return spec
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of 90, 90s, 5m or 2h.
+
+    Raises:
+        InvalidInput: when `text` is none of these.
+    """
+    match = _DURATION.fullmatch(text.strip())
+    if match is None or float(match[1]) == 0:
+        raise InvalidInput(f"{text!r} is not a time; write it like 90, 90s or 5m")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2] or "s"]
+
+
+@contextlib.contextmanager
+def _here_importable() -> Iterator[None]:
+    """`--device my_device:create` finds my_device.py in the current directory."""
+    sys.path.insert(0, "")
+    try:
+        yield
+    finally:
+        sys.path.remove("")

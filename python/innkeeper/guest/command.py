@@ -1,0 +1,130 @@
+"""One command in a guest, its streams joined to those of this process."""
+
+import contextlib
+import errno
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from innkeeper.errors import CommandNotStarted, GuestNotRunning
+from innkeeper.guest.agent import Agent, Job, Sink
+from innkeeper.guest.connection import agent_channel
+from innkeeper.guest.frames import Exec
+from innkeeper.machine.spec import MachineSpec
+from innkeeper.vm import terminal
+from innkeeper.vm.attended import Attention, attended
+from innkeeper.vm.boot_log import BootLog
+from innkeeper.vm.ending import GUEST_LOST, NOT_EXECUTABLE, NOT_FOUND, Ending
+from innkeeper.vm.running import RunningMachine
+from innkeeper.vm.wiring import Channel, Wiring
+
+# A guest that keeps its disk gets this long to write it and power off.
+_POWER_OFF_PATIENCE: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandRun:
+    """`kept`: the guest powers off in order, so that its disk is complete. `timeout` in seconds."""
+
+    argv: tuple[str, ...]
+    terminal: bool = False
+    kept: bool = False
+    boot_messages: bool = False
+    timeout: float | None = None
+
+
+def run_command(spec: MachineSpec, command: CommandRun) -> Ending:
+    """Boots `spec`, runs the command as root, ends the guest.
+
+    Raises:
+        InvalidInput, EngineUnavailable, HostFailure, DeviceFailed: the guest could not be run.
+    """
+    log = BootLog(partial(terminal.write_all, 2) if command.boot_messages else None)
+    with agent_channel() as (agent, port):
+        wiring = Wiring(com1=Channel(output=log.write_end), ports=(port,))
+        try:
+            machine = RunningMachine(spec, wiring, on_end=agent.disconnect)
+        finally:
+            log.close_writer()
+        with attended(machine, command.timeout) as attention:
+            ending = _execute(agent, command, attention)
+            if ending is not None and command.kept:
+                agent.power_off()
+                machine.wait(_POWER_OFF_PATIENCE)
+        outside = attention.ending(machine, log_says_panic=log.panicked)
+    if attention.caught.number is None and not attention.timed_out and ending is not None:
+        return ending
+    if outside.status == 0 and not agent.was_ready:
+        words = log.tail(5)
+        return Ending(GUEST_LOST, f"the guest ended before it could run a command:\n{words}")
+    return outside
+
+
+def _execute(agent: Agent, command: CommandRun, attention: Attention) -> Ending | None:
+    """The command's ending, or nothing when the guest ended first."""
+    size = terminal.size() if command.terminal else None
+    env = {"TERM": os.environ.get("TERM", "linux")} if command.terminal else {}
+    try:
+        agent.wait_ready()
+        order = Exec(argv=command.argv, env=env, terminal=size)
+        job_box: list[Job] = []
+        job = agent.start(order, _sink(1, job_box), _sink(2, job_box))
+        job_box.append(job)
+        with _joined(job, attention, terminal_mode=command.terminal):
+            return Ending(job.wait().returncode)
+    except CommandNotStarted as error:
+        status = NOT_FOUND if error.errno == errno.ENOENT else NOT_EXECUTABLE
+        return Ending(status, f"cannot run {command.argv[0]!r} in the guest: {error}")
+    except GuestNotRunning:
+        return None
+
+
+def _sink(fd: int, job: list[Job]) -> Sink:
+    """Writes to `fd`. When nobody reads it any more, the command learns it as it would here."""
+
+    def write(data: bytes) -> None:
+        try:
+            terminal.write_all(fd, data)
+        except OSError:
+            for writer in job:
+                writer.signal(signal.SIGPIPE)
+
+    return write
+
+
+@contextlib.contextmanager
+def _joined(job: Job, attention: Attention, *, terminal_mode: bool) -> Iterator[None]:
+    """Standard input goes to `job`; with `terminal_mode`, key by key and with the window's size."""
+
+    def leave() -> None:
+        attention.left = True
+        job.signal(signal.SIGHUP)
+        job.signal(signal.SIGKILL)
+
+    pump = partial(_pump, job, leave if terminal_mode else None)
+    with contextlib.ExitStack() as stack:
+        if terminal_mode:
+            stack.enter_context(terminal.raw_mode(0))
+            stack.enter_context(terminal.on_resize(job.resize))
+        if terminal.may_read(0):
+            threading.Thread(target=pump, name="stdin", daemon=True).start()
+        else:
+            job.end_input()
+        yield
+
+
+def _pump(job: Job, leave: Callable[[], None] | None) -> None:
+    # A standard input that was closed has no more to say than an empty one.
+    with contextlib.suppress(OSError):
+        while data := os.read(0, 1 << 16):
+            if leave is not None:
+                data, escaped = terminal.split_at_escape(data)
+                if escaped:
+                    leave()
+                    return
+            job.send(data)
+    job.end_input()

@@ -1,0 +1,129 @@
+"""A guest whose console is the terminal that `inn` was started from, or a script's pipes."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from typing import Final, Self
+
+from innkeeper.errors import GuestNotRunning
+from innkeeper.guest.connection import agent_channel
+from innkeeper.machine.spec import MachineSpec
+from innkeeper.vm import terminal
+from innkeeper.vm.attended import Attention, attended
+from innkeeper.vm.boot_log import BootLog
+from innkeeper.vm.ending import GUEST_LOST, Ending
+from innkeeper.vm.relay import Relay
+from innkeeper.vm.running import RunningMachine
+from innkeeper.vm.wiring import Channel, Wiring
+
+
+class ConsoleMode(StrEnum):
+    """What is connected to the terminal: the first serial port, the virtio console, or nothing."""
+
+    SERIAL = "serial"
+    VIRTIO = "virtio"
+    NONE = "none"
+
+
+DEVICES: Final = {ConsoleMode.SERIAL: "/dev/ttyS0", ConsoleMode.VIRTIO: "/dev/hvc0"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsoleRun:
+    """`timeout` in seconds."""
+
+    mode: ConsoleMode
+    timeout: float | None = None
+
+
+def run_shell(spec: MachineSpec, console: ConsoleRun) -> Ending:
+    """Boots an image and gives its console a login shell; the guest ends with the shell."""
+    with _Terminal(console.mode, terminal.END_OF_FILE) as front, agent_channel() as (agent, port):
+        machine = front.machine(spec, (port,), agent.disconnect)
+        with attended(machine, console.timeout) as attention:
+            try:
+                agent.wait_ready()
+                columns, rows = terminal.size()
+                machine.control.resize_console(columns, rows)
+                device = DEVICES.get(console.mode, "/dev/console")
+                agent.console(device, os.environ.get("TERM", "linux"), columns, rows)
+                with front.joined(machine, attention):
+                    machine.wait()
+            except GuestNotRunning:
+                machine.wait()
+        ending = attention.ending(machine, log_says_panic=front.log.panicked)
+        if ending.status == 0 and not agent.was_ready and not attention.left:
+            words = front.log.tail(5)
+            return Ending(GUEST_LOST, f"the guest ended before it had a shell:\n{words}")
+    return ending
+
+
+def run_kernel(spec: MachineSpec, console: ConsoleRun) -> Ending:
+    """Runs a kernel that the user brought, until it ends by itself."""
+    with _Terminal(console.mode) as front:
+        machine = front.machine(spec, (), lambda: None)
+        with attended(machine, console.timeout) as attention, front.joined(machine, attention):
+            machine.wait()
+        return attention.ending(machine, log_says_panic=front.log.panicked)
+
+
+class _Terminal:
+    """Standard input and output as a guest's console."""
+
+    def __init__(self, mode: ConsoleMode, at_end: bytes = b"") -> None:
+        self._mode = mode
+        self._interactive = terminal.is_interactive()
+        self._relay: Relay | None = None
+        if mode is not ConsoleMode.NONE and terminal.may_read(0):
+            self._relay = Relay(0, self._leave, at_end)
+        self._on_leave: Callable[[], None] = lambda: None
+        shown = partial(terminal.write_all, 1) if mode is ConsoleMode.SERIAL else None
+        self.log = BootLog(shown)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.log.finish()
+
+    def machine(
+        self,
+        spec: MachineSpec,
+        ports: tuple[tuple[str, Channel], ...],
+        on_end: Callable[[], None],
+    ) -> RunningMachine:
+        typed = self._relay.read_end if self._relay else None
+        serial = self._mode is ConsoleMode.SERIAL
+        com1 = Channel(input=typed if serial else None, output=self.log.write_end)
+        virtio = self._mode is ConsoleMode.VIRTIO
+        console = Channel(input=typed, output=1) if virtio else None
+        wiring = Wiring(com1=com1, console=console, ports=ports)
+        try:
+            return RunningMachine(spec, wiring, on_end=on_end)
+        finally:
+            self.log.close_writer()
+            if self._relay:
+                self._relay.close()
+
+    @contextlib.contextmanager
+    def joined(self, machine: RunningMachine, attention: Attention) -> Iterator[None]:
+        """What is typed reaches the guest within this block; Ctrl-] ends the guest."""
+
+        def leave() -> None:
+            attention.left = True
+            machine.control.stop()
+
+        self._on_leave = leave
+        with contextlib.ExitStack() as stack:
+            if self._interactive and self._relay:
+                stack.enter_context(terminal.raw_mode(0))
+                stack.enter_context(terminal.on_resize(machine.control.resize_console))
+            if self._relay:
+                self._relay.start()
+            yield
+
+    def _leave(self) -> None:
+        self._on_leave()

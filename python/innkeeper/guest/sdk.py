@@ -1,0 +1,197 @@
+"""`Guest`: an operating system of one's own for the length of a `with` block."""
+
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from innkeeper.errors import GuestNotRunning, InnkeeperError
+from innkeeper.guest.agent import Agent, Job
+from innkeeper.guest.connection import AGENT_PORT
+from innkeeper.guest.frames import Exec
+from innkeeper.images import Image, ImageBoot, Store, ensure, machine_spec
+from innkeeper.machine import DiskSpec, EngineChoice, parse_size
+from innkeeper.vm.boot_log import BootLog
+from innkeeper.vm.process import GuestProcess
+from innkeeper.vm.wiring import Channel, Wiring
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandResult:
+    """What a command in the guest left behind. A command that a signal ended has 128 + signal."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    stdout_bytes: bytes
+    stderr_bytes: bytes
+
+    @property
+    def stdout(self) -> str:
+        return self.stdout_bytes.decode(errors="replace")
+
+    @property
+    def stderr(self) -> str:
+        return self.stderr_bytes.decode(errors="replace")
+
+
+class CommandFailed(InnkeeperError):
+    """A command ended with another status than 0, and `check` was asked for."""
+
+    code = "command_failed"
+
+    def __init__(self, result: CommandResult) -> None:
+        last = result.stderr.strip().splitlines()[-1:] or ["no message"]
+        super().__init__(f"{result.argv[0]} ended with status {result.returncode}: {last[0]}")
+        self.result = result
+
+
+class Guest:
+    """A guest made from an image, in a process of its own; gone when the block ends.
+
+        with Guest("debian", memory="512M") as guest:
+            print(guest.run(["uname", "-a"]).stdout)
+
+    `memory` is written as on the command line: 512M, 2G. The image is built when it is missing,
+    which takes about half a minute. What the guest writes is thrown away.
+
+    Raises on entering the block:
+        InvalidInput, EngineUnavailable, ImageBuildFailed, HostFailure: it cannot be started.
+        GuestNotRunning: it ended before it could be used; the text has its last words.
+        TimeoutError: it was not ready after `boot_timeout` seconds.
+    """
+
+    def __init__(
+        self,
+        image: str = "debian",
+        *,
+        memory: str = "512M",
+        cpus: int = 1,
+        engine: EngineChoice | str = EngineChoice.AUTO,
+        disks: Sequence[DiskSpec] = (),
+        devices: Sequence[str] = (),
+        name: str = "guest",
+        boot_timeout: float | None = 300.0,
+    ) -> None:
+        self._image = image
+        self._boot_timeout = boot_timeout
+        self._boot = ImageBoot(
+            name=name,
+            vcpus=cpus,
+            memory=parse_size(memory),
+            engine=EngineChoice(engine),
+            disks=tuple(disks),
+            devices=tuple(devices),
+        )
+        self._process: GuestProcess | None = None
+        self._agent: Agent | None = None
+        self._log: BootLog | None = None
+
+    def __enter__(self) -> Self:
+        image = ensure(Store(), self._image, lambda _step, _share: None)
+        try:
+            self._start(image)
+            agent = self._running()
+            agent.wait_ready(self._boot_timeout)
+        except GuestNotRunning as error:
+            raise self._explained(error) from error
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def console_log(self) -> str:
+        """The last 256 KiB that the guest's kernel printed."""
+        return self._log.text if self._log else ""
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes | str = b"",
+        env: Mapping[str, str] | None = None,
+        cwd: str = "/root",
+        check: bool = False,
+        timeout: float | None = None,
+    ) -> CommandResult:
+        """Runs a command as root and waits for it.
+
+        Raises:
+            CommandNotStarted: when the guest has no such program or directory.
+            CommandFailed: with `check`, when its status is not 0.
+            GuestNotRunning: when the guest ended meanwhile.
+            TimeoutError: after `timeout` seconds; the command is killed.
+        """
+        stdout, stderr = bytearray(), bytearray()
+        command = Exec(argv=argv, env=dict(env or {}), cwd=cwd)
+        job = self._running().start(command, stdout.extend, stderr.extend)
+        _feed(job, stdin.encode() if isinstance(stdin, str) else stdin)
+        try:
+            status = job.wait(timeout)
+        except TimeoutError:
+            job.signal(9)
+            raise
+        result = CommandResult(
+            argv=tuple(argv),
+            returncode=status.returncode,
+            stdout_bytes=bytes(stdout),
+            stderr_bytes=bytes(stderr),
+        )
+        if check and result.returncode != 0:
+            raise CommandFailed(result)
+        return result
+
+    def close(self) -> None:
+        """Ends the guest at once, as pulling its plug would. Harmless when it has ended."""
+        if self._process is not None:
+            self._process.close()
+        if self._agent is not None:
+            self._agent.close()
+        self._process = self._agent = None
+
+    def _start(self, image: Image) -> None:
+        spec = machine_spec(image, self._boot)
+        ours, theirs = socket.socketpair()
+        self._log = BootLog()
+        self._agent = Agent(ours)
+        port = Channel(input=theirs.fileno(), output=theirs.fileno())
+        wiring = Wiring(com1=Channel(output=self._log.write_end), ports=((AGENT_PORT, port),))
+        with theirs:
+            try:
+                fds = (theirs.fileno(), self._log.write_end)
+                self._process = GuestProcess(spec, wiring, fds)
+            finally:
+                self._log.close_writer()
+
+    def _running(self) -> Agent:
+        if self._agent is None:
+            raise GuestNotRunning("the guest is not running")
+        return self._agent
+
+    def _explained(self, error: GuestNotRunning) -> InnkeeperError:
+        """Why a guest ended before it was ready: its process knows, or its console."""
+        assert self._process is not None
+        try:
+            kind, _, _ = self._process.wait(timeout=5)
+        except InnkeeperError as known:
+            return known
+        except TimeoutError:
+            kind = None
+        finally:
+            self.close()
+        words = self._log.tail(5) if self._log else ""
+        return GuestNotRunning(f"{error} ({kind}); its last words:\n{words}")
+
+
+def _feed(job: Job, data: bytes) -> None:
+    job.send(data)
+    job.end_input()

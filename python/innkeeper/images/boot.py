@@ -1,0 +1,75 @@
+"""From an image to the machine that boots it."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from innkeeper.errors import InvalidInput
+from innkeeper.images.store import Image
+from innkeeper.machine.spec import MIB, DiskFormat, DiskSpec, EngineChoice, MachineSpec, Overlay
+
+# What the root disk's overlay is called in a kept guest's directory.
+KEPT_ROOT: Final = "root.qcow2"
+_NAME: Final = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageBoot:
+    """What a user may choose about a guest of an image. `memory` is in bytes.
+
+    `name` is the guest's host name. With `kept`, a directory, the guest's writes to its root disk
+    stay there; without, they are gone when it ends.
+    """
+
+    name: str
+    vcpus: int = 1
+    memory: int = 512 * MIB
+    engine: EngineChoice = EngineChoice.AUTO
+    cpu_model: str = "default"
+    disks: tuple[DiskSpec, ...] = ()
+    devices: tuple[str, ...] = ()
+    append: str = ""
+    kept: Path | None = None
+
+
+def machine_spec(image: Image, boot: ImageBoot) -> MachineSpec:
+    """
+    Raises:
+        InvalidInput: when `boot.name` can be no host name.
+    """
+    if _NAME.fullmatch(boot.name) is None:
+        raise InvalidInput(
+            f"{boot.name!r} is no guest name: letters, digits and dashes, at most 63"
+        )
+    words = [
+        "console=ttyS0",
+        # A panic ends the guest instead of hanging it; the agent has loaded pvpanic by then.
+        "panic=-1",
+        image.manifest.command_line,
+        f"innkeeper.hostname={boot.name}",
+        boot.append,
+    ]
+    return MachineSpec(
+        kernel=image.kernel,
+        initrds=(image.initrd,),
+        command_line=" ".join(word for word in words if word),
+        vcpus=boot.vcpus,
+        memory=boot.memory,
+        engine=boot.engine,
+        cpu_model=boot.cpu_model,
+        disks=(_root(image, boot.kept), *boot.disks),
+        devices=("pvpanic", *boot.devices),
+        reboots=False,
+    )
+
+
+def _root(image: Image, kept: Path | None) -> DiskSpec:
+    if kept is None:
+        return DiskSpec(path=image.root, format=DiskFormat.RAW, overlay=Overlay.TEMPORARY)
+    return DiskSpec(
+        path=image.root,
+        format=DiskFormat.RAW,
+        overlay=Overlay.KEEP,
+        overlay_path=kept / KEPT_ROOT,
+    )

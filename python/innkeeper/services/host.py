@@ -1,0 +1,85 @@
+"""The host: what it can do for guests, and what is missing."""
+
+import os
+import platform
+import shutil
+from dataclasses import dataclass
+
+from innkeeper.images import Store
+from innkeeper.images.debian import TOOLS
+from innkeeper.machine import format_size
+from innkeeper.vm import measure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineFinding:
+    """`speed`: measured ring-0 instructions a second. `chosen`: what `--engine auto` takes."""
+
+    name: str
+    usable: bool
+    chosen: bool
+    reason: str
+    speed: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing that Innkeeper needs or likes to have."""
+
+    name: str
+    good: bool
+    finding: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    engines: tuple[EngineFinding, ...]
+    checks: tuple[Check, ...]
+
+    @property
+    def healthy(self) -> bool:
+        return any(engine.usable for engine in self.engines)
+
+
+def diagnose() -> Diagnosis:
+    """Measures the engines, which takes about a second, and looks at the rest of the host."""
+    engines = tuple(
+        EngineFinding(
+            name=report.name,
+            usable=report.usable,
+            chosen=report.chosen,
+            reason=report.reason,
+            speed=report.speed,
+        )
+        for report in measure.engines()
+    )
+    return Diagnosis(engines=engines, checks=(_system(), _processors(), _tools(), _store()))
+
+
+def _system() -> Check:
+    good = platform.system() == "Linux" and platform.machine() == "x86_64"
+    finding = f"{platform.system()} {platform.release()} on {platform.machine()}"
+    return Check(name="system", good=good, finding=finding)
+
+
+def _processors() -> Check:
+    count = len(os.sched_getaffinity(0))
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    finding = f"{count} processors, {format_size(memory)} of memory"
+    return Check(name="resources", good=True, finding=finding)
+
+
+def _tools() -> Check:
+    missing = sorted({package for tool, package in TOOLS.items() if shutil.which(tool) is None})
+    finding = f"missing: {', '.join(missing)}" if missing else "all there"
+    return Check(name="image building", good=not missing, finding=finding)
+
+
+def _store() -> Check:
+    store = Store()
+    place = store.directory
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    finding = f"{store.directory}, {format_size(free)} free"
+    return Check(name="image store", good=os.access(place, os.W_OK), finding=finding)

@@ -1,0 +1,85 @@
+"""A guest in a process of its own: its crash, leak or escape stays there."""
+
+import contextlib
+import json
+import pickle
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from innkeeper import errors
+from innkeeper.errors import HostFailure
+from innkeeper.machine.spec import MachineSpec
+from innkeeper.vm.child import LENGTH, POWER_BUTTON, STOP, Order
+from innkeeper.vm.ending import EndKind
+from innkeeper.vm.wiring import Wiring
+
+
+class GuestProcess:
+    """Starts the process at once. `fds` are the descriptors in `wiring`, for it to inherit."""
+
+    def __init__(self, spec: MachineSpec, wiring: Wiring, fds: Sequence[int]) -> None:
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "innkeeper.vm.child", str(theirs.fileno())],
+                    pass_fds=(theirs.fileno(), *fds),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                )
+            except OSError as error:
+                self._socket.close()
+                raise HostFailure(f"cannot start the guest's process: {error}") from error
+        order = pickle.dumps(Order(spec=spec, wiring=wiring))
+        with contextlib.suppress(BrokenPipeError):
+            self._socket.sendall(LENGTH.pack(len(order)) + order)
+
+    def stop(self) -> None:
+        self._ask(STOP)
+
+    def power_button(self) -> None:
+        self._ask(POWER_BUTTON)
+
+    def wait(self, timeout: float | None = None) -> tuple[EndKind, int | None, str | None]:
+        """How the guest ended, as `RunningMachine.outcome`.
+
+        Raises:
+            TimeoutError: when it still runs after `timeout` seconds.
+            InnkeeperError: what the process ended with, or HostFailure when it died.
+        """
+        self._socket.settimeout(timeout)
+        data = b""
+        while not data.endswith(b"\n"):
+            received = self._socket.recv(1 << 16)
+            if not received:
+                status = self._process.wait()
+                raise HostFailure(f"the guest's process ended unexpectedly with status {status}")
+            data += received
+        self._process.wait()
+        return _outcome(json.loads(data))
+
+    def close(self) -> None:
+        """Ends the guest if it still runs, and waits until its process is gone."""
+        self._socket.close()
+        try:
+            self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _ask(self, request: bytes) -> None:
+        with contextlib.suppress(OSError):
+            self._socket.sendall(request)
+
+
+def _outcome(answer: dict[str, object]) -> tuple[EndKind, int | None, str | None]:
+    if "error" in answer:
+        raise errors.by_code(str(answer["error"]))(str(answer.get("message")))
+    code, what = answer.get("code"), answer.get("what")
+    return (
+        EndKind(str(answer.get("kind"))),
+        code if isinstance(code, int) else None,
+        what if isinstance(what, str) else None,
+    )

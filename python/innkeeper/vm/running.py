@@ -1,0 +1,76 @@
+"""A machine that runs in a thread of this process."""
+
+import threading
+from collections.abc import Callable, Sequence
+
+from innkeeper import _core, devices
+from innkeeper.devices.base import MmioDevice, PortDevice
+from innkeeper.errors import InnkeeperError
+from innkeeper.machine.spec import MachineSpec, validate
+from innkeeper.vm.ending import EndKind
+from innkeeper.vm.wiring import Wiring
+
+
+class RunningMachine:
+    """The handle of one guest.
+
+    The main thread stays free for signals, which Python delivers nowhere else. `on_end` is called
+    by the machine's thread when the guest has ended.
+
+    Raises from the constructor:
+        InvalidInput, EngineUnavailable, HostFailure: as `_core.Machine`.
+    """
+
+    def __init__(
+        self,
+        spec: MachineSpec,
+        wiring: Wiring,
+        attached: Sequence[PortDevice | MmioDevice] = (),
+        on_end: Callable[[], None] = lambda: None,
+    ) -> None:
+        validate(spec)
+        self._machine = _core.Machine(spec, wiring)
+        self.control = self._machine.control
+        for name in spec.devices:
+            for device in devices.find(name)(self.control):
+                self._machine.attach(device)
+        for device in attached:
+            self._machine.attach(device)
+        self._on_end = on_end
+        self._ended = threading.Event()
+        self._outcome: _core.Outcome | None = None
+        self._failure: InnkeeperError | None = None
+        # Not a daemon: its end is waited for, so that nothing is cut off in the middle of a write.
+        self._thread = threading.Thread(target=self._run, name="machine")
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """True once the guest has ended; signal handlers run while this waits."""
+        return self._ended.wait(timeout)
+
+    @property
+    def outcome(self) -> tuple[EndKind, int | None, str | None]:
+        """How the guest ended. Only after `wait`.
+
+        Raises:
+            DeviceFailed: when a Python device raised.
+            HostFailure: when the machine could not be run to its end.
+        """
+        if self._failure is not None:
+            raise self._failure
+        assert self._outcome is not None, "the guest still runs"
+        return EndKind(self._outcome.kind), self._outcome.code, self._outcome.what
+
+    def statistics(self) -> _core.Statistics:
+        return self._machine.statistics()
+
+    def _run(self) -> None:
+        try:
+            self._outcome = self._machine.run()
+        except InnkeeperError as error:
+            self._failure = error
+        finally:
+            self._ended.set()
+            self._on_end()

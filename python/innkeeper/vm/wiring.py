@@ -1,0 +1,24 @@
+"""The file descriptors that a machine's serial ports and console are connected to."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Channel:
+    """Descriptors in this process. The machine duplicates them; closing stays the caller's.
+
+    Without `input` nothing is ever received; without `output` what is sent is lost.
+    """
+
+    input: int | None = None
+    output: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wiring:
+    """`console` is hvc0; `ports` are further virtio-serial ports by name."""
+
+    com1: Channel | None = None
+    com2: Channel | None = None
+    console: Channel | None = None
+    ports: tuple[tuple[str, Channel], ...] = ()
