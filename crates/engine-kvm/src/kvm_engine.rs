@@ -191,7 +191,6 @@ impl Engine for KvmEngine {
     }
 
     fn set_dirty_log(&self, on: bool) -> Result<(), EngineError> {
-        self.vm.memory.set_dirty_log(on);
         slots_raw::map(&self.vm.fd, &self.vm.memory, on)
     }
 

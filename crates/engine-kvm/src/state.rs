@@ -246,6 +246,3 @@ fn set_apic(fd: &VcpuFd, apic: &ApicState) -> Result<(), EngineError> {
     fd.set_lapic(&lapic)
         .map_err(host("cannot set the local APIC"))
 }
-
-#[cfg(test)]
-mod tests;

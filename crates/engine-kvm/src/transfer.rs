@@ -86,3 +86,6 @@ impl Transfer {
         self.done += size;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -296,8 +296,12 @@ fn set_tsc_frequency(fd: &VcpuFd, table: &CpuidTable) -> Result<(), EngineError>
 impl Vcpu for KvmVcpu {
     fn run(&mut self, entry: Entry) -> Result<Exit, EngineError> {
         self.note_resume();
+        if let Some(exit) = self.next.take() {
+            // Found while `state` finished the write before it, which `entry` answers.
+            return Ok(exit);
+        }
         self.answer(entry)?;
-        if let Some(exit) = self.next.take().or_else(|| self.next_piece()) {
+        if let Some(exit) = self.next_piece() {
             return Ok(exit);
         }
         loop {
@@ -316,12 +320,10 @@ impl Vcpu for KvmVcpu {
     /// Exact after [`Exit::Interrupted`]. After an exit that is not answered yet: as before the
     /// instruction for reads, as after it for writes.
     fn state(&mut self) -> Result<CpuState, EngineError> {
-        let awaits_answer = match self.owed {
-            Owed::Nothing | Owed::MsrWrite => false,
-            Owed::Transfer(transfer) => transfer.done < transfer.len,
-            Owed::MsrRead | Owed::Hypercall => true,
-        };
-        if !awaits_answer && self.next.is_none() {
+        if let Owed::Transfer(transfer) = self.owed
+            && transfer.done >= transfer.len
+            && self.next.is_none()
+        {
             self.finish_access(false)?;
         }
         state::get(&self.fd, &self.context)

@@ -25,6 +25,9 @@ fn the_verdict_says_why() {
     };
     assert!(!slow.is_worth_having());
     assert!(slow.verdict().contains("0.5 million"), "{}", slow.verdict());
-    let broken = Measurement { failure: Some("a reason".to_owned()), ..slow };
+    let broken = Measurement {
+        failure: Some("a reason".to_owned()),
+        ..slow
+    };
     assert!(broken.verdict().contains("a reason"));
 }

@@ -78,3 +78,6 @@ pub(super) fn to_kvm(events: &Events) -> Result<kvm_vcpu_events, EngineError> {
     }
     Ok(kvm)
 }
+
+#[cfg(test)]
+mod tests;

@@ -80,7 +80,7 @@ fn offset(supported: &CpuidTable, component: u32) -> Option<usize> {
         return None;
     }
     let offset = usize::try_from(supported.find(0xd, component)?.ebx).ok()?;
-    (offset >= 576 && offset < AREA).then_some(offset)
+    (576..AREA).contains(&offset).then_some(offset)
 }
 
 pub(super) fn from_xsave(xsave: &kvm_xsave, supported: &CpuidTable) -> Result<Fpu, EngineError> {
@@ -171,3 +171,6 @@ pub(super) fn to_xsave(
     area.store(xsave);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

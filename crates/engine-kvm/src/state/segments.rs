@@ -99,3 +99,6 @@ pub(super) fn sregs(state: &CpuState) -> kvm_sregs {
         ..kvm_sregs::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,24 @@
+//! The contract tests on this host's KVM.
+
+use engine::Engine;
+use engine_kvm::{KvmEngine, measure};
+
+#[test]
+fn kvm_keeps_the_contract() {
+    let measurement = match measure() {
+        Ok(measurement) => measurement,
+        Err(error) => {
+            println!("skipped: {error}");
+            return;
+        }
+    };
+    println!("{}", measurement.verdict());
+    let report = engine_tests::run_all(&|memory| {
+        let engine: Box<dyn Engine> = Box::new(KvmEngine::new(memory)?);
+        Ok(engine)
+    });
+    println!("{report}");
+    // Where the host emulates ring 0, it may not know an instruction; that is not our engine's doing.
+    let failures = report.failures(!measurement.is_worth_having());
+    assert!(failures.is_empty(), "{failures:?}\n{report}");
+}
