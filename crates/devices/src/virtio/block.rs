@@ -206,4 +206,6 @@ impl Backend for BlockBackend {
 }
 
 #[cfg(test)]
+pub(crate) mod test_disk;
+#[cfg(test)]
 mod tests;

@@ -1,0 +1,81 @@
+//! A disk in memory that can fail.
+
+#![allow(clippy::cast_possible_truncation, reason = "test values are small")]
+
+use std::io;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use block::{BlockDevice, check_range};
+
+#[derive(Debug)]
+pub(crate) struct MemoryDisk {
+    bytes: Mutex<Vec<u8>>,
+    pub(crate) read_only: bool,
+    pub(crate) fails: bool,
+    pub(crate) flushes: AtomicU32,
+}
+
+impl MemoryDisk {
+    pub(crate) fn new(len: usize) -> MemoryDisk {
+        MemoryDisk {
+            bytes: Mutex::new(vec![0; len]),
+            read_only: false,
+            fails: false,
+            flushes: AtomicU32::new(0),
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        self.bytes.lock().unwrap().clone()
+    }
+
+    fn change(&self, offset: u64, len: u64, change: impl FnOnce(&mut [u8])) -> io::Result<()> {
+        if self.read_only {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        check_range(self.len(), offset, len)?;
+        change(&mut self.bytes.lock().unwrap()[offset as usize..(offset + len) as usize]);
+        Ok(())
+    }
+}
+
+impl BlockDevice for MemoryDisk {
+    fn len(&self) -> u64 {
+        self.bytes.lock().unwrap().len() as u64
+    }
+
+    fn read_only(&self) -> bool {
+        self.read_only
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        check_range(self.len(), offset, buf.len() as u64)?;
+        if self.fails {
+            return Err(io::Error::other("bad sector"));
+        }
+        buf.copy_from_slice(&self.bytes.lock().unwrap()[offset as usize..][..buf.len()]);
+        Ok(())
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        self.change(offset, buf.len() as u64, |to| to.copy_from_slice(buf))
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.flushes.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.change(offset, len, |to| to.fill(0))
+    }
+
+    fn write_zeroes(&self, offset: u64, len: u64, _unmap: bool) -> io::Result<()> {
+        self.change(offset, len, |to| to.fill(0))
+    }
+
+    fn identify(&self) -> String {
+        "memory".into()
+    }
+}
