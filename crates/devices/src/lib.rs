@@ -1,7 +1,9 @@
 //! Devices of the machine. Each knows offsets and lines, never its address, its thread, the engine
 //! or the language on the other side (law 4).
 
+pub mod acpi_pm;
 mod device;
+pub mod i8042;
 pub mod irqchip;
 pub mod pci;
 pub mod port92;
