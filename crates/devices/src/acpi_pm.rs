@@ -1,9 +1,11 @@
 //! ACPI fixed hardware: PM1a event and control registers, PM timer, a block of general-purpose
-//! events, the reset register, and the system control interrupt.
+//! events, and the system control interrupt.
 //!
 //! Spec: ACPI, chapter "ACPI Hardware Specification", sections "PM1 Event Grouping", "PM1 Control
-//! Grouping", "Power Management Timer", "General-Purpose Event Register Blocks", "Reset Register";
-//! Intel ICH datasheet, "RST_CNT" for port CF9h.
+//! Grouping", "Power Management Timer", "General-Purpose Event Register Blocks".
+//!
+//! The reset register that the FADT names is port CF9h, which belongs to the PCI root: it lies in
+//! the middle of the configuration ports.
 //!
 //! There is no legacy mode: SCI_EN is always set, and the FADT must say so with SMI_CMD = 0. Of the
 //! sleeping states there is S5; any other is ignored, as a chipset does that does not have it.
@@ -19,19 +21,12 @@ use crate::{
     encode_state,
 };
 
-/// The power management block, and the reset register. The block may lie elsewhere: the FADT says.
-pub const PORTS: [PortRange; 2] = [
-    PortRange {
-        first: 0x600,
-        count: 0x40,
-        offset: 0,
-    },
-    PortRange {
-        first: 0xcf9,
-        count: 1,
-        offset: RESET,
-    },
-];
+/// The power management block. It may lie elsewhere: the FADT says.
+pub const PORTS: [PortRange; 1] = [PortRange {
+    first: 0x600,
+    count: 0x40,
+    offset: 0,
+}];
 
 /// Offsets and lengths for the FADT, in bytes.
 pub const PM1_EVENT: u64 = 0x00;
@@ -44,10 +39,7 @@ pub const GPE0: u64 = 0x20;
 /// Status and enable registers of 16 events each.
 pub const GPE0_LENGTH: u8 = 4;
 pub const GPE0_EVENTS: u8 = 16;
-const RESET: u64 = 0x100;
 
-/// What the FADT's RESET_VALUE must be.
-pub const RESET_VALUE: u8 = 0x06;
 /// What the DSDT's \_S5 package must hold.
 pub const SLEEP_TYPE_S5: u8 = 5;
 
@@ -73,10 +65,6 @@ const CONTROL_BUS_MASTER_RELOAD: u16 = 1 << 1;
 const CONTROL_SLEEP_TYPE: u16 = 7 << 10;
 const CONTROL_SLEEP: u16 = 1 << 13;
 
-const RESET_SYSTEM: u8 = 1 << 1;
-const RESET_NOW: u8 = 1 << 2;
-const RESET_FULL: u8 = 1 << 3;
-
 /// How wide the PM timer counts; the FADT's TMR_VAL_EXT flag must say the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TimerWidth {
@@ -100,7 +88,6 @@ struct AcpiPmStateV1 {
     control: u16,
     gpe_status: u16,
     gpe_enable: u16,
-    reset_control: u8,
     /// How often the timer's highest bit had changed when the status was last looked at.
     seen_changes: u64,
 }
@@ -225,14 +212,6 @@ impl AcpiPm {
         }
     }
 
-    fn write_reset_control(&mut self, value: u8) {
-        let rising = value & !self.state.reset_control & RESET_NOW != 0;
-        self.state.reset_control = value & (RESET_SYSTEM | RESET_NOW | RESET_FULL);
-        if rising {
-            self.parts.lines.reset();
-        }
-    }
-
     fn read_byte(&mut self, offset: u64) -> u8 {
         let index = offset & 1;
         match offset {
@@ -241,7 +220,6 @@ impl AcpiPm {
             0x04 | 0x05 => byte_of(self.state.control, index),
             0x20 | 0x21 => byte_of(self.state.gpe_status, index),
             0x22 | 0x23 => byte_of(self.state.gpe_enable, index),
-            RESET => self.state.reset_control,
             0x06..0x40 => 0,
             _ => 0xff,
         }
@@ -256,7 +234,6 @@ impl AcpiPm {
             0x04 | 0x05 => self.write_control(with_byte(self.state.control, index, value)),
             0x20 | 0x21 => self.state.gpe_status &= !with_byte(0, index, value),
             0x22 | 0x23 => self.state.gpe_enable = with_byte(self.state.gpe_enable, index, value),
-            RESET => self.write_reset_control(value),
             _ => {}
         }
     }

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::{AcpiPm, AcpiPmParts, GPE0, PM_TIMER, PM1_CONTROL, RESET, TimerWidth};
+use super::{AcpiPm, AcpiPmParts, GPE0, PM_TIMER, PM1_CONTROL, TimerWidth};
 use crate::Device;
 use crate::testing::{FakeClock, FakeLine, FakeLines, FakeTimer};
 
@@ -106,21 +106,10 @@ fn general_purpose_events() {
 }
 
 #[test]
-fn the_reset_register_acts_on_the_rising_edge() {
-    let mut bench = bench(TimerWidth::Bits32);
-    bench.device.write(RESET, 1, 0x02);
-    assert_eq!(bench.lines.resets(), 0);
-    bench.device.write(RESET, 1, 0x06);
-    bench.device.write(RESET, 1, 0x0e);
-    assert_eq!(bench.lines.resets(), 1);
-    assert_eq!(bench.device.read(RESET, 1), 0x0e);
-}
-
-#[test]
 fn any_guest_write_is_survived() {
     let mut bench = bench(TimerWidth::Bits24);
     for value in [0, 0x5555_5555_5555_5555, u64::MAX] {
-        for offset in 0..0x110 {
+        for offset in 0..0x50 {
             for size in [1, 2, 4, 8] {
                 bench.device.write(offset, size, value);
                 bench.device.read(offset, size);
