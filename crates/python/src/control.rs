@@ -1,0 +1,81 @@
+//! The handle to a running machine: for its owner, and for Python devices.
+
+use std::sync::Arc;
+
+use machine::{Line, MachineControl};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+/// `innkeeper._core.Control`. Every call gives up the GIL first: it may wait for a lock whose holder
+/// is about to call a Python device.
+#[pyclass(frozen, module = "innkeeper._core")]
+#[derive(Debug)]
+pub(crate) struct Control {
+    control: MachineControl,
+    lines: Vec<Arc<dyn Line>>,
+    #[pyo3(get)]
+    vcpus: u32,
+    #[pyo3(get)]
+    memory: u64,
+}
+
+impl Control {
+    pub(crate) fn new(
+        control: MachineControl,
+        lines: Vec<Arc<dyn Line>>,
+        vcpus: u32,
+        memory: u64,
+    ) -> Self {
+        Self {
+            control,
+            lines,
+            vcpus,
+            memory,
+        }
+    }
+}
+
+#[pymethods]
+impl Control {
+    fn exit(&self, py: Python<'_>, code: u32) {
+        py.detach(|| self.control.exit(code));
+    }
+
+    fn guest_panicked(&self, py: Python<'_>) {
+        py.detach(|| self.control.guest_panicked());
+    }
+
+    fn set_line(&self, py: Python<'_>, gsi: usize, high: bool) -> PyResult<()> {
+        let Some(line) = self.lines.get(gsi) else {
+            return Err(PyValueError::new_err(format!(
+                "there is no interrupt line {gsi}"
+            )));
+        };
+        py.detach(|| line.set(high));
+        Ok(())
+    }
+
+    fn power_button(&self, py: Python<'_>) {
+        py.detach(|| self.control.power_button());
+    }
+
+    fn pause(&self, py: Python<'_>) {
+        py.detach(|| self.control.pause());
+    }
+
+    fn resume(&self, py: Python<'_>) {
+        py.detach(|| self.control.resume());
+    }
+
+    fn reset(&self, py: Python<'_>) {
+        py.detach(|| self.control.reset());
+    }
+
+    fn stop(&self, py: Python<'_>) {
+        py.detach(|| self.control.stop());
+    }
+
+    fn resize_console(&self, py: Python<'_>, columns: u16, rows: u16) {
+        py.detach(|| self.control.resize_console(columns, rows));
+    }
+}

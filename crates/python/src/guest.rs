@@ -1,0 +1,121 @@
+//! `innkeeper._core.Machine`, and how a run ended.
+
+use std::sync::{Arc, Mutex};
+
+use machine::Outcome as Ended;
+use pyo3::prelude::*;
+
+use crate::control::Control;
+use crate::device::{Failure, Range, adapt};
+use crate::errors::{machine_error, poisoned, raise};
+use crate::spec::{MachineSpec, Wiring};
+
+/// Interrupt lines of the board that devices may drive: the I/O APIC's inputs.
+const LINES: u8 = 24;
+
+/// `innkeeper._core.Outcome`.
+#[pyclass(frozen, get_all, module = "innkeeper._core")]
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    kind: &'static str,
+    code: Option<u32>,
+    what: Option<String>,
+}
+
+impl From<Ended> for Outcome {
+    fn from(ended: Ended) -> Self {
+        let kind = match ended {
+            Ended::PowerOff => "power-off",
+            Ended::Reset => "reset",
+            Ended::TripleFault => "triple-fault",
+            Ended::Panicked => "panic",
+            Ended::DeviceExit(_) => "device-exit",
+            Ended::Stopped => "stopped",
+            Ended::EngineFailed(_) => "engine-failed",
+        };
+        let (code, what) = match ended {
+            Ended::DeviceExit(code) => (Some(code), None),
+            Ended::EngineFailed(what) => (None, Some(what)),
+            _ => (None, None),
+        };
+        Self { kind, code, what }
+    }
+}
+
+/// `innkeeper._core.Statistics`.
+#[pyclass(frozen, get_all, module = "innkeeper._core")]
+#[derive(Debug)]
+pub(crate) struct Statistics {
+    engine: &'static str,
+    instructions: u64,
+    exits: u64,
+}
+
+/// `innkeeper._core.Machine`.
+#[pyclass(frozen, module = "innkeeper._core")]
+#[derive(Debug)]
+pub(crate) struct Machine {
+    machine: Mutex<machine::Machine>,
+    control: Py<Control>,
+    failure: Arc<Failure>,
+}
+
+#[pymethods]
+impl Machine {
+    #[new]
+    #[pyo3(signature = (spec, wiring))]
+    fn new(py: Python<'_>, spec: MachineSpec, wiring: Wiring) -> PyResult<Self> {
+        let (vcpus, memory) = (spec.vcpus, spec.memory);
+        let config = spec.into_config(py, wiring)?;
+        let made = py.detach(|| machine::Machine::new(config));
+        let machine = made.map_err(|error| machine_error(py, &error))?;
+        let lines = (0..LINES).map(|gsi| machine.interrupt_line(gsi)).collect();
+        let control = machine.control();
+        let failure = Arc::new(Failure::new(control.clone()));
+        Ok(Self {
+            machine: Mutex::new(machine),
+            control: Py::new(py, Control::new(control, lines, vcpus, memory))?,
+            failure,
+        })
+    }
+
+    fn attach(&self, py: Python<'_>, device: Py<PyAny>) -> PyResult<()> {
+        let (range, device) = adapt(py, device, Arc::clone(&self.failure))?;
+        let attached = py.detach(|| {
+            let mut machine = self.machine.lock().map_err(|_| None)?;
+            match range {
+                Range::Ports { first, count } => machine.attach_port_device(first, count, device),
+                Range::Memory { base, len } => machine.attach_mmio_device(base, len, device),
+            }
+            .map_err(Some)
+        });
+        attached.map_err(|error| error.map_or_else(poisoned, |error| machine_error(py, &error)))
+    }
+
+    #[getter]
+    fn control(&self, py: Python<'_>) -> Py<Control> {
+        self.control.clone_ref(py)
+    }
+
+    fn run(&self, py: Python<'_>) -> PyResult<Outcome> {
+        let ended = py.detach(|| self.machine.lock().map_err(|_| None)?.run().map_err(Some));
+        if let Some((message, details)) = self.failure.take() {
+            return Err(raise(py, "DeviceFailed", (message, details)));
+        }
+        match ended {
+            Ok(outcome) => Ok(Outcome::from(outcome)),
+            Err(Some(error)) => Err(machine_error(py, &error)),
+            Err(None) => Err(poisoned()),
+        }
+    }
+
+    fn statistics(&self, py: Python<'_>) -> PyResult<Statistics> {
+        let stats = py.detach(|| self.machine.lock().map(|mut machine| machine.stats()).ok());
+        let stats = stats.ok_or_else(poisoned)?;
+        Ok(Statistics {
+            engine: stats.engine,
+            instructions: stats.vcpus.iter().map(|vcpu| vcpu.instructions).sum(),
+            exits: stats.vcpus.iter().map(|vcpu| vcpu.exits).sum(),
+        })
+    }
+}

@@ -1,0 +1,23 @@
+//! The border to Python: `innkeeper._core`. It converts, detaches and maps errors, and holds no
+//! logic of its own. The typed face with the docstrings is python/innkeeper/_core.pyi.
+
+mod control;
+mod device;
+mod doctor;
+mod errors;
+mod fd_raw;
+mod guest;
+mod spec;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_class::<guest::Machine>()?;
+    module.add_class::<guest::Outcome>()?;
+    module.add_class::<guest::Statistics>()?;
+    module.add_class::<control::Control>()?;
+    module.add_class::<doctor::EngineReport>()?;
+    module.add_function(wrap_pyfunction!(doctor::engines, module)?)
+}

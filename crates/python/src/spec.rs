@@ -1,0 +1,158 @@
+//! From the frozen dataclasses of Python to the machine's configuration.
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use machine::{
+    Chardev, ConsoleConfig, DiskConfig, DiskFormat, EngineChoice, MachineConfig, Overlay, Reboot,
+};
+use pyo3::prelude::*;
+
+use crate::errors::raise;
+use crate::fd_raw::duplicate;
+
+/// `innkeeper.machine.spec.MachineSpec`.
+#[derive(Debug, FromPyObject)]
+pub(crate) struct MachineSpec {
+    kernel: PathBuf,
+    initrds: Vec<PathBuf>,
+    command_line: String,
+    pub(crate) vcpus: u32,
+    pub(crate) memory: u64,
+    engine: String,
+    cpu_model: String,
+    disks: Vec<DiskSpec>,
+    rng: bool,
+    reboots: bool,
+}
+
+/// `innkeeper.machine.spec.DiskSpec`.
+#[derive(Debug, FromPyObject)]
+struct DiskSpec {
+    path: PathBuf,
+    format: String,
+    read_only: bool,
+    overlay: String,
+    overlay_path: Option<PathBuf>,
+    serial: String,
+}
+
+/// `innkeeper.vm.wiring.Wiring`.
+#[derive(Debug, FromPyObject)]
+pub(crate) struct Wiring {
+    com1: Option<Channel>,
+    com2: Option<Channel>,
+    console: Option<Channel>,
+    ports: Vec<(String, Channel)>,
+}
+
+/// `innkeeper.vm.wiring.Channel`.
+#[derive(Debug, FromPyObject)]
+struct Channel {
+    input: Option<i32>,
+    output: Option<i32>,
+}
+
+impl MachineSpec {
+    /// # Errors
+    /// When a name is none of those that the enums in `innkeeper.machine.spec` have, or a
+    /// descriptor is not open.
+    pub(crate) fn into_config(self, py: Python<'_>, wiring: Wiring) -> PyResult<MachineConfig> {
+        let disks = self.disks.into_iter().map(|disk| disk.into_config(py));
+        let mut config = MachineConfig {
+            vcpus: self.vcpus,
+            memory: self.memory,
+            engine: engine(py, &self.engine)?,
+            cpu_model: self.cpu_model,
+            kernel: self.kernel,
+            initrd: self.initrds,
+            command_line: self.command_line,
+            disks: disks.collect::<PyResult<_>>()?,
+            serial: [None, None],
+            console: None,
+            rng: self.rng,
+            reboot: if self.reboots {
+                Reboot::Restart
+            } else {
+                Reboot::Exit
+            },
+        };
+        wiring.connect(py, &mut config)?;
+        Ok(config)
+    }
+}
+
+impl DiskSpec {
+    fn into_config(self, py: Python<'_>) -> PyResult<DiskConfig> {
+        let format = match self.format.as_str() {
+            "probe" => DiskFormat::Probe,
+            "raw" => DiskFormat::Raw,
+            "qcow2" => DiskFormat::Qcow2,
+            other => return Err(unknown(py, "disk format", other)),
+        };
+        let overlay = match (self.overlay.as_str(), self.overlay_path) {
+            ("none", None) => Overlay::None,
+            ("temporary", None) => Overlay::Temporary,
+            ("keep", Some(path)) => Overlay::Keep(path),
+            (other, _) => return Err(unknown(py, "overlay", other)),
+        };
+        Ok(DiskConfig {
+            path: self.path,
+            format,
+            read_only: self.read_only,
+            overlay,
+            serial: self.serial,
+        })
+    }
+}
+
+impl Wiring {
+    fn connect(self, py: Python<'_>, config: &mut MachineConfig) -> PyResult<()> {
+        let open = |channel: Option<Channel>| channel.map(|it| it.open(py)).transpose();
+        config.serial = [open(self.com1)?, open(self.com2)?];
+        let console = open(self.console)?;
+        let ports = self
+            .ports
+            .into_iter()
+            .map(|(name, channel)| Ok((name, channel.open(py)?)))
+            .collect::<PyResult<Vec<_>>>()?;
+        if console.is_some() || !ports.is_empty() {
+            config.console = Some(ConsoleConfig { console, ports });
+        }
+        Ok(())
+    }
+}
+
+impl Channel {
+    fn open(self, py: Python<'_>) -> PyResult<Chardev> {
+        let own = |fd: Option<i32>| -> PyResult<Option<OwnedFd>> {
+            let duplicated = fd.map(duplicate).transpose();
+            duplicated.map_err(|error| {
+                let what = format!("a descriptor of the guest's console is not open: {error}");
+                raise(py, "HostFailure", (what,))
+            })
+        };
+        Ok(Chardev {
+            input: own(self.input)?,
+            output: own(self.output)?,
+        })
+    }
+}
+
+fn engine(py: Python<'_>, name: &str) -> PyResult<EngineChoice> {
+    Ok(match name {
+        "auto" => EngineChoice::Auto,
+        "kvm" => EngineChoice::Kvm,
+        "translator" => EngineChoice::Translator,
+        "interpreter" => EngineChoice::Interpreter,
+        other => return Err(unknown(py, "engine", other)),
+    })
+}
+
+fn unknown(py: Python<'_>, what: &str, name: &str) -> PyErr {
+    raise(
+        py,
+        "InvalidInput",
+        (format!("there is no {what} {name:?}"),),
+    )
+}
