@@ -4,10 +4,38 @@
     reason = "register and table fields are narrower than the host's words; each value is bounded where it is made"
 )]
 
+mod board;
 pub mod boot;
 pub mod bus;
+mod chardev;
+mod choice;
+mod config;
+mod control;
+mod error;
+mod firmware;
+mod fw_cfg;
 pub mod layout;
+mod machine;
+mod msrs;
+mod peripherals;
 mod ports;
+mod signal;
+mod survey;
 mod sync;
 pub mod tables;
+mod threads;
 pub mod time;
+mod vcpu;
+mod wires;
+
+pub use config::{
+    Chardev, ConsoleConfig, DiskConfig, DiskFormat, EngineChoice, MachineConfig, Overlay, Reboot,
+};
+pub use control::{MachineControl, Outcome};
+pub use error::MachineError;
+pub use machine::{MAX_VCPUS, Machine, MachineStats};
+pub use survey::{EngineFinding, survey};
+
+// What a device made elsewhere needs, so that its crate need know no floor below this one.
+pub use devices::{Device, DeviceState, Line, RestoreError};
+pub use memory::Gpa;

@@ -2,12 +2,12 @@
 
 /// A UART's first port and its interrupt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SerialPort {
-    pub first: u16,
-    pub irq: u8,
+pub(crate) struct SerialPort {
+    pub(crate) first: u16,
+    pub(crate) irq: u8,
 }
 
-pub const SERIAL: [SerialPort; 2] = [
+pub(crate) const SERIAL: [SerialPort; 2] = [
     SerialPort {
         first: 0x3f8,
         irq: 4,
@@ -18,31 +18,31 @@ pub const SERIAL: [SerialPort; 2] = [
     },
 ];
 
-pub const PIT_IRQ: u8 = 0;
-pub const KEYBOARD_IRQ: u8 = 1;
-pub const RTC_IRQ: u8 = 8;
-pub const MOUSE_IRQ: u8 = 12;
+pub(crate) const PIT_IRQ: u8 = 0;
+pub(crate) const KEYBOARD_IRQ: u8 = 1;
+pub(crate) const RTC_IRQ: u8 = 8;
+pub(crate) const MOUSE_IRQ: u8 = 12;
 /// The ACPI interrupt.
-pub const SCI: u8 = 9;
+pub(crate) const SCI: u8 = 9;
 
 /// PCI's INTA to INTD end in these, shared and level-triggered. Inputs of both PIC and I/O APIC, so
 /// that a kernel without an APIC driver has its interrupts too.
-pub const PCI_IRQS: [u8; 2] = [10, 11];
+pub(crate) const PCI_IRQS: [u8; 2] = [10, 11];
 
 /// Which interrupt a slot's pin (0 is INTA) drives: swizzled as bridges do, to spread the load.
 #[must_use]
-pub fn pci_irq(device: u32, pin: u32) -> u8 {
+pub(crate) fn pci_irq(device: u32, pin: u32) -> u8 {
     PCI_IRQS[((device + pin) % 2) as usize]
 }
 
-pub const PM1_EVENT: u16 = 0x600;
-pub const PM1_CONTROL: u16 = 0x604;
-pub const PM_TIMER: u16 = 0x608;
-pub const PM_LEN: u8 = 16;
+pub(crate) const PM1_EVENT: u16 = 0x600;
+pub(crate) const PM1_CONTROL: u16 = 0x604;
+pub(crate) const PM_TIMER: u16 = 0x608;
+pub(crate) const PM_LEN: u8 = 16;
 /// SLP_TYP of S5.
-pub const S5_TYPE: u8 = 5;
-pub const RESET: u16 = 0xcf9;
+pub(crate) const S5_TYPE: u8 = 5;
+pub(crate) const RESET: u16 = 0xcf9;
 /// Full reset by the reset control register.
-pub const RESET_VALUE: u8 = 6;
+pub(crate) const RESET_VALUE: u8 = 6;
 /// CMOS offset of the century.
-pub const RTC_CENTURY: u8 = 0x32;
+pub(crate) const RTC_CENTURY: u8 = 0x32;

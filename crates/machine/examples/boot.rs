@@ -1,0 +1,115 @@
+//! Boots a kernel with the terminal as its serial port: the machine without Python.
+//!
+//! `cargo run --profile guest --example boot -- --kernel K [--initrd I]… [--append TEXT]
+//! [--memory MIB] [--cpus N] [--disk FILE]… [--engine auto|kvm|interpreter] [--stats]`
+//! Ends with 0 for power-off, the device's value for a device exit, and 2 when it cannot start.
+
+use std::error::Error;
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+
+use machine::{
+    Chardev, DiskConfig, DiskFormat, EngineChoice, Machine, MachineConfig, Outcome, Overlay, Reboot,
+};
+
+const USAGE: &str = "--kernel is needed; options: --initrd --append --memory --cpus --disk --engine \
+                     --stats";
+
+struct Options {
+    config: MachineConfig,
+    stats: bool,
+}
+
+fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, Box<dyn Error>> {
+    let serial = Chardev {
+        input: Some(std::io::stdin().as_fd().try_clone_to_owned()?),
+        output: Some(std::io::stdout().as_fd().try_clone_to_owned()?),
+    };
+    let mut config = MachineConfig {
+        vcpus: 1,
+        memory: 512 << 20,
+        engine: EngineChoice::Interpreter,
+        cpu_model: x86::cpuid::DEFAULT_MODEL.to_owned(),
+        kernel: String::new().into(),
+        initrd: Vec::new(),
+        command_line: "console=ttyS0".to_owned(),
+        disks: Vec::new(),
+        serial: [Some(serial), None],
+        console: None,
+        rng: true,
+        reboot: Reboot::Exit,
+    };
+    let mut stats = false;
+    while let Some(option) = words.next() {
+        if option == "--stats" {
+            stats = true;
+            continue;
+        }
+        let value = words.next().ok_or(USAGE)?;
+        match option.as_str() {
+            "--kernel" => config.kernel = value.into(),
+            "--initrd" => config.initrd.push(value.into()),
+            "--append" => config.command_line = value,
+            "--memory" => config.memory = value.parse::<u64>()? << 20,
+            "--cpus" => config.vcpus = value.parse()?,
+            "--disk" => config.disks.push(disk(value)),
+            "--engine" => {
+                config.engine = match value.as_str() {
+                    "auto" => EngineChoice::Auto,
+                    "kvm" => EngineChoice::Kvm,
+                    "interpreter" => EngineChoice::Interpreter,
+                    _ => return Err(USAGE.into()),
+                }
+            }
+            _ => return Err(USAGE.into()),
+        }
+    }
+    if config.kernel.as_os_str().is_empty() {
+        return Err(USAGE.into());
+    }
+    Ok(Options { config, stats })
+}
+
+fn disk(path: String) -> DiskConfig {
+    DiskConfig {
+        path: path.into(),
+        format: DiskFormat::Probe,
+        read_only: false,
+        overlay: Overlay::Temporary,
+        serial: String::new(),
+    }
+}
+
+fn run(options: Options) -> Result<Outcome, Box<dyn Error>> {
+    let mut machine = Machine::new(options.config)?;
+    let (engine, reason) = machine.engine_reason();
+    eprintln!("engine: {engine} ({reason})");
+    let outcome = machine.run()?;
+    if options.stats {
+        eprintln!("{:#?}", machine.stats());
+    }
+    Ok(outcome)
+}
+
+fn main() -> ExitCode {
+    let outcome = parse(std::env::args().skip(1)).and_then(run);
+    match outcome {
+        Ok(Outcome::PowerOff) => ExitCode::SUCCESS,
+        // The low byte is all that a process can end with.
+        Ok(Outcome::DeviceExit(code)) => ExitCode::from((code & 0xff) as u8),
+        Ok(other) => {
+            eprintln!("the guest ended: {other:?}");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            let mut sentence = error.to_string();
+            let mut cause = error.source();
+            while let Some(error) = cause {
+                sentence = format!("{sentence}: {error}");
+                cause = error.source();
+            }
+            eprintln!("{sentence}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Which engine runs a guest, and why, in a sentence for the person who asked.
+
+use std::sync::Arc;
+
+use engine::Engine;
+use engine_kvm::KvmEngine;
+use engine_soft::SoftEngine;
+use memory::GuestMemory;
+
+use crate::MachineError;
+use crate::config::EngineChoice;
+
+/// An engine and why it was chosen.
+#[derive(Debug)]
+pub(crate) struct Chosen {
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) reason: String,
+}
+
+/// Makes the engine that `choice` names or, for [`EngineChoice::Auto`], that a measurement finds
+/// best.
+pub(crate) fn choose(choice: EngineChoice, memory: &GuestMemory) -> Result<Chosen, MachineError> {
+    match choice {
+        EngineChoice::Auto => automatic(memory),
+        EngineChoice::Kvm => kvm(memory, "it was asked for".to_owned()),
+        EngineChoice::Interpreter => Ok(interpreter(memory, "it was asked for".to_owned())),
+        EngineChoice::Translator => Err(MachineError::NoSuchEngine {
+            engine: "translator",
+        }),
+    }
+}
+
+fn automatic(memory: &GuestMemory) -> Result<Chosen, MachineError> {
+    match engine_kvm::measure() {
+        Ok(measured) if measured.is_worth_having() => kvm(memory, measured.verdict()),
+        Ok(measured) => Ok(interpreter(memory, measured.verdict())),
+        Err(error) => Ok(interpreter(
+            memory,
+            format!("there is no KVM here: {}", chain(&error)),
+        )),
+    }
+}
+
+fn kvm(memory: &GuestMemory, reason: String) -> Result<Chosen, MachineError> {
+    let engine = KvmEngine::new(memory.clone()).map_err(|source| MachineError::Engine {
+        engine: "kvm",
+        source,
+    })?;
+    Ok(Chosen {
+        engine: Arc::new(engine),
+        reason,
+    })
+}
+
+fn interpreter(memory: &GuestMemory, reason: String) -> Chosen {
+    Chosen {
+        engine: Arc::new(SoftEngine::new(memory.clone())),
+        reason,
+    }
+}
+
+/// An error and what caused it, as one sentence.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut sentence = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        sentence = format!("{sentence}: {error}");
+        cause = error.source();
+    }
+    sentence
+}

@@ -1,0 +1,74 @@
+//! What a machine is made from. Frozen values: the running machine never changes them.
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+pub use block::{Format as DiskFormat, Overlay};
+
+/// Which engine runs the guest.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum EngineChoice {
+    /// KVM where a measurement finds it worth having, else a software engine.
+    #[default]
+    Auto,
+    Kvm,
+    Translator,
+    Interpreter,
+}
+
+/// What a guest's wish for a reset does.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum Reboot {
+    /// The machine starts again, from the same files.
+    #[default]
+    Restart,
+    /// The run ends with [`crate::Outcome::Reset`].
+    Exit,
+}
+
+/// A guest.
+#[derive(Debug)]
+pub struct MachineConfig {
+    pub vcpus: u32,
+    /// In bytes.
+    pub memory: u64,
+    pub engine: EngineChoice,
+    /// A name that [`x86::cpuid::model`] knows.
+    pub cpu_model: String,
+    pub kernel: PathBuf,
+    /// Laid one behind the other (multiboot: one module each).
+    pub initrd: Vec<PathBuf>,
+    pub command_line: String,
+    pub disks: Vec<DiskConfig>,
+    /// COM1 and COM2.
+    pub serial: [Option<Chardev>; 2],
+    pub console: Option<ConsoleConfig>,
+    /// A virtio entropy device.
+    pub rng: bool,
+    pub reboot: Reboot,
+}
+
+/// A disk, in the order in which the guest finds them.
+#[derive(Debug, Clone)]
+pub struct DiskConfig {
+    pub path: PathBuf,
+    pub format: DiskFormat,
+    pub read_only: bool,
+    pub overlay: Overlay,
+    /// What the guest reads as the disk's serial number.
+    pub serial: String,
+}
+
+/// The host's ends of a character device. Either may be missing; both may be one terminal.
+#[derive(Debug)]
+pub struct Chardev {
+    pub input: Option<OwnedFd>,
+    pub output: Option<OwnedFd>,
+}
+
+/// A virtio console: hvc0, and ports that programs in the guest open by name.
+#[derive(Debug)]
+pub struct ConsoleConfig {
+    pub console: Option<Chardev>,
+    pub ports: Vec<(String, Chardev)>,
+}

@@ -1,0 +1,231 @@
+//! What one may ask of a running machine from another thread, and how the run learns of it.
+//!
+//! Requests are flags under one lock. vCPUs look at one atomic after every exit; a request sets it,
+//! then kicks them all. Whoever runs the machine waits here for something to do.
+
+use std::fmt::{self, Debug};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+
+use devices::Lines;
+
+use crate::config::Reboot;
+use crate::signal::VcpuSignal;
+use crate::sync::{lock, wait};
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The guest switched itself off.
+    PowerOff,
+    /// The guest asked for a reset, and [`Reboot::Exit`] was wanted.
+    Reset,
+    TripleFault,
+    /// The guest's kernel said that it panicked.
+    Panicked,
+    /// A device ended the run with this value (isa-debug-exit and its like).
+    DeviceExit(u32),
+    /// [`MachineControl::stop`] was called. Running again continues.
+    Stopped,
+    /// The engine could not go on: why, in words.
+    EngineFailed(String),
+}
+
+/// What the runner is to do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Request {
+    Pause,
+    Reset,
+    End(Outcome),
+}
+
+#[derive(Debug, Default)]
+struct State {
+    paused: bool,
+    reset: bool,
+    end: Option<Outcome>,
+}
+
+impl State {
+    fn request(&self) -> Option<Request> {
+        if let Some(outcome) = &self.end {
+            return Some(Request::End(outcome.clone()));
+        }
+        match (self.reset, self.paused) {
+            (true, _) => Some(Request::Reset),
+            (false, true) => Some(Request::Pause),
+            (false, false) => None,
+        }
+    }
+}
+
+type Hook<T> = Mutex<Option<Box<dyn Fn(T) + Send + Sync>>>;
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+    /// Some request is there.
+    attention: AtomicBool,
+    vcpus: Mutex<Vec<Arc<VcpuSignal>>>,
+    power_button: Hook<()>,
+    resize: Hook<(u16, u16)>,
+}
+
+/// A handle to a machine for other threads. Cloning shares it; it outlives the machine harmlessly.
+#[derive(Clone, Default)]
+pub struct MachineControl {
+    shared: Arc<Shared>,
+}
+
+impl Debug for MachineControl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MachineControl").finish_non_exhaustive()
+    }
+}
+
+impl MachineControl {
+    /// Ends the run with [`Outcome::DeviceExit`].
+    pub fn exit(&self, code: u32) {
+        self.end(Outcome::DeviceExit(code));
+    }
+
+    /// Ends the run with [`Outcome::Panicked`].
+    pub fn guest_panicked(&self) {
+        self.end(Outcome::Panicked);
+    }
+
+    /// Ends the run with [`Outcome::Stopped`]; another run continues it.
+    pub fn stop(&self) {
+        self.end(Outcome::Stopped);
+    }
+
+    /// Presses the power button. Returns when the guest has been told; what it does is its affair.
+    pub fn power_button(&self) {
+        if let Some(press) = lock(&self.shared.power_button).as_ref() {
+            press(());
+        }
+    }
+
+    /// Tells the guest the size of its console, in characters.
+    pub fn resize_console(&self, columns: u16, rows: u16) {
+        if let Some(resize) = lock(&self.shared.resize).as_ref() {
+            resize((columns, rows));
+        }
+    }
+
+    /// Stops vCPUs and the guest's clock until [`MachineControl::resume`].
+    pub fn pause(&self) {
+        self.change(|state| state.paused = true);
+    }
+
+    pub fn resume(&self) {
+        self.change(|state| state.paused = false);
+    }
+
+    /// Resets the machine, as its reset button would.
+    pub fn reset(&self) {
+        self.change(|state| state.reset = true);
+    }
+
+    /// Ends the run. The first end counts.
+    pub(crate) fn end(&self, outcome: Outcome) {
+        self.change(|state| {
+            state.end.get_or_insert(outcome);
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        {
+            let mut state = lock(&self.shared.state);
+            change(&mut state);
+            let attention = state.request().is_some();
+            self.shared.attention.store(attention, Ordering::SeqCst);
+            self.shared.changed.notify_all();
+        }
+        for vcpu in lock(&self.shared.vcpus).iter() {
+            vcpu.wake();
+        }
+    }
+
+    /// Is there a request? What vCPUs ask after every exit.
+    pub(crate) fn attention(&self) -> bool {
+        self.shared.attention.load(Ordering::SeqCst)
+    }
+
+    /// Waits for a request.
+    pub(crate) fn wait_for_request(&self) -> Request {
+        let mut state = lock(&self.shared.state);
+        loop {
+            if let Some(request) = state.request() {
+                return request;
+            }
+            state = wait(&self.shared.changed, state);
+        }
+    }
+
+    /// Waits until the machine is not to stand still any more.
+    pub(crate) fn wait_while_paused(&self) {
+        let mut state = lock(&self.shared.state);
+        while state.request() == Some(Request::Pause) {
+            state = wait(&self.shared.changed, state);
+        }
+    }
+
+    /// The reset has been done.
+    pub(crate) fn reset_done(&self) {
+        self.change(|state| state.reset = false);
+    }
+
+    /// The run has ended; a new one may begin.
+    pub(crate) fn ended(&self) {
+        self.change(|state| state.end = None);
+    }
+
+    pub(crate) fn connect_vcpus(&self, vcpus: Vec<Arc<VcpuSignal>>) {
+        *lock(&self.shared.vcpus) = vcpus;
+    }
+
+    pub(crate) fn connect_power_button(&self, press: impl Fn(()) + Send + Sync + 'static) {
+        *lock(&self.shared.power_button) = Some(Box::new(press));
+    }
+
+    pub(crate) fn connect_resize(&self, resize: impl Fn((u16, u16)) + Send + Sync + 'static) {
+        *lock(&self.shared.resize) = Some(Box::new(resize));
+    }
+
+    /// Drops what holds devices: they hold this handle in turn.
+    pub(crate) fn disconnect(&self) {
+        lock(&self.shared.vcpus).clear();
+        *lock(&self.shared.power_button) = None;
+        *lock(&self.shared.resize) = None;
+    }
+}
+
+/// The lines by which devices ask for reset and power-off.
+#[derive(Debug)]
+pub(crate) struct MachineLines {
+    pub(crate) control: MachineControl,
+    pub(crate) reboot: Reboot,
+}
+
+impl Lines for MachineLines {
+    fn set_a20(&self, enabled: bool) {
+        // Address line 20 is always there: nothing that we boot was made for an 8086.
+        let _ = enabled;
+    }
+
+    fn reset(&self) {
+        match self.reboot {
+            Reboot::Restart => self.control.reset(),
+            Reboot::Exit => self.control.end(Outcome::Reset),
+        }
+    }
+
+    fn power_off(&self) {
+        self.control.end(Outcome::PowerOff);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,35 @@
+use devices::Lines;
+
+use super::{MachineControl, MachineLines, Outcome, Request};
+use crate::config::Reboot;
+
+#[test]
+fn the_first_end_counts_and_beats_everything() {
+    let control = MachineControl::default();
+    assert!(!control.attention());
+    control.pause();
+    assert_eq!(control.wait_for_request(), Request::Pause);
+    control.reset();
+    assert_eq!(control.wait_for_request(), Request::Reset);
+    control.exit(3);
+    control.stop();
+    let end = Request::End(Outcome::DeviceExit(3));
+    assert_eq!(control.wait_for_request(), end);
+    control.ended();
+    control.reset_done();
+    control.resume();
+    assert!(!control.attention());
+}
+
+#[test]
+fn a_guests_reset_follows_the_policy() {
+    let control = MachineControl::default();
+    let lines = |reboot| MachineLines {
+        control: control.clone(),
+        reboot,
+    };
+    lines(Reboot::Restart).reset();
+    assert_eq!(control.wait_for_request(), Request::Reset);
+    lines(Reboot::Exit).reset();
+    assert_eq!(control.wait_for_request(), Request::End(Outcome::Reset));
+}

@@ -1,0 +1,67 @@
+//! Why a machine cannot be made, run, saved or restored. Never what a guest does wrong.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::boot::BootError;
+use crate::bus::BusError;
+
+#[derive(Debug, Error)]
+pub enum MachineError {
+    #[error("a guest needs at least {} KiB of memory, and {memory} bytes were asked for", least / 1024)]
+    TooLittleMemory { memory: u64, least: u64 },
+    #[error("a guest can have {most} bytes of memory at most, and {memory} were asked for")]
+    TooMuchMemory { memory: u64, most: u64 },
+    #[error("memory of {memory} bytes is not a multiple of 4096")]
+    OddMemory { memory: u64 },
+    #[error("a guest has 1 to {most} processors, and {vcpus} were asked for")]
+    Vcpus { vcpus: u32, most: u32 },
+    #[error("the CPU model is unknown")]
+    CpuModel {
+        #[from]
+        source: x86::cpuid::UnknownModel,
+    },
+    #[error("cannot make the guest's memory")]
+    Memory {
+        #[from]
+        source: memory::MemoryError,
+    },
+    /// Its message is the whole sentence.
+    #[error(transparent)]
+    Boot(#[from] BootError),
+    #[error("cannot use the disk {}", path.display())]
+    Disk {
+        path: PathBuf,
+        source: block::BlockError,
+    },
+    #[error("the engine {engine} cannot run")]
+    Engine {
+        engine: &'static str,
+        source: engine::EngineError,
+    },
+    #[error("this version of Innkeeper has no {engine}")]
+    NoSuchEngine { engine: &'static str },
+    #[error("cannot attach a device")]
+    Attach {
+        #[from]
+        source: BusError,
+    },
+    #[error("cannot plug a device into the PCI bus: {what}")]
+    Pci { what: String },
+    #[error("the host has no {what} left")]
+    Host {
+        what: &'static str,
+        source: io::Error,
+    },
+    #[error("a thread of the machine failed; this is a bug in Innkeeper")]
+    ThreadFailed,
+    #[error("the saved machine is damaged or of another version: {what}")]
+    Saved { what: String },
+    #[error("the saved state of a device cannot be taken")]
+    Device {
+        #[from]
+        source: devices::RestoreError,
+    },
+}

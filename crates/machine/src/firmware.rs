@@ -1,0 +1,66 @@
+//! What firmware would have left in memory before it starts a kernel: tables and the BIOS data area.
+
+use memory::{Gpa, GuestMemory};
+use vm_memory::{Bytes, GuestAddress};
+
+use crate::MachineError;
+use crate::layout::{EBDA, KIB, pci_window_64};
+use crate::ports;
+use crate::tables::{self, AcpiRequest, SmbiosRequest};
+
+/// Spec: IBM PS/2 BIOS Technical Reference, "BIOS Data Area".
+const BDA_SERIAL_PORTS: Gpa = Gpa(0x400);
+const BDA_EBDA_SEGMENT: Gpa = Gpa(0x40e);
+const BDA_MEMORY_KIB: Gpa = Gpa(0x413);
+
+/// What of the machine the tables tell.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Facts {
+    /// In bytes.
+    pub(crate) memory: u64,
+    pub(crate) vcpus: u32,
+    pub(crate) uuid: [u8; 16],
+}
+
+/// Writes everything. Done again at each reset.
+pub(crate) fn install(memory: &GuestMemory, facts: &Facts) -> Result<(), MachineError> {
+    let request = AcpiRequest {
+        apic_ids: (0..facts.vcpus).collect(),
+        pci_window_64: pci_window_64(&memory.ranges()),
+        serial_count: ports::SERIAL.len(),
+    };
+    // The most processors that a machine may have do fit; a test keeps it so.
+    let acpi = tables::acpi(&request).unwrap_or_default();
+    let smbios = tables::smbios(&SmbiosRequest {
+        memory: facts.memory,
+        processors: facts.vcpus,
+        uuid: facts.uuid,
+    });
+    for (at, bytes) in acpi.iter().chain([&smbios]) {
+        write(memory, *at, bytes)?;
+    }
+    for (at, port) in (BDA_SERIAL_PORTS.0..).step_by(2).zip(ports::SERIAL) {
+        write(memory, Gpa(at), &port.first.to_le_bytes())?;
+    }
+    // A segment and a count of KiB below 1 MiB: 16 bits each.
+    write(
+        memory,
+        BDA_EBDA_SEGMENT,
+        &((EBDA.0 >> 4) as u16).to_le_bytes(),
+    )?;
+    write(
+        memory,
+        BDA_MEMORY_KIB,
+        &((EBDA.0 / KIB) as u16).to_le_bytes(),
+    )?;
+    // The first byte of the area is its own size in KiB.
+    write(memory, EBDA, &[1])
+}
+
+fn write(memory: &GuestMemory, at: Gpa, bytes: &[u8]) -> Result<(), MachineError> {
+    let written = memory.ram().write_slice(bytes, GuestAddress(at.0));
+    written.map_err(|_| MachineError::TooLittleMemory {
+        memory: memory.ranges().iter().map(|range| range.len).sum(),
+        least: crate::layout::MIN_MEMORY,
+    })
+}

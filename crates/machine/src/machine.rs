@@ -1,0 +1,414 @@
+//! A guest: made from a description, run to an outcome.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use devices::Device;
+use engine::{Engine, VcpuStats};
+use memory::{GuestMemory, PAGE_SIZE};
+use x86::cpuid::{self, CpuidTable, HostCpuid, VcpuParams};
+use x86::{Activity, CpuState};
+
+use crate::board::{Board, BoardParts};
+use crate::boot::{self, BootSource};
+use crate::bus::SharedDevice;
+use crate::chardev::{InputThread, Inputs};
+use crate::config::MachineConfig;
+use crate::control::{MachineControl, MachineLines, Outcome, Request};
+use crate::error::MachineError;
+use crate::firmware::{self, Facts};
+use crate::layout::{self, MAX_MEMORY, MIN_MEMORY};
+use crate::msrs::MachineMsrs;
+use crate::peripherals::{self, Peripherals};
+use crate::signal::{Signals, VcpuSignal};
+use crate::time::{GuestTsc, TscRate};
+use crate::vcpu::{MasterClock, Shared, VcpuParts, VcpuRunner};
+use crate::{choice, threads};
+
+/// How long the end of a run waits for the readers of the guest's last words.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// As many as the firmware tables have room for.
+pub const MAX_VCPUS: u32 = 512;
+
+/// What people may want to know of a machine; never for decisions.
+#[derive(Debug, Clone)]
+pub struct MachineStats {
+    /// `kvm`, `translator` or `interpreter`.
+    pub engine: &'static str,
+    /// Why this engine, in a sentence.
+    pub reason: String,
+    pub vcpus: Vec<VcpuStats>,
+}
+
+/// A guest with everything it has. Dropping it leaves nothing behind.
+#[derive(Debug)]
+pub struct Machine {
+    pub(crate) board: Board,
+    pub(crate) vcpus: Vec<VcpuRunner>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) engine: Arc<dyn Engine>,
+    reason: String,
+    source: BootSource,
+    command_line: String,
+    facts: Facts,
+    cpuid: CpuidTable,
+    arch_capabilities: Option<u64>,
+    physical_bits: u8,
+    /// Between two runs it has all inputs; the input thread has them during one.
+    peripherals: Peripherals,
+    /// The engine's own devices as they were made, to come back to at a reset.
+    pristine: Vec<u8>,
+    /// The next run begins with a power-on.
+    pub(crate) off: bool,
+}
+
+impl Machine {
+    /// Makes the guest: opens its files, takes its memory, chooses its engine. Nothing runs yet.
+    ///
+    /// # Errors
+    /// When the description makes no sense, a file cannot be used, or the host refuses something.
+    pub fn new(mut config: MachineConfig) -> Result<Machine, MachineError> {
+        check(&config)?;
+        let model = cpuid::model(&config.cpu_model)?;
+        let source = BootSource::open(&config.kernel, &config.initrd)?;
+        let memory = GuestMemory::new(&layout::ram_ranges(config.memory))?;
+        let chosen = choice::choose(config.engine, &memory)?;
+        let host = HostCpuid::read();
+        let physical_bits = u8::try_from(host.physical_bits()).unwrap_or(36);
+        let rate = TscRate::host();
+        let signals: Vec<Arc<VcpuSignal>> = (0..config.vcpus).map(|_| Arc::default()).collect();
+        let tsc = Arc::new(GuestTsc::new(rate, config.vcpus));
+        let control = MachineControl::default();
+        let lines = Arc::new(MachineLines {
+            control: control.clone(),
+            reboot: config.reboot,
+        });
+        let parts = BoardParts {
+            memory: memory.clone(),
+            engine: Arc::clone(&chosen.engine),
+            vcpus: config.vcpus,
+            physical_bits,
+            events: Arc::new(Signals(signals.clone())),
+            tsc: Arc::clone(&tsc),
+            lines,
+        };
+        let mut board = Board::new(&parts)?;
+        let peripherals = peripherals::add(&mut board, &mut config, &parts.lines, &control)?;
+        let tables: Vec<CpuidTable> = (0..config.vcpus)
+            .map(|id| cpuid::table(model, &host, &vcpu_params(id, config.vcpus, rate)))
+            .collect();
+        let shared = Arc::new(Shared {
+            control: control.clone(),
+            memory,
+            clock: Arc::clone(&board.clock),
+            tsc,
+            master_clock: MasterClock::default(),
+            irqchip: board.irqchip.clone(),
+            signature: tables[0].find(1, 0).map_or(0, |entry| entry.eax),
+        });
+        let arch_capabilities = tables[0]
+            .has(cpuid::feature::ARCH_CAPABILITIES)
+            .then_some(model.arch_capabilities);
+        let mut machine = Machine {
+            board,
+            vcpus: Vec::new(),
+            shared,
+            engine: chosen.engine,
+            reason: chosen.reason,
+            source,
+            command_line: config.command_line,
+            facts: Facts {
+                memory: config.memory,
+                vcpus: config.vcpus,
+                uuid: random()?,
+            },
+            cpuid: tables[0].clone(),
+            arch_capabilities,
+            physical_bits,
+            peripherals,
+            pristine: Vec::new(),
+            off: true,
+        };
+        machine.make_vcpus(&tables, signals.clone())?;
+        control.connect_vcpus(signals);
+        Ok(machine)
+    }
+
+    fn make_vcpus(
+        &mut self,
+        tables: &[CpuidTable],
+        signals: Vec<Arc<VcpuSignal>>,
+    ) -> Result<(), MachineError> {
+        for ((id, table), signal) in (0u32..).zip(tables).zip(signals) {
+            let made = self.engine.create_vcpu(id, table);
+            let vcpu = made.map_err(|source| self.engine_error(source))?;
+            let parts = VcpuParts {
+                id,
+                vcpu,
+                signal,
+                ports: self.board.ports.view(),
+                mmio: self.board.mmio.view(),
+                msrs: self.fresh_msrs(),
+            };
+            let runner = VcpuRunner::new(parts, Arc::clone(&self.shared));
+            self.vcpus.push(runner);
+        }
+        let saved = self.engine.save_devices();
+        self.pristine = saved.map_err(|source| self.engine_error(source))?;
+        Ok(())
+    }
+
+    pub(crate) fn engine_error(&self, source: engine::EngineError) -> MachineError {
+        MachineError::Engine {
+            engine: self.engine.name(),
+            source,
+        }
+    }
+
+    fn fresh_msrs(&self) -> MachineMsrs {
+        MachineMsrs::at_reset(self.arch_capabilities, self.physical_bits)
+    }
+
+    /// Puts a device behind ports. Reset and saved states reach it from then on.
+    ///
+    /// # Errors
+    /// When a port is taken.
+    pub fn attach_port_device(
+        &mut self,
+        first_port: u16,
+        count: u16,
+        device: Box<dyn Device>,
+    ) -> Result<(), MachineError> {
+        let bus = Arc::clone(&self.board.ports);
+        let device = shared(device);
+        self.board
+            .add_foreign(&bus, first_port.into(), count.into(), device)
+    }
+
+    /// Puts a device behind guest-physical addresses.
+    ///
+    /// # Errors
+    /// When an address is taken or is RAM.
+    pub fn attach_mmio_device(
+        &mut self,
+        base: memory::Gpa,
+        len: u64,
+        device: Box<dyn Device>,
+    ) -> Result<(), MachineError> {
+        let end = base.0.saturating_add(len);
+        let ranges = self.shared.memory.ranges();
+        if ranges
+            .iter()
+            .any(|range| base.0 < range.base.0 + range.len && range.base.0 < end)
+        {
+            return Err(MachineError::Attach {
+                source: crate::bus::BusError::NoRange { base: base.0, len },
+            });
+        }
+        let bus = Arc::clone(&self.board.mmio);
+        let device = shared(device);
+        self.board.add_foreign(&bus, base.0, len, device)
+    }
+
+    /// One device's end of an ISA interrupt line, for devices that are made elsewhere.
+    #[must_use]
+    pub fn interrupt_line(&self, irq: u8) -> Arc<dyn devices::Line> {
+        self.board.line(irq)
+    }
+
+    /// A handle for other threads.
+    #[must_use]
+    pub fn control(&self) -> MachineControl {
+        self.shared.control.clone()
+    }
+
+    /// The guest's RAM.
+    #[must_use]
+    pub fn memory(&self) -> &GuestMemory {
+        &self.shared.memory
+    }
+
+    #[must_use]
+    pub fn stats(&mut self) -> MachineStats {
+        let vcpus = self.vcpus.iter_mut();
+        MachineStats {
+            engine: self.engine.name(),
+            reason: self.reason.clone(),
+            vcpus: vcpus.map(|runner| runner.vcpu().stats()).collect(),
+        }
+    }
+
+    /// Why the machine runs on the engine it runs on.
+    #[must_use]
+    pub fn engine_reason(&self) -> (&'static str, &str) {
+        (self.engine.name(), &self.reason)
+    }
+
+    /// Runs the guest until it ends or is stopped. After [`Outcome::Stopped`] another run
+    /// continues; after any other outcome it powers the machine on again.
+    ///
+    /// # Errors
+    /// When the guest cannot be booted or the host fails.
+    pub fn run(&mut self) -> Result<Outcome, MachineError> {
+        let Inputs { list, waker } = &mut self.peripherals.inputs;
+        let thread = InputThread::start(std::mem::take(list), waker.clone());
+        let thread = thread.map_err(|source| MachineError::Host {
+            what: "thread",
+            source,
+        })?;
+        let ended = self.run_to_end();
+        self.peripherals.inputs.list = thread.stop();
+        if let Some(console) = &self.peripherals.console {
+            // A reader that has not read by now does not want to.
+            let _ = console.drain(DRAIN);
+        }
+        let outcome = ended?;
+        self.off = outcome != Outcome::Stopped;
+        Ok(outcome)
+    }
+
+    fn run_to_end(&mut self) -> Result<Outcome, MachineError> {
+        if self.off {
+            self.power_on()?;
+            self.off = false;
+        }
+        loop {
+            self.shared.master_clock.forget();
+            self.board.resume();
+            threads::run_all(&mut self.vcpus, &self.shared.control);
+            self.board.quiesce();
+            match self.shared.control.wait_for_request() {
+                Request::Pause => self.shared.control.wait_while_paused(),
+                Request::Reset => {
+                    self.power_on()?;
+                    self.shared.control.reset_done();
+                }
+                Request::End(outcome) => {
+                    self.shared.control.ended();
+                    return Ok(outcome);
+                }
+            }
+        }
+    }
+
+    /// Power-on, also by the reset button: devices, tables, kernel, processors.
+    fn power_on(&mut self) -> Result<(), MachineError> {
+        self.board.reset();
+        let pristine = self.engine.restore_devices(&self.pristine);
+        pristine.map_err(|source| self.engine_error(source))?;
+        firmware::install(&self.shared.memory, &self.facts)?;
+        let seed: [u8; 32] = random()?;
+        let long_mode = self.cpuid.has(cpuid::feature::LM);
+        let bootstrap = boot::load(
+            &self.shared.memory,
+            &self.source,
+            &self.command_line,
+            &seed,
+            long_mode,
+        )?;
+        let waiting = CpuState {
+            activity: Activity::WaitForSipi,
+            ..CpuState::at_reset()
+        };
+        let fresh = self.fresh_msrs();
+        for id in 0..self.vcpus.len() {
+            let mut state = if id == 0 { &bootstrap } else { &waiting }.clone();
+            let runner = &mut self.vcpus[id];
+            runner.reset_msrs(fresh.clone());
+            let set = runner.power_on(&mut state);
+            set.map_err(|source| self.engine_error(source))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.peripherals.abandon.set();
+        self.shared.control.disconnect();
+    }
+}
+
+fn shared(device: Box<dyn Device>) -> SharedDevice {
+    Arc::new(Mutex::new(Boxed(device)))
+}
+
+fn check(config: &MachineConfig) -> Result<(), MachineError> {
+    let memory = config.memory;
+    if memory < MIN_MEMORY {
+        return Err(MachineError::TooLittleMemory {
+            memory,
+            least: MIN_MEMORY,
+        });
+    }
+    if memory > MAX_MEMORY {
+        return Err(MachineError::TooMuchMemory {
+            memory,
+            most: MAX_MEMORY,
+        });
+    }
+    if !memory.is_multiple_of(PAGE_SIZE) {
+        return Err(MachineError::OddMemory { memory });
+    }
+    if !(1..=MAX_VCPUS).contains(&config.vcpus) {
+        return Err(MachineError::Vcpus {
+            vcpus: config.vcpus,
+            most: MAX_VCPUS,
+        });
+    }
+    Ok(())
+}
+
+fn vcpu_params(id: u32, count: u32, rate: TscRate) -> VcpuParams {
+    VcpuParams {
+        id,
+        count,
+        tsc_khz: u32::try_from(rate.khz).unwrap_or(u32::MAX),
+    }
+}
+
+/// Bytes from the host's generator.
+fn random<const N: usize>() -> Result<[u8; N], MachineError> {
+    let mut bytes = [0; N];
+    let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    filled.map_err(|error| MachineError::Host {
+        what: "random numbers",
+        source: error.into(),
+    })?;
+    Ok(bytes)
+}
+
+/// A device behind a box, so that it can be shared like those whose type we know.
+#[derive(Debug)]
+struct Boxed(Box<dyn Device>);
+
+impl Device for Boxed {
+    fn kind(&self) -> &'static str {
+        self.0.kind()
+    }
+
+    fn read(&mut self, offset: u64, size: u8) -> u64 {
+        self.0.read(offset, size)
+    }
+
+    fn write(&mut self, offset: u64, size: u8, value: u64) {
+        self.0.write(offset, size, value);
+    }
+
+    fn reset(&mut self) {
+        self.0.reset();
+    }
+
+    fn save(&self) -> devices::DeviceState {
+        self.0.save()
+    }
+
+    fn restore(&mut self, state: &devices::DeviceState) -> Result<(), devices::RestoreError> {
+        self.0.restore(state)
+    }
+
+    fn expire(&mut self, now: u64) {
+        self.0.expire(now);
+    }
+}

@@ -1,0 +1,162 @@
+//! MSRs that no engine needs to know: memory types, machine checks, microcode and the like.
+//!
+//! A guest reads and writes them, and they change nothing. Unknown ones fault, as on silicon.
+//! Spec: Intel SDM Vol. 4, "Architectural MSRs"; Vol. 3, "Memory Type Range Registers (MTRRs)".
+
+use std::collections::BTreeMap;
+
+use memory::Gpa;
+use x86::msr;
+
+use crate::layout::LOW_RAM_LIMIT;
+
+const PLATFORM_ID: u32 = 0x17;
+const SMI_COUNT: u32 = 0x34;
+const PLATFORM_INFO: u32 = 0xce;
+const FLUSH_CMD: u32 = 0x10b;
+const MISC_FEATURES: u32 = 0x140;
+const MCG_CTL: u32 = 0x17b;
+const MTRR_PHYS_LAST: u32 = 0x20f;
+const MTRR_FIX_16K: [u32; 2] = [0x258, 0x259];
+const MTRR_FIX_4K: std::ops::RangeInclusive<u32> = 0x268..=0x26f;
+const MC0_CTL: u32 = 0x400;
+const MC_LAST: u32 = 0x427;
+
+/// Eight variable ranges, fixed ranges, write-combining.
+const MTRR_CAPABILITIES: u64 = 8 | 1 << 8 | 1 << 10;
+const WRITE_BACK: u64 = 6;
+const UNCACHED: u64 = 0;
+const MTRR_ENABLED: u64 = 1 << 11 | 1 << 10;
+const MTRR_VALID: u64 = 1 << 11;
+const FOUR_GIB: u64 = 1 << 32;
+/// Ten banks, which is what MC_LAST covers.
+const MACHINE_CHECK_BANKS: u64 = 10;
+const MACHINE_CHECK_CONTROL: u64 = 1 << 8;
+/// Fast strings; no PEBS, no branch trace.
+const MISC_ENABLE_DEFAULT: u64 = 1 | 1 << 11 | 1 << 12;
+/// The microcode revision, in the high half.
+const MICROCODE: u64 = 1 << 32;
+const FEATURE_CONTROL_LOCKED: u64 = 1;
+
+/// The access faults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fault;
+
+/// One vCPU's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MachineMsrs {
+    values: BTreeMap<u32, u64>,
+}
+
+/// What a write may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rule {
+    /// Kept, if no other bits than these are set.
+    Kept(u64),
+    ReadOnly,
+    /// A command: accepted, reads fault.
+    Command,
+    Unknown,
+}
+
+fn rule(index: u32) -> Rule {
+    const MEMORY_TYPES: u64 = 0x0707_0707_0707_0707;
+    match index {
+        msr::MTRR_CAP
+        | msr::MCG_CAP
+        | msr::ARCH_CAPABILITIES
+        | PLATFORM_ID
+        | PLATFORM_INFO
+        | SMI_COUNT
+        | msr::FEATURE_CONTROL => Rule::ReadOnly,
+        msr::PRED_CMD | FLUSH_CMD => Rule::Command,
+        msr::MTRR_PHYS_BASE0..=MTRR_PHYS_LAST => Rule::Kept(u64::MAX),
+        msr::MTRR_FIX_64K | 0x258 | 0x259 | 0x268..=0x26f => Rule::Kept(MEMORY_TYPES),
+        msr::MTRR_DEF_TYPE => Rule::Kept(0xcff),
+        msr::SPEC_CTRL => Rule::Kept(0b111),
+        msr::MISC_ENABLE | msr::MCG_STATUS | MCG_CTL | msr::BIOS_SIGN_ID => Rule::Kept(u64::MAX),
+        MISC_FEATURES => Rule::Kept(0),
+        msr::DEBUG_CTL => Rule::Kept(0b11),
+        MC0_CTL..=MC_LAST => Rule::Kept(u64::MAX),
+        _ => Rule::Unknown,
+    }
+}
+
+impl MachineMsrs {
+    /// What firmware leaves: all memory write-back, the hole below 4 GiB uncached.
+    pub(crate) fn at_reset(arch_capabilities: Option<u64>, physical_bits: u8) -> MachineMsrs {
+        let write_back_fixed = u64::from_le_bytes([WRITE_BACK as u8; 8]);
+        let mut values = BTreeMap::from([
+            (msr::MTRR_CAP, MTRR_CAPABILITIES),
+            (msr::MTRR_DEF_TYPE, WRITE_BACK | MTRR_ENABLED),
+            (msr::MTRR_FIX_64K, write_back_fixed),
+            (msr::MTRR_PHYS_BASE0, LOW_RAM_LIMIT.0 | UNCACHED),
+            (
+                msr::MTRR_PHYS_BASE0 + 1,
+                hole_mask(LOW_RAM_LIMIT, physical_bits) | MTRR_VALID,
+            ),
+            (msr::MCG_CAP, MACHINE_CHECK_BANKS | MACHINE_CHECK_CONTROL),
+            (msr::MISC_ENABLE, MISC_ENABLE_DEFAULT),
+            (msr::BIOS_SIGN_ID, MICROCODE),
+            (msr::FEATURE_CONTROL, FEATURE_CONTROL_LOCKED),
+            (MCG_CTL, u64::MAX),
+        ]);
+        // 0xa0000-0xbffff, the VGA window, is uncached; all else of the first MiB is RAM.
+        values.insert(MTRR_FIX_16K[0], write_back_fixed);
+        values.insert(MTRR_FIX_16K[1], UNCACHED);
+        values.extend(MTRR_FIX_4K.map(|index| (index, write_back_fixed)));
+        if let Some(capabilities) = arch_capabilities {
+            values.insert(msr::ARCH_CAPABILITIES, capabilities);
+        }
+        MachineMsrs { values }
+    }
+
+    pub(crate) fn read(&self, index: u32) -> Result<u64, Fault> {
+        match rule(index) {
+            Rule::Unknown | Rule::Command => Err(Fault),
+            Rule::ReadOnly if index == msr::ARCH_CAPABILITIES => {
+                self.values.get(&index).copied().ok_or(Fault)
+            }
+            Rule::ReadOnly | Rule::Kept(_) => Ok(self.values.get(&index).copied().unwrap_or(0)),
+        }
+    }
+
+    pub(crate) fn write(&mut self, index: u32, value: u64) -> Result<(), Fault> {
+        match rule(index) {
+            Rule::Kept(bits) if value & !bits == 0 => {
+                // A processor answers with its microcode revision whatever was written.
+                if index != msr::BIOS_SIGN_ID {
+                    self.values.insert(index, value);
+                }
+                Ok(())
+            }
+            Rule::Command => Ok(()),
+            Rule::Kept(_) | Rule::ReadOnly | Rule::Unknown => Err(Fault),
+        }
+    }
+
+    /// All values, for a saved state.
+    pub(crate) fn values(&self) -> &BTreeMap<u32, u64> {
+        &self.values
+    }
+
+    /// Takes what is ours out of a saved state.
+    pub(crate) fn take_from(&mut self, saved: &mut BTreeMap<u32, u64>) {
+        saved.retain(|&index, value| {
+            let ours = matches!(rule(index), Rule::Kept(_) | Rule::ReadOnly);
+            if ours {
+                self.values.insert(index, *value);
+            }
+            !ours
+        });
+    }
+}
+
+/// The mask of a variable range from `base` to 4 GiB.
+fn hole_mask(base: Gpa, physical_bits: u8) -> u64 {
+    let all = (1u64 << physical_bits.clamp(32, 52)) - 1;
+    all & !(FOUR_GIB - base.0 - 1)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,180 @@
+//! The devices that a description asks for, and those that every PC has.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use devices::Lines;
+use devices::port92::{self, Port92};
+use devices::serial::{self, Serial};
+use devices::timers::pit::{self, Pit};
+use devices::timers::rtc::{self, Rtc, RtcMemory};
+use devices::virtio::{Block, BlockOptions, Console, ConsoleHandle, Port, Rng, RngLimit};
+
+use crate::MachineError;
+use crate::board::Board;
+use crate::chardev::{Abandon, FdOutput, Input, Inputs, Waker};
+use crate::config::{Chardev, ConsoleConfig, DiskConfig, MachineConfig};
+use crate::control::MachineControl;
+use crate::fw_cfg::{self, FwCfg};
+use crate::layout::LOW_RAM_LIMIT;
+use crate::ports;
+use crate::sync::lock;
+
+/// What of the devices the machine needs later.
+#[derive(Debug)]
+pub(crate) struct Peripherals {
+    pub(crate) inputs: Inputs,
+    pub(crate) console: Option<ConsoleHandle>,
+    pub(crate) abandon: Abandon,
+}
+
+/// Adds everything. Files of character devices are taken out of `config`.
+pub(crate) fn add(
+    board: &mut Board,
+    config: &mut MachineConfig,
+    lines: &Arc<dyn Lines>,
+    control: &MachineControl,
+) -> Result<Peripherals, MachineError> {
+    let waker = Waker::new().map_err(|source| MachineError::Host {
+        what: "file descriptor",
+        source,
+    })?;
+    let mut made = Peripherals {
+        inputs: Inputs {
+            list: Vec::new(),
+            waker,
+        },
+        console: None,
+        abandon: Abandon::default(),
+    };
+    add_legacy(board, config, lines)?;
+    for (index, chardev) in config.serial.iter_mut().enumerate() {
+        made.add_serial(board, index, chardev.take())?;
+    }
+    for disk in &config.disks {
+        add_disk(board, disk)?;
+    }
+    if let Some(console) = config.console.take() {
+        made.add_console(board, console, control)?;
+    }
+    if config.rng {
+        board.add_virtio(Rng::new(RngLimit::default()))?;
+    }
+    board.assign_pci()?;
+    Ok(made)
+}
+
+/// What every PC has.
+fn add_legacy(
+    board: &mut Board,
+    config: &MachineConfig,
+    lines: &Arc<dyn Lines>,
+) -> Result<(), MachineError> {
+    let fw_cfg = FwCfg::new(config.memory, config.vcpus, &[]);
+    board.add_ports("fw-cfg", Arc::new(Mutex::new(fw_cfg)), &fw_cfg::PORTS)?;
+    let port92 = Port92::new(Arc::clone(lines));
+    board.add_ports("port92", Arc::new(Mutex::new(port92)), &port92::PORTS)?;
+    if board.irqchip.is_some() {
+        let timer = board.timer();
+        let irq0 = board.line(ports::PIT_IRQ);
+        let pit = Pit::new(board.clock(), Arc::clone(&timer) as _, irq0);
+        let pit = Arc::new(Mutex::new(pit));
+        board.connect(&timer, &pit);
+        board.add_ports("pit", pit, &pit::PORTS)?;
+    }
+    let low = config.memory.min(LOW_RAM_LIMIT.0);
+    let memory = RtcMemory {
+        below_4g: low,
+        above_4g: config.memory - low,
+    };
+    let timer = board.timer();
+    let irq8 = board.line(ports::RTC_IRQ);
+    let rtc = Rtc::new(memory, board.clock(), Arc::clone(&timer) as _, irq8);
+    let rtc = Arc::new(Mutex::new(rtc));
+    board.connect(&timer, &rtc);
+    board.add_ports("rtc", rtc, &rtc::PORTS)
+}
+
+impl Peripherals {
+    /// The port is there also when nobody listens: firmware tables name it.
+    fn add_serial(
+        &mut self,
+        board: &mut Board,
+        index: usize,
+        chardev: Option<Chardev>,
+    ) -> Result<(), MachineError> {
+        let (input, output) = chardev.map_or((None, None), |ends| (ends.input, ends.output));
+        let output: Box<dyn Write + Send> = match output {
+            Some(fd) => Box::new(FdOutput::impatient(fd, self.abandon.clone())),
+            None => Box::new(std::io::sink()),
+        };
+        let port = ports::SERIAL[index % ports::SERIAL.len()];
+        let device = Arc::new(Mutex::new(Serial::new(board.line(port.irq), output)));
+        if let Some(fd) = input {
+            let waker = self.inputs.waker.clone();
+            lock(&device).on_room(Box::new(move || waker.wake()));
+            let receiver = Arc::clone(&device);
+            let sink = move |bytes: &[u8]| lock(&receiver).receive(bytes);
+            self.inputs.list.push(Input::new(fd, Box::new(sink)));
+        }
+        let name = format!("serial{index}");
+        board.add_ports(&name, device, &serial::PORTS[index..=index])
+    }
+
+    fn add_console(
+        &mut self,
+        board: &mut Board,
+        config: ConsoleConfig,
+        control: &MachineControl,
+    ) -> Result<(), MachineError> {
+        let console = config.console.unwrap_or(Chardev {
+            input: None,
+            output: None,
+        });
+        let mut ends = vec![console.input];
+        let output = self.console_output(console.output);
+        let mut ports = vec![Port::console(output)];
+        for (name, chardev) in config.ports {
+            let output = self.console_output(chardev.output);
+            ports.push(Port::named(&name, output));
+            ends.push(chardev.input);
+        }
+        let device = Console::new(ports);
+        let handle = device.handle();
+        for (port, input) in ends.into_iter().enumerate() {
+            let Some(fd) = input else { continue };
+            let handle = handle.clone();
+            let sink = move |bytes: &[u8]| handle.receive(port, bytes);
+            self.inputs.list.push(Input::new(fd, Box::new(sink)));
+        }
+        let resized = handle.clone();
+        control.connect_resize(move |(columns, rows)| resized.resize(columns, rows));
+        self.console = Some(handle);
+        board.add_virtio(device)
+    }
+
+    fn console_output(&self, fd: Option<std::os::fd::OwnedFd>) -> Box<dyn Write + Send> {
+        match fd {
+            Some(fd) => Box::new(FdOutput::patient(fd, self.abandon.clone())),
+            None => Box::new(std::io::sink()),
+        }
+    }
+}
+
+fn add_disk(board: &mut Board, disk: &DiskConfig) -> Result<(), MachineError> {
+    let options = block::DiskOptions {
+        path: disk.path.clone(),
+        format: disk.format,
+        read_only: disk.read_only,
+        overlay: disk.overlay.clone(),
+    };
+    let opened = block::open(&options).map_err(|source| MachineError::Disk {
+        path: disk.path.clone(),
+        source,
+    })?;
+    let options = BlockOptions {
+        serial: disk.serial.clone(),
+        ..BlockOptions::default()
+    };
+    board.add_virtio(Block::new(opened, &options))
+}

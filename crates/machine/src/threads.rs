@@ -1,0 +1,44 @@
+//! The vCPUs' threads: they live as long as the guest runs without a break.
+
+use std::thread;
+
+use crate::choice::chain;
+use crate::control::{MachineControl, Outcome};
+use crate::vcpu::VcpuRunner;
+
+/// Runs every vCPU on a thread of its own until a request has stopped all of them.
+pub(crate) fn run_all(vcpus: &mut [VcpuRunner], control: &MachineControl) {
+    thread::scope(|scope| {
+        for (id, vcpu) in vcpus.iter_mut().enumerate() {
+            let guard = EndOnPanic(control.clone());
+            let named = thread::Builder::new().name(format!("vcpu {id}"));
+            let spawned = named.spawn_scoped(scope, move || {
+                let guard = guard;
+                run_one(vcpu, &guard.0);
+            });
+            if let Err(error) = spawned {
+                let what = format!("the host has no thread left for a processor: {error}");
+                control.end(Outcome::EngineFailed(what));
+                return;
+            }
+        }
+    });
+}
+
+fn run_one(vcpu: &mut VcpuRunner, control: &MachineControl) {
+    if let Err(error) = vcpu.run() {
+        control.end(Outcome::EngineFailed(chain(&error)));
+    }
+}
+
+/// A thread that panics takes the run with it, so that the others do not go on without it.
+struct EndOnPanic(MachineControl);
+
+impl Drop for EndOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let what = "a processor's thread failed; this is a bug in Innkeeper".to_owned();
+            self.0.end(Outcome::EngineFailed(what));
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Guests of a few instructions, assembled by hand, booted by multiboot.
+
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use devices::{Device, DeviceState, RestoreError, decode_state, encode_state};
+use machine::{Chardev, EngineChoice, Machine, MachineConfig, MachineControl, Outcome, Reboot};
+
+const EXIT_PORT: u16 = 0xf4;
+
+/// isa-debug-exit in small: what is written ends the run.
+#[derive(Debug)]
+struct Exit(MachineControl);
+
+impl Device for Exit {
+    fn kind(&self) -> &'static str {
+        "test-exit"
+    }
+
+    fn read(&mut self, _offset: u64, _size: u8) -> u64 {
+        0
+    }
+
+    fn write(&mut self, _offset: u64, _size: u8, value: u64) {
+        self.0.exit(value as u32);
+    }
+
+    fn reset(&mut self) {}
+
+    fn save(&self) -> DeviceState {
+        encode_state("test-exit", 1, &())
+    }
+
+    fn restore(&mut self, state: &DeviceState) -> Result<(), RestoreError> {
+        decode_state("test-exit", 1, state)
+    }
+}
+
+const LOAD: u32 = 0x10_0000;
+const HEADER_LEN: usize = 32;
+
+/// A flat multiboot image of this 32-bit code, which runs at `LOAD + HEADER_LEN`.
+fn image(code: &[u8]) -> Vec<u8> {
+    const MAGIC: u32 = 0x1bad_b002;
+    const FLAGS: u32 = 1 << 16;
+    let checksum = 0u32.wrapping_sub(MAGIC.wrapping_add(FLAGS));
+    let entry = LOAD + HEADER_LEN as u32;
+    let fields = [MAGIC, FLAGS, checksum, LOAD, LOAD, 0, 0, entry];
+    let mut file: Vec<u8> = fields
+        .iter()
+        .flat_map(|field| field.to_le_bytes())
+        .collect();
+    file.extend(code);
+    file
+}
+
+/// A file that goes away with this value.
+struct TempFile(PathBuf);
+
+impl TempFile {
+    fn new(name: &str, content: &[u8]) -> TempFile {
+        let name = format!("innkeeper-{}-{name}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, content).expect("a writable directory");
+        TempFile(path)
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+struct Guest {
+    machine: Machine,
+    serial: std::io::PipeReader,
+    _kernel: TempFile,
+}
+
+fn guest(name: &str, code: &[u8], vcpus: u32) -> Guest {
+    let kernel = TempFile::new(name, &image(code));
+    let (serial, writer) = std::io::pipe().expect("a pipe");
+    let output = Chardev {
+        input: None,
+        output: Some(OwnedFd::from(writer)),
+    };
+    let config = MachineConfig {
+        vcpus,
+        memory: 4 << 20,
+        engine: EngineChoice::Interpreter,
+        cpu_model: x86::cpuid::DEFAULT_MODEL.to_owned(),
+        kernel: kernel.0.clone(),
+        initrd: Vec::new(),
+        command_line: String::new(),
+        disks: Vec::new(),
+        serial: [Some(output), None],
+        console: None,
+        rng: false,
+        reboot: Reboot::Exit,
+    };
+    let mut machine = Machine::new(config).expect("a machine");
+    let exit = Box::new(Exit(machine.control()));
+    let attached = machine.attach_port_device(EXIT_PORT, 4, exit);
+    attached.expect("a free port");
+    Guest {
+        machine,
+        serial,
+        _kernel: kernel,
+    }
+}
+
+impl Guest {
+    fn run(&mut self) -> Outcome {
+        // A guest that hangs must not hang the test.
+        let control = self.machine.control();
+        let (done, stop) = std::sync::mpsc::channel::<()>();
+        let watchdog = std::thread::spawn(move || {
+            if stop.recv_timeout(Duration::from_secs(20)).is_err() {
+                control.stop();
+            }
+        });
+        let outcome = self.machine.run().expect("a run");
+        drop(done.send(()));
+        watchdog.join().expect("the watchdog");
+        outcome
+    }
+
+    fn output(mut self) -> String {
+        drop(self.machine);
+        let mut text = String::new();
+        self.serial.read_to_string(&mut text).expect("text");
+        text
+    }
+}
+
+/// `mov dx, 3f8h; mov al, byte; out dx, al`
+fn print(text: &str) -> Vec<u8> {
+    let one = |byte| [0x66, 0xba, 0xf8, 0x03, 0xb0, byte, 0xee];
+    text.bytes().flat_map(one).collect()
+}
+
+/// `mov eax, code; out 0f4h, eax`
+fn exit(code: u8) -> Vec<u8> {
+    vec![0xb8, code, 0, 0, 0, 0xe7, EXIT_PORT as u8]
+}
+
+#[test]
+fn a_guest_prints_and_ends_with_its_value() {
+    let code = [print("hello"), exit(42)].concat();
+    let mut guest = guest("hello", &code, 1);
+    assert_eq!(guest.run(), Outcome::DeviceExit(42));
+    assert_eq!(guest.output(), "hello");
+}
+
+#[test]
+fn a_port_without_a_device_reads_all_ones() {
+    // in al, 80h; mov edx, 3f8h; out dx, al: prints 0xff; mov eax from al; out 0f4h, eax
+    let code = [0x31, 0xc0, 0xe4, 0x80, 0xe7, EXIT_PORT as u8];
+    let mut guest = guest("nothing", &code, 1);
+    assert_eq!(guest.run(), Outcome::DeviceExit(0xff));
+}
+
+#[test]
+fn a_triple_fault_ends_the_run() {
+    // lidt [zero limit]; ud2
+    let code = [
+        0x0f, 0x01, 0x1d, 0x29, 0x00, 0x10, 0x00, // lidt [100029h]
+        0x0f, 0x0b, // ud2
+        0, 0, 0, 0, 0, 0,
+    ];
+    let mut guest = guest("triple", &code, 1);
+    assert_eq!(guest.run(), Outcome::TripleFault);
+}
+
+#[test]
+fn a_halted_guest_can_be_stopped_and_continued() {
+    // cli; hlt
+    let mut guest = guest("halt", &[0xfa, 0xf4], 1);
+    for _ in 0..2 {
+        let control = guest.machine.control();
+        let stopper = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(30));
+            control.stop();
+        });
+        assert_eq!(guest.run(), Outcome::Stopped);
+        stopper.join().expect("the stopper");
+    }
+}
+
+#[test]
+fn a_second_run_powers_the_machine_on_again() {
+    let code = [print("x"), exit(1)].concat();
+    let mut guest = guest("again", &code, 1);
+    assert_eq!(guest.run(), Outcome::DeviceExit(1));
+    assert_eq!(guest.run(), Outcome::DeviceExit(1));
+    assert_eq!(guest.output(), "xx");
+}
