@@ -1,0 +1,117 @@
+//! Moves under a mask: only enabled elements are accessed, and only they can fault. Spec: Intel SDM
+//! Vol. 2, "MASKMOVDQU", "MASKMOVQ", "VMASKMOV", "VPMASKMOV".
+
+use iced_x86::{Instruction, Mnemonic, OpKind, Register};
+
+use super::mmx;
+use super::template::Kind;
+use crate::cpu::Cpu;
+use crate::interp::decode::{Context, Lowered};
+use crate::interp::op::{Handler, Op, Stop};
+
+/// In `op.dst`, `op.src` and `op.extra`: data register, mask register, source or destination.
+pub(super) fn lower(insn: &Instruction, context: Context) -> Option<Lowered> {
+    let store = insn.op0_kind() == OpKind::Memory;
+    let number = |n: u32| insn.op_register(n).number() as u8;
+    let (run, element, registers): (Handler, u8, [u8; 2]) = match insn.mnemonic() {
+        Mnemonic::Maskmovq => (bytes::<8, true>, 1, [number(1), number(2)]),
+        Mnemonic::Maskmovdqu => (bytes::<16, false>, 1, [number(1), number(2)]),
+        Mnemonic::Vmaskmovdqu => (bytes::<16, false>, 1, [number(1), number(2)]),
+        Mnemonic::Vmaskmovps | Mnemonic::Vpmaskmovd if store => (put, 4, [number(2), number(1)]),
+        Mnemonic::Vmaskmovpd | Mnemonic::Vpmaskmovq if store => (put, 8, [number(2), number(1)]),
+        Mnemonic::Vmaskmovps | Mnemonic::Vpmaskmovd => (get, 4, [number(0), number(1)]),
+        Mnemonic::Vmaskmovpd | Mnemonic::Vpmaskmovq => (get, 8, [number(0), number(1)]),
+        _ => return None,
+    };
+    let mut op = Op::new(insn, context.code, run);
+    [op.dst, op.src] = registers;
+    op.size = element;
+    let wide = (0..3).any(|n| insn.op_register(n).is_ymm());
+    op.extra = if wide { 32 } else { 16 };
+    if run as usize == bytes::<16, false> as usize {
+        op.extra = u32::from(insn.mnemonic() == Mnemonic::Vmaskmovdqu);
+    }
+    if element == 1 {
+        // The address is in (E/R)DI, of the size that the operand kind says.
+        op.base = Register::RDI.number() as u8;
+    }
+    Lowered::straight(op)
+}
+
+/// Is the highest bit of the element set?
+fn enabled(mask: &[u8], at: usize, size: usize) -> bool {
+    mask[at + size - 1] & 0x80 != 0
+}
+
+/// MASKMOVQ, MASKMOVDQU: bytes, to DS:(E/R)DI or an overriding segment.
+fn bytes<const LEN: usize, const MMX: bool>(cpu: &mut Cpu, op: &Op) -> Result<(), Stop> {
+    if MMX {
+        cpu.may_use_mmx()?;
+    } else if op.extra == 1 {
+        cpu.may_use_avx()?;
+    } else {
+        cpu.may_use_sse()?;
+    }
+    let gla = cpu.linear(op, LEN as u32, true)?;
+    let kinds = if MMX { Kind::Mmx as u8 } else { 0 };
+    let before = mmx::enter(cpu, kinds);
+    let (data, mask) = if MMX {
+        let data = cpu.fpu.st[usize::from(op.dst & 7)];
+        (data, cpu.fpu.st[usize::from(op.src & 7)])
+    } else {
+        let low = |register: &[u8; 32]| {
+            let mut low = [0; 16];
+            low.copy_from_slice(&register[..16]);
+            low
+        };
+        let data = low(&cpu.fpu.ymm[usize::from(op.dst & 15)]);
+        (data, low(&cpu.fpu.ymm[usize::from(op.src & 15)]))
+    };
+    let stored = scatter(cpu, gla, &data[..LEN], &mask[..LEN], 1);
+    if stored.is_err() {
+        mmx::undo(cpu, before);
+    } else if MMX {
+        cpu.fpu.tag = 0xff;
+    }
+    stored
+}
+
+/// VMASKMOV and VPMASKMOV to memory.
+fn put(cpu: &mut Cpu, op: &Op) -> Result<(), Stop> {
+    cpu.may_use_avx()?;
+    let len = (op.extra & 63) as usize;
+    let gla = cpu.linear(op, op.extra, true)?;
+    let data = cpu.fpu.ymm[usize::from(op.dst & 15)];
+    let mask = cpu.fpu.ymm[usize::from(op.src & 15)];
+    scatter(cpu, gla, &data[..len], &mask[..len], usize::from(op.size))
+}
+
+fn scatter(cpu: &mut Cpu, gla: u64, data: &[u8], mask: &[u8], size: usize) -> Result<(), Stop> {
+    let elements = || (0..data.len()).step_by(size);
+    for at in elements().filter(|&at| enabled(mask, at, size)) {
+        let to = cpu.along(gla, at);
+        cpu.prepare_write(to, size as u32)?;
+    }
+    for at in elements().filter(|&at| enabled(mask, at, size)) {
+        let to = cpu.along(gla, at);
+        cpu.write_bytes(to, &data[at..at + size])?;
+    }
+    Ok(())
+}
+
+/// VMASKMOV and VPMASKMOV from memory: other elements become zero.
+fn get(cpu: &mut Cpu, op: &Op) -> Result<(), Stop> {
+    cpu.may_use_avx()?;
+    let (len, size) = ((op.extra & 63) as usize, usize::from(op.size));
+    let gla = cpu.linear(op, op.extra, false)?;
+    let mask = cpu.fpu.ymm[usize::from(op.src & 15)];
+    let mut value = [0; 32];
+    for at in (0..len).step_by(size) {
+        if enabled(&mask[..len], at, size) {
+            let from = cpu.along(gla, at);
+            cpu.read_bytes(from, &mut value[at..at + size])?;
+        }
+    }
+    cpu.fpu.ymm[usize::from(op.dst & 15)] = value;
+    Ok(())
+}

@@ -1,0 +1,258 @@
+//! XSAVE, XSAVEOPT and XRSTOR in standard form, over x87, SSE, AVX and PKRU. Spec: Intel SDM Vol. 1,
+//! "Operation of XSAVE", "Operation of XSAVEOPT" and "Operation of XRSTOR".
+//!
+//! XSAVEOPT uses the init optimisation (components in their initial configuration are not written)
+//! and not the modified one, which software cannot tell from a processor that forgot.
+
+use x86::Fpu;
+use x86::cpuid::xsave_component;
+use x86::register::{cr0, cr4, xcr0};
+
+use super::image;
+use crate::cpu::{CodeSize, Cpu};
+use crate::interp::op::{Op, Stop};
+use crate::interp::vector::misc::MXCSR_BITS;
+
+const LEGACY: usize = 512;
+const HEADER: usize = 64;
+const X87_AND_SSE: u64 = xcr0::X87 | xcr0::SSE;
+/// XCOMP_BV bit 63: compacted form.
+const COMPACT: u64 = 1 << 63;
+
+fn registers(cpu: &Cpu) -> usize {
+    if cpu.code_size == CodeSize::Bits64 {
+        16
+    } else {
+        8
+    }
+}
+
+/// #UD, #NM and alignment; the linear address of the area.
+fn area(cpu: &mut Cpu, op: &Op, write: bool) -> Result<u64, Stop> {
+    if cpu.cr4 & cr4::OSXSAVE == 0 {
+        return cpu.ud();
+    }
+    if cpu.cr0 & cr0::TS != 0 {
+        return cpu.nm();
+    }
+    cpu.aligned(op, (LEGACY + HEADER) as u32, write, 64)
+}
+
+/// EDX:EAX AND XCR0.
+fn requested(cpu: &Cpu) -> u64 {
+    (cpu.gpr[0] & 0xffff_ffff | cpu.gpr[2] << 32) & cpu.xcr0
+}
+
+/// Offset of a component in the standard form.
+fn offset(cpu: &Cpu, component: u32) -> usize {
+    let entry = cpu.cpuid.find(0xd, component);
+    entry.map_or(LEGACY + HEADER, |entry| entry.ebx as usize)
+}
+
+/// Checks an extended component's range against the segment, and answers where it starts.
+fn component(
+    cpu: &mut Cpu,
+    op: &Op,
+    gla: u64,
+    number: u32,
+    len: usize,
+    write: bool,
+) -> Result<u64, Stop> {
+    let offset = offset(cpu, number);
+    if cpu.code_size != CodeSize::Bits64 {
+        cpu.linear(op, (offset + len) as u32, write)?;
+    }
+    Ok(cpu.along(gla, offset))
+}
+
+fn initial_x87(fpu: &Fpu) -> bool {
+    let clean = Fpu::default();
+    fpu.control == clean.control
+        && fpu.status == clean.status
+        && fpu.tag == clean.tag
+        && fpu.opcode == clean.opcode
+        && fpu.instruction_pointer == clean.instruction_pointer
+        && fpu.data_pointer == clean.data_pointer
+        && fpu.st == clean.st
+}
+
+/// Components that are not in their initial configuration (XINUSE).
+pub(crate) fn in_use(cpu: &Cpu) -> u64 {
+    let mut used = 0;
+    if !initial_x87(&cpu.fpu) {
+        used |= xcr0::X87;
+    }
+    // MXCSR does not count.
+    if cpu.fpu.ymm.iter().any(|register| register[..16] != [0; 16]) {
+        used |= xcr0::SSE;
+    }
+    if cpu.fpu.ymm.iter().any(|register| register[16..] != [0; 16]) {
+        used |= xcr0::AVX;
+    }
+    if cpu.pkru != 0 {
+        used |= xcr0::PKRU;
+    }
+    used
+}
+
+/// XSAVE and XSAVEOPT.
+pub(super) fn save<const WIDE: bool, const OPT: bool>(cpu: &mut Cpu, op: &Op) -> Result<(), Stop> {
+    let gla = area(cpu, op, true)?;
+    let wanted = requested(cpu);
+    let used = in_use(cpu);
+    let write = if OPT { wanted & used } else { wanted };
+    let mut legacy = [0; image::WRITTEN];
+    let header_at = cpu.along(gla, LEGACY);
+    let mut old = [0; 8];
+    cpu.read_bytes(header_at, &mut old)?;
+    cpu.prepare_write(gla, (LEGACY + HEADER) as u32)?;
+    if write & xcr0::AVX != 0 {
+        let at = component(cpu, op, gla, xsave_component::AVX, 256, true)?;
+        cpu.prepare_write(at, 256)?;
+    }
+    if write & xcr0::PKRU != 0 {
+        let at = component(cpu, op, gla, xsave_component::PKRU, 8, true)?;
+        cpu.prepare_write(at, 8)?;
+    }
+    if write & xcr0::X87 != 0 {
+        image::put_x87(&cpu.fpu, &mut legacy, WIDE);
+        cpu.write_bytes(gla, &legacy[..image::MXCSR_AT])?;
+        let st = image::MXCSR_AT + 8;
+        let to = cpu.along(gla, st);
+        cpu.write_bytes(to, &legacy[st..image::XMM_AT])?;
+    }
+    // MXCSR belongs to SSE and to AVX; it has no initial configuration of its own.
+    if wanted & (xcr0::SSE | xcr0::AVX) != 0 {
+        image::put_mxcsr(&cpu.fpu, &mut legacy);
+        let to = cpu.along(gla, image::MXCSR_AT);
+        cpu.write_bytes(to, &legacy[image::MXCSR_AT..][..8])?;
+    }
+    let count = registers(cpu);
+    if write & xcr0::SSE != 0 {
+        image::put_xmm(&cpu.fpu, &mut legacy, count);
+        let to = cpu.along(gla, image::XMM_AT);
+        cpu.write_bytes(to, &legacy[image::XMM_AT..][..count * 16])?;
+    }
+    if write & xcr0::AVX != 0 {
+        let at = component(cpu, op, gla, xsave_component::AVX, 256, true)?;
+        let upper = upper_halves(&cpu.fpu);
+        cpu.write_bytes(at, &upper[..count * 16])?;
+    }
+    if write & xcr0::PKRU != 0 {
+        let at = component(cpu, op, gla, xsave_component::PKRU, 8, true)?;
+        cpu.write(at, u64::from(cpu.pkru))?;
+    }
+    let present = u64::from_le_bytes(old) & !wanted | used & wanted;
+    cpu.write(header_at, present)
+}
+
+fn upper_halves(fpu: &Fpu) -> [u8; 256] {
+    let mut upper = [0; 256];
+    for (to, register) in upper.chunks_exact_mut(16).zip(&fpu.ymm) {
+        to.copy_from_slice(&register[16..]);
+    }
+    upper
+}
+
+/// What XRSTOR has read and checked, before anything changes.
+struct Incoming {
+    legacy: [u8; LEGACY],
+    upper: [u8; 256],
+    pkru: u64,
+    /// Components in the area; the others of `wanted` become initial.
+    present: u64,
+    wanted: u64,
+}
+
+fn header(cpu: &mut Cpu, gla: u64) -> Result<u64, Stop> {
+    let mut header = [0; HEADER];
+    let at = cpu.along(gla, LEGACY);
+    cpu.read_bytes(at, &mut header)?;
+    let word = |at: usize| {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&header[at..at + 8]);
+        u64::from_le_bytes(bytes)
+    };
+    let (present, compact) = (word(0), word(8));
+    debug_assert!(COMPACT != 0);
+    // Without XSAVEC every bit of XCOMP_BV, the compacted form's included, is reserved.
+    if present & !cpu.xcr0 != 0 || compact != 0 || word(16) != 0 {
+        return cpu.gp(0);
+    }
+    Ok(present)
+}
+
+fn read_area(cpu: &mut Cpu, op: &Op, gla: u64) -> Result<Incoming, Stop> {
+    let wanted = requested(cpu);
+    let mut incoming = Incoming {
+        legacy: [0; LEGACY],
+        upper: [0; 256],
+        pkru: 0,
+        present: header(cpu, gla)?,
+        wanted,
+    };
+    let load = wanted & incoming.present;
+    // MXCSR is loaded for SSE and AVX whether or not they are present.
+    if load & X87_AND_SSE != 0 || wanted & (xcr0::SSE | xcr0::AVX) != 0 {
+        cpu.read_bytes(gla, &mut incoming.legacy)?;
+    }
+    if load & xcr0::AVX != 0 {
+        let at = component(cpu, op, gla, xsave_component::AVX, 256, false)?;
+        let len = registers(cpu) * 16;
+        cpu.read_bytes(at, &mut incoming.upper[..len])?;
+    }
+    if load & xcr0::PKRU != 0 {
+        let at = component(cpu, op, gla, xsave_component::PKRU, 8, false)?;
+        incoming.pkru = cpu.read(at)?;
+    }
+    if wanted & (xcr0::SSE | xcr0::AVX) != 0 && image::mxcsr(&incoming.legacy) & !MXCSR_BITS != 0 {
+        return cpu.gp(0);
+    }
+    Ok(incoming)
+}
+
+/// XRSTOR.
+pub(super) fn restore<const WIDE: bool>(cpu: &mut Cpu, op: &Op) -> Result<(), Stop> {
+    let gla = area(cpu, op, false)?;
+    let incoming = read_area(cpu, op, gla)?;
+    let (wanted, load) = (incoming.wanted, incoming.wanted & incoming.present);
+    let count = registers(cpu);
+    if load & xcr0::X87 != 0 {
+        image::take_x87(&mut cpu.fpu, &incoming.legacy, WIDE);
+    } else if wanted & xcr0::X87 != 0 {
+        initialise_x87(&mut cpu.fpu);
+    }
+    if load & xcr0::SSE != 0 {
+        image::take_xmm(&mut cpu.fpu, &incoming.legacy, count);
+    } else if wanted & xcr0::SSE != 0 {
+        cpu.fpu.ymm[..count]
+            .iter_mut()
+            .for_each(|r| r[..16].fill(0));
+    }
+    if wanted & (xcr0::SSE | xcr0::AVX) != 0 {
+        cpu.fpu.mxcsr = image::mxcsr(&incoming.legacy);
+    }
+    if wanted & xcr0::AVX != 0 {
+        // All zeros where the component is absent, which is its initial configuration.
+        for (register, half) in cpu.fpu.ymm[..count]
+            .iter_mut()
+            .zip(incoming.upper.chunks_exact(16))
+        {
+            register[16..].copy_from_slice(half);
+        }
+    }
+    if wanted & xcr0::PKRU != 0 {
+        cpu.pkru = incoming.pkru as u32;
+        cpu.mmu.flush_all();
+    }
+    Ok(())
+}
+
+fn initialise_x87(fpu: &mut Fpu) {
+    let clean = Fpu::default();
+    *fpu = Fpu {
+        mxcsr: fpu.mxcsr,
+        ymm: fpu.ymm,
+        ..clean
+    };
+}
