@@ -98,12 +98,6 @@ fn is_contributory(vector: u8) -> bool {
     )
 }
 
-/// Delivers the debug exception whose conditions wait in `cpu.debug_pending`.
-pub(crate) fn raise_debug(cpu: &mut Cpu) -> Result<(), TripleFault> {
-    cpu.dr[4] |= cpu.debug_pending;
-    raise(cpu, Exception::plain(vector::DB))
-}
-
 /// Enters the handler of `vector`. An error leaves every register as before, with the fault that
 /// stopped delivery in `cpu.fault`.
 pub(crate) fn enter(
@@ -125,9 +119,10 @@ pub(crate) fn enter(
         enter_gate::enter(cpu, &event)
     };
     match entered {
-        Ok(()) => {
+        // A trap is the new task's first event: the switch to it is done.
+        Ok(()) | Err(Stop::Trap) => {
             entered_handler(cpu, &event);
-            Ok(())
+            entered
         }
         // Only the tables and the TSS are read without a check of their own.
         Err(Stop::NonCanonical) => cpu.gp(event.ext()),
@@ -136,6 +131,7 @@ pub(crate) fn enter(
 }
 
 fn entered_handler(cpu: &mut Cpu, event: &Event) {
+    cpu.delivered = true;
     cpu.set_attention(attention::SHADOW, false);
     if event.source == Source::Nmi {
         cpu.events.nmi_masked = true;
