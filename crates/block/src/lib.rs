@@ -24,6 +24,8 @@ mod open;
 mod overlay;
 mod qcow2;
 mod raw;
+#[cfg(test)]
+mod testing;
 
 pub use device::{BlockDevice, SECTOR_SIZE, check_range};
 pub use error::BlockError;

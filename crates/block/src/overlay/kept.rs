@@ -88,3 +88,6 @@ fn check_base(kept: &Path, base: &Path, found: Option<String>) -> Result<(), Blo
         base: base.to_owned(),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,101 @@
+#![allow(clippy::cast_possible_truncation, reason = "test values are small")]
 
+use std::sync::Arc;
+
+use crate::testing::{TestDirectory, pattern, read_all};
+use crate::{BlockDevice, RawDisk, TemporaryOverlay};
+
+const LEN: usize = 10 * 4096 + 1024;
+
+fn overlay(directory: &TestDirectory) -> (TemporaryOverlay, Vec<u8>) {
+    let content = pattern(LEN, 99);
+    let base = RawDisk::open(&directory.file("base", &content), true).unwrap();
+    (TemporaryOverlay::new(Arc::new(base)).unwrap(), content)
+}
+
+#[test]
+fn it_shows_the_base_and_then_what_was_written() {
+    let directory = TestDirectory::new();
+    let (overlay, mut expected) = overlay(&directory);
+    assert!(read_all(&overlay) == expected);
+    // Inside a block, over several, whole ones, the short last one.
+    for (offset, len) in [
+        (5, 7),
+        (4000, 9000),
+        (4096, 4096),
+        (20_480, 8192),
+        (LEN - 3, 3),
+        (0, LEN),
+    ] {
+        let data = pattern(len, offset as u64 + 3);
+        overlay.write_at(&data, offset as u64).unwrap();
+        expected[offset..offset + len].copy_from_slice(&data);
+        assert!(read_all(&overlay) == expected, "{offset} {len}");
+    }
+    overlay.flush().unwrap();
+}
+
+#[test]
+fn zeroing_hides_the_base() {
+    let directory = TestDirectory::new();
+    let (overlay, mut expected) = overlay(&directory);
+    overlay.write_zeroes(100, 20_000, true).unwrap();
+    expected[100..20_100].fill(0);
+    assert!(read_all(&overlay) == expected);
+}
+
+#[test]
+fn discarding_may_forget_only_whole_blocks_of_the_range() {
+    let directory = TestDirectory::new();
+    let (overlay, base) = overlay(&directory);
+    overlay.write_at(&vec![9; 16_384], 0).unwrap();
+    overlay.discard(100, 10_000).unwrap();
+    let all = read_all(&overlay);
+    assert!(all[..4096].iter().all(|&byte| byte == 9));
+    assert!(all[4096..8192].iter().all(|&byte| byte == 0));
+    assert!(all[8192..16_384].iter().all(|&byte| byte == 9));
+    assert!(all[16_384..] == base[16_384..]);
+    overlay.discard(1, 10).unwrap();
+    overlay.discard(0, LEN as u64).unwrap();
+    assert!(overlay.discard(1, u64::MAX).is_err());
+}
+
+#[test]
+fn random_writes_match_a_model() {
+    let directory = TestDirectory::new();
+    let (overlay, mut expected) = overlay(&directory);
+    let random = pattern(4000, 5);
+    for (step, word) in random.chunks_exact(8).enumerate() {
+        let word = u64::from_le_bytes(word.try_into().unwrap());
+        let offset = (word % LEN as u64) as usize;
+        let len = ((word >> 40) % 9000) as usize % (LEN - offset);
+        if step % 5 == 0 {
+            overlay
+                .write_zeroes(offset as u64, len as u64, false)
+                .unwrap();
+            expected[offset..offset + len].fill(0);
+        } else {
+            let data = pattern(len, word);
+            overlay.write_at(&data, offset as u64).unwrap();
+            expected[offset..offset + len].copy_from_slice(&data);
+        }
+        let mut read = vec![0; LEN - offset];
+        overlay.read_at(&mut read, offset as u64).unwrap();
+        assert!(read == expected[offset..], "step {step}");
+    }
+}
+
+#[test]
+fn the_base_is_not_touched_and_no_file_is_left() {
+    let directory = TestDirectory::new();
+    let (overlay, base) = overlay(&directory);
+    overlay.write_at(&[1; 4096], 0).unwrap();
+    assert!(crate::testing::bytes_of(&directory.path("base")) == base);
+    let names: Vec<_> = std::fs::read_dir(std::env::temp_dir())
+        .unwrap()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.starts_with("innkeeper-overlay"))
+        .collect();
+    assert!(names.is_empty(), "{names:?}");
+    assert!(overlay.identify().ends_with("base (temporary overlay)"));
+}
