@@ -34,10 +34,7 @@ fn automatic(memory: &GuestMemory) -> Result<Chosen, MachineError> {
     match engine_kvm::measure() {
         Ok(measured) if measured.is_worth_having() => kvm(memory, measured.verdict()),
         Ok(measured) => Ok(interpreter(memory, measured.verdict())),
-        Err(error) => Ok(interpreter(
-            memory,
-            format!("there is no KVM here: {}", chain(&error)),
-        )),
+        Err(error) => Ok(interpreter(memory, no_kvm(&error))),
     }
 }
 
@@ -57,6 +54,10 @@ fn interpreter(memory: &GuestMemory, reason: String) -> Chosen {
         engine: Arc::new(SoftEngine::new(memory.clone())),
         reason,
     }
+}
+
+pub(crate) fn no_kvm(error: &engine::EngineError) -> String {
+    format!("there is no KVM here: {}", chain(error))
 }
 
 /// An error and what caused it, as one sentence.

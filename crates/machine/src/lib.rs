@@ -32,10 +32,9 @@ pub use config::{
     Chardev, ConsoleConfig, DiskConfig, DiskFormat, EngineChoice, MachineConfig, Overlay, Reboot,
 };
 pub use control::{MachineControl, Outcome};
-pub use error::MachineError;
-pub use machine::{MAX_VCPUS, Machine, MachineStats};
-pub use survey::{EngineFinding, survey};
-
 // What a device made elsewhere needs, so that its crate need know no floor below this one.
 pub use devices::{Device, DeviceState, Line, RestoreError};
+pub use error::MachineError;
+pub use machine::{MAX_VCPUS, Machine, MachineStats};
 pub use memory::Gpa;
+pub use survey::{EngineFinding, survey};

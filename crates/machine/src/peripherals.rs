@@ -4,6 +4,8 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use devices::Lines;
+use devices::acpi_pm::{self, AcpiPm, AcpiPmParts, TimerWidth};
+use devices::i8042::{self, I8042};
 use devices::port92::{self, Port92};
 use devices::serial::{self, Serial};
 use devices::timers::pit::{self, Pit};
@@ -48,6 +50,8 @@ pub(crate) fn add(
         abandon: Abandon::default(),
     };
     add_legacy(board, config, lines)?;
+    add_clocks(board, config)?;
+    add_power_management(board, lines, control)?;
     for (index, chardev) in config.serial.iter_mut().enumerate() {
         made.add_serial(board, index, chardev.take())?;
     }
@@ -74,6 +78,16 @@ fn add_legacy(
     board.add_ports("fw-cfg", Arc::new(Mutex::new(fw_cfg)), &fw_cfg::PORTS)?;
     let port92 = Port92::new(Arc::clone(lines));
     board.add_ports("port92", Arc::new(Mutex::new(port92)), &port92::PORTS)?;
+    let (irq1, irq12) = (
+        board.line(ports::KEYBOARD_IRQ),
+        board.line(ports::MOUSE_IRQ),
+    );
+    let keyboard = I8042::new(irq1, irq12, Arc::clone(lines));
+    board.add_ports("i8042", Arc::new(Mutex::new(keyboard)), &i8042::PORTS)
+}
+
+fn add_clocks(board: &mut Board, config: &MachineConfig) -> Result<(), MachineError> {
+    // An engine with interrupt controllers has the PIT as well.
     if board.irqchip.is_some() {
         let timer = board.timer();
         let irq0 = board.line(ports::PIT_IRQ);
@@ -93,6 +107,25 @@ fn add_legacy(
     let rtc = Arc::new(Mutex::new(rtc));
     board.connect(&timer, &rtc);
     board.add_ports("rtc", rtc, &rtc::PORTS)
+}
+
+fn add_power_management(
+    board: &mut Board,
+    lines: &Arc<dyn Lines>,
+    control: &MachineControl,
+) -> Result<(), MachineError> {
+    let timer = board.timer();
+    let parts = AcpiPmParts {
+        clock: board.clock(),
+        timer: Arc::clone(&timer) as _,
+        sci: board.line(ports::SCI),
+        lines: Arc::clone(lines),
+    };
+    let device = Arc::new(Mutex::new(AcpiPm::new(TimerWidth::Bits32, parts)));
+    board.connect(&timer, &device);
+    let pressed = Arc::clone(&device);
+    control.connect_power_button(move |()| lock(&pressed).power_button());
+    board.add_ports("acpi-pm", device, &acpi_pm::PORTS)
 }
 
 impl Peripherals {

@@ -1,5 +1,7 @@
 //! The ports and interrupts of a PC, in the one place that wires them.
 
+use devices::acpi_pm;
+
 /// A UART's first port and its interrupt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SerialPort {
@@ -35,12 +37,13 @@ pub(crate) fn pci_irq(device: u32, pin: u32) -> u8 {
     PCI_IRQS[((device + pin) % 2) as usize]
 }
 
-pub(crate) const PM1_EVENT: u16 = 0x600;
-pub(crate) const PM1_CONTROL: u16 = 0x604;
-pub(crate) const PM_TIMER: u16 = 0x608;
-pub(crate) const PM_LEN: u8 = 16;
-/// SLP_TYP of S5.
-pub(crate) const S5_TYPE: u8 = 5;
+/// The power management block; a register of it is this plus the device's offset.
+const PM_BASE: u16 = acpi_pm::PORTS[0].first;
+pub(crate) const PM1_EVENT: u16 = PM_BASE + acpi_pm::PM1_EVENT as u16;
+pub(crate) const PM1_CONTROL: u16 = PM_BASE + acpi_pm::PM1_CONTROL as u16;
+pub(crate) const PM_TIMER: u16 = PM_BASE + acpi_pm::PM_TIMER as u16;
+pub(crate) const GPE0: u16 = PM_BASE + acpi_pm::GPE0 as u16;
+pub(crate) const PM_LEN: u8 = acpi_pm::PORTS[0].count as u8;
 pub(crate) const RESET: u16 = 0xcf9;
 /// Full reset by the reset control register.
 pub(crate) const RESET_VALUE: u8 = 6;

@@ -1,7 +1,7 @@
 //! What each engine can do on this host: what `inn doctor` shows, by the rule that
 //! [`crate::EngineChoice::Auto`] follows.
 
-use crate::choice::chain;
+use crate::choice::no_kvm;
 
 /// One engine on this host.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,7 +53,7 @@ fn kvm() -> EngineFinding {
             name: "kvm",
             usable: false,
             chosen: false,
-            reason: format!("there is no KVM here: {}", chain(&error)),
+            reason: no_kvm(&error),
             instructions_per_second: None,
         },
     }

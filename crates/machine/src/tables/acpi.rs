@@ -5,6 +5,7 @@
 use acpi_tables::Aml;
 use acpi_tables::fadt::{FADTBuilder, Flags, PmProfile};
 use acpi_tables::gas::{AccessSize, AddressSpace, GAS};
+use devices::acpi_pm;
 use memory::Gpa;
 
 use super::{checksum, dsdt};
@@ -150,9 +151,11 @@ fn fadt(facs_at: u64, dsdt_at: u64) -> Vec<u8> {
     fadt.pm1a_evt_blk = u32::from(ports::PM1_EVENT).into();
     fadt.pm1a_cnt_blk = u32::from(ports::PM1_CONTROL).into();
     fadt.pm_tmr_blk = u32::from(ports::PM_TIMER).into();
-    fadt.pm1_evt_len = 4;
-    fadt.pm1_cnt_len = 2;
-    fadt.pm_tmr_len = 4;
+    fadt.gpe0_blk = u32::from(ports::GPE0).into();
+    fadt.pm1_evt_len = acpi_pm::PM1_EVENT_LENGTH;
+    fadt.pm1_cnt_len = acpi_pm::PM1_CONTROL_LENGTH;
+    fadt.pm_tmr_len = acpi_pm::PM_TIMER_LENGTH;
+    fadt.gpe0_blk_len = acpi_pm::GPE0_LENGTH;
     fadt.p_lvl2_lat = NO_C2.into();
     fadt.p_lvl3_lat = NO_C3.into();
     fadt.century = ports::RTC_CENTURY;
@@ -162,6 +165,8 @@ fn fadt(facs_at: u64, dsdt_at: u64) -> Vec<u8> {
     fadt.x_pm1a_evt_blk = register(ports::PM1_EVENT, 32, AccessSize::WordAccess);
     fadt.x_pm1a_cnt_blk = register(ports::PM1_CONTROL, 16, AccessSize::WordAccess);
     fadt.x_pm_tmr_blk = register(ports::PM_TIMER, 32, AccessSize::DwordAccess);
+    let gpe0_bits = acpi_pm::GPE0_LENGTH * 8;
+    fadt.x_gpe0_blk = register(ports::GPE0, gpe0_bits, AccessSize::ByteAccess);
     let mut bytes = Vec::new();
     fadt.finalize().to_aml_bytes(&mut bytes);
     bytes

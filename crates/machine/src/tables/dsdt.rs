@@ -6,6 +6,7 @@ use acpi_tables::aml::{
     ResourceTemplate, Scope,
 };
 use acpi_tables::{Aml, AmlSink};
+use devices::acpi_pm;
 
 use super::acpi::AcpiRequest;
 use crate::layout::{
@@ -38,7 +39,7 @@ pub(super) fn build(request: &AcpiRequest) -> Vec<u8> {
     for uid in 0..request.apic_ids.len() {
         add(&system_bus(&Raw(processor(uid))));
     }
-    let sleep = ports::S5_TYPE;
+    let sleep = acpi_pm::SLEEP_TYPE_S5;
     add(&Name::new(
         "_S5_".into(),
         &Package::new(vec![&sleep, &sleep, &aml::ZERO, &aml::ZERO]),
