@@ -68,12 +68,12 @@ pub struct Pit {
     irq0: Arc<dyn Line>,
 }
 
-fn at_reset() -> PitStateV1 {
+fn at_reset(tick: u64) -> PitStateV1 {
     PitStateV1 {
         // The gates of channels 0 and 1 are tied high.
         channels: [Channel::new(true), Channel::new(true), Channel::new(false)],
         control: 0,
-        served: 0,
+        served: tick,
     }
 }
 
@@ -81,7 +81,7 @@ impl Pit {
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, timer: Arc<dyn Timer>, irq0: Arc<dyn Line>) -> Pit {
         Pit {
-            state: at_reset(),
+            state: at_reset(ticks_at(clock.now(), FREQUENCY)),
             clock,
             timer,
             irq0,
@@ -206,7 +206,7 @@ impl Device for Pit {
     }
 
     fn reset(&mut self) {
-        self.state = at_reset();
+        self.state = at_reset(self.tick());
         self.timer.disarm();
         self.irq0.set(false);
     }

@@ -1,0 +1,165 @@
+//! The PCI bus and what is on it.
+
+use std::io;
+use std::sync::Arc;
+
+use block::BlockDevice;
+use devices::pci::{COMMAND, ConfigPorts, HostBridge, PciFunction, PciRoot, PciWindows};
+use devices::testing::{FakeLine, FakeLines, FakeMsi};
+use devices::virtio::{Block, BlockOptions, Console, Port, Rng, RngLimit, VirtioDevice, VirtioPci};
+use devices::{Device, DeviceState, RestoreError};
+use memory::{Gpa, GuestMemory, RamRange};
+
+use crate::Entry;
+
+pub(crate) fn entries() -> Vec<Entry> {
+    vec![
+        Entry {
+            kind: "pci-host-bridge",
+            make: || Box::new(Function(HostBridge::new())),
+            change: |device| {
+                // The bridge has nothing to change but its command and interrupt line.
+                device.write(COMMAND.into(), 2, 6);
+                device.write(0x3c, 1, 0x0b);
+            },
+        },
+        Entry {
+            kind: "pci-root",
+            make: || {
+                let windows = PciWindows {
+                    memory32: 0xc000_0000..0xe000_0000,
+                    memory64: None,
+                    io: 0xc000..0xd000,
+                };
+                Box::new(ConfigPorts::new(PciRoot::new(windows), FakeLines::new()))
+            },
+            change: |device| {
+                device.write(0, 4, 0x8000_003c);
+                device.write(4, 1, 0x0a);
+                device.write(1, 1, 0x02);
+            },
+        },
+        Entry {
+            kind: "virtio-block",
+            make: || virtio(Block::new(Arc::new(EmptyDisk), &BlockOptions::default())),
+            change: start_driver,
+        },
+        Entry {
+            kind: "virtio-console",
+            make: || virtio(Console::new(vec![Port::console(Box::new(io::sink()))])),
+            change: start_driver,
+        },
+        Entry {
+            kind: "virtio-rng",
+            make: || virtio(Rng::new(RngLimit::default())),
+            change: start_driver,
+        },
+    ]
+}
+
+/// Where [`Function`] shows region 0.
+const REGION: u64 = 0x1000;
+
+/// A PCI function as a device: its configuration space, and behind it region 0.
+#[derive(Debug)]
+struct Function<F>(F);
+
+impl<F: PciFunction> Device for Function<F> {
+    fn kind(&self) -> &'static str {
+        self.0.kind()
+    }
+
+    fn read(&mut self, offset: u64, size: u8) -> u64 {
+        match u16::try_from(offset) {
+            Ok(offset) if u64::from(offset) < REGION => self.0.config_read(offset, size).into(),
+            _ => self.0.bar_read(0, offset - REGION, size),
+        }
+    }
+
+    fn write(&mut self, offset: u64, size: u8, value: u64) {
+        match (u16::try_from(offset), u32::try_from(value)) {
+            (Ok(offset), Ok(value)) if u64::from(offset) < REGION => {
+                self.0.config_write(offset, size, value);
+            }
+            _ => self.0.bar_write(0, offset - REGION, size, value),
+        }
+    }
+
+    fn reset(&mut self) {
+        self.0.reset();
+    }
+
+    fn save(&self) -> DeviceState {
+        self.0.save()
+    }
+
+    fn restore(&mut self, state: &DeviceState) -> Result<(), RestoreError> {
+        self.0.restore(state)
+    }
+}
+
+fn virtio(device: impl VirtioDevice + 'static) -> Box<dyn Device> {
+    let memory = GuestMemory::new(&[RamRange {
+        base: Gpa(0),
+        len: 1 << 20,
+    }]);
+    let function = VirtioPci::new(device, memory.unwrap(), FakeMsi::new(), FakeLine::new());
+    Box::new(Function(function.unwrap()))
+}
+
+/// As far as a driver comes without queues: bus mastering on, device acknowledged, features chosen.
+fn start_driver(device: &mut dyn Device) {
+    // Offsets in the common configuration. Spec: VIRTIO 1.2, "Common configuration structure layout".
+    const DRIVER_FEATURE_SELECT: u64 = 0x08;
+    const DRIVER_FEATURE: u64 = 0x0c;
+    const DEVICE_STATUS: u64 = 0x14;
+    const QUEUE_SIZE: u64 = 0x18;
+    const QUEUE_DESCRIPTORS: u64 = 0x20;
+    device.write(COMMAND.into(), 2, 6);
+    for status in [1, 3] {
+        device.write(REGION + DEVICE_STATUS, 1, status);
+    }
+    device.write(REGION + DRIVER_FEATURE_SELECT, 4, 1);
+    device.write(REGION + DRIVER_FEATURE, 4, 1);
+    device.write(REGION + DEVICE_STATUS, 1, 11);
+    device.write(REGION + QUEUE_SIZE, 2, 8);
+    device.write(REGION + QUEUE_DESCRIPTORS, 4, 0x1000);
+}
+
+/// A disk that nobody reads.
+#[derive(Debug)]
+struct EmptyDisk;
+
+impl BlockDevice for EmptyDisk {
+    fn len(&self) -> u64 {
+        0
+    }
+
+    fn read_only(&self) -> bool {
+        true
+    }
+
+    fn read_at(&self, _buf: &mut [u8], _offset: u64) -> io::Result<()> {
+        Err(io::ErrorKind::UnexpectedEof.into())
+    }
+
+    fn write_at(&self, _buf: &[u8], _offset: u64) -> io::Result<()> {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn discard(&self, _offset: u64, _len: u64) -> io::Result<()> {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
+
+    fn write_zeroes(&self, _offset: u64, _len: u64, _unmap: bool) -> io::Result<()> {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
+
+    fn identify(&self) -> String {
+        "nothing".to_owned()
+    }
+}
