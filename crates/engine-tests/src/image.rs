@@ -131,6 +131,8 @@ impl Image {
             Mode::Long64 => entry(TSS + 4, STACK)?,
             _ => entry(TSS + 4, STACK | u64::from(selector::DATA) << 32)?,
         }
+        // The I/O permission bitmap begins beyond the limit: there is none.
+        write(TSS + 0x66, &0x68u16.to_le_bytes())?;
         for number in 0..=255 {
             let stub = STUBS + u64::from(number) * STUB_LEN;
             write(stub, &self.stub(number))?;

@@ -1,0 +1,8 @@
+; VEX writes clear what lies above the result; 256-bit operations work in both lanes.
+; needs:   avx avx2
+; mode:    long64
+; in:      ymm0=0xffffffffffffffffffffffffffffffff00000000000000000000000000000001 ymm1=0x11111111222222223333333344444444 ymm2=0x0000000100000001000000010000000100000001000000010000000100000001
+; out:     ymm0=0x2 ymm3=0x0000000100000001000000010000000111111112222222233333333444444445
+    vpaddd xmm0, xmm0, xmm0
+    vpaddd ymm3, ymm1, ymm2
+    hlt

@@ -1,0 +1,6 @@
+; mode:    protected32
+; in:      mem64[0x6040]=0x00cf13000000ffff
+; out:     trap=NP error=0x40
+    mov ecx, 0x40
+    mov ds, ecx
+    hlt
