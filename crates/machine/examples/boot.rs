@@ -1,23 +1,26 @@
 //! Boots a kernel with the terminal as its serial port: the machine without Python.
 //!
 //! `cargo run --profile guest --example boot -- --kernel K [--initrd I]… [--append TEXT]
-//! [--memory MIB] [--cpus N] [--disk FILE]… [--engine auto|kvm|interpreter] [--stats]`
+//! [--memory MIB] [--cpus N] [--disk FILE]… [--engine auto|kvm|interpreter] [--stats]
+//! [--seconds N]`, after which the guest is stopped and its registers shown.
 //! Ends with 0 for power-off, the device's value for a device exit, and 2 when it cannot start.
 
 use std::error::Error;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use machine::{
     Chardev, DiskConfig, DiskFormat, EngineChoice, Machine, MachineConfig, Outcome, Overlay, Reboot,
 };
 
 const USAGE: &str = "--kernel is needed; options: --initrd --append --memory --cpus --disk --engine \
-                     --stats";
+                     --stats --seconds";
 
 struct Options {
     config: MachineConfig,
     stats: bool,
+    seconds: Option<u64>,
 }
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, Box<dyn Error>> {
@@ -39,7 +42,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, Box<dyn Err
         rng: true,
         reboot: Reboot::Exit,
     };
-    let mut stats = false;
+    let (mut stats, mut seconds) = (false, None);
     while let Some(option) = words.next() {
         if option == "--stats" {
             stats = true;
@@ -53,6 +56,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, Box<dyn Err
             "--memory" => config.memory = value.parse::<u64>()? << 20,
             "--cpus" => config.vcpus = value.parse()?,
             "--disk" => config.disks.push(disk(value)),
+            "--seconds" => seconds = Some(value.parse()?),
             "--engine" => {
                 config.engine = match value.as_str() {
                     "auto" => EngineChoice::Auto,
@@ -67,7 +71,11 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, Box<dyn Err
     if config.kernel.as_os_str().is_empty() {
         return Err(USAGE.into());
     }
-    Ok(Options { config, stats })
+    Ok(Options {
+        config,
+        stats,
+        seconds,
+    })
 }
 
 fn disk(path: String) -> DiskConfig {
@@ -84,7 +92,23 @@ fn run(options: Options) -> Result<Outcome, Box<dyn Error>> {
     let mut machine = Machine::new(options.config)?;
     let (engine, reason) = machine.engine_reason();
     eprintln!("engine: {engine} ({reason})");
+    if let Some(seconds) = options.seconds {
+        let control = machine.control();
+        std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_secs(seconds));
+            control.stop();
+        });
+    }
     let outcome = machine.run()?;
+    if outcome == Outcome::Stopped || outcome == Outcome::TripleFault {
+        for state in machine.cpu_states()? {
+            eprintln!("{:x?} rip={:x}", state.gpr, state.rip);
+            eprintln!(
+                "flags={:x} cr3={:x} {:?}",
+                state.rflags, state.cr3, state.activity
+            );
+        }
+    }
     if options.stats {
         eprintln!("{:#?}", machine.stats());
     }

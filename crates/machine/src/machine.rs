@@ -239,6 +239,15 @@ impl Machine {
         }
     }
 
+    /// Everything that each processor is, between two runs.
+    ///
+    /// # Errors
+    /// When the host fails.
+    pub fn cpu_states(&mut self) -> Result<Vec<CpuState>, MachineError> {
+        let states: Result<Vec<_>, _> = self.vcpus.iter_mut().map(VcpuRunner::state).collect();
+        states.map_err(|source| self.engine_error(source))
+    }
+
     /// Why the machine runs on the engine it runs on.
     #[must_use]
     pub fn engine_reason(&self) -> (&'static str, &str) {
