@@ -112,6 +112,7 @@ impl Chain {
     /// # Errors
     /// When the readable part is shorter.
     pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), Nonsense> {
+        check_len(&self.readable, offset, buf.len())?;
         let mut rest = buf;
         for (address, len) in pieces(&self.readable, offset, rest.len()) {
             let (piece, after) = rest.split_at_mut(len);
@@ -119,18 +120,15 @@ impl Chain {
             read.map_err(|_| Nonsense::Address)?;
             rest = after;
         }
-        if rest.is_empty() {
-            Ok(())
-        } else {
-            Err(Nonsense::Short)
-        }
+        Ok(())
     }
 
     /// Copies `bytes` to the writable part from `offset` on.
     ///
     /// # Errors
-    /// When the writable part is shorter.
+    /// When the writable part is shorter. Nothing is written then.
     pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), Nonsense> {
+        check_len(&self.writable, offset, bytes.len())?;
         let mut rest = bytes;
         for (address, len) in pieces(&self.writable, offset, rest.len()) {
             let (piece, after) = rest.split_at(len);
@@ -138,11 +136,14 @@ impl Chain {
             written.map_err(|_| Nonsense::Address)?;
             rest = after;
         }
-        if rest.is_empty() {
-            Ok(())
-        } else {
-            Err(Nonsense::Short)
-        }
+        Ok(())
+    }
+}
+
+fn check_len(spans: &[Span], offset: u64, len: usize) -> Result<(), Nonsense> {
+    match offset.checked_add(len as u64) {
+        Some(end) if end <= total(spans) => Ok(()),
+        _ => Err(Nonsense::Short),
     }
 }
 
