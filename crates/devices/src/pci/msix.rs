@@ -184,6 +184,11 @@ impl Msix {
             .fold(0, |word, (bit, &pending)| word | u64::from(pending) << bit)
     }
 
+    /// Forgets messages that wait: the device was reset, and nobody expects them.
+    pub fn clear_pending(&mut self) {
+        self.pending.fill(false);
+    }
+
     pub fn reset(&mut self) {
         self.entries.fill(FRESH);
         self.pending.fill(false);

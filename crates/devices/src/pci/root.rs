@@ -42,6 +42,8 @@ struct Bus {
     routes: Vec<Route>,
     /// [`PciRoot::assign_bars`] was called: do it again after a reset.
     assigned: bool,
+    /// What [`PciRoot::set_interrupt_line`] was told, likewise.
+    interrupt_lines: BTreeMap<DeviceFunction, u8>,
 }
 
 /// The root complex. Cloning shares it.
@@ -90,6 +92,7 @@ impl PciRoot {
     pub fn remove(&self, at: DeviceFunction) -> bool {
         let mut bus = self.bus_mut();
         bus.set_routes(at, Vec::new());
+        bus.interrupt_lines.remove(&at);
         let removed = bus.functions.remove(&at);
         drop(bus);
         removed.is_some()
@@ -122,8 +125,10 @@ impl PciRoot {
         Ok(())
     }
 
-    /// Tells the guest which interrupt a function's INTx pin reaches, as firmware does.
+    /// Tells the guest which interrupt a function's INTx pin reaches, as firmware does. Done again
+    /// by [`PciRoot::reset`].
     pub fn set_interrupt_line(&self, at: DeviceFunction, gsi: u8) {
+        self.bus_mut().interrupt_lines.insert(at, gsi);
         self.config_write(0, at, INTERRUPT_LINE, 1, u32::from(gsi));
     }
 
@@ -224,7 +229,8 @@ impl PciRoot {
         }
     }
 
-    /// All functions back to power-on; addresses are given again where they were before.
+    /// All functions back to power-on; addresses and interrupt lines are given again
+    /// where they were before.
     pub fn reset(&self) {
         for (at, function) in self.functions() {
             let mut guard = lock(&function);
@@ -232,7 +238,13 @@ impl PciRoot {
             let mappings = guard.config().mappings();
             self.bus_mut().set_routes(at, mappings);
         }
-        let assigned = self.bus_mut().assigned;
+        let (assigned, lines) = {
+            let bus = self.bus_mut();
+            (bus.assigned, bus.interrupt_lines.clone())
+        };
+        for (at, gsi) in lines {
+            self.set_interrupt_line(at, gsi);
+        }
         if assigned {
             // It fitted the first time; after a hot-plug too much, the guest finds regions unassigned.
             let _ = self.assign_bars();

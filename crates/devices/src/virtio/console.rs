@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use crate::virtio::{Doorbell, VirtioDevice, WorkerPlan};
 
-pub use handle::{ConsoleHandle, PortEvents};
+pub use handle::{ConsoleHandle, PortEvents, RoomNotice};
 pub use port::Port;
 
 use backend::ConsoleBackend;

@@ -125,6 +125,7 @@ impl Interrupts {
     pub(super) fn reset(&self) {
         self.needs_reset.store(false, Ordering::Release);
         let mut state = self.state();
+        state.msix.clear_pending();
         state.isr = 0;
         state.config_vector = NO_VECTOR;
         state.queue_vectors.fill(NO_VECTOR);

@@ -80,6 +80,16 @@ fn the_message_that_counts_is_the_one_at_unmasking() {
 }
 
 #[test]
+fn what_is_pending_can_be_forgotten() {
+    let (mut msix, sink) = vectors(1);
+    msix.set_control(ENABLE | MASK_ALL);
+    msix.fire(0);
+    msix.clear_pending();
+    msix.set_control(ENABLE);
+    assert_eq!(sink.take(), []);
+}
+
+#[test]
 fn pending_bits_beyond_the_first_word() {
     let (mut msix, sink) = vectors(65);
     msix.set_control(ENABLE | MASK_ALL);

@@ -183,10 +183,12 @@ fn a_reset_gives_the_same_addresses_again() {
     let root = root();
     root.insert(SLOT, Scratch::new(0x1000)).unwrap();
     root.assign_bars().unwrap();
+    root.set_interrupt_line(SLOT, 19);
     let base = root.config_read(0, SLOT, 0x10, 4);
     root.config_write(0, SLOT, 0x10, 4, 0xd000_0000);
     root.reset();
     assert_eq!(root.config_read(0, SLOT, 0x10, 4), base);
+    assert_eq!(root.config_read(0, SLOT, 0x3c, 1), 19);
     assert_eq!(root.memory_read(u64::from(base & !0xf) + 1, 1), 1);
 }
 

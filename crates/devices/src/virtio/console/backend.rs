@@ -92,7 +92,7 @@ impl ConsoleBackend {
                 port_state.input.drain(..taken);
             }
             drop(state);
-            self.shared.note_taken();
+            self.shared.note_taken(port, len);
         }
         ring.signal()?;
         Ok(Next::Wait)
@@ -273,8 +273,9 @@ fn handle_control(shared: &Shared, chain: &Chain) -> Result<Option<(usize, bool)
             let changed = std::mem::replace(&mut target.guest_open, on) != on;
             if changed && !on && port > 0 {
                 // The next program to open the port must not read what the last one was sent.
-                target.input.clear();
-                shared.note_taken();
+                let dropped = std::mem::take(&mut target.input).len();
+                drop(state);
+                shared.note_taken(port, dropped);
             }
             Ok(changed.then_some((port, on)))
         }

@@ -19,6 +19,10 @@ const MESSAGE_LIMIT: usize = 1024;
 /// device's thread without locks held; it shall return soon.
 pub type PortEvents = Box<dyn Fn(usize, bool) + Send + Sync>;
 
+/// Told that a port that was full can take input again. Called on the device's thread: it shall only
+/// wake whoever then calls [`ConsoleHandle::receive`].
+pub type RoomNotice = Box<dyn Fn() + Send + Sync>;
+
 /// A control message to the guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Message {
@@ -67,6 +71,7 @@ pub(super) struct Shared {
     pub(super) names: Vec<String>,
     pub(super) outputs: Vec<Output>,
     events: Mutex<Option<Arc<PortEvents>>>,
+    room: Mutex<Option<Arc<RoomNotice>>>,
     waker: Option<Arc<Doorbell>>,
 }
 
@@ -102,6 +107,7 @@ impl Shared {
             names,
             outputs,
             events: Mutex::new(None),
+            room: Mutex::new(None),
             waker,
         }
     }
@@ -118,9 +124,23 @@ impl Shared {
         self.state().size
     }
 
-    /// Input went to the guest.
-    pub(super) fn note_taken(&self) {
+    /// `count` bytes of a port's input went to the guest or were dropped. Call it without the
+    /// state's lock.
+    pub(super) fn note_taken(&self, port: usize, count: usize) {
         self.taken.notify_all();
+        let left = self
+            .state()
+            .ports
+            .get(port)
+            .map_or(0, |port| port.input.len());
+        if left + count < INPUT_LIMIT {
+            return;
+        }
+        let room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = room.clone();
+        if let Some(room) = room {
+            room();
+        }
     }
 
     fn wake(&self) {
@@ -270,6 +290,12 @@ impl ConsoleHandle {
             let woken = self.shared.taken.wait_timeout(state, left);
             state = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// Who is told when a port that was full can take input again. Replaces who was before.
+    pub fn on_room(&self, notice: RoomNotice) {
+        let slot = self.shared.room.lock();
+        *slot.unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(notice));
     }
 
     /// Tells the guest the size of the terminal behind port 0.

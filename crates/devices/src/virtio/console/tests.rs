@@ -165,8 +165,14 @@ fn input_is_bounded_and_room_is_announced() {
     assert_eq!(accepted, 64 << 10);
     assert_eq!(setup.handle.receive(0, b"more"), 0);
     assert!(!setup.handle.wait_for_room(0, Duration::from_millis(5)));
+    let (sender, notices) = channel();
+    let sender = Mutex::new(sender);
+    setup.handle.on_room(Box::new(move || {
+        let _ = sender.lock().unwrap().send(());
+    }));
     setup.driver.start(BOTH);
     assert_eq!(receive(&mut setup.driver, 0, 1000).len(), 1000);
+    assert_eq!(notices.recv_timeout(Duration::from_secs(10)), Ok(()));
     assert!(setup.handle.wait_for_room(0, Duration::from_secs(10)));
     assert_eq!(setup.handle.receive(0, &much), 1000);
     assert!(!setup.handle.wait_for_room(9, Duration::ZERO));
