@@ -126,6 +126,10 @@ impl Interpreter {
         if cpu.kicked.swap(false, Ordering::AcqRel) {
             return Ok(Some(Exit::Interrupted));
         }
+        if cpu.attention & attention::DEBUG != 0 {
+            self.debug_traps(false)?;
+        }
+        let cpu = &mut self.cpu;
         let shadow = cpu.attention & attention::SHADOW != 0;
         if cpu.attention & attention::NMI != 0 && !cpu.events.nmi_masked && !shadow {
             cpu.set_attention(attention::NMI, false);
@@ -277,7 +281,7 @@ impl Interpreter {
                 Ok(End::Exit)
             }
             Stop::Trap => {
-                cpu.rip = after;
+                // RIP is right already: after a task switch it is the new task's.
                 cpu.instructions += 1;
                 cpu.replay.clear();
                 let fault = cpu.fault;

@@ -378,14 +378,15 @@ pub(crate) unsafe fn compare_exchange_16(
     new: (u64, u64),
 ) -> (u64, u64) {
     let (mut low, mut high) = old;
-    // SAFETY: the caller's promise. RBX is LLVM's, so it is swapped around the instruction.
+    // SAFETY: the caller's promise. RBX is LLVM's, so it is swapped around the instruction; the
+    // address must not be in it.
     unsafe {
         asm!(
-            "xchg rbx, {n}",
-            "lock cmpxchg16b [{p}]",
-            "mov rbx, {n}",
-            p = in(reg) host,
-            n = inout(reg) new.0 => _,
+            "xchg rbx, r8",
+            "lock cmpxchg16b [rdi]",
+            "mov rbx, r8",
+            in("rdi") host,
+            inout("r8") new.0 => _,
             in("rcx") new.1,
             inout("rax") low,
             inout("rdx") high,

@@ -88,7 +88,13 @@ fn repeat(
         return element(cpu);
     }
     let mask = mask(op);
-    for _ in 0..ELEMENTS_A_TURN {
+    // Where whole pages can be done at once, one element is enough to get there.
+    let turn = if in_bulk(cpu, op) && !conditional {
+        1
+    } else {
+        ELEMENTS_A_TURN
+    };
+    for _ in 0..turn {
         if cpu.gpr[RCX] & mask == 0 {
             return Ok(());
         }

@@ -1,0 +1,80 @@
+//! What must be equal, and a report of what is not.
+
+use crate::case::{Case, DATA, Outcome};
+
+/// Resume flag: the kernel and the CPU set it in ways that tell nothing.
+const RF: u64 = 1 << 16;
+
+/// Differences between the interpreter's outcome and the silicon's, one a line.
+pub fn differences(case: &Case, ours: &Outcome, silicon: &Outcome) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut check = |what: String, ours: u64, silicon: u64| {
+        if ours != silicon {
+            found.push(format!(
+                "{what}: interpreter {ours:#x}, silicon {silicon:#x}"
+            ));
+        }
+    };
+    check("vector".into(), ours.vector.into(), silicon.vector.into());
+    // Error codes and CR2 that Linux hands on are the processor's for these two.
+    if matches!(silicon.vector, 13 | 14) {
+        check("error code".into(), ours.error_code, silicon.error_code);
+    }
+    if silicon.vector == 14 {
+        check("cr2".into(), ours.cr2, silicon.cr2);
+    }
+    let (a, b) = (&ours.registers, &silicon.registers);
+    check("rip".into(), a.rip, b.rip);
+    let ignored = RF
+        | if silicon.vector == 3 {
+            case.undefined_flags
+        } else {
+            0
+        };
+    check("rflags".into(), a.rflags & !ignored, b.rflags & !ignored);
+    for n in 0..16 {
+        check(format!("gpr{n}"), a.gpr[n], b.gpr[n]);
+    }
+    let (a, b) = (&a.fpu, &b.fpu);
+    check("mxcsr".into(), a.mxcsr.into(), b.mxcsr.into());
+    check("fcw".into(), a.control.into(), b.control.into());
+    check("fsw".into(), a.status.into(), b.status.into());
+    check("ftw".into(), a.tag.into(), b.tag.into());
+    check("fip".into(), a.instruction_pointer, b.instruction_pointer);
+    check("fdp".into(), a.data_pointer, b.data_pointer);
+    drop(check);
+    for n in 0..8 {
+        if a.st[n][..10] != b.st[n][..10] {
+            found.push(format!(
+                "st{n}: {} / {}",
+                hex(&a.st[n][..10]),
+                hex(&b.st[n][..10])
+            ));
+        }
+    }
+    for n in 0..16 {
+        if a.ymm[n] != b.ymm[n] {
+            found.push(format!("ymm{n}: {} / {}", hex(&a.ymm[n]), hex(&b.ymm[n])));
+        }
+    }
+    let differ = |at: &usize| ours.data[*at] != silicon.data[*at];
+    for at in (0..ours.data.len()).filter(differ).take(8) {
+        found.push(format!(
+            "byte at {:#x}: {:#x} / {:#x}, was {:#x}",
+            DATA + at as u64,
+            ours.data[at],
+            silicon.data[at],
+            case.data[at]
+        ));
+    }
+    found
+}
+
+/// Most significant byte first.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .rev()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}

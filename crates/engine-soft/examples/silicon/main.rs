@@ -1,0 +1,152 @@
+//! Random user-mode instructions, each run by the interpreter and by this host's own processor from
+//! the same registers and memory, and compared in every register, flag and byte.
+//!
+//! `cargo run --profile guest -p engine-soft --example silicon -- --count 1000000 --seed 1
+//! [--group all|integer|x87|mmx|sse|avx|bits] [--only MNEMONIC] [--show CASES]`
+//!
+//! Case n of a seed is always the same case, so a difference is found again by its number.
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "random bits are cut to whatever width is needed"
+)]
+
+mod case;
+mod compare;
+mod generate;
+mod guest;
+mod native_raw;
+mod random;
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use generate::Group;
+use guest::Guest;
+use native_raw::Native;
+use random::Random;
+
+struct Options {
+    count: u64,
+    seed: u64,
+    first: u64,
+    group: Group,
+    only: Option<String>,
+    show: usize,
+    verbose: bool,
+}
+
+fn options() -> Result<Options, String> {
+    let mut options = Options {
+        count: 20_000,
+        seed: 1,
+        first: 0,
+        group: Group::All,
+        only: None,
+        show: 20,
+        verbose: false,
+    };
+    let mut arguments = std::env::args().skip(1);
+    while let Some(name) = arguments.next() {
+        if name == "--verbose" {
+            options.verbose = true;
+            continue;
+        }
+        let value = arguments.next().ok_or(format!("{name} needs a value"))?;
+        let number = || value.parse().map_err(|_| format!("{value} is no number"));
+        match name.as_str() {
+            "--count" => options.count = number()?,
+            "--seed" => options.seed = number()?,
+            "--first" => options.first = number()?,
+            "--show" => options.show = number()? as usize,
+            "--only" => options.only = Some(value.to_lowercase()),
+            "--group" => {
+                options.group = Group::named(&value).ok_or(format!("no group {value}"))?;
+            }
+            _ => return Err(format!("unknown option {name}")),
+        }
+    }
+    Ok(options)
+}
+
+fn main() -> ExitCode {
+    match options().and_then(|options| compare_all(&options)) {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(message) => {
+            eprintln!("silicon: {message}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Runs the cases; answers how many differed.
+fn compare_all(options: &Options) -> Result<u64, String> {
+    let mut opcodes = generate::opcodes(options.group);
+    if let Some(only) = &options.only {
+        opcodes.retain(|code| {
+            format!("{code:?}")
+                .to_lowercase()
+                .starts_with(only.as_str())
+        });
+    }
+    if opcodes.is_empty() {
+        return Err("no opcode is left to choose from".into());
+    }
+    let mut native = Native::new().map_err(|error| format!("cannot map pages: {error}"))?;
+    let mut guest = Guest::new();
+    let (mut run, mut shown) = (0u64, 0);
+    let mut failed: BTreeMap<String, u64> = BTreeMap::new();
+    for number in options.first..options.first + options.count {
+        let mut random = Random::new(
+            options
+                .seed
+                .wrapping_mul(0x1_0000_0001)
+                .wrapping_add(number),
+        );
+        let Some(case) = generate::case(&mut random, &opcodes) else {
+            continue;
+        };
+        if options.verbose {
+            eprintln!("{number}: {} {:02x?}", case.text, case.bytes);
+        }
+        run += 1;
+        let silicon = native.run(&case).ok_or("a case ended without a signal")?;
+        let found = match guest.run(&case) {
+            Ok(ours) => compare::differences(&case, &ours, &silicon),
+            Err(exit) => vec![format!("the interpreter left with {exit}")],
+        };
+        if found.is_empty() {
+            continue;
+        }
+        let name = case.text.split(' ').next().unwrap_or_default().to_owned();
+        let seen = failed.entry(name).or_default();
+        *seen += 1;
+        if shown < options.show && *seen <= 2 {
+            shown += 1;
+            println!("case {number}: {}   {:02x?}", case.text, case.bytes);
+            println!("  from {}", summary(&case));
+            found.iter().for_each(|line| println!("  {line}"));
+        }
+    }
+    let total: u64 = failed.values().sum();
+    for (name, count) in &failed {
+        println!("{count:8} {name}");
+    }
+    println!(
+        "seed {}: {run} instructions of {} opcodes compared, {total} differ",
+        options.seed,
+        opcodes.len()
+    );
+    Ok(total)
+}
+
+fn summary(case: &case::Case) -> String {
+    let r = &case.registers;
+    format!(
+        "rip {:#x} rflags {:#x} mxcsr {:#x} fcw {:#x} fsw {:#x} ftw {:#x} gpr {:x?}",
+        r.rip, r.rflags, r.fpu.mxcsr, r.fpu.control, r.fpu.status, r.fpu.tag, r.gpr
+    )
+}
