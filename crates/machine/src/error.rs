@@ -55,10 +55,10 @@ pub enum MachineError {
         what: &'static str,
         source: io::Error,
     },
-    #[error("a thread of the machine failed; this is a bug in Innkeeper")]
-    ThreadFailed,
     #[error("the saved machine is damaged or of another version: {what}")]
     Saved { what: String },
+    #[error("the saved state of a processor cannot be taken")]
+    Processor { source: engine::EngineError },
     #[error("the saved state of a device cannot be taken")]
     Device {
         #[from]

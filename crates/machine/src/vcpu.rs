@@ -19,6 +19,7 @@ use memory::GuestMemory;
 use x86::register::rflags;
 use x86::{Activity, CpuState};
 
+use crate::MachineError;
 use crate::bus::BusView;
 use crate::control::{MachineControl, Outcome};
 use crate::msrs::MachineMsrs;
@@ -170,10 +171,12 @@ impl VcpuRunner {
 
     /// The state as every engine understands it, with the machine's part in it.
     pub(crate) fn state(&mut self) -> Result<CpuState, EngineError> {
-        let mut state = self.vcpu.state()?;
-        let Some(irqchip) = &self.shared.irqchip else {
-            return Ok(state);
+        let Some(irqchip) = self.shared.irqchip.clone() else {
+            return self.vcpu.state();
         };
+        // What others sent and nobody has taken yet is part of the state.
+        self.take_signals()?;
+        let mut state = self.vcpu.state()?;
         state.activity = self.activity;
         state.apic = irqchip.apics().state(self.id);
         state.cr8 = u64::from(irqchip.apics().task_priority(self.id));
@@ -197,6 +200,15 @@ impl VcpuRunner {
         self.entry = Entry::Resume;
         self.settled = true;
         Ok(())
+    }
+
+    /// Becomes a saved state, local APIC included.
+    pub(crate) fn restore(&mut self, state: &CpuState) -> Result<(), MachineError> {
+        let failed = |source| MachineError::Processor { source };
+        if let Some(irqchip) = self.shared.irqchip.clone() {
+            irqchip.apics().set_state(self.id, &state.apic)?;
+        }
+        self.set_state(state).map_err(failed)
     }
 
     /// Becomes `state` at power-on. The TSC goes on: all vCPUs count from one moment.

@@ -1,12 +1,20 @@
 //! Guests of a few instructions, assembled by hand, booted by multiboot.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "values are made small by the code of each guest"
+)]
+
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use devices::{Device, DeviceState, RestoreError, decode_state, encode_state};
-use machine::{Chardev, EngineChoice, Machine, MachineConfig, MachineControl, Outcome, Reboot};
+use machine::{
+    Chardev, EngineChoice, Machine, MachineConfig, MachineControl, Outcome, Reboot, SavedMachine,
+    restore_memory, save_memory,
+};
 
 const EXIT_PORT: u16 = 0xf4;
 
@@ -81,6 +89,10 @@ struct Guest {
 }
 
 fn guest(name: &str, code: &[u8], vcpus: u32) -> Guest {
+    guest_on(EngineChoice::Interpreter, name, code, vcpus)
+}
+
+fn guest_on(engine: EngineChoice, name: &str, code: &[u8], vcpus: u32) -> Guest {
     let kernel = TempFile::new(name, &image(code));
     let (serial, writer) = std::io::pipe().expect("a pipe");
     let output = Chardev {
@@ -90,7 +102,7 @@ fn guest(name: &str, code: &[u8], vcpus: u32) -> Guest {
     let config = MachineConfig {
         vcpus,
         memory: 4 << 20,
-        engine: EngineChoice::Interpreter,
+        engine,
         cpu_model: x86::cpuid::DEFAULT_MODEL.to_owned(),
         kernel: kernel.0.clone(),
         initrd: Vec::new(),
@@ -123,7 +135,8 @@ impl Guest {
             }
         });
         let outcome = self.machine.run().expect("a run");
-        drop(done.send(()));
+        // The watchdog may have gone already, and then hears nothing.
+        let _ = done.send(());
         watchdog.join().expect("the watchdog");
         outcome
     }
@@ -197,4 +210,69 @@ fn a_second_run_powers_the_machine_on_again() {
     assert_eq!(guest.run(), Outcome::DeviceExit(1));
     assert_eq!(guest.run(), Outcome::DeviceExit(1));
     assert_eq!(guest.output(), "xx");
+}
+
+/// Prints the alphabet, with some hundred thousand instructions before each letter; exits with 5.
+fn slow_alphabet() -> Vec<u8> {
+    let mut code = vec![
+        0xb3,
+        b'a', // mov bl, 'a'
+        0x66,
+        0xba,
+        0xf8,
+        0x03, // mov dx, 3f8h
+        0xb9,
+        0x00,
+        0x00,
+        0x01,
+        0x00, // next: mov ecx, 10000h
+        0xe2,
+        0xfe, // wait: loop wait
+        0x88,
+        0xd8, // mov al, bl
+        0xee, // out dx, al
+        0xfe,
+        0xc3, // inc bl
+        0x80,
+        0xfb,
+        b'z' + 1, // cmp bl, 'z' + 1
+        0x75,
+        0xef, // jne next
+    ];
+    code.extend(exit(5));
+    code
+}
+
+#[test]
+fn a_guest_saved_in_the_middle_ends_as_it_would_have() {
+    let mut first = guest("saved", &slow_alphabet(), 1);
+    let control = first.machine.control();
+    let stopper = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(15));
+        control.stop();
+    });
+    let outcome = first.run();
+    stopper.join().expect("the stopper");
+    assert_eq!(outcome, Outcome::Stopped, "the guest was too fast");
+    let saved = first.machine.save().expect("a saved machine");
+    let bytes = saved.to_bytes().expect("bytes");
+    let mut memory = Vec::new();
+    save_memory(first.machine.memory(), &mut memory).expect("a vector");
+
+    let mut second = guest("restored", &slow_alphabet(), 1);
+    restore_memory(second.machine.memory(), &mut memory.as_slice()).expect("its memory");
+    let saved = SavedMachine::from_bytes(&bytes).expect("its own bytes");
+    second.machine.restore(&saved).expect("the same shape");
+    assert_eq!(second.run(), Outcome::DeviceExit(5));
+    let text = first.output() + &second.output();
+    assert_eq!(text, "abcdefghijklmnopqrstuvwxyz");
+}
+
+#[test]
+fn a_saved_machine_of_another_shape_is_refused() {
+    let mut one = guest("one", &exit(0), 1);
+    let mut two = guest("two", &exit(0), 2);
+    let saved = one.machine.save().expect("a saved machine");
+    let error = two.machine.restore(&saved).expect_err("another shape");
+    assert!(error.to_string().contains("processors"), "{error}");
 }

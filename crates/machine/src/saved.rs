@@ -1,0 +1,212 @@
+//! A whole machine as one value, and its memory as a stream.
+//!
+//! What a saved machine holds: processors, devices, the clock. Not in it: memory, which is large and
+//! goes its own way; disks, which the restoring machine's description names again; what the host's
+//! ends of character devices held. A machine is restored into one of the same shape, made from a
+//! description, that has not run.
+
+use std::io::{self, Read, Write};
+
+use devices::{Clock, DeviceState};
+use memory::{Gpa, GuestMemory, PAGE_SIZE, RamRange};
+use serde::{Deserialize, Serialize};
+use vm_memory::{Bytes, GuestAddress};
+use x86::CpuState;
+
+use crate::MachineError;
+use crate::machine::Machine;
+use crate::sync::lock;
+
+const VERSION: u16 = 1;
+const MAGIC: [u8; 4] = *b"INNK";
+/// In a stream of memory: no page follows.
+const LAST: u64 = u64::MAX;
+
+/// Everything but memory.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SavedMachine {
+    ranges: Vec<RamRange>,
+    /// `kvm`, `translator` or `interpreter`.
+    engine: String,
+    /// The machine's clock, in nanoseconds.
+    clock: u64,
+    cpu_version: u16,
+    vcpus: Vec<CpuState>,
+    devices: Vec<(String, DeviceState)>,
+    /// Devices that the engine has.
+    engine_devices: Vec<u8>,
+}
+
+impl SavedMachine {
+    /// # Errors
+    /// When the value cannot be encoded, which would be a bug.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, MachineError> {
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend(VERSION.to_le_bytes());
+        bytes.extend(postcard::to_stdvec(self).map_err(|error| damaged(&error.to_string()))?);
+        Ok(bytes)
+    }
+
+    /// # Errors
+    /// When the bytes are no saved machine of this version. They may come from anywhere.
+    pub fn from_bytes(bytes: &[u8]) -> Result<SavedMachine, MachineError> {
+        let rest = bytes.strip_prefix(&MAGIC);
+        let rest = rest.ok_or_else(|| damaged("it is no saved machine"))?;
+        let (version, body) = rest
+            .split_first_chunk::<2>()
+            .ok_or_else(|| damaged("it ends after its first bytes"))?;
+        let version = u16::from_le_bytes(*version);
+        if version != VERSION {
+            let what = format!("it is of version {version}, this Innkeeper reads {VERSION}");
+            return Err(damaged(&what));
+        }
+        postcard::from_bytes(body).map_err(|error| damaged(&error.to_string()))
+    }
+}
+
+fn damaged(what: &str) -> MachineError {
+    MachineError::Saved {
+        what: what.to_owned(),
+    }
+}
+
+impl Machine {
+    /// Everything but memory, of a machine between two runs.
+    ///
+    /// # Errors
+    /// When the host fails.
+    pub fn save(&mut self) -> Result<SavedMachine, MachineError> {
+        let vcpus = self.cpu_states()?;
+        let engine_devices = self.engine.save_devices();
+        let devices = self.board.devices.iter().map(|named| {
+            let state = lock(&named.device).save();
+            (named.name.clone(), state)
+        });
+        Ok(SavedMachine {
+            ranges: self.memory().ranges(),
+            engine: self.engine.name().to_owned(),
+            clock: self.shared.clock.now(),
+            cpu_version: CpuState::VERSION,
+            vcpus,
+            devices: devices.collect(),
+            engine_devices: engine_devices.map_err(|source| self.engine_error(source))?,
+        })
+    }
+
+    /// Becomes what was saved; the next run continues it. Memory is restored apart
+    /// ([`restore_memory`]). After an error the machine must not be run.
+    ///
+    /// # Errors
+    /// When the saved machine has another shape, or a part of it is damaged.
+    pub fn restore(&mut self, saved: &SavedMachine) -> Result<(), MachineError> {
+        self.check_shape(saved)?;
+        self.shared.clock.set(saved.clock);
+        self.board.timers.clock_changed();
+        for (named, (_, state)) in self.board.devices.iter().zip(&saved.devices) {
+            lock(&named.device).restore(state)?;
+        }
+        let restored = self.engine.restore_devices(&saved.engine_devices);
+        restored.map_err(|source| self.engine_error(source))?;
+        for (runner, state) in self.vcpus.iter_mut().zip(&saved.vcpus) {
+            runner.restore(state)?;
+        }
+        self.off = false;
+        Ok(())
+    }
+
+    fn check_shape(&self, saved: &SavedMachine) -> Result<(), MachineError> {
+        if saved.cpu_version != CpuState::VERSION {
+            return Err(damaged("its processors are of another version"));
+        }
+        if saved.ranges != self.memory().ranges() {
+            return Err(damaged("it has another amount of memory"));
+        }
+        if saved.vcpus.len() != self.vcpus.len() {
+            return Err(damaged("it has another number of processors"));
+        }
+        let in_kernel = !saved.engine_devices.is_empty();
+        if in_kernel == self.shared.irqchip.is_some() {
+            let what = format!(
+                "it ran on {}, whose interrupt controllers {} does not have",
+                saved.engine,
+                self.engine.name()
+            );
+            return Err(damaged(&what));
+        }
+        let names = self.board.devices.iter().map(|named| &named.name);
+        if !names.eq(saved.devices.iter().map(|(name, _)| name)) {
+            return Err(damaged("it has other devices"));
+        }
+        Ok(())
+    }
+}
+
+/// Writes all RAM that is not zero: address and content of each page.
+///
+/// # Errors
+/// When the stream cannot be written.
+pub fn save_memory(memory: &GuestMemory, stream: &mut impl Write) -> io::Result<()> {
+    for page in pages(memory) {
+        let content = read_page(memory, page)?;
+        if content != ZERO_PAGE {
+            stream.write_all(&page.0.to_le_bytes())?;
+            stream.write_all(&content)?;
+        }
+    }
+    stream.write_all(&LAST.to_le_bytes())
+}
+
+/// Makes all RAM what [`save_memory`] wrote.
+///
+/// # Errors
+/// When the stream ends early, or names pages that do not exist or are out of order.
+pub fn restore_memory(memory: &GuestMemory, stream: &mut impl Read) -> io::Result<()> {
+    let mut next = read_address(stream)?;
+    for page in pages(memory) {
+        if next == page.0 {
+            let mut content = ZERO_PAGE;
+            stream.read_exact(&mut content)?;
+            write_page(memory, page, &content)?;
+            next = read_address(stream)?;
+        } else if read_page(memory, page)? != ZERO_PAGE {
+            write_page(memory, page, &ZERO_PAGE)?;
+        }
+    }
+    if next == LAST {
+        return Ok(());
+    }
+    let what = "the saved memory has pages where this machine has none";
+    Err(io::Error::new(io::ErrorKind::InvalidData, what))
+}
+
+const PAGE_LEN: usize = PAGE_SIZE as usize;
+const ZERO_PAGE: [u8; PAGE_LEN] = [0; PAGE_LEN];
+
+fn pages(memory: &GuestMemory) -> impl Iterator<Item = Gpa> {
+    let ranges = memory.ranges().into_iter();
+    ranges.flat_map(|range| {
+        let end = range.base.0 + range.len;
+        (range.base.0..end).step_by(PAGE_LEN).map(Gpa)
+    })
+}
+
+fn read_page(memory: &GuestMemory, page: Gpa) -> io::Result<[u8; PAGE_LEN]> {
+    let mut content = ZERO_PAGE;
+    let read = memory.ram().read_slice(&mut content, GuestAddress(page.0));
+    read.map_err(io::Error::other)?;
+    Ok(content)
+}
+
+fn write_page(memory: &GuestMemory, page: Gpa, content: &[u8; PAGE_LEN]) -> io::Result<()> {
+    let written = memory.ram().write_slice(content, GuestAddress(page.0));
+    written.map_err(io::Error::other)
+}
+
+fn read_address(stream: &mut impl Read) -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    stream.read_exact(&mut bytes)?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests;
