@@ -159,7 +159,7 @@ fn a_bzimage_starts_in_long_mode_at_its_own_address() {
     let (cpu, memory) = boot("bz", &bzimage(8192), b"abc", 64 * MIB).expect("boots");
     assert_eq!(cpu.rip, 0x100_0200);
     assert_eq!(cpu.gpr[6], 0x7000);
-    let field = |at| {
+    let field = |at: u64| {
         memory
             .ram()
             .read_obj::<u32>(GuestAddress(0x7000 + at))
@@ -351,7 +351,7 @@ fn command_lines_are_bounded() {
     let kernel = folder.file("kernel", &bzimage(8192));
     let source = BootSource::open(&kernel, &[]).expect("a file");
     let memory = memory(64 * MIB);
-    let mut with = |text: &str| load(&memory, &source, text, &[], true).map(|_| ());
+    let with = |text: &str| load(&memory, &source, text, &[], true).map(|_| ());
     with(&"x".repeat(2047)).expect("fits");
     assert!(with(&"x".repeat(2048)).is_err());
     assert!(with("a\0b").is_err());
