@@ -31,6 +31,7 @@ tests! {
         reset_state, application_processors_wait, round_trip, round_trip_of_avx,
         round_trip_of_real_mode,
         cpuid_answers_the_table, translate_follows_page_tables, devices_round_trip,
+        time_stamp_counter,
     }
     io { port_sizes, string_output, string_input }
     mmio { sizes, read_modify_write, exchange, push_and_pop, string_move, sse_move }
@@ -38,7 +39,7 @@ tests! {
         halt, halt_is_state, kick_before_run, kick_during_run, kick_survives_an_exit, triple_fault,
         interrupt_in_real_mode, interrupt_in_protected_mode, interrupt_in_long_mode,
         interrupts_wait_for_the_flag, sti_holds_off_one_instruction, nmi, nmi_waits_for_iret,
-        software_interrupt, single_step,
+        software_interrupt, single_step, message_signalled,
     }
     msr { unknown_read, unknown_write, unknown_fault, own_msrs }
     faults {
@@ -49,7 +50,7 @@ tests! {
         dirty_log, dirty_log_again, self_modifying_code, self_modifying_next_instruction,
         device_writes_code,
     }
-    smp { atomics, code_modified_by_another, compare_exchange_16_bytes }
+    smp { atomics, code_modified_by_another, compare_exchange_16_bytes, starts_by_init_and_sipi }
 }
 
 /// Runs every contract test on engines that `make` makes, each on a guest of its own.

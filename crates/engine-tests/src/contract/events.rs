@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use engine::{Entry, Exit};
+use engine::{Entry, Exit, MsiMessage};
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
 use x86::exception::vector;
@@ -228,6 +228,35 @@ pub(super) fn interrupt_in_long_mode(make: Make<'_>) -> Result<(), Trouble> {
     interrupt_in(make, Mode::Long64)
 }
 
+/// With controllers of its own, the engine takes messages.
+pub(super) fn message_signalled(make: Make<'_>) -> Result<(), Trouble> {
+    let code = assemble(Mode::Long64, |a| {
+        // The spurious interrupt vector register: the local APIC on.
+        a.mov(rbx, 0xfee0_00f0_u64)?;
+        a.mov(dword_ptr(rbx), 0x1ff)?;
+        end(a)?;
+        a.sti()?;
+        spin(a)
+    })?;
+    let mut bench = Bench::with(make, Mode::Long64, code)?;
+    if !bench.in_kernel() {
+        let message = MsiMessage {
+            address: 0xfee0_0000,
+            data: 0x51,
+        };
+        expect("refused", bench.engine.send_msi(message).is_err(), true)?;
+        return Err(Trouble::NotApplicable(
+            "the machine has the local APIC".to_owned(),
+        ));
+    }
+    bench.seat().run_to_end(Entry::Resume)?;
+    bench.engine.send_msi(MsiMessage {
+        address: 0xfee0_0000,
+        data: 0x51,
+    })?;
+    expect("vector", bench.seat().run_to_trap(Entry::Resume)?, 0x51)
+}
+
 /// Counts for a while, then ends: room for an event to come. (Hosts that emulate ring 0 look for
 /// events between some instructions only.)
 fn spin(a: &mut CodeAssembler) -> Result<(), IcedError> {
@@ -271,6 +300,7 @@ pub(super) fn sti_holds_off_one_instruction(make: Make<'_>) -> Result<(), Troubl
         a.hlt()?;
         end(a)
     })?;
+    let hlt_end = CODE + code.len() as u64 - 2;
     let mut bench = Bench::with(make, Mode::Protected32, code)?;
     run_past_pic(&mut bench)?;
     if bench.in_kernel() {
@@ -279,7 +309,6 @@ pub(super) fn sti_holds_off_one_instruction(make: Make<'_>) -> Result<(), Troubl
         bench.seat().vcpu.want_interrupt_window(true);
     }
     bench.seat().run_to_end(Entry::Resume)?;
-    let hlt_end = bench.seat().state()?.rip + 2;
     if bench.in_kernel() {
         expect(
             "vector",

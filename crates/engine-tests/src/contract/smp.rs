@@ -6,10 +6,11 @@ use engine::Entry;
 use iced_x86::code_asm::*;
 use x86::cpuid::{HostCpuid, feature};
 use x86::register::gpr;
+use x86::{Activity, SegmentRegister};
 
 use super::{assemble, end};
 use crate::bench::{Bench, Make, Seat, Trouble, expect};
-use crate::image::{DATA, STACK};
+use crate::image::{DATA, END_PORT, STACK};
 use crate::{Image, Mode};
 
 const ROUNDS: u32 = 300;
@@ -139,3 +140,43 @@ pub(super) fn compare_exchange_16_bytes(make: Make<'_>) -> Result<(), Trouble> {
         (total, 2 * total),
     )
 }
+
+/// The first processor sends INIT and SIPI through its local APIC; the second starts in real mode
+/// at the page that the SIPI names.
+pub(super) fn starts_by_init_and_sipi(make: Make<'_>) -> Result<(), Trouble> {
+    let code = assemble(Mode::Long64, |a| {
+        a.mov(rbx, LOCAL_APIC)?;
+        a.mov(dword_ptr(rbx + ICR_HIGH), 1 << 24)?;
+        a.mov(dword_ptr(rbx + ICR_LOW), 0x4500)?;
+        a.mov(dword_ptr(rbx + ICR_LOW), 0x4600 | (DATA_32 >> 12))?;
+        end(a)
+    })?;
+    let mut bench = Bench::bare(make, 2)?;
+    if !bench.in_kernel() {
+        return Err(Trouble::NotApplicable(
+            "the machine starts the processors".to_owned(),
+        ));
+    }
+    let image = Image {
+        mode: Mode::Long64,
+        code,
+    };
+    bench.load(&image)?;
+    // out 0xf4, al
+    bench.poke(DATA, &[0xe6, END_PORT])?;
+    bench.vcpus[0].vcpu.set_state(&image.state())?;
+    run(&mut bench)?;
+    let state = bench.vcpus[1].state()?;
+    expect("activity", state.activity, Activity::Running)?;
+    let code = state.segments[SegmentRegister::Cs as usize];
+    expect(
+        "cs",
+        (u64::from(code.selector), code.base),
+        (DATA >> 4, DATA),
+    )
+}
+
+const LOCAL_APIC: u64 = 0xfee0_0000;
+const ICR_LOW: i32 = 0x300;
+const ICR_HIGH: i32 = 0x310;
+const DATA_32: u32 = 0x2_0000;

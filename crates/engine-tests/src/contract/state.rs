@@ -8,7 +8,7 @@ use x86::register::{cr0, cr4, gpr, rflags};
 use x86::{Activity, CpuState, Segment, msr};
 
 use super::{assemble, end};
-use crate::bench::{Bench, Make, Trouble, cpuid_table, expect};
+use crate::bench::{Bench, Make, Trouble, cpuid_table, expect, wrong};
 use crate::image::{DATA, MMIO, PT};
 use crate::{Image, Mode};
 
@@ -272,4 +272,29 @@ pub(super) fn round_trip_of_avx(make: Make<'_>) -> Result<(), Trouble> {
     }
     bench.seat().vcpu.set_state(&wanted)?;
     expect("fpu", &bench.seat().state()?.fpu, &wanted.fpu)
+}
+
+/// The guest's TSC goes on from where the state says.
+pub(super) fn time_stamp_counter(make: Make<'_>) -> Result<(), Trouble> {
+    let code = assemble(Mode::Long64, |a| {
+        a.rdtsc()?;
+        end(a)
+    })?;
+    let mut bench = Bench::with(make, Mode::Long64, code)?;
+    let mut state = bench.seat().state()?;
+    let begin = 1 << 40;
+    state.tsc = begin;
+    bench.seat().vcpu.set_state(&state)?;
+    bench.seat().run_to_end(Entry::Resume)?;
+    let state = bench.seat().state()?;
+    let read = state.gpr[gpr::RDX] << 32 | state.gpr[gpr::RAX];
+    // Some ten seconds.
+    let in_time = begin..begin + (1 << 35);
+    let (first, second) = (read, state.tsc);
+    if in_time.contains(&first) && in_time.contains(&second) && first <= second {
+        return Ok(());
+    }
+    wrong(format!(
+        "began at {begin:#x}, the guest read {first:#x}, then it was {second:#x}"
+    ))
 }

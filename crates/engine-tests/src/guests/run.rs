@@ -96,8 +96,12 @@ fn run_on(bench: &mut Bench) -> Result<Option<u8>, Trouble> {
 }
 
 /// Size in bytes of what interrupts push.
-fn word(mode: Mode) -> u64 {
-    u64::from(mode.bits() / 8)
+fn word(mode: Mode) -> u8 {
+    match mode {
+        Mode::Real16 => 2,
+        Mode::Protected32 => 4,
+        Mode::Long64 => 8,
+    }
 }
 
 /// Compares vector, error code and RIP; answers the state as it was when the exception came.
@@ -109,7 +113,12 @@ fn check_trap(
 ) -> Result<CpuState, Trouble> {
     let wanted = case.trap.as_ref().map(|trap| trap.vector);
     let size = word(case.mode);
-    let slot = |index: u64| bench.peek(state.gpr[gpr::RSP] + index * size, usize::from(size as u8));
+    // In real mode the stack is addressed by SP alone.
+    let top = match case.mode {
+        Mode::Real16 => state.gpr[gpr::RSP] & 0xffff,
+        _ => state.gpr[gpr::RSP],
+    };
+    let slot = |index: u64| bench.peek(top + index * u64::from(size), usize::from(size));
     if got != wanted {
         let (first, second) = (slot(1), slot(2));
         return wrong(format!(
