@@ -116,7 +116,8 @@ pub trait Vcpu: Send + Debug {
     /// When the host fails. The guest cannot cause one.
     fn run(&mut self, entry: Entry) -> Result<Exit, EngineError>;
 
-    /// Everything the vCPU is. With [`InterruptModel::Machine`], `apic` and `cr8` are the machine's.
+    /// Everything the vCPU is. With [`InterruptModel::Machine`], `apic`, `cr8` and `activity` are the
+    /// machine's.
     ///
     /// # Errors
     /// When the host fails.
