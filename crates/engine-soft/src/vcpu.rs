@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use engine::{Engine, EngineError, Entry, Exit, InterruptModel, Kick, MsiMessage, Vcpu, VcpuStats};
 use memory::{Gla, Gpa, GuestMemory};
-use x86::CpuState;
 use x86::cpuid::CpuidTable;
+use x86::{Activity, CpuState};
 
 use crate::cpu::{Cpu, attention};
 use crate::interp::run::Interpreter;
@@ -103,11 +103,16 @@ impl Vcpu for SoftVcpu {
     }
 
     fn state(&mut self) -> Result<CpuState, EngineError> {
-        Ok(self.interpreter.cpu.save())
+        let mut state = self.interpreter.cpu.save();
+        if self.interpreter.halted {
+            state.activity = Activity::Halted;
+        }
+        Ok(state)
     }
 
     fn set_state(&mut self, state: &CpuState) -> Result<(), EngineError> {
         self.interpreter.forget_exit();
+        self.interpreter.halted = state.activity == Activity::Halted;
         self.interpreter.cpu.restore(state);
         Ok(())
     }

@@ -20,6 +20,8 @@ pub(crate) struct Interpreter {
     pub(crate) cache: BlockCache,
     /// The last exit waits for the machine's answer.
     awaiting: bool,
+    /// After HLT: nothing runs before an interrupt or NMI.
+    pub(crate) halted: bool,
 }
 
 /// How a stretch of instructions ended.
@@ -43,6 +45,7 @@ impl Interpreter {
             cpu,
             cache: BlockCache::new(),
             awaiting: false,
+            halted: false,
         }
     }
 
@@ -81,6 +84,7 @@ impl Interpreter {
     }
 
     fn interrupt(&mut self, vector: u8, source: Source) -> Result<(), TripleFault> {
+        self.halted = false;
         match deliver::enter(&mut self.cpu, vector, None, source) {
             Ok(()) => Ok(()),
             Err(_) => {
@@ -92,6 +96,14 @@ impl Interpreter {
 
     fn run_blocks(&mut self) -> Result<Exit, TripleFault> {
         loop {
+            if self.halted {
+                if let Some(exit) = self.attend()? {
+                    return Ok(exit);
+                }
+                if self.halted {
+                    return Ok(Exit::Halted);
+                }
+            }
             let cpu = &mut self.cpu;
             let end = if cpu.replay.is_active() {
                 self.step()?
@@ -171,6 +183,12 @@ impl Interpreter {
             cpu.rflags &= !rflags::RF;
         }
         self.debug_traps(single_step && !self.cpu.delivered)?;
+        if self.halted && self.cpu.delivered {
+            // A trap after HLT: its handler runs.
+            self.halted = false;
+            self.cpu.exit = None;
+            return Ok(End::Next);
+        }
         Ok(end)
     }
 
@@ -275,6 +293,7 @@ impl Interpreter {
                 Ok(End::Next)
             }
             Stop::Leave => {
+                self.halted = true;
                 cpu.rip = after;
                 cpu.instructions += 1;
                 cpu.replay.clear();
