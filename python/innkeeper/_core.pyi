@@ -4,7 +4,7 @@ Errors arrive as the exceptions of `innkeeper.errors`; a Python device's excepti
 and comes out of `Machine.run` as DeviceFailed.
 """
 
-from typing import Literal, final
+from typing import final
 
 from innkeeper.devices.base import MmioDevice, PortDevice
 from innkeeper.machine.spec import MachineSpec
@@ -12,8 +12,14 @@ from innkeeper.vm.wiring import Wiring
 
 __version__: str
 
-EndKind = Literal[
-    "power-off", "reset", "triple-fault", "panic", "device-exit", "stopped", "engine-failed"
+__all__ = [
+    "Control",
+    "EngineReport",
+    "Machine",
+    "Outcome",
+    "Statistics",
+    "__version__",
+    "engines",
 ]
 
 @final
@@ -21,7 +27,9 @@ class Outcome:
     """How a guest ended. `code` is set for "device-exit", `what` for "engine-failed"."""
 
     @property
-    def kind(self) -> EndKind: ...
+    def kind(self) -> str:
+        """A value of `innkeeper.vm.ending.EndKind`."""
+
     @property
     def code(self) -> int | None: ...
     @property

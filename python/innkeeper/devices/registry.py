@@ -29,6 +29,6 @@ def find(name: str) -> Factory:
     try:
         module = importlib.import_module(module_name)
         factory: Factory = getattr(module, attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise InvalidInput(f"cannot load device {name!r}: {error}") from error
     return factory

@@ -26,7 +26,7 @@ class ImageBoot:
     vcpus: int = 1
     memory: int = 512 * MIB
     engine: EngineChoice = EngineChoice.AUTO
-    cpu_model: str = "default"
+    cpu_model: str = "innkeeper-v1"
     disks: tuple[DiskSpec, ...] = ()
     devices: tuple[str, ...] = ()
     append: str = ""

@@ -43,6 +43,8 @@ def bootable(bzimage: bytes) -> bytes:
     setup = ((bzimage[_SETUP_SECTS] or 4) + 1) * 512
     offset, length = struct.unpack_from("<II", bzimage, _PAYLOAD)
     payload = bzimage[setup + offset : setup + offset + length]
+    if len(payload) < length:
+        raise ImageBuildFailed("cannot unpack the kernel: it is truncated")
     try:
         kernel = _unpack(payload)
     except (OSError, EOFError, ValueError, RuntimeError, lzma.LZMAError, zlib.error) as error:
@@ -57,7 +59,10 @@ def _unpack(payload: bytes) -> bytes:
         return lzma.LZMADecompressor().decompress(payload)
     if payload[:4] == _LZ4_LEGACY.to_bytes(4, "little"):
         # The kernel's build appends the size of the ELF to the frame.
-        return b"".join(_lz4_blocks(payload[4:-4]))
+        kernel = b"".join(_lz4_blocks(payload[4:-4]))
+        if len(kernel) != int.from_bytes(payload[-4:], "little"):
+            raise ValueError("it is not as long as it says")
+        return kernel
     return b""
 
 

@@ -70,7 +70,7 @@ class MachineSpec:
     vcpus: int = 1
     memory: int = 512 * MIB
     engine: EngineChoice = EngineChoice.AUTO
-    cpu_model: str = "default"
+    cpu_model: str = "innkeeper-v1"
     disks: tuple[DiskSpec, ...] = ()
     devices: tuple[str, ...] = ("pvpanic",)
     rng: bool = True

@@ -28,7 +28,7 @@ class GuestRequest:
     vcpus: int = 1
     memory: int = 512 * MIB
     engine: EngineChoice = EngineChoice.AUTO
-    cpu_model: str = "default"
+    cpu_model: str = "innkeeper-v1"
     disks: tuple[DiskSpec, ...] = ()
     devices: tuple[str, ...] = field(default=())
     name: str | None = None

@@ -1,0 +1,29 @@
+# The commands of this project; `make help` lists them. The work is in scripts/.
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint build bench clean
+
+help: ## List these commands
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+
+demo: ## Set everything up, build, boot Debian and run a command in it
+	@scripts/demo
+
+test: ## Set everything up, run the linters and all tests
+	@scripts/test
+
+lint: ## Run the linters alone
+	@scripts/setup
+	@scripts/build
+	@scripts/lint
+
+build: ## Build and install into .venv
+	@scripts/setup
+	@scripts/build
+
+bench: ## Measure, and write docs/reference/benchmarks.md
+	@scripts/setup
+	@scripts/build
+	@.venv/bin/python benches/boot.py
+
+clean: ## Remove what was built here; images stay, see inn image rm
+	rm -rf target build .venv

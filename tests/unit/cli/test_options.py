@@ -1,0 +1,42 @@
+from pathlib import Path
+
+import pytest
+
+from innkeeper.cli.run import parse_disk, parse_duration
+from innkeeper.errors import InvalidInput
+from innkeeper.machine import DiskFormat, DiskSpec, Overlay
+
+
+@pytest.mark.parametrize(
+    ("text", "disk"),
+    [
+        ("a.img", DiskSpec(path=Path("a.img"))),
+        ("a.img,ro", DiskSpec(path=Path("a.img"), read_only=True)),
+        (
+            "a.img,temporary,format=qcow2",
+            DiskSpec(path=Path("a.img"), overlay=Overlay.TEMPORARY, format=DiskFormat.QCOW2),
+        ),
+        ("a,,b.img,ro", DiskSpec(path=Path("a,b.img"), read_only=True)),
+    ],
+)
+def test_disks_as_they_are_written(text: str, disk: DiskSpec) -> None:
+    assert parse_disk(text) == disk
+
+
+@pytest.mark.parametrize("text", ["a.img,rw", "a.img,format=vmdk", "a.img,"])
+def test_unknown_disk_options_are_refused(text: str) -> None:
+    with pytest.raises(InvalidInput, match="is none of"):
+        parse_disk(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("1.5s", 1.5), ("5m", 300), ("2h", 7200)]
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0", "-5", "soon", "1d", "1e3"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput, match="is not a time"):
+        parse_duration(text)

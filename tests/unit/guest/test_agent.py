@@ -1,0 +1,108 @@
+"""The client against a guest that we play ourselves, kind or hostile."""
+
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from innkeeper.errors import CommandNotStarted, GuestNotRunning
+from innkeeper.guest.agent import Agent, Job
+from innkeeper.guest.frames import STDIN_WINDOW, Exec
+
+HELLO = b"\x02\0\0\0\x40\0\0\0\0\x01\0"
+
+
+def told(kind: int, job: int, payload: bytes) -> bytes:
+    return len(payload).to_bytes(4, "little") + bytes([kind]) + job.to_bytes(4, "little") + payload
+
+
+class Play:
+    """An agent and the other end of its channel."""
+
+    def __init__(self) -> None:
+        ours, self.guest = socket.socketpair()
+        self.agent = Agent(ours)
+        self.stdout = bytearray()
+        self.stderr = bytearray()
+
+    def start(self) -> Job:
+        command = Exec(argv=["x"], env={})
+        return self.agent.start(command, self.stdout.extend, self.stderr.extend)
+
+
+@pytest.fixture
+def play() -> Iterator[Play]:
+    stage = Play()
+    yield stage
+    stage.agent.close()
+    stage.guest.close()
+
+
+def test_streams_and_status_reach_their_job(play: Play) -> None:
+    play.guest.sendall(HELLO)
+    play.agent.wait_ready(30)
+    job = play.start()
+    play.guest.sendall(told(65, 1, b"out") + told(66, 1, b"err") + told(67, 1, b"\0\x07\0\0\0"))
+    assert job.wait(30).returncode == 7
+    assert (play.stdout, play.stderr) == (b"out", b"err")
+
+
+def test_a_signal_is_reported_as_a_shell_does(play: Play) -> None:
+    job = play.start()
+    play.guest.sendall(told(67, 1, b"\x01\x09\0\0\0"))
+    assert job.wait(30).returncode == 137
+
+
+def test_a_command_that_cannot_start_says_why(play: Play) -> None:
+    job = play.start()
+    play.guest.sendall(told(68, 1, b"\x02\0\0\0No such file"))
+    with pytest.raises(CommandNotStarted, match="No such file") as caught:
+        job.wait(30)
+    assert caught.value.errno == 2
+
+
+@pytest.mark.parametrize("words", [b"", b"\0" * 20, b"rubbish" * 10, told(67, 1, b"not five")])
+def test_a_guest_that_goes_or_talks_nonsense_ends_every_wait(play: Play, words: bytes) -> None:
+    job = play.start()
+    play.guest.sendall(words)
+    play.guest.shutdown(socket.SHUT_WR)
+    with pytest.raises(GuestNotRunning):
+        job.wait(30)
+    with pytest.raises(GuestNotRunning):
+        play.agent.wait_ready(30)
+    with pytest.raises(GuestNotRunning):
+        play.start().wait(30)
+
+
+def test_frames_for_jobs_that_do_not_exist_are_ignored(play: Play) -> None:
+    play.guest.sendall(told(65, 99, b"boo") + told(67, 99, bytes(5)) + HELLO)
+    play.agent.wait_ready(30)
+    assert play.stdout == b""
+
+
+def test_input_stops_at_the_window_until_the_guest_has_taken_some(play: Play) -> None:
+    job = play.start()
+    total = STDIN_WINDOW + 1000
+    sender = threading.Thread(target=job.send, args=(bytes(total),), daemon=True)
+    sender.start()
+    received = 0
+    while received < STDIN_WINDOW:
+        received += len(play.guest.recv(1 << 20))
+    assert sender.is_alive()
+    play.guest.sendall(told(69, 1, (1000).to_bytes(4, "little")))
+    sender.join(30)
+    assert not sender.is_alive()
+
+
+def test_input_for_a_command_that_has_ended_is_dropped(play: Play) -> None:
+    job = play.start()
+    play.guest.sendall(told(67, 1, bytes(5)))
+    job.wait(30)
+    job.send(bytes(10 * STDIN_WINDOW))
+
+
+def test_arguments_longer_than_a_frame_are_refused_here(play: Play) -> None:
+    job = play.agent.start(Exec(argv=["x" * 100_000], env={}), play.stdout.extend, lambda _: None)
+    with pytest.raises(CommandNotStarted, match="too long"):
+        job.wait(30)

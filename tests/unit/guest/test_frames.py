@@ -1,0 +1,38 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from innkeeper.guest.frames import Ask, Decoder, Exec, ProtocolError, Tell, frame
+
+
+def sent(kind: int, job: int, payload: bytes) -> bytes:
+    return len(payload).to_bytes(4, "little") + bytes([kind]) + job.to_bytes(4, "little") + payload
+
+
+def test_an_exec_has_the_layout_that_the_agent_reads() -> None:
+    command = Exec(argv=["ls", "-l"], env={"A": "b"}, cwd="/tmp", terminal=(80, 24))
+    expected = (
+        b"\x01\x50\x00\x18\x00"
+        + bytes(8)
+        + b"\x04\0\0\0/tmp"
+        + b"\x02\0\x02\0\0\0ls\x02\0\0\0-l"
+        + b"\x01\0\x03\0\0\0A=b"
+    )
+    assert command.encode() == expected
+    assert frame(Ask.EXEC, 7, b"xy") == b"\x02\0\0\0\x01\x07\0\0\0xy"
+
+
+@given(st.lists(st.tuples(st.sampled_from(Tell), st.integers(0, 2**32 - 1), st.binary())))
+def test_frames_survive_any_fragmentation(frames: list[tuple[Tell, int, bytes]]) -> None:
+    stream = b"".join(sent(*one) for one in frames)
+    decoder = Decoder()
+    received = [one for byte in stream for one in decoder.push(bytes([byte]))]
+    assert received == frames
+
+
+@pytest.mark.parametrize(
+    "stream", [sent(1, 0, b""), b"\xff\xff\xff\xff\x41\0\0\0\0", b"GET / HTTP/1.1"]
+)
+def test_what_is_no_frame_is_refused(stream: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        Decoder().push(stream)

@@ -1,0 +1,104 @@
+from pathlib import Path
+
+import pytest
+
+from innkeeper.errors import HostFailure, ImageNotFound, InvalidInput
+from innkeeper.images.manifest import Manifest
+from innkeeper.images.store import Image, Store, digest_file
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "home")
+
+
+def publish(store: Store, name: str, content: bytes) -> Image:
+    with store.building() as scratch:
+        directory = scratch / "image"
+        directory.mkdir()
+        for file in ("kernel", "initrd", "root.img"):
+            (directory / file).write_bytes(content)
+        contents = Manifest(
+            name=name,
+            system="Test 1",
+            kernel_release="1.0",
+            created="2026-01-01T00:00:00+00:00",
+            command_line="quiet",
+            disk_size=len(content),
+            files={file.name: digest_file(file) for file in directory.iterdir()},
+        )
+        return store.publish(directory, contents)
+
+
+def test_what_was_published_is_found_listed_and_read_only(store: Store) -> None:
+    image = publish(store, "debian", b"one")
+    assert store.find("debian") == image
+    assert store.images() == [image]
+    assert image.root.read_bytes() == b"one"
+    assert image.root.stat().st_mode & 0o222 == 0
+
+
+def test_the_same_content_is_one_image(store: Store) -> None:
+    assert publish(store, "a", b"same").directory == publish(store, "b", b"same").directory
+    store.remove("a")
+    assert store.find("b").root.read_bytes() == b"same"
+
+
+def test_a_new_build_moves_the_name_and_sweeps_the_old(store: Store) -> None:
+    old = publish(store, "debian", b"old")
+    with old.root.open("rb") as running:
+        new = publish(store, "debian", b"new")
+        assert not old.directory.exists()
+        assert running.read() == b"old"
+    assert store.find("debian").digest == new.digest
+
+
+def test_removing_forgets_name_and_files(store: Store) -> None:
+    image = publish(store, "debian", b"x")
+    store.remove("debian")
+    assert not image.directory.exists()
+    with pytest.raises(ImageNotFound):
+        store.find("debian")
+
+
+def test_what_a_killed_builder_left_is_swept_by_the_next(store: Store) -> None:
+    left = store.directory / "building" / "image-dead"
+    left.mkdir(parents=True)
+    (left / "root.img").write_bytes(b"half")
+    publish(store, "debian", b"x")
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("name", ["", "..", "../x", "a/b", "Debian", ".hidden", "x" * 64, "a\0b"])
+def test_names_cannot_leave_the_store(store: Store, name: str) -> None:
+    with pytest.raises(InvalidInput):
+        store.find(name)
+
+
+@pytest.mark.parametrize("name", ["..", "a/b", "", "-x"])
+def test_kept_guests_cannot_leave_the_store(store: Store, name: str) -> None:
+    with pytest.raises(InvalidInput):
+        store.kept_guest(name)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"format": 99}', '{"format": 1, "name": "x"}'])
+def test_a_damaged_manifest_is_one_sentence(store: Store, text: str) -> None:
+    image = publish(store, "debian", b"x")
+    manifest = image.directory / "manifest.json"
+    manifest.chmod(0o644)
+    manifest.write_text(text)
+    with pytest.raises(HostFailure, match=r"manifest\.json"):
+        store.find("debian")
+
+
+def test_a_digest_does_not_depend_on_holes(tmp_path: Path) -> None:
+    full, sparse = tmp_path / "full", tmp_path / "sparse"
+    content = bytes(3 << 20) + b"data" + bytes(1 << 20)
+    full.write_bytes(content)
+    with sparse.open("wb") as file:
+        file.seek(3 << 20)
+        file.write(b"data")
+        file.truncate(len(content))
+    assert digest_file(full) == digest_file(sparse)
+    full.write_bytes(content + b"\0")
+    assert digest_file(full) != digest_file(sparse)
