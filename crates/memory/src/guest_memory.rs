@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::mm::{MapFlags, ProtFlags};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use vm_memory::mmap::MmapRegionBuilder;
@@ -15,6 +16,10 @@ use vm_memory::{
 };
 
 use crate::{Gpa, PAGE_SIZE, PageTracker};
+
+const READ_WRITE: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
+/// Pages exist from their first touch; the guest's size is a promise of the administrator's.
+const SHARED_LAZY: MapFlags = MapFlags::SHARED.union(MapFlags::NORESERVE);
 
 /// RAM as the rust-vmm crates (virtio-queue, linux-loader) know it.
 pub type GuestRam = GuestMemoryMmap<PageTracker>;
@@ -87,15 +92,8 @@ impl GuestMemory {
             let size = usize::try_from(len).unwrap_or(usize::MAX);
             let tracker = PageTracker::new(size, Arc::clone(&epoch));
             let mapping = MmapRegionBuilder::new_with_bitmap(size, tracker)
-                .with_mmap_prot(
-                    rustix::mm::ProtFlags::READ
-                        .union(rustix::mm::ProtFlags::WRITE)
-                        .bits() as i32,
-                )
-                .with_mmap_flags(
-                    (rustix::mm::MapFlags::SHARED.union(rustix::mm::MapFlags::NORESERVE)).bits()
-                        as i32,
-                )
+                .with_mmap_prot(READ_WRITE.bits().cast_signed())
+                .with_mmap_flags(SHARED_LAZY.bits().cast_signed())
                 .with_file_offset(FileOffset::from_arc(Arc::clone(&backing), offset))
                 .build()
                 .map_err(map)?;

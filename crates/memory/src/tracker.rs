@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use vm_memory::bitmap::{Bitmap, BitmapSlice, NewBitmap, WithBitmapSlice};
 
-use crate::{PAGE_SHIFT, PAGE_SIZE};
+use crate::PAGE_SHIFT;
 
 #[derive(Debug, Default)]
 struct Pages {
@@ -39,7 +39,7 @@ const ONE_GENERATION: u32 = 2;
 
 impl PageTracker {
     pub(crate) fn new(len: usize, epoch: Arc<AtomicU64>) -> PageTracker {
-        let page_count = len.div_ceil(PAGE_SIZE as usize);
+        let page_count = len.div_ceil(1 << PAGE_SHIFT);
         let pages = Pages {
             dirty: (0..page_count.div_ceil(64))
                 .map(|_| AtomicU64::new(0))

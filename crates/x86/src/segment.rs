@@ -57,6 +57,10 @@ impl Segment {
 
     /// The cache that the 8-byte descriptor `raw` fills.
     #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "masked to the field's width first"
+    )]
     pub const fn from_descriptor(selector: u16, raw: u64) -> Segment {
         let rights = ((raw >> 40) & 0xf0ff) as u16;
         let limit = ((raw & 0xffff) | ((raw >> 32) & 0xf_0000)) as u32;

@@ -188,12 +188,6 @@ impl Cpu {
         }
     }
 
-    /// Sets the privilege level. Call after CS and SS are what they shall be.
-    pub(crate) fn set_cpl(&mut self, cpl: u8) {
-        self.cpl = cpl;
-        self.update_modes();
-    }
-
     /// Recomputes what is derived from CS, SS, CPL, RFLAGS.AC, CR0, CR4 and EFER.
     pub(crate) fn update_modes(&mut self) {
         let cs = self.segments[SegmentRegister::Cs as usize];

@@ -16,7 +16,7 @@ const AF: u16 = 0x1000;
 /// Sets SF, ZF and PF from AL and the given carry and auxiliary carry; OF is cleared.
 fn set_flags(cpu: &mut Cpu, al: u8, carry: bool, auxiliary: bool) {
     let (_, status) = Test::apply(al, al, cpu.status);
-    let bits = u16::from(carry) * CF | u16::from(auxiliary) * AF;
+    let bits = if carry { CF } else { 0 } | if auxiliary { AF } else { 0 };
     cpu.status = status & !(CF | AF) | bits;
 }
 
