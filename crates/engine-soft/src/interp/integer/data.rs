@@ -134,7 +134,7 @@ where
 
 fn cmpxchg8b(cpu: &mut Cpu, op: &Op) -> Result<(), Stop> {
     let join = |high: u64, low: u64| high << 32 | low & 0xffff_ffff;
-    let (expected, new) = (join(cpu.gpr[2], cpu.gpr[0]), join(cpu.gpr[3], cpu.gpr[1]));
+    let (expected, new) = (join(cpu.gpr[2], cpu.gpr[0]), join(cpu.gpr[1], cpu.gpr[3]));
     let change = |found, status| (if found == expected { new } else { found }, status);
     let found: u64 = cpu.update(op, change)?;
     cpu.set_zero(found == expected);
