@@ -106,3 +106,6 @@ fn xsetbv(cpu: &mut Cpu, _op: &Op) -> Result<(), Stop> {
     cpu.xcr0 = value;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,6 +22,25 @@ impl Cpu {
         let executes = |n: u32| dr7 >> (2 * n) & 3 != 0 && dr7 >> (16 + 4 * n) & 3 == 0;
         self.set_attention(attention::BREAKPOINT, (0..4).any(executes));
     }
+
+    /// An instruction accessed these ports: breakpoints on them trap after it, with CR4.DE.
+    pub(crate) fn note_port_breakpoints(&mut self, port: u16, size: u8) {
+        if self.dr[5] & 0xff == 0 || self.cr4 & cr4::DE == 0 {
+            return;
+        }
+        let (first, last) = (u64::from(port), u64::from(port) + u64::from(size) - 1);
+        for n in 0..4 {
+            let control = self.dr[5] >> (16 + 4 * n);
+            let on_ports = self.dr[5] >> (2 * n) & 3 != 0 && control & 3 == 2;
+            let length = [1, 2, 8, 4][(control >> 2 & 3) as usize];
+            let base = self.dr[n] & !(length - 1);
+            if on_ports && first < base.saturating_add(length) && base <= last {
+                self.debug_pending |= 1 << n;
+                self.set_attention(attention::DEBUG, true);
+                self.limit = 0;
+            }
+        }
+    }
 }
 
 pub(crate) fn lower(insn: &Instruction, context: Context) -> Option<Lowered> {

@@ -150,3 +150,6 @@ pub(crate) fn clear_flags(cpu: &mut Cpu, interrupt_gate: bool) {
     let flags = cpu.read_rflags() & !cleared;
     cpu.write_rflags(flags);
 }
+
+#[cfg(test)]
+mod tests;

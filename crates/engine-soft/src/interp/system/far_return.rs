@@ -98,19 +98,22 @@ fn return_to(cpu: &mut Cpu, target: &Descriptor, selector: u16, ip: u64, ss: &Se
 }
 
 fn iret(cpu: &mut Cpu, op: &Op) -> Result<(), Stop> {
-    if !cpu.protected() {
-        iret_real(cpu, op.size)?;
+    let returned = if !cpu.protected() {
+        iret_real(cpu, op.size)
     } else if cpu.virtual_8086() {
-        iret_virtual_8086(cpu, op.size)?;
+        iret_virtual_8086(cpu, op.size)
     } else if cpu.rflags & rflags::NT == 0 {
-        iret_protected(cpu, op.size)?;
+        iret_protected(cpu, op.size)
     } else if cpu.long_mode() {
-        return cpu.gp(0);
+        cpu.gp(0)
     } else {
-        task::iret(cpu)?;
+        task::iret(cpu)
+    };
+    // A trap is the new task's: the return to it is complete.
+    if matches!(returned, Ok(()) | Err(Stop::Trap)) {
+        cpu.events.nmi_masked = false;
     }
-    cpu.events.nmi_masked = false;
-    Ok(())
+    returned
 }
 
 /// Pops IP, CS and FLAGS.

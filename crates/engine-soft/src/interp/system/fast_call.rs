@@ -4,11 +4,11 @@
 
 use iced_x86::{Code, Instruction};
 use x86::register::gpr::{RCX, RDX, RSP};
-use x86::register::{efer, rflags};
+use x86::register::{dr6, efer, rflags};
 use x86::{Segment, SegmentRegister};
 
 use crate::cpu::features::has;
-use crate::cpu::{CodeSize, Cpu};
+use crate::cpu::{CodeSize, Cpu, attention};
 use crate::interp::decode::{Context, Lowered};
 use crate::interp::op::{Handler, Op, Stop};
 
@@ -93,6 +93,8 @@ fn syscall(cpu: &mut Cpu, _op: &Op) -> Result<(), Stop> {
             flags & !cleared,
         )
     };
+    // The single-step trap looks at TF as it is now: FMASK may keep it out of the kernel.
+    cpu.delivered = flags & rflags::TF == 0;
     cpu.write_rflags(flags);
     let stack = stack((selector & !3).wrapping_add(8), 0);
     put_flat(cpu, 0, code(selector, 0, size), stack);
@@ -125,6 +127,11 @@ fn sysret(cpu: &mut Cpu, op: &Op) -> Result<(), Stop> {
         cpu.read_rflags() | rflags::IF
     };
     cpu.write_rflags(flags);
+    if flags & rflags::TF != 0 {
+        // As if the SYSCALL that this returns from had completed just now.
+        cpu.debug_pending |= dr6::BS;
+        cpu.set_attention(attention::DEBUG, true);
+    }
     put_flat(cpu, 3, code, stack(selector.wrapping_add(8), 3));
     cpu.rip = target;
     Ok(())

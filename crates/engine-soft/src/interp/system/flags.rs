@@ -27,11 +27,9 @@ pub(crate) fn lower(insn: &Instruction, context: Context) -> Option<Lowered> {
     };
     let op = Op::new(insn, context.code, run);
     match insn.mnemonic() {
-        // These give nobody else a turn: interrupts can only be off afterwards.
-        Mnemonic::Pushf | Mnemonic::Pushfd | Mnemonic::Pushfq | Mnemonic::Cli => {
-            Lowered::straight(op)
-        }
-        _ => Lowered::ending(op),
+        // These may switch interrupts on.
+        Mnemonic::Popf | Mnemonic::Popfd | Mnemonic::Popfq | Mnemonic::Sti => Lowered::ending(op),
+        _ => Lowered::straight(op),
     }
 }
 

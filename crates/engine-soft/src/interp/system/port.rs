@@ -91,6 +91,7 @@ fn port_in(cpu: &mut Cpu, op: &Op) -> Result<(), Stop> {
     let size = op.size;
     let value = cpu.external(Exit::PortRead { port, size })?;
     put(cpu, (RAX * 8) as u8, size, value);
+    cpu.note_port_breakpoints(port, size);
     Ok(())
 }
 
@@ -101,8 +102,9 @@ fn port_out(cpu: &mut Cpu, op: &Op) -> Result<(), Stop> {
 }
 
 fn write_port(cpu: &mut Cpu, port: u16, size: u8, value: u32) -> Result<(), Stop> {
-    let exit = Exit::PortWrite { port, size, value };
-    cpu.external(exit).map(|_| ())
+    cpu.external(Exit::PortWrite { port, size, value })?;
+    cpu.note_port_breakpoints(port, size);
+    Ok(())
 }
 
 fn low(value: u64, size: u8) -> u32 {
@@ -180,6 +182,7 @@ fn ins(cpu: &mut Cpu, op: &Op) -> Result<(), Stop> {
         2 => cpu.write(at, value as u16)?,
         _ => cpu.write(at, value as u32)?,
     }
+    cpu.note_port_breakpoints(port, size);
     advance(cpu, op, RDI)
 }
 
@@ -197,3 +200,6 @@ fn outs(cpu: &mut Cpu, op: &Op) -> Result<(), Stop> {
     write_port(cpu, port, op.size, value)?;
     advance(cpu, op, RSI)
 }
+
+#[cfg(test)]
+mod tests;
