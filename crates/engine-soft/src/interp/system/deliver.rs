@@ -59,6 +59,11 @@ impl Event {
     }
 }
 
+/// Benign exceptions may follow each other for ever (#AC on the stack of the #AC handler), for which
+/// silicon has no end either. After so many the guest is left at its instruction, which raises the
+/// first again, and the run loop may look for other work in between.
+const MOST_IN_TURN: usize = 8;
+
 /// Delivers `exception` with `cpu.rip` as the saved instruction pointer, going on to a double fault
 /// where the rules say so. Spec: Intel SDM Vol. 3, "Interrupt 8: Double Fault Exception".
 pub(crate) fn raise(cpu: &mut Cpu, exception: Exception) -> Result<(), TripleFault> {
@@ -66,7 +71,7 @@ pub(crate) fn raise(cpu: &mut Cpu, exception: Exception) -> Result<(), TripleFau
     cpu.debug_pending = 0;
     cpu.set_attention(attention::DEBUG, false);
     let mut current = exception;
-    loop {
+    for _ in 0..MOST_IN_TURN {
         if let Some(address) = current.address {
             cpu.cr2 = address;
         }
@@ -75,6 +80,7 @@ pub(crate) fn raise(cpu: &mut Cpu, exception: Exception) -> Result<(), TripleFau
         }
         current = after(current, cpu.fault)?;
     }
+    Ok(())
 }
 
 /// What is delivered when `second` was met while `first` was being delivered.
