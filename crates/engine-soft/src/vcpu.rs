@@ -8,20 +8,26 @@ use memory::{Gla, Gpa, GuestMemory};
 use x86::cpuid::CpuidTable;
 use x86::{Activity, CpuState};
 
+use crate::cpu::convert::host_tsc;
 use crate::cpu::{Cpu, attention};
 use crate::interp::run::Interpreter;
 use crate::mmu::walk;
+use crate::tsc::SharedTsc;
 
 /// Runs guests without any help of the hardware: the reference of what x86 does.
 #[derive(Debug)]
 pub struct SoftEngine {
     memory: GuestMemory,
+    tsc: SharedTsc,
 }
 
 impl SoftEngine {
     #[must_use]
     pub fn new(memory: GuestMemory) -> SoftEngine {
-        SoftEngine { memory }
+        SoftEngine {
+            memory,
+            tsc: SharedTsc::new(0u64.wrapping_sub(host_tsc())),
+        }
     }
 }
 
@@ -41,6 +47,7 @@ impl Engine for SoftEngine {
     fn create_vcpu(&self, id: u32, cpuid: &CpuidTable) -> Result<Box<dyn Vcpu>, EngineError> {
         let mut cpu = Cpu::new(id, cpuid.clone(), self.memory.clone());
         cpu.mmu.map(&self.memory);
+        cpu.join(&self.tsc);
         Ok(Box::new(SoftVcpu {
             interpreter: Interpreter::new(cpu),
             exits: 0,

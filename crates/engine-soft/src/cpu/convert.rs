@@ -16,6 +16,7 @@ use crate::interp::vector::available::Available;
 use crate::mmu::Mmu;
 use crate::msrs::Msrs;
 use crate::replay::Replay;
+use crate::tsc::SharedTsc;
 
 /// The host's time-stamp counter.
 pub(crate) fn host_tsc() -> u64 {
@@ -24,6 +25,12 @@ pub(crate) fn host_tsc() -> u64 {
 }
 
 impl Cpu {
+    /// Has the time of the guest's other vCPUs.
+    pub(crate) fn join(&mut self, tsc: &SharedTsc) {
+        self.shared_tsc = tsc.clone();
+        self.msrs.tsc_offset = tsc.offset();
+    }
+
     /// A vCPU in its state after reset.
     pub(crate) fn new(id: u32, cpuid: CpuidTable, memory: GuestMemory) -> Cpu {
         let reset = CpuState::at_reset();
@@ -68,6 +75,7 @@ impl Cpu {
             cpuid,
             memory,
             kicked: Arc::new(AtomicBool::new(false)),
+            shared_tsc: SharedTsc::new(0u64.wrapping_sub(host_tsc())),
             id,
         };
         cpu.restore(&reset);
@@ -133,6 +141,7 @@ impl Cpu {
         self.xcr0 = state.xcr0;
         self.pkru = state.pkru;
         self.fpu = state.fpu.clone();
+        let tsc_offset = self.msrs.tsc_offset;
         self.msrs = Msrs::at_reset();
         for (&index, &value) in &state.msrs {
             match self.msrs.field(index) {
@@ -142,7 +151,8 @@ impl Cpu {
                 }
             }
         }
-        self.msrs.tsc_offset = state.tsc.wrapping_sub(host_tsc());
+        let wanted = state.tsc.wrapping_sub(host_tsc());
+        self.msrs.tsc_offset = self.shared_tsc.settle(tsc_offset, wanted);
         self.events = state.events;
         self.attention = 0;
         self.set_attention(attention::SHADOW, state.events.interrupt_shadow);

@@ -23,6 +23,7 @@ use crate::interp::vector::available::Available;
 use crate::mmu::Mmu;
 use crate::msrs::Msrs;
 use crate::replay::Replay;
+use crate::tsc::SharedTsc;
 
 /// Register-file slot that always holds zero: the base or index of an address that has none.
 pub(crate) const ZERO_SLOT: u8 = 16;
@@ -114,6 +115,8 @@ pub(crate) struct Cpu {
     pub(crate) available: Available,
     pub(crate) memory: GuestMemory,
     pub(crate) kicked: Arc<AtomicBool>,
+    /// What the guest's vCPUs agree on.
+    pub(crate) shared_tsc: SharedTsc,
     /// Initial APIC id.
     pub(crate) id: u32,
 }
