@@ -14,11 +14,26 @@ pub(crate) fn copy<T: Word>(cpu: &Cpu, to: u64, from: u64, count: u64) -> bool {
     let (Some(to), Some(from)) = hosts else {
         return false;
     };
+    // How far the destination lies above the source; huge where it lies below.
+    let above = to.wrapping_sub(from);
+    if above >= bytes {
+        // Nothing is read after it was written, so the order of bytes does not show. Not REP MOVSB:
+        // it takes a byte at a time where the low bits of both addresses are close.
+        // SAFETY: both ranges are RAM inside one page, as the TLB just said.
+        unsafe {
+            libc::memmove(
+                to as *mut libc::c_void,
+                from as *const libc::c_void,
+                bytes as usize,
+            );
+        }
+        return true;
+    }
     // Bytes copied in order equal elements copied in order unless an element overlaps its own copy.
-    if to > from && to - from < u64::from(T::BYTES) {
+    if above != 0 && above < u64::from(T::BYTES) {
         return false;
     }
-    // SAFETY: both ranges are RAM inside one page, as the TLB just said.
+    // SAFETY: as above.
     unsafe { copy_forward(to, from, bytes as usize) };
     true
 }
