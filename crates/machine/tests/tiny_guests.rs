@@ -5,7 +5,7 @@
     reason = "values are made small by the code of each guest"
 )]
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -93,34 +93,64 @@ fn guest(name: &str, code: &[u8], vcpus: u32) -> Guest {
 }
 
 fn guest_on(engine: EngineChoice, name: &str, code: &[u8], vcpus: u32) -> Guest {
-    let kernel = TempFile::new(name, &image(code));
-    let (serial, writer) = std::io::pipe().expect("a pipe");
-    let output = Chardev {
-        input: None,
-        output: Some(OwnedFd::from(writer)),
-    };
-    let config = MachineConfig {
-        vcpus,
-        memory: 4 << 20,
+    let built = Built {
         engine,
-        cpu_model: x86::cpuid::DEFAULT_MODEL.to_owned(),
-        kernel: kernel.0.clone(),
-        initrd: Vec::new(),
-        command_line: String::new(),
-        disks: Vec::new(),
-        serial: [Some(output), None],
-        console: None,
-        rng: false,
-        reboot: Reboot::Exit,
+        vcpus,
+        ..Built::default()
     };
-    let mut machine = Machine::new(config).expect("a machine");
-    let exit = Box::new(Exit(machine.control()));
-    let attached = machine.attach_port_device(EXIT_PORT, 4, exit);
-    attached.expect("a free port");
-    Guest {
-        machine,
-        serial,
-        _kernel: kernel,
+    built.guest(name, code)
+}
+
+/// What differs between guests.
+struct Built {
+    engine: EngineChoice,
+    vcpus: u32,
+    reboot: Reboot,
+    input: Option<OwnedFd>,
+}
+
+impl Default for Built {
+    fn default() -> Built {
+        Built {
+            engine: EngineChoice::Interpreter,
+            vcpus: 1,
+            reboot: Reboot::Exit,
+            input: None,
+        }
+    }
+}
+
+impl Built {
+    fn guest(self, name: &str, code: &[u8]) -> Guest {
+        let kernel = TempFile::new(name, &image(code));
+        let (serial, writer) = std::io::pipe().expect("a pipe");
+        let output = Chardev {
+            input: self.input,
+            output: Some(OwnedFd::from(writer)),
+        };
+        let config = MachineConfig {
+            vcpus: self.vcpus,
+            memory: 4 << 20,
+            engine: self.engine,
+            cpu_model: x86::cpuid::DEFAULT_MODEL.to_owned(),
+            kernel: kernel.0.clone(),
+            initrd: Vec::new(),
+            command_line: String::new(),
+            disks: Vec::new(),
+            serial: [Some(output), None],
+            console: None,
+            rng: false,
+            reboot: self.reboot,
+        };
+        let mut machine = Machine::new(config).expect("a machine");
+        let exit = Box::new(Exit(machine.control()));
+        let attached = machine.attach_port_device(EXIT_PORT, 4, exit);
+        attached.expect("a free port");
+        Guest {
+            machine,
+            serial,
+            _kernel: kernel,
+        }
     }
 }
 
@@ -275,4 +305,109 @@ fn a_saved_machine_of_another_shape_is_refused() {
     let saved = one.machine.save().expect("a saved machine");
     let error = two.machine.restore(&saved).expect_err("another shape");
     assert!(error.to_string().contains("processors"), "{error}");
+}
+
+#[test]
+fn other_processors_start_where_they_are_told() {
+    // Real-mode code at 8000h, which counts itself and halts: lock inc byte [8100h]; hlt
+    let code = [
+        &[0xc7, 0x05, 0x00, 0x80, 0, 0, 0xf0, 0xfe, 0x06, 0x00][..], // mov [8000h], …
+        &[0x66, 0xc7, 0x05, 0x04, 0x80, 0, 0, 0x81, 0xf4],           // mov [8004h], …
+        &[0xc7, 0x05, 0xf0, 0, 0xe0, 0xfe, 0xff, 0x01, 0, 0],        // APIC on
+        &[0xc7, 0x05, 0, 0x03, 0xe0, 0xfe, 0, 0x45, 0x0c, 0],        // INIT to all others
+        &[0xc7, 0x05, 0, 0x03, 0xe0, 0xfe, 0x08, 0x46, 0x0c, 0],     // start-up at 8000h
+        &[0x80, 0x3d, 0x00, 0x81, 0, 0, 2],                          // wait: cmp byte [8100h], 2
+        &[0x75, 0xf7],                                               // jne wait
+        &exit(7),
+    ]
+    .concat();
+    let mut guest = guest("smp", &code, 3);
+    assert_eq!(guest.run(), Outcome::DeviceExit(7));
+}
+
+#[test]
+fn a_reset_starts_the_machine_again_and_keeps_its_cmos() {
+    let mut code = vec![
+        0xb0, 0x40, 0xe6, 0x70, // CMOS byte 40h
+        0xe4, 0x71, // in al, 71h
+        0x84, 0xc0, // test al, al
+        0x75, 0x00, // jnz second
+    ];
+    let first = [
+        &[0xb0, 0x01, 0xe6, 0x71][..], // mov al, 1; out 71h, al
+        &print("r"),
+        &[0x66, 0xba, 0xf9, 0x0c, 0xb0, 0x06, 0xee], // reset by port cf9h
+        &[0xeb, 0xfe],                               // jmp $
+    ]
+    .concat();
+    code[9] = first.len() as u8;
+    code.extend(first);
+    code.extend(print("s"));
+    code.extend(exit(9));
+    let built = Built {
+        reboot: Reboot::Restart,
+        ..Built::default()
+    };
+    let mut guest = built.guest("reset", &code);
+    assert_eq!(guest.run(), Outcome::DeviceExit(9));
+    assert_eq!(guest.output(), "rs");
+    let mut guest = guest_on(EngineChoice::Interpreter, "reset-exit", &code, 1);
+    assert_eq!(guest.run(), Outcome::Reset);
+}
+
+#[test]
+fn a_paused_guest_goes_on() {
+    let mut guest = guest("paused", &slow_alphabet(), 1);
+    let control = guest.machine.control();
+    let pauser = std::thread::spawn(move || {
+        for _ in 0..5 {
+            std::thread::sleep(Duration::from_millis(3));
+            control.pause();
+            std::thread::sleep(Duration::from_millis(3));
+            control.resume();
+        }
+    });
+    assert_eq!(guest.run(), Outcome::DeviceExit(5));
+    pauser.join().expect("the pauser");
+    assert_eq!(guest.output(), "abcdefghijklmnopqrstuvwxyz");
+}
+
+#[test]
+fn input_reaches_the_guest_in_order_however_much_it_is() {
+    let code = [
+        &[0x66, 0xba, 0xfd, 0x03][..], // next: mov dx, 3fdh
+        &[0xec, 0xa8, 0x01],           // wait: in al, dx; test al, 1
+        &[0x74, 0xfb],                 // jz wait
+        &[0x66, 0xba, 0xf8, 0x03],     // mov dx, 3f8h
+        &[0xec, 0xee],                 // in al, dx; out dx, al
+        &[0x3c, b'.'],                 // cmp al, '.'
+        &[0x75, 0xed],                 // jne next
+        &exit(3),
+    ]
+    .concat();
+    let (reader, mut writer) = std::io::pipe().expect("a pipe");
+    let built = Built {
+        input: Some(OwnedFd::from(reader)),
+        ..Built::default()
+    };
+    let mut guest = built.guest("echo", &code);
+    let text: String = (0..200).map(|n| format!("{n},")).collect::<String>() + ".";
+    writer.write_all(text.as_bytes()).expect("room in the pipe");
+    assert_eq!(guest.run(), Outcome::DeviceExit(3));
+    assert_eq!(guest.output(), text);
+}
+
+#[test]
+fn the_same_guest_runs_on_kvm_where_there_is_one() {
+    if machine::survey()
+        .iter()
+        .any(|found| found.name == "kvm" && !found.usable)
+    {
+        return;
+    }
+    let code = [print("kvm"), exit(42)].concat();
+    let mut guest = guest_on(EngineChoice::Kvm, "kvm", &code, 2);
+    assert_eq!(guest.run(), Outcome::DeviceExit(42));
+    assert_eq!(guest.run(), Outcome::DeviceExit(42));
+    assert_eq!(guest.output(), "kvmkvm");
 }

@@ -51,6 +51,7 @@ impl VcpuRunner {
             ..Segment::real(u16::from(vector) << 8)
         };
         state.rip = 0;
+        state.activity = Activity::Running;
         self.vcpu.set_state(&state)?;
         self.activity = Activity::Running;
         Ok(())
