@@ -4,8 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use devices::irqchip::{Irqchip, LapicParts, VcpuEvents, ioapic, pic};
 use devices::pci::{
-    ConfigPorts, DeviceFunction, Ecam, IoWindow, MemoryWindow, PciFunction, PciRoot, PciWindows,
-    intx_index,
+    ConfigPorts, DeviceFunction, Ecam, IoWindow, PciFunction, PciRoot, PciWindows, intx_index,
 };
 use devices::virtio::{VirtioDevice, VirtioPci};
 use devices::{Clock, Device, Line, Lines, PortRange, Timer};
@@ -18,6 +17,7 @@ use crate::layout::{
     ECAM, ECAM_LEN, IOAPIC, IOAPIC_LEN, PCI_WINDOW, PCI_WINDOW_64_LEN, PCI_WINDOW_END,
     pci_window_64,
 };
+use crate::pci_windows::MemoryRegion;
 use crate::ports;
 use crate::sync::lock;
 use crate::time::{GuestTsc, MachineClock, QueueTimer, TimerQueue};
@@ -122,10 +122,9 @@ impl Board {
         self.mmio.attach(ECAM.0, ECAM_LEN, 0, ecam)?;
         let low = PCI_WINDOW.0..PCI_WINDOW_END.0;
         for window in [low, window_64(&self.memory)] {
-            let device = MemoryWindow::new(root.clone(), window.start);
             let len = window.end - window.start;
-            let shared: SharedDevice = Arc::new(Mutex::new(device));
-            self.mmio.attach(window.start, len, 0, shared)?;
+            let region = Arc::new(MemoryRegion::new(root.clone(), window.start));
+            self.mmio.attach_region(window.start, len, 0, region)?;
         }
         let io = Arc::new(Mutex::new(IoWindow::new(root, PCI_IO_WINDOW.start)));
         let len = u64::from(PCI_IO_WINDOW.end - PCI_IO_WINDOW.start);

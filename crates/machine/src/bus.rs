@@ -6,6 +6,7 @@
 //! and looks for a newer one only when the number moved. Rejected: a read-write lock (its counter
 //! is shared by all readers), and a table indexed by port (256 KiB for twenty devices).
 
+use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -17,6 +18,33 @@ use crate::sync::lock;
 /// A device as the machine holds it.
 pub type SharedDevice = Arc<Mutex<dyn Device>>;
 
+/// Whatever answers a range of addresses. Most are a device behind its lock; a window into a bus
+/// that has locks of its own needs none here, so that one slow function does not stop the others.
+pub trait Region: Send + Sync + Debug {
+    fn read(&self, offset: u64, size: u8) -> u64;
+    fn write(&self, offset: u64, size: u8, value: u64);
+    /// For messages.
+    fn name(&self) -> &'static str;
+}
+
+/// A device behind its lock.
+#[derive(Debug)]
+struct Locked(SharedDevice);
+
+impl Region for Locked {
+    fn read(&self, offset: u64, size: u8) -> u64 {
+        lock(&self.0).read(offset, size)
+    }
+
+    fn write(&self, offset: u64, size: u8, value: u64) {
+        lock(&self.0).write(offset, size, value);
+    }
+
+    fn name(&self) -> &'static str {
+        lock(&self.0).kind()
+    }
+}
+
 /// What a read of nothing answers.
 const ALL_ONES: u64 = u64::MAX;
 
@@ -26,7 +54,7 @@ struct Range {
     len: u64,
     /// The device's offset of the first address.
     offset: u64,
-    device: SharedDevice,
+    region: Arc<dyn Region>,
 }
 
 impl Range {
@@ -80,6 +108,20 @@ impl Bus {
         offset: u64,
         device: SharedDevice,
     ) -> Result<(), BusError> {
+        self.attach_region(base, len, offset, Arc::new(Locked(device)))
+    }
+
+    /// As [`Bus::attach`], for what is no device.
+    ///
+    /// # Errors
+    /// When the range is empty, outside the bus, or taken.
+    pub fn attach_region(
+        &self,
+        base: u64,
+        len: u64,
+        offset: u64,
+        region: Arc<dyn Region>,
+    ) -> Result<(), BusError> {
         let end = base.checked_add(len).filter(|&end| end <= self.end);
         if len == 0 || end.is_none() {
             return Err(BusError::NoRange { base, len });
@@ -89,7 +131,7 @@ impl Bus {
             return Err(BusError::Taken {
                 base,
                 last: base + len - 1,
-                by: lock(&other.device).kind(),
+                by: other.region.name(),
             });
         }
         let mut changed = ranges.as_ref().clone();
@@ -97,7 +139,7 @@ impl Bus {
             base,
             len,
             offset,
-            device,
+            region,
         });
         changed.sort_by_key(|range| range.base);
         *ranges = Arc::new(changed);
@@ -139,7 +181,7 @@ impl BusView {
         self.refresh();
         let size = size.min(8);
         if let Some((range, offset)) = self.find(address, size) {
-            return lock(&range.device).read(offset, size) & mask(size);
+            return range.region.read(offset, size) & mask(size);
         }
         // Nothing there, an odd size, or an access that leaves its device: byte by byte.
         let bytes = (0..size).map(|index| {
@@ -154,20 +196,20 @@ impl BusView {
         self.refresh();
         let size = size.min(8);
         if let Some((range, offset)) = self.find(address, size) {
-            lock(&range.device).write(offset, size, value & mask(size));
+            range.region.write(offset, size, value & mask(size));
             return;
         }
         for index in 0..size {
             let at = address.wrapping_add(u64::from(index));
             if let Some((range, offset)) = self.find(at, 1) {
-                lock(&range.device).write(offset, 1, (value >> (8 * index)) & 0xff);
+                range.region.write(offset, 1, (value >> (8 * index)) & 0xff);
             }
         }
     }
 
     fn read_byte(&self, address: u64) -> u64 {
         match self.find(address, 1) {
-            Some((range, offset)) => lock(&range.device).read(offset, 1),
+            Some((range, offset)) => range.region.read(offset, 1),
             None => ALL_ONES,
         }
     }

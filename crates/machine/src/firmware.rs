@@ -64,3 +64,6 @@ fn write(memory: &GuestMemory, at: Gpa, bytes: &[u8]) -> Result<(), MachineError
         least: crate::layout::MIN_MEMORY,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,14 @@
 //! The machine: the only crate that joins devices and engines.
+//!
+//! Threads of a running guest: one for each vCPU, which answers its own exits and so calls devices;
+//! one for all timers; one that reads the host's files for serial ports and consoles; and those that
+//! virtio devices have for their queues. Whoever called [`Machine::run`] waits for requests
+//! ([`MachineControl`]): it stops all vCPUs before it pauses, resets, or ends the guest. When `run`
+//! returns, no vCPU, timer or device of the guest does anything.
+//!
+//! Locks, in the order in which they may be taken: device; interrupt wire, PIC, I/O APIC, local APIC
+//! (see [`devices::irqchip`]); a vCPU's letter box; timers. A device that asks something of the
+//! machine only sets a flag.
 #![allow(
     clippy::cast_possible_truncation,
     reason = "register and table fields are narrower than the host's words; each value is bounded where it is made"
@@ -17,6 +27,7 @@ mod fw_cfg;
 pub mod layout;
 mod machine;
 mod msrs;
+mod pci_windows;
 mod peripherals;
 mod ports;
 mod saved;
