@@ -32,7 +32,7 @@ const NO_EXECUTE: u64 = 1 << 63;
 /// Exceptions that push an error code.
 const WITH_CODE: [u8; 8] = [8, 10, 11, 12, 13, 14, 17, 21];
 
-pub struct Guest {
+pub(crate) struct Guest {
     memory: GuestMemory,
     vcpu: Box<dyn Vcpu>,
     template: CpuState,
@@ -40,7 +40,7 @@ pub struct Guest {
 }
 
 impl Guest {
-    pub fn new() -> Guest {
+    pub(crate) fn new() -> Guest {
         let ram = RamRange {
             base: Gpa(0),
             len: RAM,
@@ -120,7 +120,7 @@ impl Guest {
     }
 
     /// Runs the case; a text where the engine did something else than reach a handler.
-    pub fn run(&mut self, case: &Case) -> Result<Outcome, String> {
+    pub(crate) fn run(&mut self, case: &Case) -> Result<Outcome, String> {
         let len = (self.dirty.end - self.dirty.start) as usize;
         self.bytes(CODE_AT + self.dirty.start, &vec![0xcc; len]);
         let at = case.registers.rip - CODE;

@@ -213,7 +213,7 @@ fn take(context: &mut ucontext_t) -> (Registers, u8, u64, u64) {
 }
 
 /// This process's own processor, with the case's pages mapped where the case wants them.
-pub struct Native {
+pub(crate) struct Native {
     code: *mut u8,
     data: *mut u8,
     dirty: std::ops::Range<usize>,
@@ -249,7 +249,7 @@ fn reserve(at: u64, len: usize) -> io::Result<()> {
 }
 
 impl Native {
-    pub fn new() -> io::Result<Native> {
+    pub(crate) fn new() -> io::Result<Native> {
         let (code_len, data_len) = (CODE_PAGES as usize * PAGE, DATA_PAGES as usize * PAGE);
         // SAFETY: creates a file descriptor, checked below.
         let fd = unsafe { libc::memfd_create(c"silicon".as_ptr(), libc::MFD_CLOEXEC) };
@@ -289,7 +289,7 @@ impl Native {
         })
     }
 
-    pub fn run(&mut self, case: &Case) -> Option<Outcome> {
+    pub(crate) fn run(&mut self, case: &Case) -> Option<Outcome> {
         let at = (case.registers.rip - CODE) as usize;
         assert!(at + case.bytes.len() <= CODE_PAGES as usize * PAGE);
         assert!(case.data.len() == DATA_PAGES as usize * PAGE);
@@ -305,7 +305,8 @@ impl Native {
         shared().entry = Some(case.registers.clone());
         // SAFETY: the handler leaves for the case and comes back here with everything as it was,
         // except memory.
-        unsafe { asm!("int3") };
+        // The kernel does not take NT, AC and ID from a signal's context, so they are cleared here.
+        unsafe { asm!("int3", "push 0x202", "popfq") };
         let (registers, vector, error_code, cr2) = shared().result.take()?;
         let mut data = vec![0; case.data.len()];
         // SAFETY: the view is this long.

@@ -2,34 +2,34 @@
 
 /// xorshift64*: the same stream from the same seed everywhere.
 #[derive(Debug, Clone)]
-pub struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub fn new(seed: u64) -> Random {
+    pub(crate) fn new(seed: u64) -> Random {
         let mixed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x2545_f491_4f6c_dd1d;
         Random(mixed | 1)
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    pub fn below(&mut self, limit: u64) -> u64 {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
         (self.next() >> 11) % limit
     }
 
-    pub fn chance(&mut self, one_in: u64) -> bool {
+    pub(crate) fn chance(&mut self, one_in: u64) -> bool {
         self.below(one_in) == 0
     }
 
-    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+    pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len() as u64) as usize]
     }
 
-    pub fn integer(&mut self) -> u64 {
+    pub(crate) fn integer(&mut self) -> u64 {
         match self.below(8) {
             0 => self.below(64),
             1 => u64::MAX - self.below(64),
@@ -77,7 +77,7 @@ impl Random {
         }
     }
 
-    pub fn extended(&mut self) -> [u8; 16] {
+    pub(crate) fn extended(&mut self) -> [u8; 16] {
         let top = 1 << 63;
         let random = self.next();
         let (exponent, significand) = match self.below(14) {
@@ -105,7 +105,7 @@ impl Random {
     }
 
     /// Fills vector lanes: floats of one width, or integers.
-    pub fn lanes(&mut self, into: &mut [u8]) {
+    pub(crate) fn lanes(&mut self, into: &mut [u8]) {
         let kind = self.below(3);
         for lane in into.chunks_exact_mut(8) {
             let value = match kind {

@@ -21,12 +21,26 @@ fn reg_reg<O: Binary<T>, T: Word>(cpu: &mut Cpu, op: &Op) -> Result<(), Stop> {
     Ok(())
 }
 
-fn reg_mem<O: Binary<T>, T: Word>(cpu: &mut Cpu, op: &Op) -> Result<(), Stop> {
-    let b = cpu.load(op)?;
-    let (result, status) = O::apply(T::get(&cpu.gpr, op.dst), b, cpu.status);
-    T::set(&mut cpu.gpr, op.dst, result);
-    cpu.status = status;
+fn scan_reg<O: Binary<T>, T: Word>(cpu: &mut Cpu, op: &Op) -> Result<(), Stop> {
+    let b = T::get(&cpu.gpr, op.src);
+    scan::<O, T>(cpu, op, b);
     Ok(())
+}
+
+fn scan_mem<O: Binary<T>, T: Word>(cpu: &mut Cpu, op: &Op) -> Result<(), Stop> {
+    let b = cpu.load(op)?;
+    scan::<O, T>(cpu, op, b);
+    Ok(())
+}
+
+/// BSF and BSR of zero leave the whole destination, the upper half of a 64-bit register included.
+#[inline(always)]
+fn scan<O: Binary<T>, T: Word>(cpu: &mut Cpu, op: &Op, b: T) {
+    let (result, status) = O::apply(T::get(&cpu.gpr, op.dst), b, cpu.status);
+    if b.to_u64() != 0 {
+        T::set(&mut cpu.gpr, op.dst, result);
+    }
+    cpu.status = status;
 }
 
 /// Only flags change: BT.
@@ -161,9 +175,9 @@ macro_rules! scan {
         match place($insn, 1)? {
             Place::Register { offset: src, .. } => {
                 $op.src = src;
-                wide!(size, reg_reg, $o)
+                wide!(size, scan_reg, $o)
             }
-            _ => wide!(size, reg_mem, $o),
+            _ => wide!(size, scan_mem, $o),
         }
     }};
 }

@@ -94,11 +94,16 @@ fn repeat(
     } else {
         ELEMENTS_A_TURN
     };
+    let before = cpu.status;
     for _ in 0..turn {
         if cpu.gpr[RCX] & mask == 0 {
             return Ok(());
         }
-        element(cpu)?;
+        if let Err(stop) = element(cpu) {
+            // A fault in the middle shows the flags of before the instruction.
+            cpu.status = before;
+            return Err(stop);
+        }
         let left = cpu.gpr[RCX].wrapping_sub(1) & mask;
         put(cpu, RCX, left, mask);
         let zero = holds::<4>(cpu.status);

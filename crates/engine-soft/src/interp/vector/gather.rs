@@ -40,7 +40,8 @@ pub(super) fn lower(insn: &Instruction, context: Context) -> Option<Lowered> {
     op.size = element;
     op.shift = insn.memory_index_scale().trailing_zeros() as u8;
     let count = (data.size() / usize::from(element)).min(at.size() / index);
-    op.imm = index as u64 | (count as u64) << 8;
+    let whole = data.size().max(at.size());
+    op.imm = index as u64 | (count as u64) << 8 | (whole as u64) << 16;
     Lowered::straight(op)
 }
 
@@ -49,7 +50,10 @@ fn gather(cpu: &mut Cpu, op: &Op) -> Result<(), Stop> {
     let (index_size, count) = ((op.imm & 15) as usize, (op.imm >> 8 & 15) as usize);
     let size = usize::from(op.size);
     let [mut data, mut mask] = [op.dst, op.src].map(|n| cpu.fpu.ymm[usize::from(n & 15)]);
+    let whole = (op.imm >> 16) as usize & 63;
+    normalise(&mut mask, size, whole);
     let indices = cpu.fpu.ymm[(op.extra & 15) as usize];
+    let mut any = false;
     for n in 0..count {
         let element = n * size..(n + 1) * size;
         let enabled = mask[element.end - 1] & 0x80 != 0;
@@ -59,16 +63,30 @@ fn gather(cpu: &mut Cpu, op: &Op) -> Result<(), Stop> {
             if let Err(stop) = loaded {
                 // Asked again after the machine's answer, it starts anew with all answers so far.
                 if stop != Stop::Exit {
+                    if any {
+                        data[whole..].fill(0);
+                    }
                     keep(cpu, op, data, mask);
                 }
                 return Err(stop);
             }
+            any = true;
         }
         mask[element].fill(0);
     }
     data[count * size..].fill(0);
     keep(cpu, op, data, [0; 32]);
     Ok(())
+}
+
+/// Makes each element of the mask all ones or zero by its highest bit. It shows when an element
+/// faults.
+fn normalise(mask: &mut [u8; 32], size: usize, whole: usize) {
+    for lane in mask[..whole].chunks_exact_mut(size) {
+        let enabled = lane.last().is_some_and(|byte| byte & 0x80 != 0);
+        lane.fill(if enabled { 0xff } else { 0 });
+    }
+    mask[whole..].fill(0);
 }
 
 fn keep(cpu: &mut Cpu, op: &Op, data: [u8; 32], mask: [u8; 32]) {

@@ -27,10 +27,11 @@ pub(super) fn lower(insn: &Instruction, context: Context) -> Option<Lowered> {
     [op.dst, op.src] = registers;
     op.size = element;
     let wide = (0..3).any(|n| insn.op_register(n).is_ymm());
-    op.extra = if wide { 32 } else { 16 };
-    if run as usize == bytes::<16, false> as usize {
-        op.extra = u32::from(insn.mnemonic() == Mnemonic::Vmaskmovdqu);
-    }
+    op.extra = match insn.mnemonic() {
+        Mnemonic::Vmaskmovdqu => 1,
+        _ if wide => 32,
+        _ => 16,
+    };
     if element == 1 {
         // The address is in (E/R)DI, of the size that the operand kind says.
         op.base = Register::RDI.number() as u8;
@@ -54,7 +55,10 @@ fn bytes<const LEN: usize, const MMX: bool>(cpu: &mut Cpu, op: &Op) -> Result<()
     }
     let gla = cpu.linear(op, LEN as u32, true)?;
     let kinds = if MMX { Kind::Mmx as u8 } else { 0 };
-    let before = mmx::enter(cpu, kinds);
+    mmx::enter(cpu, kinds);
+    mmx::touch(cpu, kinds);
+    // The manual leaves it open whether disabled bytes can fault; on silicon they do.
+    cpu.prepare_write(gla, LEN as u32)?;
     let (data, mask) = if MMX {
         let data = cpu.fpu.st[usize::from(op.dst & 7)];
         (data, cpu.fpu.st[usize::from(op.src & 7)])
@@ -67,13 +71,7 @@ fn bytes<const LEN: usize, const MMX: bool>(cpu: &mut Cpu, op: &Op) -> Result<()
         let data = low(&cpu.fpu.ymm[usize::from(op.dst & 15)]);
         (data, low(&cpu.fpu.ymm[usize::from(op.src & 15)]))
     };
-    let stored = scatter(cpu, gla, &data[..LEN], &mask[..LEN], 1);
-    if stored.is_err() {
-        mmx::undo(cpu, before);
-    } else if MMX {
-        cpu.fpu.tag = 0xff;
-    }
-    stored
+    scatter(cpu, gla, &data[..LEN], &mask[..LEN], 1)
 }
 
 /// VMASKMOV and VPMASKMOV to memory.

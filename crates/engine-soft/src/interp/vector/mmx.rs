@@ -9,27 +9,16 @@ use crate::interp::op::{Op, Stop};
 
 const TOP: u16 = 7 << 11;
 
-/// x87 state before an MMX instruction.
-pub(super) struct Before {
-    st: [[u8; 16]; 8],
-    status: u16,
-}
-
 fn names_mmx(kinds: u8) -> bool {
     (0..4).any(|k| kinds >> (2 * k) & 3 == Kind::Mmx as u8)
 }
 
-/// Prepares the x87 state for an instruction with operands of these kinds.
-pub(super) fn enter(cpu: &mut Cpu, kinds: u8) -> Option<Before> {
-    if !names_mmx(kinds) {
-        return None;
+/// Prepares the x87 state for an instruction with operands of these kinds. The processor does it
+/// before it stores or finds an exception, and does not take it back.
+pub(super) fn enter(cpu: &mut Cpu, kinds: u8) {
+    if names_mmx(kinds) {
+        top_to_zero(cpu);
     }
-    let before = Before {
-        st: cpu.fpu.st,
-        status: cpu.fpu.status,
-    };
-    top_to_zero(cpu);
-    Some(before)
 }
 
 pub(super) fn top_to_zero(cpu: &mut Cpu) {
@@ -39,21 +28,18 @@ pub(super) fn top_to_zero(cpu: &mut Cpu) {
     cpu.fpu.status &= !TOP;
 }
 
-/// The instruction raised an exception: nothing has happened.
-pub(super) fn undo(cpu: &mut Cpu, before: Option<Before>) {
-    if let Some(before) = before {
-        cpu.fpu.st = before.st;
-        cpu.fpu.status = before.status;
+/// All registers are in use from now on.
+pub(super) fn touch(cpu: &mut Cpu, kinds: u8) {
+    if names_mmx(kinds) {
+        cpu.fpu.tag = 0xff;
     }
 }
 
-/// The instruction is complete: all registers are in use, and the written one is a NaN to the x87.
+/// The instruction is complete: a register that it wrote is a NaN to the x87.
 pub(super) fn leave(cpu: &mut Cpu, op: &Op) {
-    if !names_mmx(op.dst) {
-        return;
-    }
-    cpu.fpu.tag = 0xff;
-    if op.dst & 3 == Kind::Mmx as u8 && op.imm != 0 {
+    touch(cpu, op.dst);
+    // Only the first operand is ever written.
+    if op.dst & 3 == Kind::Mmx as u8 {
         let register = &mut cpu.fpu.st[(op.extra & 7) as usize];
         register[8..10].fill(0xff);
     }

@@ -63,15 +63,21 @@ fn source(cpu: &mut Cpu, op: &Op, scratch: &mut Scratch) -> Result<*mut u8, Stop
     Ok(scratch.memory.as_mut_ptr())
 }
 
+/// Linear address the stub's result goes to.
+#[inline(always)]
+fn target_address(cpu: &mut Cpu, op: &Op) -> Result<u64, Stop> {
+    let gla = cpu.linear(op, u32::from(op.size), true)?;
+    if op.src & needs::ALIGN != 0 && gla & (u64::from(op.size) - 1) != 0 {
+        return cpu.gp(0);
+    }
+    Ok(gla)
+}
+
 /// Linear address the stub's result goes to, and where it lies if that is in place.
 #[inline(always)]
 fn destination(cpu: &mut Cpu, op: &Op) -> Result<(u64, Option<u64>), Stop> {
-    let size = u64::from(op.size);
-    let gla = cpu.linear(op, u32::from(op.size), true)?;
-    if op.src & needs::ALIGN != 0 && gla & (size - 1) != 0 {
-        return cpu.gp(0);
-    }
-    let host = cpu.host_for_write(gla, size);
+    let gla = target_address(cpu, op)?;
+    let host = cpu.host_for_write(gla, u64::from(op.size));
     if host.is_none() {
         cpu.prepare_write(gla, u32::from(op.size))?;
     }
@@ -158,16 +164,17 @@ pub(super) fn any(cpu: &mut Cpu, op: &Op) -> Result<(), Stop> {
         memory = source(cpu, op, &mut scratch)?;
     }
     if op.src & needs::STORE != 0 {
-        // Never in place: an unmasked exception must leave memory as it was.
-        target = Some(destination(cpu, op)?.0);
+        // Never in place: an unmasked exception must leave memory as it was. It also comes before
+        // a page fault, and flags that were raised stay raised after one, as on silicon.
+        target = Some(target_address(cpu, op)?);
     }
     if op.src & needs::MXCSR != 0 {
         scratch.mxcsr = cpu.fpu.mxcsr & CONTROL | MASKS;
         scratch.restore = 1;
     }
     general_in(cpu, op, &mut scratch);
-    let before = cpu.fpu.ymm;
-    let mmx_before = mmx::enter(cpu, op.dst);
+    mmx::enter(cpu, op.dst);
+    let before = (cpu.fpu.ymm, cpu.fpu.st);
     let pointers = pointers(cpu, op);
     // SAFETY: `lower` made the op from a template, so that the kinds and the memory operand's size
     // are the stub's; `memory` may be accessed for that size.
@@ -175,15 +182,12 @@ pub(super) fn any(cpu: &mut Cpu, op: &Op) -> Result<(), Stop> {
     if op.src & needs::MXCSR != 0
         && let Err(stop) = raised(cpu, scratch.mxcsr_out)
     {
-        cpu.fpu.ymm = before;
-        mmx::undo(cpu, mmx_before);
+        (cpu.fpu.ymm, cpu.fpu.st) = before;
+        mmx::touch(cpu, op.dst);
         return Err(stop);
     }
-    if let Some(gla) = target
-        && let Err(stop) = cpu.write_bytes(gla, &scratch.memory[..usize::from(op.size)])
-    {
-        mmx::undo(cpu, mmx_before);
-        return Err(stop);
+    if let Some(gla) = target {
+        cpu.write_bytes(gla, &scratch.memory[..usize::from(op.size)])?;
     }
     mmx::leave(cpu, op);
     general_out(cpu, op, &scratch);
@@ -231,6 +235,11 @@ fn general_out(cpu: &mut Cpu, op: &Op, scratch: &Scratch) {
 }
 
 /// Merges the exception flags in `out`, which the stub raised; #XM if one of them is unmasked.
+///
+/// The stub ran with all exceptions masked. Lost is then, where underflow or overflow is unmasked:
+/// a result that is tiny but exact raises nothing, and whether such a result is inexact is judged
+/// after it was made denormal or infinite. And of instructions in several steps (DPPS) all steps are judged,
+/// where the processor stops at the first with an unmasked exception.
 fn raised(cpu: &mut Cpu, out: u32) -> Result<(), Stop> {
     use x86::register::cr4;
 

@@ -207,7 +207,9 @@ pub(crate) fn must_be_aligned(insn: &Instruction, size: u8) -> bool {
                 | M::Movdqu
                 | M::Lddqu
                 | M::Pcmpestri
+                | M::Pcmpestri64
                 | M::Pcmpestrm
+                | M::Pcmpestrm64
                 | M::Pcmpistri
                 | M::Pcmpistrm
         )

@@ -35,6 +35,9 @@ pub(super) fn save<const WIDE: bool>(cpu: &mut Cpu, op: &Op) -> Result<(), Stop>
         image::put_xmm(&cpu.fpu, &mut image, count);
         len += count * 16;
     }
+    // The end first: of two faulting pages, processors report the second.
+    let last = cpu.along(gla, 511);
+    cpu.prepare_write(last, 1)?;
     cpu.prepare_write(gla, 512)?;
     cpu.write_bytes(gla, &image[..len])
 }

@@ -28,9 +28,16 @@ fn scratch(cpu: &Cpu) -> X87Scratch {
     scratch
 }
 
+/// Exceptions that wait for a handler. Where CR0.NE is clear an instruction runs in spite of them
+/// (see `Cpu::x87_wait`); the host would take them for its own.
+fn waiting(fpu: &Fpu) -> u16 {
+    fpu.status & !fpu.control & words::EXCEPTIONS
+}
+
 fn put(fpu: &Fpu, image: &mut [u8; 512]) {
+    let status = fpu.status & !(waiting(fpu) | words::PENDING);
     image[0..2].copy_from_slice(&fpu.control.to_le_bytes());
-    image[2..4].copy_from_slice(&fpu.status.to_le_bytes());
+    image[2..4].copy_from_slice(&status.to_le_bytes());
     image[4] = fpu.tag;
     image[24..28].copy_from_slice(&HOST_MXCSR.to_le_bytes());
     for (n, register) in fpu.st.iter().enumerate() {
@@ -39,7 +46,8 @@ fn put(fpu: &Fpu, image: &mut [u8; 512]) {
 }
 
 fn take(fpu: &mut Fpu, image: &[u8; 512]) {
-    fpu.status = u16::from_le_bytes([image[2], image[3]]);
+    fpu.status = u16::from_le_bytes([image[2], image[3]]) | waiting(fpu);
+    words::settle(fpu);
     fpu.tag = image[4];
     for (n, register) in fpu.st.iter_mut().enumerate() {
         register[..10].copy_from_slice(&image[32 + n * 16..][..10]);
@@ -58,15 +66,15 @@ pub(super) fn run(cpu: &mut Cpu, op: &Op) -> Result<(), Stop> {
         cpu.read_bytes(gla, &mut scratch.common.memory[..usize::from(op.size)])?;
     }
     if op.src & needs::STORE != 0 {
-        let gla = cpu.linear(op, size, true)?;
-        cpu.prepare_write(gla, size)?;
-        target = Some(gla);
+        // An exception that keeps the result back comes before a page fault.
+        target = Some(cpu.linear(op, size, true)?);
     }
     let base: *mut X87Scratch = &raw mut scratch;
     let memory: *mut u8 = base.cast();
     // SAFETY: `lower` made the op from a template of an x87 instruction, which touches a memory
     // operand of at most 10 bytes at the scratch's start, no vector operands, and the image after
-    // the scratch. No exception is pending in the image, so nothing in the stub waits for one.
+    // the scratch. `put` leaves no exception pending in the image, so nothing in the stub waits for
+    // one.
     unsafe { call(op.imm, memory, [memory; 4], base.cast()) };
     let status = u16::from_le_bytes([scratch.image[2], scratch.image[3]]);
     let unmasked = status & !cpu.fpu.control & words::EXCEPTIONS;
