@@ -7,8 +7,8 @@ use engine_kvm::KvmEngine;
 use engine_soft::SoftEngine;
 use memory::GuestMemory;
 
-use crate::MachineError;
 use crate::config::EngineChoice;
+use crate::{MachineError, measured};
 
 /// An engine and why it was chosen.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub(crate) fn choose(choice: EngineChoice, memory: &GuestMemory) -> Result<Chose
 }
 
 fn automatic(memory: &GuestMemory) -> Result<Chosen, MachineError> {
-    match engine_kvm::measure() {
+    match measured::measurement() {
         Ok(measured) if measured.is_worth_having() => kvm(memory, measured.verdict()),
         Ok(measured) => Ok(interpreter(memory, measured.verdict())),
         Err(error) => Ok(interpreter(memory, no_kvm(&error))),

@@ -26,6 +26,7 @@ mod firmware;
 mod fw_cfg;
 pub mod layout;
 mod machine;
+mod measured;
 mod msrs;
 mod pci_windows;
 mod peripherals;

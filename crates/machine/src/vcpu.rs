@@ -195,8 +195,12 @@ impl VcpuRunner {
         self.vcpu.set_state(&state)?;
         // What was under way belonged to the state before.
         self.signal.take();
-        self.activity = state.activity;
-        self.deaf = state.activity == Activity::Halted && state.rflags & rflags::IF == 0;
+        // An engine with interrupt controllers lets its vCPUs wait by itself.
+        self.activity = match self.shared.irqchip {
+            Some(_) => state.activity,
+            None => Activity::Running,
+        };
+        self.deaf = self.activity == Activity::Halted && state.rflags & rflags::IF == 0;
         self.entry = Entry::Resume;
         self.settled = true;
         Ok(())

@@ -307,10 +307,10 @@ fn a_saved_machine_of_another_shape_is_refused() {
     assert!(error.to_string().contains("processors"), "{error}");
 }
 
-#[test]
-fn other_processors_start_where_they_are_told() {
+/// Starts two more processors and waits for both; exits with 7.
+fn smp() -> Vec<u8> {
     // Real-mode code at 8000h, which counts itself and halts: lock inc byte [8100h]; hlt
-    let code = [
+    [
         &[0xc7, 0x05, 0x00, 0x80, 0, 0, 0xf0, 0xfe, 0x06, 0x00][..], // mov [8000h], …
         &[0x66, 0xc7, 0x05, 0x04, 0x80, 0, 0, 0x81, 0xf4],           // mov [8004h], …
         &[0xc7, 0x05, 0xf0, 0, 0xe0, 0xfe, 0xff, 0x01, 0, 0],        // APIC on
@@ -320,8 +320,12 @@ fn other_processors_start_where_they_are_told() {
         &[0x75, 0xf7],                                               // jne wait
         &exit(7),
     ]
-    .concat();
-    let mut guest = guest("smp", &code, 3);
+    .concat()
+}
+
+#[test]
+fn other_processors_start_where_they_are_told() {
+    let mut guest = guest("smp", &smp(), 3);
     assert_eq!(guest.run(), Outcome::DeviceExit(7));
 }
 
@@ -410,4 +414,6 @@ fn the_same_guest_runs_on_kvm_where_there_is_one() {
     assert_eq!(guest.run(), Outcome::DeviceExit(42));
     assert_eq!(guest.run(), Outcome::DeviceExit(42));
     assert_eq!(guest.output(), "kvmkvm");
+    let mut guest = guest_on(EngineChoice::Kvm, "kvm-smp", &smp(), 3);
+    assert_eq!(guest.run(), Outcome::DeviceExit(7));
 }
