@@ -110,7 +110,9 @@ pub trait Engine: Send + Sync + Debug {
 
 /// One virtual processor.
 pub trait Vcpu: Send + Debug {
-    /// Finishes what `entry` says and runs the guest until something needs the machine.
+    /// Finishes what `entry` says and runs the guest until something needs the machine. A kick never
+    /// leaves an instruction half done: it is finished (which may take further exits) before
+    /// [`Exit::Interrupted`] is answered, so that the state is then between two instructions.
     ///
     /// # Errors
     /// When the host fails. The guest cannot cause one.
