@@ -174,7 +174,7 @@ impl Interpreter {
         let end = self.execute(1)?;
         let cpu = &mut self.cpu;
         let stepped = cpu.instructions != before || cpu.rip != started_at;
-        if end == End::Exit && cpu.replay.is_active() {
+        if self.awaiting {
             // Not complete: shadow and trap still belong to it.
             cpu.set_attention(attention::SHADOW, shadow);
             return Ok(end);
@@ -328,7 +328,8 @@ fn instruction_breakpoints(cpu: &Cpu) -> u64 {
 #[inline]
 fn ops_inside_limit(cpu: &Cpu, ops: &[Op], start: u64) -> u32 {
     let limit = u64::from(cpu.segments[1].limit);
-    let end = |op: &Op| start + u64::from(op.start) + u64::from(op.len) - 1;
+    // A restored RIP may be anything; beyond every limit it stays.
+    let end = |op: &Op| start.saturating_add(u64::from(op.start) + u64::from(op.len) - 1);
     match ops.last() {
         Some(last) if end(last) <= limit => ops.len() as u32,
         _ => ops.iter().take_while(|op| end(op) <= limit).count() as u32,

@@ -379,6 +379,29 @@ pub(super) fn software_interrupt(make: Make<'_>) -> Result<(), Trouble> {
     seat.run_to_end(Entry::Resume)
 }
 
+/// An instruction that the machine completes is one step, not two.
+pub(super) fn single_step_over_input(make: Make<'_>) -> Result<(), Trouble> {
+    let code = assemble(Mode::Long64, |a| {
+        a.in_(al, 0x71)?;
+        end(a)
+    })?;
+    let mut bench = Bench::with(make, Mode::Long64, code)?;
+    let mut state = bench.seat().state()?;
+    state.rflags |= rflags::TF;
+    bench.seat().vcpu.set_state(&state)?;
+    let read = Exit::PortRead {
+        port: 0x71,
+        size: 1,
+    };
+    bench.seat().run_to(Entry::Resume, &read)?;
+    let seat = bench.seat();
+    let trap = seat.run_to_trap(Entry::CompleteRead(0x5a))?;
+    expect("vector", trap, vector::DB)?;
+    let state = bench.seat().state()?;
+    let frame = state.gpr[gpr::RSP] + 8;
+    expect("rip pushed", bench.peek(frame, 8), CODE + 2)
+}
+
 pub(super) fn single_step(make: Make<'_>) -> Result<(), Trouble> {
     let code = assemble(Mode::Long64, |a| {
         a.nop()?;

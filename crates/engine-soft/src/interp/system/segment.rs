@@ -112,14 +112,16 @@ impl Cpu {
         Ok(descriptor.segment(selector))
     }
 
-    /// After a return to an outer level: data segments that it may not use become null.
+    /// After a return to an outer level: data segments that it may not use become null. Bases stay:
+    /// FS and GS of 64-bit mode have theirs from an MSR, whatever their selectors.
     pub(crate) fn drop_inner_segments(&mut self) {
         use SegmentRegister::{Ds, Es, Fs, Gs};
         for register in [Es, Ds, Fs, Gs] {
             let segment = *self.segment(register);
             let conforming = segment.has(Segment::CODE) && segment.has(Segment::CONFORMING);
             if !segment.unusable && !conforming && segment.dpl() < self.cpl {
-                self.put_segment(register, null(0));
+                let base = segment.base;
+                self.put_segment(register, Segment { base, ..null(0) });
             }
         }
     }
