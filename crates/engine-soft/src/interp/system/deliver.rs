@@ -67,7 +67,9 @@ const MOST_IN_TURN: usize = 8;
 /// Delivers `exception` with `cpu.rip` as the saved instruction pointer, going on to a double fault
 /// where the rules say so. Spec: Intel SDM Vol. 3, "Interrupt 8: Double Fault Exception".
 pub(crate) fn raise(cpu: &mut Cpu, exception: Exception) -> Result<(), TripleFault> {
-    // A faulting instruction did not happen, nor did the breakpoints on its data.
+    // A faulting instruction did not happen, nor did the breakpoints on its data; what the machine
+    // answered to it is nobody's.
+    cpu.replay.clear();
     cpu.debug_pending = 0;
     cpu.set_attention(attention::DEBUG, false);
     let mut current = exception;
