@@ -35,7 +35,7 @@ pub(crate) struct Case {
     pub(crate) undefined_flags: u64,
     /// A memory operand that the processor accesses in several steps.
     pub(crate) long_operand: bool,
-    /// Which of two possible page faults comes first is the processor's choice.
+    /// Which of two possible faults comes first is the processor's choice.
     pub(crate) loose_fault: bool,
 }
 

@@ -15,7 +15,11 @@ pub(crate) fn differences(case: &Case, ours: &Outcome, silicon: &Outcome) -> Vec
             ));
         }
     };
-    check("vector".into(), ours.vector.into(), silicon.vector.into());
+    let faults = |vector: u8| matches!(vector, 13 | 14);
+    let both_fault = case.loose_fault && faults(ours.vector) && faults(silicon.vector);
+    if !both_fault {
+        check("vector".into(), ours.vector.into(), silicon.vector.into());
+    }
     // Error codes and CR2 that Linux hands on are the processor's for these two.
     if matches!(silicon.vector, 13 | 14) {
         // Elsewhere guest and host have different supervisor pages.
@@ -60,9 +64,11 @@ pub(crate) fn differences(case: &Case, ours: &Outcome, silicon: &Outcome) -> Vec
     check("fcw".into(), a.control.into(), b.control.into());
     check("fsw".into(), a.status.into(), b.status.into());
     check("ftw".into(), a.tag.into(), b.tag.into());
-    check("fip".into(), a.instruction_pointer, b.instruction_pointer);
+    // Loaded from memory, its upper bits become the sign of the highest the processor has.
+    let low = u64::MAX >> 16;
+    let (ours_at, silicon_at) = (a.instruction_pointer, b.instruction_pointer);
+    check("fip".into(), ours_at & low, silicon_at & low);
     check("fdp".into(), a.data_pointer, b.data_pointer);
-    drop(check);
     for n in 0..8 {
         if a.st[n][..10] != b.st[n][..10] {
             found.push(format!(

@@ -3,11 +3,14 @@
 
 use iced_x86::{
     Code, CpuidFeature, Decoder, DecoderOptions, Encoder, EncodingKind, FlowControl, Instruction,
-    InstructionInfoFactory, Mnemonic, OpCodeOperandKind as Kind, OpKind, Register, UsedMemory,
+    InstructionInfoFactory, MemorySize, Mnemonic, OpCodeOperandKind as Kind, OpKind, Register,
+    UsedMemory,
 };
 use x86::Fpu;
 
-use crate::case::{CODE, CODE_PAGES, Case, DATA_PAGES, PAGE, Registers, WINDOW, WINDOW_PAGES};
+use crate::case::{
+    CODE, CODE_PAGES, Case, DATA, DATA_PAGES, PAGE, Registers, WINDOW, WINDOW_PAGES,
+};
 use crate::random::Random;
 
 /// Sets whose instructions user code may run, that any of our guests may have, and whose results
@@ -52,6 +55,7 @@ const SETS: &[CpuidFeature] = &[
     CpuidFeature::SSSE3,
     CpuidFeature::VAES,
     CpuidFeature::VPCLMULQDQ,
+    CpuidFeature::XSAVE,
 ];
 
 /// What depends on the operating system, or on more than one instruction.
@@ -76,8 +80,8 @@ const EXCLUDED: &[Mnemonic] = &[
     Mnemonic::Lss,
     Mnemonic::Lfs,
     Mnemonic::Lgs,
-    Mnemonic::Fxrstor,
-    Mnemonic::Fxrstor64,
+    Mnemonic::Xgetbv,
+    Mnemonic::Xsetbv,
     Mnemonic::Cpuid,
     Mnemonic::Rdtsc,
     Mnemonic::Rdpmc,
@@ -229,9 +233,24 @@ fn finish(random: &mut Random, bytes: Vec<u8>, rip: u64) -> Option<Case> {
     if !operands.iter().all(|operand| inside(&registers, operand)) {
         return None;
     }
+    let state = is_state(insn.mnemonic());
+    if state {
+        let named = [insn.memory_base(), insn.memory_index()];
+        let used = [Register::RAX, Register::RDX];
+        if named.iter().any(|r| used.contains(&r.full_register())) {
+            return None;
+        }
+        // x87, SSE and AVX: what guest and host both have.
+        registers.gpr[0] = random.below(8);
+        registers.gpr[2] = 0;
+    }
     let mut data = vec![0; DATA_PAGES as usize * PAGE];
     for part in data.chunks_mut(32) {
         random.lanes(part);
+    }
+    if state && let Some(operand) = operands.first() {
+        let at = addresses(&registers, operand)[0].wrapping_sub(DATA) as usize;
+        state_image(random, &mut data, at);
     }
     Some(Case {
         registers,
@@ -247,9 +266,48 @@ fn finish(random: &mut Random, bytes: Vec<u8>, rip: u64) -> Option<Case> {
                 | Mnemonic::Cmpsq
                 | Mnemonic::Maskmovdqu
                 | Mnemonic::Vmaskmovdqu
+                | Mnemonic::Xrstor
+                | Mnemonic::Xrstor64
         ),
         long_operand: operands.iter().any(|operand| operand.size() > 8),
     })
+}
+
+/// Instructions over an FXSAVE or XSAVE area.
+fn is_state(mnemonic: Mnemonic) -> bool {
+    matches!(
+        mnemonic,
+        Mnemonic::Fxrstor
+            | Mnemonic::Fxrstor64
+            | Mnemonic::Xsave
+            | Mnemonic::Xsave64
+            | Mnemonic::Xrstor
+            | Mnemonic::Xrstor64
+    )
+}
+
+/// Makes what an area at `at` says mostly acceptable.
+fn state_image(random: &mut Random, data: &mut [u8], at: usize) {
+    let mut put = |at: usize, bytes: &[u8]| {
+        if let Some(part) = data.get_mut(at..at.wrapping_add(bytes.len())) {
+            part.copy_from_slice(bytes);
+        }
+    };
+    if !random.chance(8) {
+        put(
+            at.wrapping_add(24),
+            &(random.next() as u32 & 0xffff).to_le_bytes(),
+        );
+    }
+    if !random.chance(16) {
+        let mut header = [0; 64];
+        header[0] = random.below(8) as u8;
+        if random.chance(16) {
+            // The host may have components and a compacted form that the guest does not.
+            header[16 + random.below(48) as usize] |= 1 << random.below(8);
+        }
+        put(at.wrapping_add(512), &header);
+    }
 }
 
 /// A memory operand, named or implied.
@@ -272,6 +330,13 @@ impl Operand {
     }
 }
 
+fn bytes(insn: &Instruction, size: MemorySize) -> usize {
+    match insn.mnemonic() {
+        Mnemonic::Xsave | Mnemonic::Xsave64 | Mnemonic::Xrstor | Mnemonic::Xrstor64 => 832,
+        _ => size.size(),
+    }
+}
+
 fn operands(insn: &Instruction, used: &[UsedMemory]) -> Vec<Operand> {
     let narrow = |base: Register, index: Register| {
         base.is_gpr32() || index.is_gpr32() || base == Register::EIP
@@ -283,7 +348,7 @@ fn operands(insn: &Instruction, used: &[UsedMemory]) -> Vec<Operand> {
             index: memory.index(),
             scale: u64::from(memory.scale()),
             displacement: memory.displacement(),
-            bytes: memory.memory_size().size(),
+            bytes: bytes(insn, memory.memory_size()),
             vsib: memory.vsib_size() as usize,
             narrow: narrow(memory.base(), memory.index()),
         })
@@ -302,7 +367,7 @@ fn operands(insn: &Instruction, used: &[UsedMemory]) -> Vec<Operand> {
             index,
             scale: u64::from(insn.memory_index_scale()),
             displacement: insn.memory_displacement64(),
-            bytes: insn.memory_size().size(),
+            bytes: bytes(insn, insn.memory_size()),
             vsib: 4,
             narrow: narrow(base, index),
         });

@@ -91,12 +91,12 @@ impl Guest {
         self.put(directory + (CODE >> 21 & 511) * 8, code | link);
         self.put(directory + (DATA >> 21 & 511) * 8, data | link);
         for page in 0..CODE_PAGES {
-            let slot = (CODE >> 12) + page & 511;
+            let slot = ((CODE >> 12) + page) & 511;
             let at = CODE_AT + page * PAGE as u64;
             self.put(code + slot * 8, at | PRESENT | USER | USED);
         }
         for page in 0..DATA_PAGES {
-            let slot = (DATA >> 12) + page & 511;
+            let slot = ((DATA >> 12) + page) & 511;
             let at = DATA_AT + page * PAGE as u64;
             let write = if page < WRITABLE_PAGES { WRITE } else { 0 };
             self.put(

@@ -19,14 +19,12 @@ mod generate;
 mod guest;
 mod native_raw;
 mod random;
+mod run;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use generate::Group;
-use guest::Guest;
-use native_raw::Native;
-use random::Random;
 
 struct Options {
     count: u64,
@@ -95,31 +93,15 @@ fn compare_all(options: &Options) -> Result<u64, String> {
     if opcodes.is_empty() {
         return Err("no opcode is left to choose from".into());
     }
-    let mut native = Native::new().map_err(|error| format!("cannot map pages: {error}"))?;
-    let mut guest = Guest::new();
-    let (mut run, mut shown) = (0u64, 0);
+    let mut shown = 0;
     let mut failed: BTreeMap<String, u64> = BTreeMap::new();
-    for number in options.first..options.first + options.count {
-        let mut random = Random::new(
-            options
-                .seed
-                .wrapping_mul(0x1_0000_0001)
-                .wrapping_add(number),
-        );
-        let Some(case) = generate::case(&mut random, &opcodes) else {
-            continue;
-        };
+    let numbers = options.first..options.first + options.count;
+    let run = run::cases(options.seed, numbers, &opcodes, |number, case, found| {
         if options.verbose {
             eprintln!("{number}: {} {:02x?}", case.text, case.bytes);
         }
-        run += 1;
-        let silicon = native.run(&case).ok_or("a case ended without a signal")?;
-        let found = match guest.run(&case) {
-            Ok(ours) => compare::differences(&case, &ours, &silicon),
-            Err(exit) => vec![format!("the interpreter left with {exit}")],
-        };
         if found.is_empty() {
-            continue;
+            return;
         }
         let name = case.text.split(' ').next().unwrap_or_default().to_owned();
         let seen = failed.entry(name).or_default();
@@ -127,19 +109,16 @@ fn compare_all(options: &Options) -> Result<u64, String> {
         if shown < options.show && *seen <= 2 {
             shown += 1;
             println!("case {number}: {}   {:02x?}", case.text, case.bytes);
-            println!("  from {}", summary(&case));
+            println!("  from {}", summary(case));
             found.iter().for_each(|line| println!("  {line}"));
         }
-    }
+    })?;
     let total: u64 = failed.values().sum();
     for (name, count) in &failed {
         println!("{count:8} {name}");
     }
-    println!(
-        "seed {}: {run} instructions of {} opcodes compared, {total} differ",
-        options.seed,
-        opcodes.len()
-    );
+    let (seed, kinds) = (options.seed, opcodes.len());
+    println!("seed {seed}: {run} instructions of {kinds} opcodes compared, {total} differ");
     Ok(total)
 }
 

@@ -92,8 +92,8 @@ impl Emitter {
     }
 
     fn vectors_in(&mut self, plan: &Plan) -> Result<(), IcedError> {
-        for k in 0..4 {
-            let (host, from) = (plan.hosts[k], at(POINTERS[k], 0));
+        for (k, &pointer) in POINTERS.iter().enumerate() {
+            let (host, from) = (plan.hosts[k], at(pointer, 0));
             match plan.kinds[k] {
                 Kind::Vector if host.is_ymm() => {
                     self.load(Code::VEX_Vmovdqu_ymm_ymmm256, host, from)?;
@@ -117,14 +117,14 @@ impl Emitter {
     }
 
     fn vectors_out(&mut self, plan: &Plan) -> Result<(), IcedError> {
-        for k in 0..4 {
+        for (k, &pointer) in POINTERS.iter().enumerate() {
             if !plan.written[k] {
                 continue;
             }
             match plan.kinds[k] {
-                Kind::Vector => self.vector_out(plan, plan.hosts[k], POINTERS[k])?,
+                Kind::Vector => self.vector_out(plan, plan.hosts[k], pointer)?,
                 Kind::Mmx => {
-                    self.store(Code::Movq_mmm64_mm, at(POINTERS[k], 0), plan.hosts[k])?;
+                    self.store(Code::Movq_mmm64_mm, at(pointer, 0), plan.hosts[k])?;
                 }
                 _ => {}
             }

@@ -209,7 +209,7 @@ fn general_in(cpu: &Cpu, op: &Op, scratch: &mut Scratch) {
         if kind(op, k) == Kind::General {
             let offset = (op.extra >> (8 * k)) as u8;
             // AH, CH, DH and BH are byte 1 of a register.
-            scratch.gpr[k as usize] = cpu.gpr[usize::from(offset >> 3) & 15] >> (offset & 7) * 8;
+            scratch.gpr[k as usize] = cpu.gpr[usize::from(offset >> 3) & 15] >> ((offset & 7) * 8);
         }
     }
     scratch.gpr[3] = cpu.gpr[0];

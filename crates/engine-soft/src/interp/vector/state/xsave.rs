@@ -16,8 +16,6 @@ use crate::interp::vector::misc::MXCSR_BITS;
 const LEGACY: usize = 512;
 const HEADER: usize = 64;
 const X87_AND_SSE: u64 = xcr0::X87 | xcr0::SSE;
-/// XCOMP_BV bit 63: compacted form.
-const COMPACT: u64 = 1 << 63;
 
 fn registers(cpu: &Cpu) -> usize {
     if cpu.code_size == CodeSize::Bits64 {
@@ -49,20 +47,38 @@ fn offset(cpu: &Cpu, component: u32) -> usize {
     entry.map_or(LEGACY + HEADER, |entry| entry.ebx as usize)
 }
 
-/// Checks an extended component's range against the segment, and answers where it starts.
-fn component(
-    cpu: &mut Cpu,
-    op: &Op,
-    gla: u64,
-    number: u32,
-    len: usize,
-    write: bool,
-) -> Result<u64, Stop> {
-    let offset = offset(cpu, number);
-    if cpu.code_size != CodeSize::Bits64 {
-        cpu.linear(op, (offset + len) as u32, write)?;
+/// Checks every part of the area that the components `wanted` may take part in, present or not, as
+/// processors do: from the end to the start. Answers XSTATE_BV; XRSTOR's header is judged on the way.
+fn probe(cpu: &mut Cpu, op: &Op, gla: u64, wanted: u64, write: bool) -> Result<u64, Stop> {
+    let mut present = 0;
+    let mut parts = vec![(LEGACY, HEADER)];
+    if wanted & (xcr0::X87 | xcr0::SSE | xcr0::AVX) != 0 {
+        parts.push((0, LEGACY));
     }
-    Ok(cpu.along(gla, offset))
+    if wanted & xcr0::AVX != 0 {
+        parts.push((offset(cpu, xsave_component::AVX), 256));
+    }
+    if wanted & xcr0::PKRU != 0 {
+        parts.push((offset(cpu, xsave_component::PKRU), 8));
+    }
+    parts.sort_unstable_by(|a, b| b.cmp(a));
+    for (offset, len) in parts {
+        if cpu.code_size != CodeSize::Bits64 {
+            cpu.linear(op, (offset + len) as u32, write)?;
+        }
+        for at in [offset + len - 1, offset] {
+            let at = cpu.along(gla, at);
+            if write {
+                cpu.prepare_write(at, 1)?;
+            } else {
+                cpu.prepare_read(at, 1)?;
+            }
+        }
+        if offset == LEGACY {
+            present = header(cpu, gla, write)?;
+        }
+    }
+    Ok(present)
 }
 
 fn initial_x87(fpu: &Fpu) -> bool {
@@ -95,55 +111,54 @@ pub(crate) fn in_use(cpu: &Cpu) -> u64 {
     used
 }
 
+/// A part of the area that is written: where it starts, and its bytes.
+type Piece<'a> = (usize, &'a [u8]);
+
+/// What XSAVE writes of the legacy region, out of an `image` of all of it.
+fn legacy_pieces(image: &[u8], write: u64, wanted: u64, xmm_len: usize) -> Vec<Piece<'_>> {
+    const MXCSR: std::ops::Range<usize> = image::MXCSR_AT..image::MXCSR_AT + 8;
+    let mut pieces = Vec::with_capacity(6);
+    let mut add = |range: std::ops::Range<usize>| pieces.push((range.start, &image[range]));
+    if write & xcr0::X87 != 0 {
+        add(0..MXCSR.start);
+        add(MXCSR.end..image::XMM_AT);
+    }
+    // MXCSR belongs to SSE and to AVX; it has no initial configuration of its own.
+    if wanted & (xcr0::SSE | xcr0::AVX) != 0 {
+        add(MXCSR);
+    }
+    if write & xcr0::SSE != 0 {
+        add(image::XMM_AT..image::XMM_AT + xmm_len);
+    }
+    pieces
+}
+
 /// XSAVE and XSAVEOPT.
 pub(super) fn save<const WIDE: bool, const OPT: bool>(cpu: &mut Cpu, op: &Op) -> Result<(), Stop> {
     let gla = area(cpu, op, true)?;
     let wanted = requested(cpu);
     let used = in_use(cpu);
     let write = if OPT { wanted & used } else { wanted };
+    let len = registers(cpu) * 16;
     let mut legacy = [0; image::WRITTEN];
+    image::put_x87(&cpu.fpu, &mut legacy, WIDE);
+    image::put_mxcsr(&cpu.fpu, &mut legacy);
+    image::put_xmm(&cpu.fpu, &mut legacy, len / 16);
+    let (upper, pkru) = (upper_halves(&cpu.fpu), u64::from(cpu.pkru).to_le_bytes());
+    let mut pieces = legacy_pieces(&legacy, write, wanted, len);
+    if write & xcr0::AVX != 0 {
+        pieces.push((offset(cpu, xsave_component::AVX), &upper[..len]));
+    }
+    if write & xcr0::PKRU != 0 {
+        pieces.push((offset(cpu, xsave_component::PKRU), &pkru));
+    }
+    let old = probe(cpu, op, gla, wanted, true)?;
     let header_at = cpu.along(gla, LEGACY);
-    let mut old = [0; 8];
-    cpu.read_bytes(header_at, &mut old)?;
-    cpu.prepare_write(gla, (LEGACY + HEADER) as u32)?;
-    if write & xcr0::AVX != 0 {
-        let at = component(cpu, op, gla, xsave_component::AVX, 256, true)?;
-        cpu.prepare_write(at, 256)?;
+    for (at, bytes) in pieces {
+        let to = cpu.along(gla, at);
+        cpu.write_bytes(to, bytes)?;
     }
-    if write & xcr0::PKRU != 0 {
-        let at = component(cpu, op, gla, xsave_component::PKRU, 8, true)?;
-        cpu.prepare_write(at, 8)?;
-    }
-    if write & xcr0::X87 != 0 {
-        image::put_x87(&cpu.fpu, &mut legacy, WIDE);
-        cpu.write_bytes(gla, &legacy[..image::MXCSR_AT])?;
-        let st = image::MXCSR_AT + 8;
-        let to = cpu.along(gla, st);
-        cpu.write_bytes(to, &legacy[st..image::XMM_AT])?;
-    }
-    // MXCSR belongs to SSE and to AVX; it has no initial configuration of its own.
-    if wanted & (xcr0::SSE | xcr0::AVX) != 0 {
-        image::put_mxcsr(&cpu.fpu, &mut legacy);
-        let to = cpu.along(gla, image::MXCSR_AT);
-        cpu.write_bytes(to, &legacy[image::MXCSR_AT..][..8])?;
-    }
-    let count = registers(cpu);
-    if write & xcr0::SSE != 0 {
-        image::put_xmm(&cpu.fpu, &mut legacy, count);
-        let to = cpu.along(gla, image::XMM_AT);
-        cpu.write_bytes(to, &legacy[image::XMM_AT..][..count * 16])?;
-    }
-    if write & xcr0::AVX != 0 {
-        let at = component(cpu, op, gla, xsave_component::AVX, 256, true)?;
-        let upper = upper_halves(&cpu.fpu);
-        cpu.write_bytes(at, &upper[..count * 16])?;
-    }
-    if write & xcr0::PKRU != 0 {
-        let at = component(cpu, op, gla, xsave_component::PKRU, 8, true)?;
-        cpu.write(at, u64::from(cpu.pkru))?;
-    }
-    let present = u64::from_le_bytes(old) & !wanted | used & wanted;
-    cpu.write(header_at, present)
+    cpu.write(header_at, old & !wanted | used & wanted)
 }
 
 fn upper_halves(fpu: &Fpu) -> [u8; 256] {
@@ -164,7 +179,8 @@ struct Incoming {
     wanted: u64,
 }
 
-fn header(cpu: &mut Cpu, gla: u64) -> Result<u64, Stop> {
+/// XSTATE_BV of the header. Before a load the rest must be as it should be: #GP(0).
+fn header(cpu: &mut Cpu, gla: u64, write: bool) -> Result<u64, Stop> {
     let mut header = [0; HEADER];
     let at = cpu.along(gla, LEGACY);
     cpu.read_bytes(at, &mut header)?;
@@ -174,9 +190,8 @@ fn header(cpu: &mut Cpu, gla: u64) -> Result<u64, Stop> {
         u64::from_le_bytes(bytes)
     };
     let (present, compact) = (word(0), word(8));
-    debug_assert!(COMPACT != 0);
     // Without XSAVEC every bit of XCOMP_BV, the compacted form's included, is reserved.
-    if present & !cpu.xcr0 != 0 || compact != 0 || word(16) != 0 {
+    if !write && (present & !cpu.xcr0 != 0 || compact != 0 || word(16) != 0) {
         return cpu.gp(0);
     }
     Ok(present)
@@ -184,11 +199,12 @@ fn header(cpu: &mut Cpu, gla: u64) -> Result<u64, Stop> {
 
 fn read_area(cpu: &mut Cpu, op: &Op, gla: u64) -> Result<Incoming, Stop> {
     let wanted = requested(cpu);
+    let present = probe(cpu, op, gla, wanted, false)?;
     let mut incoming = Incoming {
         legacy: [0; LEGACY],
         upper: [0; 256],
         pkru: 0,
-        present: header(cpu, gla)?,
+        present,
         wanted,
     };
     let load = wanted & incoming.present;
@@ -197,12 +213,14 @@ fn read_area(cpu: &mut Cpu, op: &Op, gla: u64) -> Result<Incoming, Stop> {
         cpu.read_bytes(gla, &mut incoming.legacy)?;
     }
     if load & xcr0::AVX != 0 {
-        let at = component(cpu, op, gla, xsave_component::AVX, 256, false)?;
+        let at = offset(cpu, xsave_component::AVX);
+        let at = cpu.along(gla, at);
         let len = registers(cpu) * 16;
         cpu.read_bytes(at, &mut incoming.upper[..len])?;
     }
     if load & xcr0::PKRU != 0 {
-        let at = component(cpu, op, gla, xsave_component::PKRU, 8, false)?;
+        let at = offset(cpu, xsave_component::PKRU);
+        let at = cpu.along(gla, at);
         incoming.pkru = cpu.read(at)?;
     }
     if wanted & (xcr0::SSE | xcr0::AVX) != 0 && image::mxcsr(&incoming.legacy) & !MXCSR_BITS != 0 {

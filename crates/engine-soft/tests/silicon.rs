@@ -1,0 +1,41 @@
+//! A few thousand random instructions in the interpreter and on this host's own processor. The same
+//! by the million: `cargo run --profile guest -p engine-soft --example silicon -- --count 1000000`.
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "random bits are cut to whatever width is needed"
+)]
+
+#[path = "../examples/silicon/case.rs"]
+mod case;
+#[path = "../examples/silicon/compare.rs"]
+mod compare;
+#[path = "../examples/silicon/generate.rs"]
+mod generate;
+#[path = "../examples/silicon/guest.rs"]
+mod guest;
+#[path = "../examples/silicon/native_raw.rs"]
+mod native_raw;
+#[path = "../examples/silicon/random.rs"]
+mod random;
+#[path = "../examples/silicon/run.rs"]
+mod run;
+
+use generate::Group;
+
+/// One test, since the pages of the cases have fixed addresses in the process.
+#[test]
+fn the_interpreter_does_what_the_silicon_does() {
+    let seed = 20_261_122;
+    let opcodes = generate::opcodes(Group::named("all").expect("a group"));
+    let mut wrong = Vec::new();
+    let run = run::cases(seed, 0..10_000, &opcodes, |number, case, found| {
+        if !found.is_empty() {
+            wrong.push(format!("case {number}, {}: {found:?}", case.text));
+        }
+    });
+    assert!(run.expect("pages and signals") > 9000);
+    assert!(wrong.is_empty(), "seed {seed}:\n{}", wrong.join("\n"));
+}
