@@ -14,6 +14,36 @@ pub(crate) const DATA_PAGES: u64 = 3;
 pub(crate) const WRITABLE_PAGES: u64 = 2;
 pub(crate) const PAGE: usize = 0x1000;
 
+/// Width of the code: 64-bit mode, or a 32-bit segment of long mode's compatibility mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Width {
+    Bits32,
+    Bits64,
+}
+
+impl Width {
+    pub(crate) fn bits(self) -> u32 {
+        match self {
+            Width::Bits32 => 32,
+            Width::Bits64 => 64,
+        }
+    }
+
+    /// Registers of each class that instructions can name.
+    pub(crate) fn registers(self) -> u64 {
+        u64::from(self.bits() / 4)
+    }
+
+    pub(crate) fn address_bytes(self) -> u32 {
+        self.bits() / 8
+    }
+
+    /// Bits of a general register that mean something.
+    pub(crate) fn mask(self) -> u64 {
+        u64::MAX >> (64 - self.bits())
+    }
+}
+
 /// A user-mode register file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Registers {
@@ -25,6 +55,7 @@ pub(crate) struct Registers {
 
 #[derive(Debug, Clone)]
 pub(crate) struct Case {
+    pub(crate) width: Width,
     pub(crate) registers: Registers,
     /// The instruction's bytes, at `registers.rip`; INT3 everywhere else.
     pub(crate) bytes: Vec<u8>,

@@ -9,7 +9,7 @@ use x86::register::{cr0, cr4, efer, xcr0};
 use x86::{CpuState, DescriptorTable, Fpu, Segment};
 
 use crate::case::{
-    CODE, CODE_PAGES, Case, DATA, DATA_PAGES, Outcome, PAGE, Registers, WRITABLE_PAGES,
+    CODE, CODE_PAGES, Case, DATA, DATA_PAGES, Outcome, PAGE, Registers, WRITABLE_PAGES, Width,
 };
 
 const TABLES: u64 = 0x1000;
@@ -107,6 +107,7 @@ impl Guest {
         self.bytes(CODE_AT, &[0xcc; CODE_PAGES as usize * PAGE]);
         self.put(GDT + 0x10, 0x00af_9b00_0000_ffff);
         self.put(GDT + 0x18, 0x00cf_9300_0000_ffff);
+        self.put(GDT + 0x20, 0x00cf_fb00_0000_ffff);
         self.put(GDT + 0x28, 0x00cf_f300_0000_ffff);
         self.put(GDT + 0x30, 0x00af_fb00_0000_ffff);
         for vector in 0..256 {
@@ -128,6 +129,12 @@ impl Guest {
         self.dirty = at..at + case.bytes.len() as u64;
         self.bytes(DATA_AT, &case.data);
         let mut state = self.template.clone();
+        if case.width == Width::Bits32 {
+            state.segments[1] = flat(0x23, 0xc0fb);
+            let data = flat(0x2b, 0xc0f3);
+            // ES, SS and DS; FS and GS stay null.
+            [state.segments[0], state.segments[3]] = [data; 2];
+        }
         state.gpr = case.registers.gpr;
         state.rip = case.registers.rip;
         state.rflags = case.registers.rflags;
@@ -176,6 +183,17 @@ impl Guest {
     }
 }
 
+/// A segment of 4 GiB.
+fn flat(selector: u16, rights: u16) -> Segment {
+    Segment {
+        selector,
+        base: 0,
+        limit: !0,
+        rights,
+        unusable: false,
+    }
+}
+
 fn template() -> CpuState {
     let mut state = CpuState::at_reset();
     let null = Segment {
@@ -183,13 +201,6 @@ fn template() -> CpuState {
         ..Segment::default()
     };
     state.segments = [null; 6];
-    let flat = |selector, rights| Segment {
-        selector,
-        base: 0,
-        limit: !0,
-        rights,
-        unusable: false,
-    };
     state.segments[1] = flat(0x33, 0xa0fb);
     state.segments[2] = flat(0x2b, 0xc0f3);
     state.tr = Segment {

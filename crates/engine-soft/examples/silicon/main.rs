@@ -2,7 +2,7 @@
 //! the same registers and memory, and compared in every register, flag and byte.
 //!
 //! `cargo run --profile guest -p engine-soft --example silicon -- --count 1000000 --seed 1
-//! [--group all|integer|x87|mmx|sse|avx|bits] [--only MNEMONIC] [--show CASES]`
+//! [--bits 32|64] [--group all|integer|x87|mmx|sse|avx|bits] [--only MNEMONIC] [--show CASES]`
 //!
 //! Case n of a seed is always the same case, so a difference is found again by its number.
 #![allow(
@@ -13,24 +13,29 @@
     reason = "random bits are cut to whatever width is needed"
 )]
 
+mod address;
 mod case;
 mod compare;
 mod generate;
 mod guest;
 mod native_raw;
+mod opcodes;
+mod operands;
 mod random;
 mod run;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use generate::Group;
+use case::Width;
+use opcodes::Group;
 
 struct Options {
     count: u64,
     seed: u64,
     first: u64,
     group: Group,
+    width: Width,
     only: Option<String>,
     show: usize,
     verbose: bool,
@@ -42,6 +47,7 @@ fn options() -> Result<Options, String> {
         seed: 1,
         first: 0,
         group: Group::All,
+        width: Width::Bits64,
         only: None,
         show: 20,
         verbose: false,
@@ -60,6 +66,13 @@ fn options() -> Result<Options, String> {
             "--first" => options.first = number()?,
             "--show" => options.show = number()? as usize,
             "--only" => options.only = Some(value.to_lowercase()),
+            "--bits" => {
+                options.width = match number()? {
+                    32 => Width::Bits32,
+                    64 => Width::Bits64,
+                    other => return Err(format!("{other}-bit code is not compared")),
+                };
+            }
             "--group" => {
                 options.group = Group::named(&value).ok_or(format!("no group {value}"))?;
             }
@@ -82,7 +95,7 @@ fn main() -> ExitCode {
 
 /// Runs the cases; answers how many differed.
 fn compare_all(options: &Options) -> Result<u64, String> {
-    let mut opcodes = generate::opcodes(options.group);
+    let mut opcodes = opcodes::opcodes(options.group, options.width);
     if let Some(only) = &options.only {
         opcodes.retain(|code| {
             format!("{code:?}")
@@ -96,23 +109,29 @@ fn compare_all(options: &Options) -> Result<u64, String> {
     let mut shown = 0;
     let mut failed: BTreeMap<String, u64> = BTreeMap::new();
     let numbers = options.first..options.first + options.count;
-    let run = run::cases(options.seed, numbers, &opcodes, |number, case, found| {
-        if options.verbose {
-            eprintln!("{number}: {} {:02x?}", case.text, case.bytes);
-        }
-        if found.is_empty() {
-            return;
-        }
-        let name = case.text.split(' ').next().unwrap_or_default().to_owned();
-        let seen = failed.entry(name).or_default();
-        *seen += 1;
-        if shown < options.show && *seen <= 2 {
-            shown += 1;
-            println!("case {number}: {}   {:02x?}", case.text, case.bytes);
-            println!("  from {}", summary(case));
-            found.iter().for_each(|line| println!("  {line}"));
-        }
-    })?;
+    let run = run::cases(
+        options.seed,
+        options.width,
+        numbers,
+        &opcodes,
+        |number, case, found| {
+            if options.verbose {
+                eprintln!("{number}: {} {:02x?}", case.text, case.bytes);
+            }
+            if found.is_empty() {
+                return;
+            }
+            let name = case.text.split(' ').next().unwrap_or_default().to_owned();
+            let seen = failed.entry(name).or_default();
+            *seen += 1;
+            if shown < options.show && *seen <= 2 {
+                shown += 1;
+                println!("case {number}: {}   {:02x?}", case.text, case.bytes);
+                println!("  from {}", summary(case));
+                found.iter().for_each(|line| println!("  {line}"));
+            }
+        },
+    )?;
     let total: u64 = failed.values().sum();
     for (name, count) in &failed {
         println!("{count:8} {name}");

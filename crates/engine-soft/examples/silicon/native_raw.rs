@@ -18,7 +18,7 @@ use libc::{c_int, siginfo_t, ucontext_t};
 
 use crate::case::{
     CODE, CODE_PAGES, Case, DATA, DATA_PAGES, Outcome, PAGE, Registers, WINDOW, WINDOW_PAGES,
-    WRITABLE_PAGES,
+    WRITABLE_PAGES, Width,
 };
 
 /// Most XSAVE area that a signal frame may have here.
@@ -48,7 +48,7 @@ const ORDER: [c_int; 16] = [
 /// What handler and runner share.
 struct Shared {
     running: bool,
-    entry: Option<Registers>,
+    entry: Option<(Registers, Width)>,
     result: Option<(Registers, u8, u64, u64)>,
     home: [i64; 23],
     home_fpu: Box<[u8]>,
@@ -117,7 +117,7 @@ extern "C" fn handler(signal: c_int, _info: *mut siginfo_t, context: *mut c_void
             shared.home_len.min(FRAME_BYTES),
         );
     }
-    put(context, &entry);
+    put(context, &entry.0, entry.1);
 }
 
 fn fpu(context: &mut ucontext_t) -> *mut u8 {
@@ -138,7 +138,12 @@ fn frame(context: &mut ucontext_t) -> &mut [u8] {
     unsafe { std::slice::from_raw_parts_mut(fpu(context), len) }
 }
 
-fn put(context: &mut ucontext_t, registers: &Registers) {
+fn put(context: &mut ucontext_t, registers: &Registers, width: Width) {
+    if width == Width::Bits32 {
+        // The kernel's selector of 32-bit user code, in the low word.
+        let selectors = &mut context.uc_mcontext.gregs[libc::REG_CSGSFS as usize];
+        *selectors = *selectors & !0xffff | 0x23;
+    }
     for (to, value) in ORDER.iter().zip(registers.gpr) {
         context.uc_mcontext.gregs[*to as usize] = value as i64;
     }
@@ -280,6 +285,7 @@ impl Native {
         unsafe { code.write_bytes(0xcc, code_len) };
         touch();
         install()?;
+        flat_segments();
         // The handler must find it made.
         shared().running = false;
         Ok(Native {
@@ -302,7 +308,7 @@ impl Native {
             copy_nonoverlapping(case.data.as_ptr(), self.data, case.data.len());
         }
         self.dirty = at..at + case.bytes.len();
-        shared().entry = Some(case.registers.clone());
+        shared().entry = Some((case.registers.clone(), case.width));
         // SAFETY: the handler leaves for the case and comes back here with everything as it was,
         // except memory.
         // The kernel does not take NT, AC and ID from a signal's context, so they are cleared here.
@@ -318,6 +324,14 @@ impl Native {
             cr2,
             data,
         })
+    }
+}
+
+/// 32-bit code needs DS and ES; 64-bit code does not look at them.
+fn flat_segments() {
+    // SAFETY: the kernel's selector of user data, flat like the null selectors it replaces.
+    unsafe {
+        asm!("mov ds, {s:e}", "mov es, {s:e}", s = in(reg) 0x2b, options(nomem, nostack, preserves_flags));
     }
 }
 

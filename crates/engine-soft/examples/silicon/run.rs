@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use iced_x86::Code;
 
-use crate::case::Case;
+use crate::case::{Case, Width};
 use crate::guest::Guest;
 use crate::native_raw::Native;
 use crate::random::Random;
@@ -13,6 +13,7 @@ use crate::{compare, generate};
 /// Tells `seen` of each case what differed; answers how many cases ran.
 pub(crate) fn cases(
     seed: u64,
+    width: Width,
     numbers: Range<u64>,
     opcodes: &[Code],
     mut seen: impl FnMut(u64, &Case, &[String]),
@@ -22,7 +23,7 @@ pub(crate) fn cases(
     let mut run = 0;
     for number in numbers {
         let mut random = Random::new(seed.wrapping_mul(0x1_0000_0001).wrapping_add(number));
-        let Some(case) = generate::case(&mut random, opcodes) else {
+        let Some(case) = generate::case(&mut random, width, opcodes) else {
             continue;
         };
         run += 1;

@@ -166,6 +166,7 @@ pub(super) fn any(cpu: &mut Cpu, op: &Op) -> Result<(), Stop> {
     if op.src & needs::STORE != 0 {
         // Never in place: an unmasked exception must leave memory as it was. It also comes before
         // a page fault, and flags that were raised stay raised after one, as on silicon.
+        mmx::enter(cpu, op.dst);
         target = Some(target_address(cpu, op)?);
     }
     if op.src & needs::MXCSR != 0 {

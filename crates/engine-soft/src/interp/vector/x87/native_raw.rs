@@ -60,14 +60,9 @@ pub(super) fn run(cpu: &mut Cpu, op: &Op) -> Result<(), Stop> {
     cpu.x87_wait()?;
     let size = u32::from(op.size);
     let mut scratch = scratch(cpu);
-    let mut target = None;
     if op.src & needs::LOAD != 0 {
         let gla = cpu.linear(op, size, false)?;
         cpu.read_bytes(gla, &mut scratch.common.memory[..usize::from(op.size)])?;
-    }
-    if op.src & needs::STORE != 0 {
-        // An exception that keeps the result back comes before a page fault.
-        target = Some(cpu.linear(op, size, true)?);
     }
     let base: *mut X87Scratch = &raw mut scratch;
     let memory: *mut u8 = base.cast();
@@ -78,9 +73,9 @@ pub(super) fn run(cpu: &mut Cpu, op: &Op) -> Result<(), Stop> {
     unsafe { call(op.imm, memory, [memory; 4], base.cast()) };
     let status = u16::from_le_bytes([scratch.image[2], scratch.image[3]]);
     let unmasked = status & !cpu.fpu.control & words::EXCEPTIONS;
-    if let Some(gla) = target
-        && unmasked & NO_STORE == 0
-    {
+    // An exception that keeps the result back comes before any fault of the store.
+    if op.src & needs::STORE != 0 && unmasked & NO_STORE == 0 {
+        let gla = cpu.linear(op, size, true)?;
         cpu.write_bytes(gla, &scratch.common.memory[..usize::from(op.size)])?;
     }
     take(&mut cpu.fpu, &scratch.image);
