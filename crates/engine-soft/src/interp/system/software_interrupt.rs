@@ -6,7 +6,7 @@ use x86::exception::vector;
 
 use super::deliver::{self, Source};
 use super::vme;
-use crate::cpu::Cpu;
+use crate::cpu::{Cpu, attention};
 use crate::interp::decode::{Context, Lowered};
 use crate::interp::op::{Handler, Op, Stop, register_offset};
 use crate::word::Word;
@@ -45,8 +45,15 @@ fn int3(cpu: &mut Cpu, _op: &Op) -> Result<(), Stop> {
     deliver::enter(cpu, vector::BP, None, Source::Software)
 }
 
+/// One #DB for all: data breakpoints that a MOV SS before it held off are told with it.
 fn int1(cpu: &mut Cpu, _op: &Op) -> Result<(), Stop> {
-    deliver::enter(cpu, vector::DB, None, Source::Privileged)
+    deliver::enter(cpu, vector::DB, None, Source::Privileged)?;
+    if cpu.debug_pending != 0 {
+        cpu.dr[4] = cpu.dr[4] & !0xf | cpu.debug_pending;
+        cpu.debug_pending = 0;
+        cpu.set_attention(attention::DEBUG, false);
+    }
+    Ok(())
 }
 
 fn into(cpu: &mut Cpu, _op: &Op) -> Result<(), Stop> {
