@@ -24,6 +24,7 @@ pub use apics::{LintLine, LocalApics};
 pub use ioapic::IoApic;
 pub use lapic::{LapicParts, TIMER_HZ};
 pub use lines::IrqLine;
+pub use message::{DeliveryMode, Destination, Message};
 pub use pic::Pic;
 
 use self::lines::Wire;

@@ -131,7 +131,9 @@ impl Vcpu for SoftVcpu {
     }
 
     fn inject_nmi(&mut self) -> Result<(), EngineError> {
-        self.interpreter.cpu.set_attention(attention::NMI, true);
+        let cpu = &mut self.interpreter.cpu;
+        cpu.second_nmi |= cpu.attention & attention::NMI != 0 && !cpu.events.nmi_masked;
+        cpu.set_attention(attention::NMI, true);
         Ok(())
     }
 

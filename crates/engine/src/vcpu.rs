@@ -134,7 +134,8 @@ pub trait Vcpu: Send + Debug {
     /// Exit with [`Exit::InterruptWindow`] as soon as the guest can take an interrupt, or do not.
     fn want_interrupt_window(&mut self, wanted: bool);
 
-    /// Latches an NMI.
+    /// Latches an NMI. A second one that comes before the first is delivered, and no NMI handler
+    /// running, is latched too; more are not.
     ///
     /// # Errors
     /// When the host fails.

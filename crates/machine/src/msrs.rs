@@ -1,7 +1,8 @@
 //! MSRs that no engine needs to know: memory types, machine checks, microcode and the like.
 //!
 //! A guest reads and writes them, and they change nothing. Unknown ones fault, as on silicon.
-//! Spec: Intel SDM Vol. 4, "Architectural MSRs"; Vol. 3, "Memory Type Range Registers (MTRRs)".
+//! Spec: Intel SDM Vol. 4, "Architectural MSRs"; Vol. 3, "Memory Type Range Registers (MTRRs)" and
+//! "Error-Reporting Register Banks".
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,6 @@ use crate::layout::LOW_RAM_LIMIT;
 const PLATFORM_ID: u32 = 0x17;
 const SMI_COUNT: u32 = 0x34;
 const PLATFORM_INFO: u32 = 0xce;
-const FLUSH_CMD: u32 = 0x10b;
 const MISC_FEATURES: u32 = 0x140;
 const MCG_CTL: u32 = 0x17b;
 const MTRR_PHYS_LAST: u32 = 0x20f;
@@ -54,6 +54,10 @@ enum Rule {
     /// Kept, if no other bits than these are set.
     Kept(u64),
     ReadOnly,
+    /// A bank's enable bits: all, none, or all but the two that old systems leave out.
+    BankControl,
+    /// A bank's status, which can only be cleared.
+    BankStatus,
     /// A command: accepted, reads fault.
     Command,
     Unknown,
@@ -69,7 +73,7 @@ fn rule(index: u32) -> Rule {
         | PLATFORM_INFO
         | SMI_COUNT
         | msr::FEATURE_CONTROL => Rule::ReadOnly,
-        msr::PRED_CMD | FLUSH_CMD => Rule::Command,
+        msr::PRED_CMD => Rule::Command,
         msr::MTRR_PHYS_BASE0..=MTRR_PHYS_LAST => Rule::Kept(u64::MAX),
         msr::MTRR_FIX_64K | 0x258 | 0x259 | 0x268..=0x26f => Rule::Kept(MEMORY_TYPES),
         msr::MTRR_DEF_TYPE => Rule::Kept(0xcff),
@@ -77,7 +81,11 @@ fn rule(index: u32) -> Rule {
         msr::MISC_ENABLE | msr::MCG_STATUS | MCG_CTL | msr::BIOS_SIGN_ID => Rule::Kept(u64::MAX),
         MISC_FEATURES => Rule::Kept(0),
         msr::DEBUG_CTL => Rule::Kept(0b11),
-        MC0_CTL..=MC_LAST => Rule::Kept(u64::MAX),
+        MC0_CTL..=MC_LAST => match index % 4 {
+            0 => Rule::BankControl,
+            1 => Rule::BankStatus,
+            _ => Rule::Kept(u64::MAX),
+        },
         _ => Rule::Unknown,
     }
 }
@@ -117,22 +125,26 @@ impl MachineMsrs {
             Rule::ReadOnly if index == msr::ARCH_CAPABILITIES => {
                 self.values.get(&index).copied().ok_or(Fault)
             }
-            Rule::ReadOnly | Rule::Kept(_) => Ok(self.values.get(&index).copied().unwrap_or(0)),
+            _ => Ok(self.values.get(&index).copied().unwrap_or(0)),
         }
     }
 
     pub(crate) fn write(&mut self, index: u32, value: u64) -> Result<(), Fault> {
-        match rule(index) {
-            Rule::Kept(bits) if value & !bits == 0 => {
-                // A processor answers with its microcode revision whatever was written.
-                if index != msr::BIOS_SIGN_ID {
-                    self.values.insert(index, value);
-                }
-                Ok(())
-            }
-            Rule::Command => Ok(()),
-            Rule::Kept(_) | Rule::ReadOnly | Rule::Unknown => Err(Fault),
+        let allowed = match rule(index) {
+            Rule::Kept(bits) => value & !bits == 0,
+            Rule::BankControl => value == 0 || value | 1 << 10 | 1 == u64::MAX,
+            Rule::BankStatus => value == 0,
+            Rule::Command => return Ok(()),
+            Rule::ReadOnly | Rule::Unknown => false,
+        };
+        if !allowed {
+            return Err(Fault);
         }
+        // A processor answers with its microcode revision whatever was written.
+        if index != msr::BIOS_SIGN_ID {
+            self.values.insert(index, value);
+        }
+        Ok(())
     }
 
     /// All values, for a saved state.
@@ -143,7 +155,7 @@ impl MachineMsrs {
     /// Takes what is ours out of a saved state.
     pub(crate) fn take_from(&mut self, saved: &mut BTreeMap<u32, u64>) {
         saved.retain(|&index, value| {
-            let ours = matches!(rule(index), Rule::Kept(_) | Rule::ReadOnly);
+            let ours = !matches!(rule(index), Rule::Command | Rule::Unknown);
             if ours {
                 self.values.insert(index, *value);
             }

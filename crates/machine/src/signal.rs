@@ -16,7 +16,9 @@ use crate::sync::{lock, wait};
 /// What waits for a vCPU besides interrupts.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Pending {
-    pub(crate) nmi: bool,
+    /// At most two: one that runs and one that waits for its end. A processor takes the first at
+    /// once, so two that came together are not one.
+    pub(crate) nmis: u8,
     pub(crate) init: bool,
     /// The vector of a start-up message.
     pub(crate) startup: Option<u8>,
@@ -117,7 +119,7 @@ impl VcpuEvents for Signals {
     }
 
     fn nmi(&self, cpu: u32) {
-        self.post(cpu, |pending| pending.nmi = true);
+        self.post(cpu, |pending| pending.nmis = 2.min(pending.nmis + 1));
     }
 
     fn smi(&self, cpu: u32) {

@@ -9,6 +9,7 @@
 
 mod clock;
 mod exits;
+mod hypercall;
 mod power;
 
 use std::sync::Arc;
@@ -188,7 +189,8 @@ impl VcpuRunner {
     /// Becomes `state`: at power-on, at a reset, and when a guest is restored.
     pub(crate) fn set_state(&mut self, state: &CpuState) -> Result<(), EngineError> {
         let mut state = state.clone();
-        if self.shared.irqchip.is_some() {
+        if let Some(irqchip) = &self.shared.irqchip {
+            state.apic = irqchip.apics().state(self.id);
             self.msrs.take_from(&mut state.msrs);
             self.clock_msrs.take_from(&mut state.msrs);
         }

@@ -2,6 +2,8 @@
 
 pub const TSC: u32 = 0x10;
 pub const APIC_BASE: u32 = 0x1b;
+/// The global enable bit of [`APIC_BASE`].
+pub const APIC_ENABLE: u64 = 1 << 11;
 pub const FEATURE_CONTROL: u32 = 0x3a;
 pub const TSC_ADJUST: u32 = 0x3b;
 pub const SPEC_CTRL: u32 = 0x48;

@@ -53,6 +53,12 @@ impl LocalApics {
         let _ = self.ioapic.set(Arc::downgrade(ioapic));
     }
 
+    /// How many there are. No machine has more than a 32-bit number of them.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        u32::try_from(self.slots.len()).unwrap_or(u32::MAX)
+    }
+
     fn slot(&self, cpu: u32) -> Option<&Slot> {
         self.slots.get(usize::try_from(cpu).ok()?)
     }

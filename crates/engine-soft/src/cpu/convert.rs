@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use memory::GuestMemory;
 use x86::cpuid::CpuidTable;
 use x86::register::{dr7, rflags};
-use x86::{Activity, ApicState, CpuState, Events, Exception};
+use x86::{Activity, ApicState, CpuState, Events, Exception, msr};
 
 use super::features::Features;
 use super::{CodeSize, Cpu, attention};
@@ -63,6 +63,7 @@ impl Cpu {
             fpu: reset.fpu.clone(),
             msrs: Msrs::at_reset(),
             events: Events::default(),
+            second_nmi: false,
             delivered: false,
             shadow_by_ss: false,
             debug_pending: 0,
@@ -76,6 +77,7 @@ impl Cpu {
             memory,
             kicked: Arc::new(AtomicBool::new(false)),
             shared_tsc: SharedTsc::new(0u64.wrapping_sub(host_tsc())),
+            apic_enabled: true,
             id,
         };
         cpu.restore(&reset);
@@ -153,11 +155,15 @@ impl Cpu {
         }
         let wanted = state.tsc.wrapping_sub(host_tsc());
         self.msrs.tsc_offset = self.shared_tsc.settle(tsc_offset, wanted);
+        if !state.apic.registers.is_empty() {
+            self.apic_enabled = state.apic.base & msr::APIC_ENABLE != 0;
+        }
         self.events = state.events;
         self.attention = 0;
         self.set_attention(attention::SHADOW, state.events.interrupt_shadow);
         self.set_attention(attention::NMI, state.events.nmi_pending);
         self.set_attention(attention::BREAKPOINT, state.dr[5] & 0xff & !dr7::FIXED != 0);
+        self.second_nmi = false;
         self.debug_pending = 0;
         self.replay.clear();
         self.exit = None;

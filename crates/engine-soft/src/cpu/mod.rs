@@ -97,6 +97,9 @@ pub(crate) struct Cpu {
     pub(crate) fpu: Fpu,
     pub(crate) msrs: Msrs,
     pub(crate) events: Events,
+    /// Besides the NMI that `attention` tells of one more, for after the first one's handler. Saved
+    /// states do not know of it: then the two have come at once, and are one.
+    pub(crate) second_nmi: bool,
     /// An exception or interrupt was delivered since the block began: the instruction was not
     /// single-stepped, the handler's first one will not be.
     pub(crate) delivered: bool,
@@ -117,6 +120,8 @@ pub(crate) struct Cpu {
     pub(crate) kicked: Arc<AtomicBool>,
     /// What the guest's vCPUs agree on.
     pub(crate) shared_tsc: SharedTsc,
+    /// IA32_APIC_BASE's enable bit. The machine has the APIC; CPUID tells whether it is on.
+    pub(crate) apic_enabled: bool,
     /// Initial APIC id.
     pub(crate) id: u32,
 }

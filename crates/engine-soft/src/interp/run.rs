@@ -144,7 +144,8 @@ impl Interpreter {
         let cpu = &mut self.cpu;
         let shadow = cpu.attention & attention::SHADOW != 0;
         if cpu.attention & attention::NMI != 0 && !cpu.events.nmi_masked && !shadow {
-            cpu.set_attention(attention::NMI, false);
+            let second = std::mem::take(&mut cpu.second_nmi);
+            cpu.set_attention(attention::NMI, second);
             cpu.events.nmi_masked = true;
             self.interrupt(vector::NMI, Source::Nmi)?;
             return Ok(None);

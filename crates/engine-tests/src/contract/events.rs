@@ -366,6 +366,19 @@ pub(super) fn nmi_waits_for_iret(make: Make<'_>) -> Result<(), Trouble> {
     seat.run_to_end(Entry::Resume)
 }
 
+/// The first is taken before the second comes, as far as a guest can tell; a third is lost.
+pub(super) fn nmis_at_once_are_two(make: Make<'_>) -> Result<(), Trouble> {
+    let code = assemble(Mode::Long64, spin)?;
+    let mut bench = Bench::with(make, Mode::Long64, code)?;
+    let seat = bench.seat();
+    for _ in 0..3 {
+        seat.vcpu.inject_nmi()?;
+    }
+    expect("vector", seat.run_to_trap(Entry::Resume)?, vector::NMI)?;
+    expect("vector", seat.run_to_trap(Entry::Resume)?, vector::NMI)?;
+    seat.run_to_end(Entry::Resume)
+}
+
 pub(super) fn software_interrupt(make: Make<'_>) -> Result<(), Trouble> {
     let code = assemble(Mode::Long64, |a| {
         a.int(0x77)?;

@@ -1,6 +1,6 @@
 use x86::msr;
 
-use super::{Fault, MachineMsrs};
+use super::{Fault, MC_LAST, MC0_CTL, MachineMsrs};
 
 #[test]
 fn unknown_ones_fault() {
@@ -30,4 +30,16 @@ fn what_is_written_is_saved() {
     other.take_from(&mut saved);
     assert_eq!(other, msrs);
     assert_eq!(saved.len(), 1);
+}
+
+#[test]
+fn machine_check_banks_take_what_the_manual_allows() {
+    let mut msrs = MachineMsrs::at_reset(None, 40);
+    let (control, status) = (MC0_CTL, MC0_CTL + 1);
+    assert_eq!(msrs.write(control, u64::MAX), Ok(()));
+    assert_eq!(msrs.write(control, 0xaaaa), Err(Fault));
+    assert_eq!(msrs.read(control), Ok(u64::MAX));
+    assert_eq!(msrs.write(status, 0), Ok(()));
+    assert_eq!(msrs.write(status, 1), Err(Fault));
+    assert_eq!(msrs.read(MC_LAST + 1), Err(Fault));
 }

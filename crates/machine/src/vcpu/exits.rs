@@ -5,14 +5,9 @@ use memory::{Gpa, PAGE_SIZE};
 use x86::register::rflags;
 use x86::{Activity, Exception, msr};
 
-use super::VcpuRunner;
+use super::{VcpuRunner, hypercall};
 use crate::control::Outcome;
 use crate::msrs::Fault;
-
-/// Guests may ask the host for things; ours answers that it has none of them. Spec: Linux
-/// Documentation/virt/kvm/x86/hypercalls.rst.
-const HYPERCALL_POLL_IRQ: u64 = 1;
-const NO_SUCH_HYPERCALL: u64 = 1000u64.wrapping_neg();
 
 /// A TSC-deadline is computed from a moment no older than this, in nanoseconds: the measured rate
 /// is exact to some parts in a million.
@@ -44,11 +39,11 @@ impl VcpuRunner {
                 self.set_task_priority(value);
                 Entry::Resume
             }
-            Exit::Hypercall {
-                number: HYPERCALL_POLL_IRQ,
-                ..
-            } => Entry::CompleteRead(0),
-            Exit::Hypercall { .. } => Entry::CompleteRead(NO_SUCH_HYPERCALL),
+            Exit::Hypercall { number, args } => {
+                let irqchip = self.shared.irqchip.as_deref();
+                let apics = irqchip.map(|irqchip| irqchip.apics().as_ref());
+                Entry::CompleteRead(hypercall::answer(number, args, apics))
+            }
             other => return self.answer_event(other),
         };
         Ok(())

@@ -22,9 +22,11 @@ impl VcpuRunner {
         {
             self.start_up(vector)?;
         }
-        if pending.nmi && self.activity != Activity::WaitForSipi {
-            self.vcpu.inject_nmi()?;
-            self.activity = Activity::Running;
+        if self.activity != Activity::WaitForSipi {
+            for _ in 0..pending.nmis {
+                self.vcpu.inject_nmi()?;
+                self.activity = Activity::Running;
+            }
         }
         Ok(())
     }

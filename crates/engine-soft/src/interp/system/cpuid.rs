@@ -31,7 +31,12 @@ fn cpuid(cpu: &mut Cpu, _op: &Op) -> Result<(), Stop> {
     let (leaf, subleaf) = (cpu.gpr[RAX] as u32, cpu.gpr[RCX] as u32);
     let mut entry = look_up(cpu, leaf, subleaf);
     match (entry.leaf, entry.subleaf) {
-        (1, _) => follow(&mut entry.ecx, 27, cpu.cr4 & cr4::OSXSAVE != 0),
+        (1, _) => {
+            follow(&mut entry.ecx, 27, cpu.cr4 & cr4::OSXSAVE != 0);
+            if !cpu.apic_enabled {
+                follow(&mut entry.edx, 9, false);
+            }
+        }
         (7, 0) => follow(&mut entry.ecx, 4, cpu.cr4 & cr4::PKE != 0),
         (0xd, 0) if entry.eax != 0 => entry.ebx = cpu.cpuid.xsave_size(cpu.xcr0),
         _ => {}

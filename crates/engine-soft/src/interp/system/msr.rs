@@ -53,7 +53,11 @@ fn wrmsr(cpu: &mut Cpu, _op: &Op) -> Result<(), Stop> {
     if kept(cpu, index) {
         write(cpu, index, value)
     } else {
-        cpu.external(Exit::MsrWrite { index, value }).map(|_| ())
+        cpu.external(Exit::MsrWrite { index, value })?;
+        if index == msr::APIC_BASE {
+            cpu.apic_enabled = value & msr::APIC_ENABLE != 0;
+        }
+        Ok(())
     }
 }
 
