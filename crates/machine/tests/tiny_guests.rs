@@ -244,16 +244,17 @@ fn a_second_run_powers_the_machine_on_again() {
 
 #[test]
 fn cpuid_tells_whether_the_apic_is_on() {
-    let code = [
-        0xb8, 1, 0, 0, 0, 0x0f, 0xa2, 0x89, 0xd6, // mov eax, 1; cpuid; mov esi, edx
-        0xb9, 0x1b, 0, 0, 0, 0x0f, 0x32, // mov ecx, 1bh; rdmsr
-        0x80, 0xe4, 0xf7, 0x0f, 0x30, // and ah, 0f7h; wrmsr
-        0xb8, 1, 0, 0, 0, 0x0f, 0xa2, // mov eax, 1; cpuid
-        0xc1, 0xee, 9, 0x83, 0xe6, 1, // shr esi, 9; and esi, 1
-        0xc1, 0xea, 9, 0x83, 0xe2, 1, // shr edx, 9; and edx, 1
-        0x8d, 0x04, 0x72, // lea eax, [edx + 2 * esi]
-        0xe7, EXIT_PORT as u8, // out 0f4h, eax
+    let code: [&[u8]; 8] = [
+        &[0xb8, 1, 0, 0, 0, 0x0f, 0xa2, 0x89, 0xd6], // mov eax, 1; cpuid; mov esi, edx
+        &[0xb9, 0x1b, 0, 0, 0, 0x0f, 0x32],          // mov ecx, 1bh; rdmsr
+        &[0x80, 0xe4, 0xf7, 0x0f, 0x30],             // and ah, 0f7h; wrmsr
+        &[0xb8, 1, 0, 0, 0, 0x0f, 0xa2],             // mov eax, 1; cpuid
+        &[0xc1, 0xee, 9, 0x83, 0xe6, 1],             // shr esi, 9; and esi, 1
+        &[0xc1, 0xea, 9, 0x83, 0xe2, 1],             // shr edx, 9; and edx, 1
+        &[0x8d, 0x04, 0x72],                         // lea eax, [edx + 2 * esi]
+        &[0xe7, EXIT_PORT as u8],                    // out 0f4h, eax
     ];
+    let code = code.concat();
     let mut guest = guest("apic", &code, 1);
     assert_eq!(guest.run(), Outcome::DeviceExit(2));
     assert_eq!(guest.run(), Outcome::DeviceExit(2), "power-on turns it on");
