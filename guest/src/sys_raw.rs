@@ -6,8 +6,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-/// Blocks `signals` and returns a descriptor that is readable when one is pending. Children are not
-/// affected: the standard library clears the signal mask before it executes a program.
+/// Blocks `signals` and returns a descriptor that is readable when one is pending. Children would
+/// inherit that: [`lead_session`] unblocks all signals in each.
 pub(crate) fn receive_signals(signals: &[i32]) -> io::Result<OwnedFd> {
     // SAFETY: `set` is a local that sigemptyset initialises before it is read; signalfd gets a valid
     // set and a fresh descriptor that nobody else owns.
@@ -54,12 +54,18 @@ pub(crate) fn loopback_up() -> io::Result<()> {
     Ok(())
 }
 
-/// The child leads a session of its own; with `terminal`, its standard input becomes the controlling
+/// The child leads a session of its own, with no signal blocked; with `terminal`, its standard input becomes the controlling
 /// terminal.
 pub(crate) fn lead_session(command: &mut Command, terminal: bool) {
-    // SAFETY: the closure runs between fork and exec and makes only async-signal-safe system calls.
+    // SAFETY: the closure runs between fork and exec and makes only async-signal-safe calls; `none`
+    // is a local that sigemptyset initialises.
     unsafe {
         command.pre_exec(move || {
+            let mut none: libc::sigset_t = mem::zeroed();
+            libc::sigemptyset(&raw mut none);
+            if libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()) < 0 {
+                return Err(io::Error::last_os_error());
+            }
             rustix::process::setsid()?;
             if terminal {
                 rustix::process::ioctl_tiocsctty(std::io::stdin())?;

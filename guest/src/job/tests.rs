@@ -106,3 +106,11 @@ fn a_signal_reaches_the_whole_group() {
     let (_, _, status) = finish(job);
     assert_eq!(status.terminating_signal(), Some(libc::SIGTERM));
 }
+
+#[test]
+fn a_child_has_no_signal_blocked_whatever_the_agent_receives() {
+    let _signals = crate::sys_raw::receive_signals(&[libc::SIGUSR2]).unwrap();
+    let job = Job::start(&exec(&["/bin/sh", "-c", "kill -USR2 $$"], None)).unwrap();
+    let (_, _, status) = finish(job);
+    assert_eq!(status.terminating_signal(), Some(libc::SIGUSR2));
+}

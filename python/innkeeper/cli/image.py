@@ -5,10 +5,9 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from innkeeper.cli.progress import build_progress
+from innkeeper.cli.progress import build_progress, wide_console
 from innkeeper.cli.run import complete_image
 from innkeeper.images import Image
 from innkeeper.machine import format_size
@@ -35,7 +34,7 @@ def list_images(as_json: AsJson = False) -> None:
         table.add_row(
             image.name, manifest.system, manifest.kernel_release, size, built, image.digest[:12]
         )
-    Console().print(table)
+    wide_console().print(table)
 
 
 @app.command()

@@ -13,33 +13,54 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from innkeeper.images import Report
 
 
+def wide_console() -> Console:
+    """Standard output; where it is no terminal, so wide that no table is folded."""
+    return Console() if sys.stdout.isatty() else Console(width=1000)
+
+
 @contextlib.contextmanager
 def build_progress(name: str) -> Iterator[Report]:
     """A `Report` that draws on standard error; on none of a terminal's, one line a step."""
     console = Console(stderr=True)
+    with _signals_as_exceptions():
+        if console.is_terminal:
+            with _bar(name, console) as report:
+                yield report
+        else:
+            yield _lines(name)
+
+
+@contextlib.contextmanager
+def _bar(name: str, console: Console) -> Iterator[Report]:
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     bar = Progress(*columns, console=console, transient=True)
     task = bar.add_task(f"building {name}", total=1.0, start=False)
-    began: float | None = None
 
     def report(step: str, share: float) -> None:
-        nonlocal began
-        if began is None:
-            began = time.monotonic()
+        if not bar.tasks[0].started:
             bar.start_task(task)
-            if console.is_terminal:
-                bar.start()
+            bar.start()
         bar.update(task, description=f"building {name}: {step}", completed=share)
-        if not console.is_terminal:
-            console.print(f"[{time.monotonic() - began:5.1f} s] {name}: {step}", markup=False)
         if share >= 1.0:
             bar.stop()
 
-    with _signals_as_exceptions():
-        try:
-            yield report
-        finally:
+    try:
+        yield report
+    finally:
+        # A bar that was never shown has nothing to take away.
+        if bar.tasks[0].started:
             bar.stop()
+
+
+def _lines(name: str) -> Report:
+    began: list[float] = []
+
+    def report(step: str, _share: float) -> None:
+        now = time.monotonic()
+        began.append(now)
+        print(f"[{now - began[0]:5.1f} s] {name}: {step}", file=sys.stderr)
+
+    return report
 
 
 @contextlib.contextmanager

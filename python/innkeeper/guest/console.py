@@ -41,7 +41,7 @@ class ConsoleRun:
 
 def run_shell(spec: MachineSpec, console: ConsoleRun) -> Ending:
     """Boots an image and gives its console a login shell; the guest ends with the shell."""
-    with _Terminal(console.mode, terminal.END_OF_FILE) as front, agent_channel() as (agent, port):
+    with _Terminal(console.mode) as front, agent_channel() as (agent, port):
         machine = front.machine(spec, (port,), agent.disconnect)
         with attended(machine, console.timeout) as attention:
             try:
@@ -49,8 +49,9 @@ def run_shell(spec: MachineSpec, console: ConsoleRun) -> Ending:
                 columns, rows = terminal.size()
                 machine.control.resize_console(columns, rows)
                 device = DEVICES.get(console.mode, "/dev/console")
-                agent.console(device, os.environ.get("TERM", "linux"), columns, rows)
+                # The terminal is raw before there is a prompt: no key is taken for another's.
                 with front.joined(machine, attention):
+                    agent.console(device, os.environ.get("TERM", "linux"), columns, rows)
                     machine.wait()
             except GuestNotRunning:
                 machine.wait()
@@ -73,12 +74,12 @@ def run_kernel(spec: MachineSpec, console: ConsoleRun) -> Ending:
 class _Terminal:
     """Standard input and output as a guest's console."""
 
-    def __init__(self, mode: ConsoleMode, at_end: bytes = b"") -> None:
+    def __init__(self, mode: ConsoleMode) -> None:
         self._mode = mode
         self._interactive = terminal.is_interactive()
         self._relay: Relay | None = None
         if mode is not ConsoleMode.NONE and terminal.may_read(0):
-            self._relay = Relay(0, self._leave, at_end)
+            self._relay = Relay(0, self._leave)
         self._on_leave: Callable[[], None] = lambda: None
         shown = partial(terminal.write_all, 1) if mode is ConsoleMode.SERIAL else None
         self.log = BootLog(shown)

@@ -2,10 +2,11 @@
 
 import re
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Final
 
-from innkeeper.errors import InvalidInput
+from innkeeper.errors import HostFailure, InvalidInput
 from innkeeper.images.store import Image
 from innkeeper.machine.spec import MIB, DiskFormat, DiskSpec, EngineChoice, MachineSpec, Overlay
 
@@ -52,7 +53,7 @@ def machine_spec(image: Image, boot: ImageBoot) -> MachineSpec:
     ]
     return MachineSpec(
         kernel=image.kernel,
-        initrds=(image.initrd,),
+        initrds=(image.initrd, agent_initrd()),
         command_line=" ".join(word for word in words if word),
         vcpus=boot.vcpus,
         memory=boot.memory,
@@ -62,6 +63,18 @@ def machine_spec(image: Image, boot: ImageBoot) -> MachineSpec:
         devices=("pvpanic", *boot.devices),
         reboots=False,
     )
+
+
+def agent_initrd() -> Path:
+    """The initrd with the program that is process 1 of a guest; it is part of the package.
+
+    Raises:
+        HostFailure: in a source tree where it has not been built.
+    """
+    path = Path(str(resources.files("innkeeper") / "guest" / "agent.cpio"))
+    if not path.exists():
+        raise HostFailure("the guest agent is not built; run scripts/agent")
+    return path
 
 
 def _root(image: Image, kept: Path | None) -> DiskSpec:

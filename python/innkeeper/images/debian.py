@@ -1,6 +1,6 @@
 """Builds the image `debian` from Debian's archive: kernel, small initrd, root disk.
 
-The kernel is Debian's own, unmodified. The initrd holds our agent and the virtio modules it loads.
+The kernel is Debian's own, unmodified. The initrd holds the virtio modules that our agent loads.
 The root disk is a minimal Debian made by mmdebstrap, put into ext4 by `mke2fs -d`; where we are not
 root, both run in a user namespace, so that no step needs privilege.
 """
@@ -8,11 +8,9 @@ root, both run in a user namespace, so that no step needs privilege.
 import datetime
 import os
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 from typing import Final
 
-from innkeeper.errors import ImageBuildFailed
 from innkeeper.images import cpio, kernel
 from innkeeper.images.apt import Apt, Archive
 from innkeeper.images.commands import require, run
@@ -103,18 +101,6 @@ def build(store: Store, report: Report) -> Image:
         return image
 
 
-def agent() -> bytes:
-    """The program that is process 1 of a guest; it is part of the package.
-
-    Raises:
-        ImageBuildFailed: in a source tree where it has not been built.
-    """
-    try:
-        return (resources.files("innkeeper.guest") / "innkeeper-agent").read_bytes()
-    except FileNotFoundError as error:
-        raise ImageBuildFailed("the guest agent is not built; run scripts/agent") from error
-
-
 def _unpack_kernel(apt: Apt, scratch: Path) -> str:
     package = apt.dependency(METAPACKAGE)
     archive = apt.download(package, scratch)
@@ -126,7 +112,7 @@ def _initrd(modules: Path) -> bytes:
     order = kernel.module_order(modules, MODULES)
     files = {f"modules/{path.stem}": kernel.read_module(path) for path in order}
     listing = "".join(f"/{name}\n" for name in files)
-    return cpio.archive({"init": agent(), **files, "modules/order": listing.encode()})
+    return cpio.archive({**files, "modules/order": listing.encode()})
 
 
 def _make_root(scratch: Path, archives: list[Archive], report: Report) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from innkeeper.errors import InvalidInput
 from innkeeper.guest.command import CommandRun, run_command
@@ -9,6 +10,9 @@ from innkeeper.guest.console import ConsoleMode, ConsoleRun, run_kernel, run_she
 from innkeeper.images import ImageBoot, Report, Store, ensure, machine_spec
 from innkeeper.machine import MIB, DiskSpec, EngineChoice, MachineSpec
 from innkeeper.vm.ending import Ending
+from innkeeper.vm.terminal import is_interactive
+
+LOGIN_SHELL: Final = ("/bin/bash", "--login")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,11 +98,12 @@ def _run_image(request: GuestRequest, name: str, report: Report) -> Ending:
         kept=store.kept_guest(guest) if request.keep else None,
     )
     spec = machine_spec(ensure(store, name, report), boot)
-    if not request.command:
+    # A script has no use for a terminal's echo and prompts: it gets a shell on plain pipes.
+    if not request.command and (request.console or is_interactive()):
         mode = request.console or ConsoleMode.VIRTIO
         return run_shell(spec, ConsoleRun(mode=mode, timeout=request.timeout))
     command = CommandRun(
-        argv=request.command,
+        argv=request.command or LOGIN_SHELL,
         terminal=request.terminal,
         kept=request.keep,
         boot_messages=request.console is ConsoleMode.SERIAL,

@@ -12,13 +12,12 @@ class Relay:
     """Reads `source` in a thread of its own once started.
 
     `leave` is called when a person at a terminal presses Ctrl-] or the terminal goes away. When a
-    script's input ends, the guest sees `at_end`.
+    script's input ends, the guest just hears no more: a serial line has no end.
     """
 
-    def __init__(self, source: int, leave: Callable[[], None], at_end: bytes = b"") -> None:
+    def __init__(self, source: int, leave: Callable[[], None]) -> None:
         self._source = source
         self._leave = leave
-        self._at_end = at_end
         self._interactive = os.isatty(source)
         self.read_end, self._write_end = os.pipe()
         self._thread = threading.Thread(target=self._carry, name="relay", daemon=True)
@@ -44,5 +43,3 @@ class Relay:
             write_all(self._write_end, data)
             if escaped:
                 return
-        if not self._interactive:
-            write_all(self._write_end, self._at_end)

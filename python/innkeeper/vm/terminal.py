@@ -10,7 +10,6 @@ from types import FrameType
 from typing import Final
 
 ESCAPE: Final = 0x1D  # Ctrl-]
-END_OF_FILE: Final = b"\x04"  # Ctrl-D
 
 
 @contextlib.contextmanager
@@ -34,9 +33,10 @@ def is_interactive() -> bool:
 def may_read(fd: int) -> bool:
     """A background job that reads its terminal is stopped by the kernel; it had better not."""
     try:
-        return not os.isatty(fd) or os.tcgetpgrp(fd) == os.getpgrp()
+        return os.tcgetpgrp(fd) == os.getpgrp()
     except OSError:
-        return False
+        # No terminal, or not the one that controls us: nobody stops us.
+        return True
 
 
 def size() -> tuple[int, int]:

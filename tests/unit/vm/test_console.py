@@ -13,16 +13,18 @@ def test_the_escape_key_ends_what_goes_to_the_guest() -> None:
     assert split_at_escape(b"ls\x1dmore") == (b"ls", True)
 
 
-def test_a_scripts_input_is_carried_and_its_end_marked() -> None:
+def test_a_scripts_input_is_carried_and_its_end_ends_nothing() -> None:
     source, writer = os.pipe()
-    relay = Relay(source, leave=lambda: None, at_end=b"\x04")
+    left = threading.Event()
+    relay = Relay(source, leave=left.set)
     relay.start()
     os.write(writer, b"uname\n")
     os.close(writer)
     received = b""
-    while not received.endswith(b"\x04"):
+    while not received.endswith(b"\n"):
         received += os.read(relay.read_end, 100)
-    assert received == b"uname\n\x04"
+    assert received == b"uname\n"
+    assert not left.is_set()
     relay.close()
     os.close(source)
 

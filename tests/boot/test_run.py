@@ -1,0 +1,154 @@
+"""`inn run debian`: one guest a test, for what concerns the process around it."""
+
+import os
+import pty
+import select
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from tests.conftest import INN, PATIENCE, Inn
+
+from innkeeper.images import Image
+
+
+def processes_of(group: int) -> set[int]:
+    """Living processes whose process group is `group`."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                state, _, process_group = (entry / "stat").read_text().rsplit(")", 1)[1].split()[:3]
+            except OSError:
+                continue
+            if int(process_group) == group and state != "Z":
+                found.add(int(entry.name))
+    return found
+
+
+def wait_for(fd: int, words: bytes, *, deadline: float) -> bytes:
+    """Reads `fd` until `words` appear."""
+    seen = b""
+    while words not in seen:
+        left = deadline - time.monotonic()
+        assert left > 0, f"no {words!r} in {seen!r}"
+        if select.select([fd], [], [], left)[0]:
+            data = os.read(fd, 1 << 16)
+            assert data, f"no {words!r} in {seen!r}"
+            seen += data
+    return seen
+
+
+def test_the_commands_status_is_ours_and_streams_are_unmixed(inn: Inn, debian: Image) -> None:
+    result = inn("run", "debian", "--", "sh", "-c", "cat; echo oops >&2; exit 7", stdin=b"hello")
+    assert (result.returncode, result.stdout, result.stderr) == (7, b"hello", b"oops\n")
+
+
+def test_options_are_taken_before_and_after_the_image(inn: Inn, debian: Image) -> None:
+    result = inn("run", "--memory", "256M", "debian", "--cpus", "2", "--", "nproc", "--all")
+    assert (result.returncode, result.stdout) == (0, b"2\n")
+
+
+def test_a_program_that_the_guest_lacks_is_127(inn: Inn, debian: Image) -> None:
+    result = inn("run", "debian", "--", "no-such-program")
+    assert result.returncode == 127
+    assert b"cannot run 'no-such-program' in the guest" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "status", "words"),
+    [
+        ("poweroff; sleep 1000", 0, b""),
+        ("echo c > /proc/sysrq-trigger; sleep 1000", 120, b"inn: the guest's kernel panicked\n"),
+        ("echo b > /proc/sysrq-trigger; sleep 1000", 122, b"inn: the guest reset itself\n"),
+    ],
+)
+def test_how_a_guest_ends_is_told(
+    inn: Inn, debian: Image, script: str, status: int, words: bytes
+) -> None:
+    result = inn("run", "debian", "--", "sh", "-c", script)
+    assert (result.returncode, result.stderr) == (status, words)
+
+
+def test_time_is_up_is_124(inn: Inn, debian: Image) -> None:
+    result = inn("run", "debian", "--timeout", "1", "--", "true")
+    assert (result.returncode, result.stderr) == (124, b"inn: the guest did not end within 1 s\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_a_signal_leaves_nothing_behind(
+    inn: Inn, debian: Image, number: signal.Signals, tmp_path: Path
+) -> None:
+    environment = {**inn.environment, "TMPDIR": str(tmp_path)}
+    command = ("run", "debian", "--", "sh", "-c", "echo up; sleep 1000")
+    with Inn(environment).start(*command, start_new_session=True) as process:
+        assert process.stdout is not None
+        wait_for(process.stdout.fileno(), b"up", deadline=time.monotonic() + PATIENCE)
+        process.send_signal(number)
+        status = process.wait(timeout=PATIENCE)
+    expected = -number if number is signal.SIGKILL else 128 + number
+    assert status == expected
+    assert processes_of(process.pid) == set()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_output_that_nobody_reads_ends_the_command(inn: Inn, debian: Image) -> None:
+    with inn.start("run", "debian", "--", "yes") as process:
+        assert process.stdout is not None
+        assert process.stdout.read(4) == b"y\ny\n"
+        process.stdout.close()
+        assert process.wait(timeout=PATIENCE) == 128 + signal.SIGPIPE
+
+
+def test_a_terminal_is_the_guests_console(inn: Inn, debian: Image) -> None:
+    controller, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [str(INN), "run", "debian"],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+    )
+    os.close(terminal)
+    deadline = time.monotonic() + PATIENCE
+    try:
+        wait_for(controller, b"# ", deadline=deadline)
+        # Split, so that the echo of what is typed is not what is waited for.
+        os.write(controller, b"echo uid=$(id -u) shell=$0\r")
+        wait_for(controller, b"uid=0 shell=-bash", deadline=deadline)
+        os.write(controller, b"\x1d")
+        assert process.wait(timeout=PATIENCE) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(controller)
+
+
+def test_a_terminal_that_goes_away_ends_the_guest(inn: Inn, debian: Image) -> None:
+    pid, controller = pty.fork()
+    if pid == 0:
+        os.execv(INN, [str(INN), "run", "debian"])
+    wait_for(controller, b"# ", deadline=time.monotonic() + PATIENCE)
+    os.close(controller)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 128 + signal.SIGHUP
+    assert processes_of(pid) == set()
+
+
+def test_a_script_may_drive_the_shell(inn: Inn, debian: Image) -> None:
+    result = inn("run", "debian", stdin=b"echo sum=$((40+2))\nexit 3\n")
+    assert (result.returncode, result.stdout) == (3, b"sum=42\n")
+
+
+def test_a_kept_guest_goes_on_where_it_ended(inn: Inn, debian: Image, tmp_path: Path) -> None:
+    store = tmp_path / "home"
+    (store / "names").mkdir(parents=True)
+    (store / "images").symlink_to(debian.directory.parent)
+    (store / "names" / "debian").symlink_to(Path("..") / "images" / debian.digest)
+    keeper = Inn({**inn.environment, "INNKEEPER_HOME": str(store)})
+    kept = ("run", "debian", "--keep", "--name", "box", "--")
+    assert keeper(*kept, "sh", "-c", "echo here > /root/note").returncode == 0
+    assert keeper(*kept, "cat", "/root/note").stdout == b"here\n"
+    assert keeper("run", "debian", "--name", "box", "--", "cat", "/root/note").returncode == 1

@@ -1,0 +1,57 @@
+"""What every test may ask for: `inn` as a process, and the Debian image."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from innkeeper.images import Image, Store, ensure
+
+INN = Path(sys.executable).with_name("inn")
+# Far above what anything takes: a test that hangs fails by this, none passes because of it.
+PATIENCE = 300.0
+
+
+@dataclass(frozen=True)
+class Inn:
+    """Runs the command line as a user does."""
+
+    environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
+
+    def __call__(
+        self, *arguments: str | Path, stdin: bytes = b""
+    ) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [INN, *arguments],
+            input=stdin,
+            capture_output=True,
+            timeout=PATIENCE,
+            env=self.environment,
+            check=False,
+        )
+
+    def start(
+        self, *arguments: str | Path, stdin: int = subprocess.PIPE, **options: object
+    ) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(  # type: ignore[call-overload, no-any-return]
+            [INN, *arguments],
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=self.environment,
+            **options,
+        )
+
+
+@pytest.fixture(scope="session")
+def inn() -> Inn:
+    return Inn()
+
+
+@pytest.fixture(scope="session")
+def debian() -> Image:
+    """The image in this user's store, built if it is not there yet."""
+    return ensure(Store(), "debian", lambda _step, _share: None)
