@@ -228,10 +228,6 @@ impl Cpu {
         let user = self.cpl == 3;
         let ac = self.rflags & rflags::AC != 0;
         self.mmu.select(user, self.cr4 & cr4::SMAP != 0, ac);
-        let checks_alignment = self.cr0 & cr0::AM != 0 && self.rflags & rflags::AC != 0;
-        if self.cpl == 3 && checks_alignment {
-            self.mmu.select_checked();
-        }
         if user && ac && self.cr0 & cr0::AM != 0 {
             self.mmu.select_checked();
         }

@@ -58,7 +58,7 @@ pub(crate) fn bits(code: CodeSize) -> u32 {
 /// A decoder over block bytes whose instruction addresses are offsets from the block's start, so
 /// that RIP-relative operands and branch targets come out relative to it.
 pub(crate) fn decoder(bytes: &[u8], code: CodeSize) -> Decoder<'_> {
-    Decoder::with_ip(bits(code), bytes, 0, DecoderOptions::UDBG)
+    Decoder::with_ip(bits(code), bytes, 0, DecoderOptions::NONE)
 }
 
 /// Lowers one valid or invalid instruction. What nobody knows raises #UD.
