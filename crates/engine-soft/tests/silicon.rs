@@ -31,20 +31,23 @@ mod run;
 
 use case::Width;
 use opcodes::Group;
+use run::Pair;
 
 /// One test, since the pages of the cases have fixed addresses in the process.
 #[test]
 fn the_interpreter_does_what_the_silicon_does() {
     let seed = 20_261_122;
     let mut wrong = Vec::new();
+    let mut pair = Pair::new().expect("pages and signals");
     for width in [Width::Bits64, Width::Bits32] {
-        let opcodes = opcodes::opcodes(Group::All, width);
-        let run = run::cases(seed, width, 0..8000, &opcodes, |number, case, found| {
+        let all = Group::named("all").expect("a group");
+        let opcodes = opcodes::opcodes(all, width);
+        let run = pair.run(seed, width, 0..8000, &opcodes, |number, case, found| {
             if !found.is_empty() {
                 wrong.push(format!("{width:?} case {number}, {}: {found:?}", case.text));
             }
         });
-        assert!(run.expect("pages and signals") > 6000);
+        assert!(run.expect("every case ends") > 6000);
     }
     assert!(wrong.is_empty(), "seed {seed}:\n{}", wrong.join("\n"));
 }

@@ -29,6 +29,7 @@ use std::process::ExitCode;
 
 use case::Width;
 use opcodes::Group;
+use run::Pair;
 
 struct Options {
     count: u64,

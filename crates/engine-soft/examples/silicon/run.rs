@@ -10,29 +10,45 @@ use crate::native_raw::Native;
 use crate::random::Random;
 use crate::{compare, generate};
 
-/// Tells `seen` of each case what differed; answers how many cases ran.
-pub(crate) fn cases(
-    seed: u64,
-    width: Width,
-    numbers: Range<u64>,
-    opcodes: &[Code],
-    mut seen: impl FnMut(u64, &Case, &[String]),
-) -> Result<u64, String> {
-    let mut native = Native::new().map_err(|error| format!("cannot map pages: {error}"))?;
-    let mut guest = Guest::new();
-    let mut run = 0;
-    for number in numbers {
-        let mut random = Random::new(seed.wrapping_mul(0x1_0000_0001).wrapping_add(number));
-        let Some(case) = generate::case(&mut random, width, opcodes) else {
-            continue;
-        };
-        run += 1;
-        let silicon = native.run(&case).ok_or("a case ended without a signal")?;
-        let found = match guest.run(&case) {
-            Ok(ours) => compare::differences(&case, &ours, &silicon),
-            Err(exit) => vec![format!("the interpreter left with {exit}")],
-        };
-        seen(number, &case, &found);
+/// The two that run cases. There can be only one in a process: the pages have fixed addresses.
+pub(crate) struct Pair {
+    native: Native,
+    guest: Guest,
+}
+
+impl Pair {
+    pub(crate) fn new() -> Result<Pair, String> {
+        let native = Native::new().map_err(|error| format!("cannot map pages: {error}"))?;
+        let guest = Guest::new();
+        Ok(Pair { native, guest })
     }
-    Ok(run)
+
+    /// Tells `seen` of each case what differed; answers how many cases ran.
+    pub(crate) fn run(
+        &mut self,
+        seed: u64,
+        width: Width,
+        numbers: Range<u64>,
+        opcodes: &[Code],
+        mut seen: impl FnMut(u64, &Case, &[String]),
+    ) -> Result<u64, String> {
+        let mut run = 0;
+        for number in numbers {
+            let mut random = Random::new(seed.wrapping_mul(0x1_0000_0001).wrapping_add(number));
+            let Some(case) = generate::case(&mut random, width, opcodes) else {
+                continue;
+            };
+            run += 1;
+            let silicon = self
+                .native
+                .run(&case)
+                .ok_or("a case ended without a signal")?;
+            let found = match self.guest.run(&case) {
+                Ok(ours) => compare::differences(&case, &ours, &silicon),
+                Err(exit) => vec![format!("the interpreter left with {exit}")],
+            };
+            seen(number, &case, &found);
+        }
+        Ok(run)
+    }
 }
