@@ -110,7 +110,7 @@ fn compare_all(options: &Options) -> Result<u64, String> {
     let mut shown = 0;
     let mut failed: BTreeMap<String, u64> = BTreeMap::new();
     let numbers = options.first..options.first + options.count;
-    let run = run::cases(
+    let run = Pair::new()?.run(
         options.seed,
         options.width,
         numbers,
