@@ -33,7 +33,7 @@ pub struct MachineConfig {
     /// In bytes.
     pub memory: u64,
     pub engine: EngineChoice,
-    /// A name that [`x86::cpuid::model`] knows.
+    /// What [`x86::cpuid::CpuChoice::parse`] reads: a model, perhaps with changes.
     pub cpu_model: String,
     pub kernel: PathBuf,
     /// Laid one behind the other (multiboot: one module each).

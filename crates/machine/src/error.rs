@@ -18,11 +18,9 @@ pub enum MachineError {
     OddMemory { memory: u64 },
     #[error("a guest has 1 to {most} processors, and {vcpus} were asked for")]
     Vcpus { vcpus: u32, most: u32 },
-    #[error("the CPU model is unknown")]
-    CpuModel {
-        #[from]
-        source: x86::cpuid::UnknownModel,
-    },
+    /// Its message is the whole sentence.
+    #[error(transparent)]
+    CpuModel(#[from] x86::cpuid::InvalidCpu),
     #[error("cannot make the guest's memory")]
     Memory {
         #[from]

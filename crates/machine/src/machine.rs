@@ -6,7 +6,7 @@ use std::time::Duration;
 use devices::Device;
 use engine::{Engine, VcpuStats};
 use memory::{GuestMemory, PAGE_SIZE};
-use x86::cpuid::{self, CpuidTable, HostCpuid, VcpuParams};
+use x86::cpuid::{self, CpuChoice, CpuidTable, HostCpuid, VcpuParams};
 use x86::{Activity, CpuState};
 
 use crate::board::{Board, BoardParts};
@@ -70,11 +70,11 @@ impl Machine {
     /// When the description makes no sense, a file cannot be used, or the host refuses something.
     pub fn new(mut config: MachineConfig) -> Result<Machine, MachineError> {
         check(&config)?;
-        let model = cpuid::model(&config.cpu_model)?;
+        let host = HostCpuid::read();
+        let choice = CpuChoice::parse(&config.cpu_model, &host)?;
         let source = BootSource::open(&config.kernel, &config.initrd)?;
         let memory = GuestMemory::new(&layout::ram_ranges(config.memory))?;
         let chosen = choice::choose(config.engine, &memory)?;
-        let host = HostCpuid::read();
         let physical_bits = u8::try_from(host.physical_bits()).unwrap_or(36);
         let rate = TscRate::host();
         let signals: Vec<Arc<VcpuSignal>> = (0..config.vcpus).map(|_| Arc::default()).collect();
@@ -96,7 +96,7 @@ impl Machine {
         let mut board = Board::new(&parts)?;
         let peripherals = peripherals::add(&mut board, &mut config, &parts.lines, &control)?;
         let tables: Vec<CpuidTable> = (0..config.vcpus)
-            .map(|id| cpuid::table(model, &host, &vcpu_params(id, config.vcpus, rate)))
+            .map(|id| choice.table(&host, &vcpu_params(id, config.vcpus, rate)))
             .collect();
         let shared = Arc::new(Shared {
             control: control.clone(),
@@ -109,7 +109,7 @@ impl Machine {
         });
         let arch_capabilities = tables[0]
             .has(cpuid::feature::ARCH_CAPABILITIES)
-            .then_some(model.arch_capabilities);
+            .then_some(choice.model.arch_capabilities);
         let mut machine = Machine {
             board,
             vcpus: Vec::new(),

@@ -32,7 +32,7 @@ fn class(error: &MachineError) -> &'static str {
         | MachineError::TooMuchMemory { .. }
         | MachineError::OddMemory { .. }
         | MachineError::Vcpus { .. }
-        | MachineError::CpuModel { .. }
+        | MachineError::CpuModel(_)
         | MachineError::Boot(_)
         | MachineError::Disk { .. }
         | MachineError::Attach { .. } => "InvalidInput",

@@ -3,7 +3,8 @@
 //!
 //! A guest sees `model AND host`: [`table`] takes a [`CpuModel`], drops the features that need
 //! silicon which the host lacks, and fills the leaves around what is left. An engine over KVM then
-//! intersects with what KVM supports ([`CpuidTable::intersect`]).
+//! intersects with what KVM supports ([`CpuidTable::intersect`]). People may ask for changes to a
+//! model ([`CpuChoice`]).
 //!
 //! A table is fixed for the life of a vCPU. Four things in CPUID are not; the engine fills them in
 //! when the guest executes the instruction:
@@ -12,6 +13,7 @@
 //! * 0Dh.0:EBX is the size of the XSAVE area for the components enabled in XCR0 now: the largest
 //!   `offset + size` of them ([`CpuidTable::xsave_size`]).
 
+mod choice;
 pub mod feature;
 mod host;
 mod model;
@@ -19,10 +21,11 @@ mod table;
 
 use serde::{Deserialize, Serialize};
 
+pub use choice::{CpuChoice, InvalidCpu, Vendor, model};
 use feature::Output;
 pub use feature::{Feature, Needs};
 pub use host::{HostCpuid, xsave_component};
-pub use model::{CpuModel, DEFAULT_MODEL, UnknownModel, model, models};
+pub use model::{CpuModel, DEFAULT_MODEL, models};
 pub use table::{LAPIC_TIMER_HZ, VcpuParams, table};
 
 /// What one CPUID leaf (and sub-leaf) answers.

@@ -38,7 +38,10 @@ def run(
     engine: Annotated[
         EngineChoice, typer.Option(help="How guest instructions run; see inn doctor.")
     ] = EngineChoice.AUTO,
-    cpu_model: Annotated[str, typer.Option(help="CPU that the guest sees.")] = "innkeeper-v1",
+    cpu_model: Annotated[
+        str,
+        typer.Option(help="CPU that the guest sees: MODEL[,+FEATURE][,-FEATURE][,vendor=amd]."),
+    ] = "innkeeper-v1",
     disk: Annotated[
         list[str] | None,
         typer.Option(

@@ -58,7 +58,7 @@ macro_rules! features {
                 needs: Needs::$needs,
             };
         )*)*
-        /// Every feature that some model may offer.
+        /// Every feature that some model may offer, or a person ask for.
         pub const ALL: &[Feature] = &[$($($id),*),*];
     };
 }
@@ -91,7 +91,7 @@ features! {
         BMI2 = 8 "bmi2", ZERO_FCS_FDS = 13 "zero_fcs_fds", RDSEED = 18 "rdseed", ADX = 19 "adx",
         SHA_NI = 29 "sha_ni",
     }
-    0x7 . 0 Ecx Engine { UMIP = 2 "umip", PKU = 3 "pku", RDPID = 22 "rdpid" }
+    0x7 . 0 Ecx Engine { UMIP = 2 "umip", PKU = 3 "pku", RDPID = 22 "rdpid", PKS = 31 "pks" }
     0x7 . 0 Ecx Silicon { GFNI = 8 "gfni", VAES = 9 "vaes", VPCLMULQDQ = 10 "vpclmulqdq" }
     0x7 . 0 Edx Engine {
         FSRM = 4 "fsrm", SPEC_CTRL = 26 "spec_ctrl", ARCH_CAPABILITIES = 29 "arch_capabilities",

@@ -3,7 +3,7 @@
 #[path = "host_raw.rs"]
 mod host_raw;
 
-use super::{CpuidEntry, CpuidTable};
+use super::{CpuidEntry, CpuidTable, Vendor};
 
 /// The host processor, as its CPUID instruction describes it to this process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +59,16 @@ impl HostCpuid {
         self.table
             .find(0, 0)
             .is_some_and(|entry| entry.ebx == amd || entry.ebx == hygon)
+    }
+
+    /// Whose processor the host's is, as far as guests can tell a difference.
+    #[must_use]
+    pub fn vendor(&self) -> Vendor {
+        if self.is_amd() {
+            Vendor::Amd
+        } else {
+            Vendor::Intel
+        }
     }
 
     /// Width of a physical address, in bits.

@@ -13,8 +13,6 @@
 //! IBRS_ALL ("enhanced IBRS": SPEC_CTRL is written once at boot, no retpolines). Under KVM the value
 //! is intersected with the host's own, so nothing is promised that the silicon does not keep.
 
-use thiserror::Error;
-
 use super::feature::{self as f, Feature};
 
 /// A CPU as a guest sees it, before the host has its say.
@@ -201,29 +199,4 @@ static MODELS: &[CpuModel] = &[
 #[must_use]
 pub fn models() -> &'static [CpuModel] {
     MODELS
-}
-
-/// Somebody asked for a CPU model that does not exist.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("there is no CPU model {name:?}; there are {}", names())]
-pub struct UnknownModel {
-    pub name: String,
-}
-
-fn names() -> String {
-    let names: Vec<_> = MODELS.iter().map(|model| model.name).collect();
-    names.join(", ")
-}
-
-/// The model of that name.
-///
-/// # Errors
-/// When there is none.
-pub fn model(name: &str) -> Result<&'static CpuModel, UnknownModel> {
-    MODELS
-        .iter()
-        .find(|model| model.name == name)
-        .ok_or_else(|| UnknownModel {
-            name: name.to_owned(),
-        })
 }

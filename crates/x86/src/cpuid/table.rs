@@ -2,7 +2,7 @@
 //! "CPUID"; Linux Documentation/virt/kvm/x86/cpuid.rst for leaves 4000_00xxh.
 
 use super::feature::{self as f, Feature, Needs};
-use super::{CpuModel, CpuidEntry, CpuidTable, HostCpuid, xsave_component};
+use super::{CpuModel, CpuidEntry, CpuidTable, HostCpuid, Vendor, xsave_component};
 use crate::register::xcr0;
 
 /// Frequency of the local APIC's timer, which is also the crystal of leaf 15h: guests take the one
@@ -30,7 +30,18 @@ const SIGNATURE_AMD: u32 = 0x00bf_0f01;
 /// Everything a vCPU of this model answers on this host.
 #[must_use]
 pub fn table(model: &CpuModel, host: &HostCpuid, params: &VcpuParams) -> CpuidTable {
-    let amd = host.is_amd();
+    make(model, host.vendor(), &[], host, params)
+}
+
+/// The same for a model of this vendor with these features put in and taken out.
+pub(super) fn make(
+    model: &CpuModel,
+    vendor: Vendor,
+    changes: &[(Feature, bool)],
+    host: &HostCpuid,
+    params: &VcpuParams,
+) -> CpuidTable {
+    let amd = vendor == Vendor::Amd;
     let mut table = CpuidTable::default();
     basic_leaves(&mut table, amd, params);
     cache_leaves(&mut table, amd, params);
@@ -40,6 +51,13 @@ pub fn table(model: &CpuModel, host: &HostCpuid, params: &VcpuParams) -> CpuidTa
     hypervisor_leaves(&mut table, params);
     extended_leaves(&mut table, amd, host, params);
     offer(&mut table, model, host, amd);
+    for &(feature, add) in changes {
+        if add {
+            table.add(feature);
+        } else {
+            table.remove(feature);
+        }
+    }
     settle(&mut table);
     table
         .entries
