@@ -165,7 +165,7 @@ impl Chain {
         read_only: bool,
     ) -> Result<Layer, BlockError> {
         self.enter(&image)?;
-        let header = Header::read(&image)?;
+        let header = Header::read(&image, !read_only)?;
         let backing = match &header.backing {
             None => None,
             Some(name) => {
@@ -289,7 +289,7 @@ pub fn check_qcow2(bytes: &[u8]) -> Result<(), BlockError> {
             path: path.clone(),
             len: bytes.len() as u64,
         };
-        let header = Header::read(&image)?;
+        let header = Header::read(&image, !read_only)?;
         if let Some(backing) = header.backing {
             return Err(BlockError::BackingElsewhere {
                 path: path.clone(),

@@ -31,7 +31,7 @@ pub(crate) fn open_kept(
         create(kept, base, format, base_layer.size())?;
     }
     let image = open_image(kept, !read_only)?;
-    check_base(kept, base, Header::read(&image)?.backing)?;
+    check_base(kept, base, Header::read(&image, !read_only)?.backing)?;
     let layer = open_with_backing(image, read_only, Some(base_layer))?;
     Qcow2Disk::from_layer(layer, kept.to_owned(), read_only)
 }

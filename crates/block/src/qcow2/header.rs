@@ -17,6 +17,7 @@ const MAX_REFCOUNT_TABLE: u64 = 8 << 20;
 /// The largest first cluster, which holds the header, its extensions and the backing file's name.
 const MAX_CLUSTER_BITS: u32 = 21;
 const MIN_CLUSTER_BITS: u32 = 9;
+const MIN_CLUSTER: u64 = 1 << MIN_CLUSTER_BITS;
 const MAX_BACKING_NAME: usize = 1023;
 /// Bits of a table entry that hold an offset; all of a host file's offsets fit.
 const OFFSET_MASK: u64 = 0x00ff_ffff_ffff_fe00;
@@ -41,8 +42,9 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// Reads and checks header, extensions, table bounds and the L1 table.
-    pub(crate) fn read(image: &ImageFile) -> Result<Header, BlockError> {
+    /// Reads and checks header, extensions, table bounds and the L1 table; where the image is to be
+    /// written, the refcount table too.
+    pub(crate) fn read(image: &ImageFile, write: bool) -> Result<Header, BlockError> {
         let read = |offset: u64, len: usize| {
             let mut bytes = vec![0; len];
             read_or_zeros(&image.file, &mut bytes, offset).map_err(|source| BlockError::Open {
@@ -65,6 +67,11 @@ impl Header {
         fixed.check_tables(image.len).map_err(wrong)?;
         let entries = usize::try_from(fixed.l1_entries).unwrap_or(0);
         check_l1(&read(fixed.l1_offset, entries * 8)?, &fixed, image.len).map_err(wrong)?;
+        if write {
+            let len = usize::try_from(fixed.refcount_len()).unwrap_or(0);
+            let table = read(fixed.refcount_offset, len)?;
+            check_refcounts(&table, &fixed, image.len).map_err(wrong)?;
+        }
         let first_cluster = 1usize << fixed.cluster_bits;
         let present = usize::try_from(image.len).unwrap_or(usize::MAX);
         fixed
@@ -158,6 +165,11 @@ impl Fixed {
         }
     }
 
+    /// Of the refcount table, in bytes. Call it only for cluster sizes that exist.
+    fn refcount_len(&self) -> u64 {
+        u64::from(self.refcount_clusters) << self.cluster_bits
+    }
+
     fn check_tables(&self, file_len: u64) -> Result<(), String> {
         if !(MIN_CLUSTER_BITS..=MAX_CLUSTER_BITS).contains(&self.cluster_bits) {
             return Err(format!(
@@ -190,14 +202,13 @@ impl Fixed {
             cluster,
             file_len,
         )?;
-        let refcount_len = u64::from(self.refcount_clusters) * cluster;
-        if refcount_len == 0 {
+        if self.refcount_clusters == 0 {
             return Err("it has no refcount table".into());
         }
         check_table(
             "refcount table",
             self.refcount_offset,
-            refcount_len,
+            self.refcount_len(),
             MAX_REFCOUNT_TABLE,
             cluster,
             file_len,
@@ -286,6 +297,35 @@ fn check_l1(table: &[u8], fixed: &Fixed, file_len: u64) -> Result<(), String> {
         if !offset.is_multiple_of(cluster) || (offset != 0 && offset >= file_len) {
             return Err(format!(
                 "L1 entry {index} points to {offset:#x}, outside the file"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Each block of reference counts must begin a cluster of the file, and there must be one for each
+/// part of the file up to the last: looking for a free cluster, `imago` makes the blocks that are
+/// missing, each of which needs a free cluster, and would not come back.
+fn check_refcounts(table: &[u8], fixed: &Fixed, file_len: u64) -> Result<(), String> {
+    let cluster = 1u64 << fixed.cluster_bits;
+    let offset = |entry: &[u8]| {
+        let entry = entry.try_into().map_or(0, u64::from_be_bytes);
+        entry & !(MIN_CLUSTER - 1)
+    };
+    let present = table.chunks_exact(8).rposition(|entry| offset(entry) != 0);
+    let Some(last) = present else {
+        return Err("it has no reference counts".into());
+    };
+    for (index, entry) in table.chunks_exact(8).take(last + 1).enumerate() {
+        let offset = offset(entry);
+        if offset == 0 {
+            return Err(format!(
+                "block {index} of its reference counts is missing (qemu-img check -r all)"
+            ));
+        }
+        if !offset.is_multiple_of(cluster) || offset >= file_len {
+            return Err(format!(
+                "refcount table entry {index} points to {offset:#x}, outside the file"
             ));
         }
     }

@@ -288,6 +288,30 @@ fn wild_table_entries_are_errors_of_a_read_and_no_more() {
     assert!(open_error(&path).contains("L1 entry 0"));
 }
 
+/// With a hole in the reference counts, `imago`'s search for a free cluster recursed until the stack
+/// was gone.
+#[test]
+fn images_with_holes_in_their_reference_counts_are_only_read() {
+    let directory = TestDirectory::new();
+    let path = empty_qcow2(&directory, "disk");
+    let image = bytes_of(&path);
+    let table = u64::from_be_bytes(image[48..56].try_into().unwrap()) as usize;
+    let first = u64::from_be_bytes(image[table..table + 8].try_into().unwrap());
+    for (entries, complaint) in [
+        ([0, 0], "no reference counts"),
+        ([0, first], "block 0 of its reference counts is missing"),
+        ([first, 1 << 58], "outside the file"),
+        ([first + 512, 0], "outside the file"),
+    ] {
+        for (index, entry) in entries.into_iter().enumerate() {
+            patch(&path, table + index * 8, &u64::to_be_bytes(entry));
+        }
+        assert!(Qcow2Disk::open(&path, true).is_ok(), "{complaint}");
+        let error = Qcow2Disk::open(&path, false).expect_err("opened");
+        assert!(error.to_string().contains(complaint), "{error}");
+    }
+}
+
 #[test]
 fn truncated_images_are_refused_or_read() {
     let directory = TestDirectory::new();
