@@ -92,7 +92,9 @@ impl VirtioPci {
         if state.queues.len() != queues || state.queue_vectors.len() != queues {
             return Err(format!("{} queues, not {queues}", state.queues.len()));
         }
-        if state.driver_features & !self.offered() != 0 {
+        // Before the driver settles on features it may write any.
+        let settled = state.status & STATUS_FEATURES_OK != 0;
+        if settled && state.driver_features & !self.offered() != 0 {
             let missing = state.driver_features & !self.offered();
             return Err(format!("features {missing:#x} are not on offer here"));
         }
