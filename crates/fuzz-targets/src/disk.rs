@@ -1,0 +1,126 @@
+//! Disks: one in memory for the virtio targets, and qcow2 images that lie.
+
+use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use block::BlockDevice;
+
+use crate::{Input, contained};
+
+/// A small disk whose requests all end at once.
+#[derive(Debug)]
+pub(crate) struct MemoryDisk(Mutex<Vec<u8>>);
+
+impl MemoryDisk {
+    pub(crate) fn new(len: usize) -> MemoryDisk {
+        MemoryDisk(Mutex::new(vec![0; len]))
+    }
+
+    fn bytes(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, offset: u64, len: u64, change: impl FnOnce(&mut [u8])) -> io::Result<()> {
+        block::check_range(self.len(), offset, len)?;
+        let range = usize::try_from(offset).and_then(|at| Ok(at..at + usize::try_from(len)?));
+        let range = range.map_err(io::Error::other)?;
+        change(&mut self.bytes()[range]);
+        Ok(())
+    }
+}
+
+impl BlockDevice for MemoryDisk {
+    fn len(&self) -> u64 {
+        self.bytes().len() as u64
+    }
+
+    fn read_only(&self) -> bool {
+        false
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.change(offset, buf.len() as u64, |bytes| buf.copy_from_slice(bytes))
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        self.change(offset, buf.len() as u64, |bytes| bytes.copy_from_slice(buf))
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.change(offset, len, |bytes| bytes.fill(0))
+    }
+
+    fn write_zeroes(&self, offset: u64, len: u64, _unmap: bool) -> io::Result<()> {
+        self.change(offset, len, |bytes| bytes.fill(0))
+    }
+
+    fn identify(&self) -> String {
+        "memory".to_owned()
+    }
+}
+
+const CLUSTER: usize = 512;
+
+fn put(image: &mut [u8], at: usize, bytes: &[u8]) {
+    image[at..at + bytes.len()].copy_from_slice(bytes);
+}
+
+/// A qcow2 of 64 KiB in clusters of 512 bytes: header, reference counts, two levels of tables, one
+/// cluster of data.
+pub(crate) fn image() -> Vec<u8> {
+    const REFCOUNT_TABLE: usize = CLUSTER;
+    const REFCOUNTS: usize = 2 * CLUSTER;
+    const L1: usize = 3 * CLUSTER;
+    const L2: usize = 4 * CLUSTER;
+    const DATA: usize = 5 * CLUSTER;
+    const OWN: u64 = 1 << 63;
+    let mut image = vec![0; 6 * CLUSTER];
+    let offset = |at: usize| (at as u64).to_be_bytes();
+    put(&mut image, 0, b"QFI\xfb");
+    put(&mut image, 4, &3u32.to_be_bytes());
+    put(&mut image, 20, &9u32.to_be_bytes());
+    put(&mut image, 24, &0x1_0000u64.to_be_bytes());
+    put(&mut image, 36, &2u32.to_be_bytes());
+    put(&mut image, 40, &offset(L1));
+    put(&mut image, 48, &offset(REFCOUNT_TABLE));
+    put(&mut image, 56, &1u32.to_be_bytes());
+    put(&mut image, 96, &4u32.to_be_bytes());
+    put(&mut image, 100, &104u32.to_be_bytes());
+    put(&mut image, REFCOUNT_TABLE, &offset(REFCOUNTS));
+    for cluster in 0..6 {
+        put(&mut image, REFCOUNTS + cluster * 2, &1u16.to_be_bytes());
+    }
+    put(&mut image, L1, &(L2 as u64 | OWN).to_be_bytes());
+    put(&mut image, L2, &(DATA as u64 | OWN).to_be_bytes());
+    image[DATA..].fill(0x5a);
+    image
+}
+
+/// A valid image with damage, or one of the input's own making. The disk contains what the library
+/// under it does.
+pub(crate) fn qcow2(bytes: &[u8]) {
+    if bytes.starts_with(b"QFI\xfb") {
+        let _ = contained(|| block::check_qcow2(bytes));
+        return;
+    }
+    let mut input = Input::new(bytes);
+    let mut image = image();
+    image.resize(image.len() + usize::from(input.u16() & 0x3fff), 0);
+    while !input.is_empty() {
+        let at = usize::from(input.u16()) % image.len();
+        let value = input.number().to_be_bytes();
+        let len = usize::from(input.byte() & 7) + 1;
+        let len = len.min(image.len() - at);
+        put(&mut image, at, &value[8 - len..]);
+    }
+    let _ = contained(|| block::check_qcow2(&image));
+}
+
+/// The valid image itself.
+pub(crate) fn seeds() -> Vec<Vec<u8>> {
+    vec![image(), Vec::new()]
+}

@@ -1,0 +1,97 @@
+//! What the fuzzer runs. Each target is a plain function over bytes that panics, aborts or crashes
+//! when something is wrong, so that libFuzzer (`fuzz/`) and the smoke test of this crate run the
+//! same code. Inputs have no format: a target takes its decisions off the front, one by one
+//! ([`Input`]), and every input means something.
+//!
+//! To add a target, write the function and name it in [`TARGETS`].
+
+mod board;
+mod boot;
+mod devices;
+mod disk;
+mod input;
+mod interpreter;
+mod machines;
+mod pci;
+
+use std::cell::Cell;
+use std::panic;
+use std::sync::Once;
+
+pub use input::Input;
+
+/// One thing that is attacked.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    /// The fuzzer's name for it, and its corpus's.
+    pub name: &'static str,
+    pub run: fn(&[u8]),
+    /// Inputs that get far, where bytes at random do not.
+    pub seeds: fn() -> Vec<Vec<u8>>,
+}
+
+thread_local! {
+    static CONTAINED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// From now on a panic on any thread ends the process: targets whose devices have threads of their
+/// own would not see it.
+fn strict() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !CONTAINED.get() {
+                before(info);
+                std::process::abort();
+            }
+        }));
+    });
+}
+
+/// Runs `work`, whose panics its callee catches and answers for: they are no findings.
+fn contained<T>(work: impl FnOnce() -> T) -> T {
+    strict();
+    CONTAINED.set(true);
+    let done = work();
+    CONTAINED.set(false);
+    done
+}
+
+const fn target(name: &'static str, run: fn(&[u8])) -> Target {
+    Target {
+        name,
+        run,
+        seeds: Vec::new,
+    }
+}
+
+pub const TARGETS: &[Target] = &[
+    target("interpreter", interpreter::interpreter),
+    target("interpreter-smp", interpreter::interpreter_smp),
+    target("cpu-state", interpreter::cpu_state),
+    Target {
+        seeds: boot::seeds,
+        ..target("kernels", boot::kernels)
+    },
+    Target {
+        seeds: disk::seeds,
+        ..target("qcow2", disk::qcow2)
+    },
+    target("block-requests", pci::block_requests),
+    target("virtio-devices", pci::virtio_devices),
+    target("pci", pci::bus),
+    target("device-registers", devices::registers),
+    target("device-states", devices::states),
+    target("interrupts", devices::interrupts),
+    target("saved-machine", machines::restore),
+];
+
+/// Runs one input of the target with this name, for the fuzzer.
+///
+/// # Panics
+/// When there is no such target, or the target finds something.
+pub fn run(name: &str, bytes: &[u8]) {
+    let target = TARGETS.iter().find(|target| target.name == name);
+    (target.expect("a target of this name").run)(bytes);
+}
