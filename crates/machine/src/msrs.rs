@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use memory::Gpa;
+use x86::cpuid::Vendor;
 use x86::msr;
 
 use crate::layout::LOW_RAM_LIMIT;
@@ -21,6 +22,9 @@ const MTRR_FIX_16K: [u32; 2] = [0x258, 0x259];
 const MTRR_FIX_4K: std::ops::RangeInclusive<u32> = 0x268..=0x26f;
 const MC0_CTL: u32 = 0x400;
 const MC_LAST: u32 = 0x427;
+/// Spec: AMD APM Vol. 2, "Performance Monitoring Counters": PerfEvtSel0-3, then PerfCtr0-3.
+const AMD_EVENT_SELECT_0: u32 = 0xc001_0000;
+const AMD_COUNTER_3: u32 = 0xc001_0007;
 
 /// Eight variable ranges, fixed ranges, write-combining.
 const MTRR_CAPABILITIES: u64 = 8 | 1 << 8 | 1 << 10;
@@ -46,6 +50,7 @@ pub(crate) struct Fault;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MachineMsrs {
     values: BTreeMap<u32, u64>,
+    vendor: Vendor,
 }
 
 /// What a write may do.
@@ -58,12 +63,14 @@ enum Rule {
     BankControl,
     /// A bank's status, which can only be cleared.
     BankStatus,
+    /// Accepted, reads zero.
+    Nothing,
     /// A command: accepted, reads fault.
     Command,
     Unknown,
 }
 
-fn rule(index: u32) -> Rule {
+fn rule(index: u32, vendor: Vendor) -> Rule {
     const MEMORY_TYPES: u64 = 0x0707_0707_0707_0707;
     match index {
         msr::MTRR_CAP
@@ -77,7 +84,8 @@ fn rule(index: u32) -> Rule {
         msr::MTRR_PHYS_BASE0..=MTRR_PHYS_LAST => Rule::Kept(u64::MAX),
         msr::MTRR_FIX_64K | 0x258 | 0x259 | 0x268..=0x26f => Rule::Kept(MEMORY_TYPES),
         msr::MTRR_DEF_TYPE => Rule::Kept(0xcff),
-        msr::SPEC_CTRL => Rule::Kept(0b111),
+        // IBRS, STIBP, SSBD, BHI_DIS_S.
+        msr::SPEC_CTRL => Rule::Kept(0b111 | 1 << 10),
         msr::MISC_ENABLE | msr::MCG_STATUS | MCG_CTL | msr::BIOS_SIGN_ID => Rule::Kept(u64::MAX),
         MISC_FEATURES => Rule::Kept(0),
         msr::DEBUG_CTL => Rule::Kept(0b11),
@@ -86,13 +94,19 @@ fn rule(index: u32) -> Rule {
             1 => Rule::BankStatus,
             _ => Rule::Kept(u64::MAX),
         },
+        // No CPUID bit tells of AMD's first four counters, so nobody asks before using them.
+        AMD_EVENT_SELECT_0..=AMD_COUNTER_3 if vendor == Vendor::Amd => Rule::Nothing,
         _ => Rule::Unknown,
     }
 }
 
 impl MachineMsrs {
     /// What firmware leaves: all memory write-back, the hole below 4 GiB uncached.
-    pub(crate) fn at_reset(arch_capabilities: Option<u64>, physical_bits: u8) -> MachineMsrs {
+    pub(crate) fn at_reset(
+        arch_capabilities: Option<u64>,
+        physical_bits: u8,
+        vendor: Vendor,
+    ) -> MachineMsrs {
         let write_back_fixed = u64::from_le_bytes([WRITE_BACK as u8; 8]);
         let mut values = BTreeMap::from([
             (msr::MTRR_CAP, MTRR_CAPABILITIES),
@@ -116,11 +130,11 @@ impl MachineMsrs {
         if let Some(capabilities) = arch_capabilities {
             values.insert(msr::ARCH_CAPABILITIES, capabilities);
         }
-        MachineMsrs { values }
+        MachineMsrs { values, vendor }
     }
 
     pub(crate) fn read(&self, index: u32) -> Result<u64, Fault> {
-        match rule(index) {
+        match rule(index, self.vendor) {
             Rule::Unknown | Rule::Command => Err(Fault),
             Rule::ReadOnly if index == msr::ARCH_CAPABILITIES => {
                 self.values.get(&index).copied().ok_or(Fault)
@@ -130,11 +144,11 @@ impl MachineMsrs {
     }
 
     pub(crate) fn write(&mut self, index: u32, value: u64) -> Result<(), Fault> {
-        let allowed = match rule(index) {
+        let allowed = match rule(index, self.vendor) {
             Rule::Kept(bits) => value & !bits == 0,
             Rule::BankControl => value == 0 || value | 1 << 10 | 1 == u64::MAX,
             Rule::BankStatus => value == 0,
-            Rule::Command => return Ok(()),
+            Rule::Command | Rule::Nothing => return Ok(()),
             Rule::ReadOnly | Rule::Unknown => false,
         };
         if !allowed {
@@ -155,7 +169,8 @@ impl MachineMsrs {
     /// Takes what is ours out of a saved state.
     pub(crate) fn take_from(&mut self, saved: &mut BTreeMap<u32, u64>) {
         saved.retain(|&index, value| {
-            let ours = !matches!(rule(index), Rule::Command | Rule::Unknown);
+            let rule = rule(index, self.vendor);
+            let ours = !matches!(rule, Rule::Nothing | Rule::Command | Rule::Unknown);
             if ours {
                 self.values.insert(index, *value);
             }

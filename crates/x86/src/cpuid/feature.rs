@@ -97,6 +97,7 @@ features! {
         FSRM = 4 "fsrm", SPEC_CTRL = 26 "spec_ctrl", ARCH_CAPABILITIES = 29 "arch_capabilities",
     }
     0x7 . 1 Eax Silicon { AVX_VNNI = 4 "avx_vnni" }
+    0x7 . 2 Edx Engine { BHI_CTRL = 4 "bhi_ctrl" }
     0xd . 1 Eax Engine { XSAVEOPT = 0 "xsaveopt" }
     0x8000_0001 . 0 Ecx Engine { LAHF_LM = 0 "lahf_lm", PREFETCHW = 8 "3dnowprefetch" }
     0x8000_0001 . 0 Ecx Silicon { LZCNT = 5 "abm" }

@@ -12,6 +12,10 @@
 //! for the process that the guest is. So the model says RDCL_NO, MDS_NO, TAA_NO and their like, and
 //! IBRS_ALL ("enhanced IBRS": SPEC_CTRL is written once at boot, no retpolines). Under KVM the value
 //! is intersected with the host's own, so nothing is promised that the silicon does not keep.
+//!
+//! BHI_NO alone does not help: Linux takes every guest to be open to branch history injection and
+//! then runs a loop of a hundred instructions at each system call, unless the processor can keep the
+//! history apart itself (BHI_CTRL, a bit of SPEC_CTRL written once).
 
 use super::feature::{self as f, Feature};
 
@@ -156,6 +160,7 @@ const INNKEEPER: &[Feature] = &[
     f::FSRM,
     f::CLFLUSHOPT,
     f::SPEC_CTRL,
+    f::BHI_CTRL,
     f::ARCH_CAPABILITIES,
 ];
 

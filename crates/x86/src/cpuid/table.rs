@@ -67,7 +67,7 @@ pub(super) fn make(
 
 fn offer(table: &mut CpuidTable, model: &CpuModel, host: &HostCpuid, amd: bool) {
     // These two describe Intel's way of controlling speculation; AMD's are in leaf 8000_0021h.
-    let intel_only = [f::SPEC_CTRL, f::ARCH_CAPABILITIES];
+    let intel_only = [f::SPEC_CTRL, f::ARCH_CAPABILITIES, f::BHI_CTRL];
     for &feature in model.features.iter().copied().flatten() {
         let possible = feature.needs == Needs::Engine || host.table.has(feature);
         if possible && !(amd && intel_only.contains(&feature)) {
@@ -92,6 +92,7 @@ const DEPENDENT: &[(Feature, Feature)] = &[
     (f::VPCLMULQDQ, f::AVX),
     (f::INVPCID, f::PCID),
     (f::FSRM, f::ERMS),
+    (f::BHI_CTRL, f::SPEC_CTRL),
 ];
 
 /// Makes the table consistent after features were chosen or removed.
@@ -204,8 +205,9 @@ fn basic_leaves(table: &mut CpuidTable, amd: bool, params: &VcpuParams) {
     );
     push(table, 5, [0; 4]);
     push(table, 6, [0; 4]);
-    push_indexed(table, 7, 0, [1, 0, 0, 0]);
+    push_indexed(table, 7, 0, [2, 0, 0, 0]);
     push_indexed(table, 7, 1, [0; 4]);
+    push_indexed(table, 7, 2, [0; 4]);
     // No performance counters: version 0.
     push(table, 0xa, [0; 4]);
 }

@@ -17,7 +17,7 @@ fn host(vendor: &[u8; 12], features: &[Feature]) -> HostCpuid {
             ..CpuidEntry::default()
         });
     }
-    for (leaf, subleaf) in [(7, 0), (7, 1), (0xd, 0), (0xd, 1)] {
+    for (leaf, subleaf) in [(7, 0), (7, 1), (7, 2), (0xd, 0), (0xd, 1)] {
         entries.push(CpuidEntry {
             leaf,
             subleaf,
@@ -75,8 +75,9 @@ fn default_model_has_these_golden_leaves() {
     assert_eq!(leaf_1.ecx, 0xf7fa_3203);
     assert_eq!(leaf_1.edx, 0x1f8b_fbff);
     let leaf_7 = table.find(7, 0).unwrap();
-    assert_eq!((leaf_7.eax, leaf_7.ebx, leaf_7.ecx), (1, 0x209c_27eb, 0xc));
+    assert_eq!((leaf_7.eax, leaf_7.ebx, leaf_7.ecx), (2, 0x209c_27eb, 0xc));
     assert_eq!(leaf_7.edx, 0x2400_0010);
+    assert_eq!(table.find(7, 2).unwrap().edx, 0x10);
     let extended = table.find(0x8000_0001, 0).unwrap();
     assert_eq!((extended.ecx, extended.edx), (0x121, 0x2c10_0800));
     assert_eq!(table.find(0x4000_0001, 0).unwrap().eax, 0x0100_000b);
