@@ -19,6 +19,7 @@ mod native_raw;
 mod operand;
 mod operand_raw;
 mod rules;
+mod scalar;
 pub(crate) mod state;
 mod stub_raw;
 mod template;
@@ -45,6 +46,7 @@ pub(crate) fn lower(insn: &Instruction, context: Context) -> Option<Lowered> {
         .or_else(|| state::lower(insn, context))
         .or_else(|| masked::lower(insn, context))
         .or_else(|| gather::lower(insn, context))
+        .or_else(|| scalar::lower(insn, context))
         .or_else(|| x87::lower(insn, context))
         .or_else(|| native(insn, context))
 }
@@ -96,14 +98,25 @@ fn operand(register: Register) -> u8 {
 }
 
 fn handler(template: &Template) -> Handler {
-    use native_raw::{any, simple};
+    use native_raw::{any, scalar, simple};
 
     const SIMPLE: u8 = LOAD | STORE | MXCSR | VEX | needs::ALIGN;
-    let only_vectors = (0..4).all(|k| {
-        let kind = template.kinds >> (2 * k) & 3;
-        kind == Kind::Other as u8 || kind == Kind::Vector as u8
-    });
-    if !only_vectors || template.kinds == 0 || template.flags & !SIMPLE != 0 {
+    const SCALAR: u8 = LOAD | VEX | needs::STATUS | needs::IMPLIED_GPR;
+    let only = |class: Kind| {
+        (0..4).all(|k| {
+            let kind = template.kinds >> (2 * k) & 3;
+            kind == Kind::Other as u8 || kind == class as u8
+        })
+    };
+    if only(Kind::General) && template.flags & !SCALAR == 0 {
+        return match template.flags & (LOAD | VEX) {
+            0 => scalar::<0>,
+            LOAD => scalar::<LOAD>,
+            VEX => scalar::<VEX>,
+            _ => scalar::<{ LOAD | VEX }>,
+        };
+    }
+    if !only(Kind::Vector) || template.kinds == 0 || template.flags & !SIMPLE != 0 {
         return any;
     }
     match template.flags & (LOAD | STORE | MXCSR | VEX) {

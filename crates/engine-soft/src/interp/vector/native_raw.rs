@@ -128,6 +128,25 @@ pub(super) fn simple<const NEEDS: u8>(cpu: &mut Cpu, op: &Op) -> Result<(), Stop
     Ok(())
 }
 
+/// An instruction over general registers and at most a memory operand that it loads: BMI, POPCNT,
+/// CRC32. `NEEDS` holds [`LOAD`] and [`VEX`] where they apply.
+pub(super) fn scalar<const NEEDS: u8>(cpu: &mut Cpu, op: &Op) -> Result<(), Stop> {
+    if NEEDS & VEX != 0 {
+        cpu.may_use_vex()?;
+    }
+    let mut scratch = scratch();
+    let mut memory = scratch.memory.as_mut_ptr();
+    if NEEDS & LOAD != 0 {
+        memory = source(cpu, op, &mut scratch)?;
+    }
+    general_in(cpu, op, &mut scratch);
+    // SAFETY: `lower` made the op from a template without vector operands, so the stub does not
+    // follow those pointers; `memory` may be read for its size.
+    unsafe { call(op.imm, memory, [memory; 4], &raw mut scratch) };
+    general_out(cpu, op, &scratch);
+    Ok(())
+}
+
 fn kind(op: &Op, k: u32) -> Kind {
     match op.dst >> (2 * k) & 3 {
         1 => Kind::Vector,
@@ -175,7 +194,8 @@ pub(super) fn any(cpu: &mut Cpu, op: &Op) -> Result<(), Stop> {
     }
     general_in(cpu, op, &mut scratch);
     mmx::enter(cpu, op.dst);
-    let before = (cpu.fpu.ymm, cpu.fpu.st);
+    let unmasked = op.src & needs::MXCSR != 0 && cpu.fpu.mxcsr & MASKS != MASKS;
+    let before = unmasked.then(|| Box::new((cpu.fpu.ymm, cpu.fpu.st)));
     let pointers = pointers(cpu, op);
     // SAFETY: `lower` made the op from a template, so that the kinds and the memory operand's size
     // are the stub's; `memory` may be accessed for that size.
@@ -183,7 +203,9 @@ pub(super) fn any(cpu: &mut Cpu, op: &Op) -> Result<(), Stop> {
     if op.src & needs::MXCSR != 0
         && let Err(stop) = raised(cpu, scratch.mxcsr_out)
     {
-        (cpu.fpu.ymm, cpu.fpu.st) = before;
+        if let Some(before) = before {
+            (cpu.fpu.ymm, cpu.fpu.st) = *before;
+        }
         mmx::touch(cpu, op.dst);
         return Err(stop);
     }
@@ -205,6 +227,7 @@ fn pointers(cpu: &mut Cpu, op: &Op) -> [*mut u8; 4] {
     pointers
 }
 
+#[inline(always)]
 fn general_in(cpu: &Cpu, op: &Op, scratch: &mut Scratch) {
     for k in 0..3 {
         if kind(op, k) == Kind::General {
@@ -219,6 +242,7 @@ fn general_in(cpu: &Cpu, op: &Op, scratch: &mut Scratch) {
     scratch.status = cpu.status;
 }
 
+#[inline(always)]
 fn general_out(cpu: &mut Cpu, op: &Op, scratch: &Scratch) {
     if op.src & needs::STATUS != 0 {
         cpu.status = scratch.status;

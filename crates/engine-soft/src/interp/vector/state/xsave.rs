@@ -68,9 +68,10 @@ fn probe(cpu: &mut Cpu, op: &Op, gla: u64, wanted: u64, write: bool) -> Result<u
         }
         for at in [offset + len - 1, offset] {
             let at = cpu.along(gla, at);
-            if write {
+            // What the TLB holds needs no walk.
+            if write && cpu.host_for_write(at, 1).is_none() {
                 cpu.prepare_write(at, 1)?;
-            } else {
+            } else if !write && cpu.host_for_read(at, 1).is_none() {
                 cpu.prepare_read(at, 1)?;
             }
         }
