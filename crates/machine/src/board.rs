@@ -58,6 +58,7 @@ pub(crate) struct BoardParts {
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) vcpus: u32,
     pub(crate) physical_bits: u8,
+    pub(crate) has_x2apic: bool,
     pub(crate) events: Arc<dyn VcpuEvents>,
     pub(crate) tsc: Arc<GuestTsc>,
     pub(crate) lines: Arc<dyn Lines>,
@@ -270,6 +271,7 @@ fn make_irqchip(
         tsc: Arc::clone(&parts.tsc) as _,
         events: Arc::clone(&parts.events),
         physical_bits: parts.physical_bits,
+        has_x2apic: parts.has_x2apic,
     });
     let irqchip = Arc::new(Irqchip::new(lapics.collect()));
     for (cpu, alarm) in (0u32..).zip(&alarms) {

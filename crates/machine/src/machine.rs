@@ -53,8 +53,7 @@ pub struct Machine {
     command_line: String,
     facts: Facts,
     cpuid: CpuidTable,
-    arch_capabilities: Option<u64>,
-    physical_bits: u8,
+    msrs: MachineMsrs,
     /// Between two runs it has all inputs; the input thread has them during one.
     peripherals: Peripherals,
     /// The engine's own devices as they were made, to come back to at a reset.
@@ -77,6 +76,9 @@ impl Machine {
         let chosen = choice::choose(config.engine, &memory)?;
         let physical_bits = u8::try_from(host.physical_bits()).unwrap_or(36);
         let rate = TscRate::host();
+        let tables: Vec<CpuidTable> = (0..config.vcpus)
+            .map(|id| choice.table(&host, &vcpu_params(id, config.vcpus, rate)))
+            .collect();
         let signals: Vec<Arc<VcpuSignal>> = (0..config.vcpus).map(|_| Arc::default()).collect();
         let tsc = Arc::new(GuestTsc::new(rate, config.vcpus));
         let control = MachineControl::default();
@@ -89,15 +91,13 @@ impl Machine {
             engine: Arc::clone(&chosen.engine),
             vcpus: config.vcpus,
             physical_bits,
+            has_x2apic: tables[0].has(cpuid::feature::X2APIC),
             events: Arc::new(Signals(signals.clone())),
             tsc: Arc::clone(&tsc),
             lines,
         };
         let mut board = Board::new(&parts)?;
         let peripherals = peripherals::add(&mut board, &mut config, &parts.lines, &control)?;
-        let tables: Vec<CpuidTable> = (0..config.vcpus)
-            .map(|id| choice.table(&host, &vcpu_params(id, config.vcpus, rate)))
-            .collect();
         let shared = Arc::new(Shared {
             control: control.clone(),
             memory,
@@ -124,8 +124,7 @@ impl Machine {
                 uuid: random()?,
             },
             cpuid: tables[0].clone(),
-            arch_capabilities,
-            physical_bits,
+            msrs: MachineMsrs::at_reset(arch_capabilities, physical_bits, choice.vendor),
             peripherals,
             pristine: Vec::new(),
             off: true,
@@ -149,7 +148,7 @@ impl Machine {
                 signal,
                 ports: self.board.ports.view(),
                 mmio: self.board.mmio.view(),
-                msrs: self.fresh_msrs(),
+                msrs: self.msrs.clone(),
             };
             let runner = VcpuRunner::new(parts, Arc::clone(&self.shared));
             self.vcpus.push(runner);
@@ -164,10 +163,6 @@ impl Machine {
             engine: self.engine.name(),
             source,
         }
-    }
-
-    fn fresh_msrs(&self) -> MachineMsrs {
-        MachineMsrs::at_reset(self.arch_capabilities, self.physical_bits)
     }
 
     /// Puts a device behind ports. Reset and saved states reach it from then on.
@@ -320,11 +315,10 @@ impl Machine {
             activity: Activity::WaitForSipi,
             ..CpuState::at_reset()
         };
-        let fresh = self.fresh_msrs();
         for id in 0..self.vcpus.len() {
             let mut state = if id == 0 { &bootstrap } else { &waiting }.clone();
             let runner = &mut self.vcpus[id];
-            runner.reset_msrs(fresh.clone());
+            runner.reset_msrs(self.msrs.clone());
             let set = runner.power_on(&mut state);
             set.map_err(|source| self.engine_error(source))?;
         }

@@ -91,6 +91,8 @@ pub struct LapicParts {
     pub events: Arc<dyn VcpuEvents>,
     /// MAXPHYADDR of the CPU model, in bits.
     pub physical_bits: u8,
+    /// Does the CPU model have x2APIC mode?
+    pub has_x2apic: bool,
 }
 
 #[derive(Debug)]
@@ -106,6 +108,7 @@ pub(super) struct Lapic {
     external: bool,
     timer: ApicTimer,
     physical_bits: u8,
+    has_x2apic: bool,
     events: Arc<dyn VcpuEvents>,
     glance: Arc<Glance>,
 }
@@ -126,6 +129,7 @@ impl Lapic {
             external: false,
             timer: ApicTimer::new(cpu, parts.clock, parts.timer, parts.tsc),
             physical_bits: parts.physical_bits.clamp(32, 52),
+            has_x2apic: parts.has_x2apic,
             events: parts.events,
             glance: Arc::new(glance),
         };

@@ -18,6 +18,7 @@ fn board(cpus: u32) -> (Irqchip, Arc<FakeEvents>) {
         tsc: Arc::new(FakeTsc),
         events: events.clone(),
         physical_bits: 46,
+        has_x2apic: true,
     };
     let chip = Irqchip::new((0..cpus).map(parts).collect());
     for cpu in 0..cpus {

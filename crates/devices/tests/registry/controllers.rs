@@ -71,6 +71,7 @@ impl ApicDevice {
             tsc: Arc::new(FakeTsc),
             events: FakeEvents::new(),
             physical_bits: 46,
+            has_x2apic: true,
         }]))
     }
 }

@@ -1,10 +1,11 @@
+use x86::cpuid::Vendor;
 use x86::msr;
 
 use super::{Fault, MC_LAST, MC0_CTL, MachineMsrs};
 
 #[test]
 fn unknown_ones_fault() {
-    let mut msrs = MachineMsrs::at_reset(None, 46);
+    let mut msrs = MachineMsrs::at_reset(None, 46, Vendor::Intel);
     assert_eq!(msrs.read(0xdead), Err(Fault));
     assert_eq!(msrs.write(0xdead, 0), Err(Fault));
     assert_eq!(msrs.write(msr::MTRR_CAP, 0), Err(Fault));
@@ -15,18 +16,18 @@ fn unknown_ones_fault() {
 
 #[test]
 fn the_hole_below_four_gib_is_uncached() {
-    let msrs = MachineMsrs::at_reset(None, 40);
+    let msrs = MachineMsrs::at_reset(None, 40, Vendor::Intel);
     assert_eq!(msrs.read(0x200), Ok(0xc000_0000));
     assert_eq!(msrs.read(0x201), Ok(0xff_c000_0800));
 }
 
 #[test]
 fn what_is_written_is_saved() {
-    let mut msrs = MachineMsrs::at_reset(Some(5), 46);
+    let mut msrs = MachineMsrs::at_reset(Some(5), 46, Vendor::Intel);
     msrs.write(0x202, 0x1234_0006).expect("a variable range");
     let mut saved = msrs.values().clone();
     saved.insert(msr::STAR, 7);
-    let mut other = MachineMsrs::at_reset(None, 46);
+    let mut other = MachineMsrs::at_reset(None, 46, Vendor::Intel);
     other.take_from(&mut saved);
     assert_eq!(other, msrs);
     assert_eq!(saved.len(), 1);
@@ -34,7 +35,7 @@ fn what_is_written_is_saved() {
 
 #[test]
 fn machine_check_banks_take_what_the_manual_allows() {
-    let mut msrs = MachineMsrs::at_reset(None, 40);
+    let mut msrs = MachineMsrs::at_reset(None, 40, Vendor::Intel);
     let (control, status) = (MC0_CTL, MC0_CTL + 1);
     assert_eq!(msrs.write(control, u64::MAX), Ok(()));
     assert_eq!(msrs.write(control, 0xaaaa), Err(Fault));
@@ -42,4 +43,13 @@ fn machine_check_banks_take_what_the_manual_allows() {
     assert_eq!(msrs.write(status, 0), Ok(()));
     assert_eq!(msrs.write(status, 1), Err(Fault));
     assert_eq!(msrs.read(MC_LAST + 1), Err(Fault));
+}
+
+#[test]
+fn counters_of_amd_are_there_without_counting() {
+    let mut amd = MachineMsrs::at_reset(None, 46, Vendor::Amd);
+    assert_eq!(amd.write(0xc001_0004, 5), Ok(()));
+    assert_eq!(amd.read(0xc001_0004), Ok(0));
+    let intel = MachineMsrs::at_reset(None, 46, Vendor::Intel);
+    assert_eq!(intel.read(0xc001_0004), Err(Fault));
 }

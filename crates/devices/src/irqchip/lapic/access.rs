@@ -159,7 +159,12 @@ impl Lapic {
     }
 
     pub(super) fn base_reserved(&self) -> u64 {
-        !(self.page_bits() | BASE_BSP | BASE_X2APIC | BASE_ENABLED)
+        let modes = if self.has_x2apic {
+            BASE_X2APIC | BASE_ENABLED
+        } else {
+            BASE_ENABLED
+        };
+        !(self.page_bits() | BASE_BSP | modes)
     }
 
     fn write_base(&mut self, value: u64) -> Result<(), GeneralProtection> {

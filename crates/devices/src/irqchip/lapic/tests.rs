@@ -22,6 +22,7 @@ fn bench_of(cpu: u32) -> Bench {
         tsc: Arc::new(FakeTsc),
         events: events.clone(),
         physical_bits: 40,
+        has_x2apic: true,
     };
     Bench {
         apic: Lapic::new(cpu, parts),
@@ -285,6 +286,15 @@ fn base_register_transitions() {
     assert!(!write(0xfee0_0c00), "off to x2APIC");
     assert!(write(0x1234_5800));
     assert_eq!(apic.glance().page(), Some(0x1234_5000));
+}
+
+#[test]
+fn a_model_without_x2apic_has_no_such_mode() {
+    let mut apic = bench().apic;
+    apic.has_x2apic = false;
+    let base = apic.read_msr(msr::APIC_BASE).unwrap();
+    assert!(apic.write_msr(msr::APIC_BASE, base | 0x400).is_err());
+    assert_eq!(apic.read_msr(msr::APIC_BASE), Ok(base));
 }
 
 #[test]

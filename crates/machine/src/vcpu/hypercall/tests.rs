@@ -14,6 +14,7 @@ fn apics(cpus: u32) -> (LocalApics, Arc<FakeEvents>) {
         tsc: Arc::new(FakeTsc),
         events: events.clone(),
         physical_bits: 46,
+        has_x2apic: true,
     };
     (LocalApics::new((0..cpus).map(parts).collect()), events)
 }
