@@ -25,12 +25,14 @@ mod stub_raw;
 mod template;
 mod x87;
 
+use engine::Exit;
 use iced_x86::{Code, CpuidFeature, Instruction, Mnemonic, OpKind, Register};
 
 use self::native_raw::{LOAD, MXCSR, STORE, VEX, WRITTEN_SHIFT};
-use self::template::{Kind, Template, needs};
+use self::template::{Kind, NoMemory, Template, needs};
 use super::decode::{Context, Lowered};
-use super::op::{Handler, Op, register_offset};
+use super::op::{Handler, Op, Stop, register_offset};
+use crate::cpu::Cpu;
 
 /// Lowers one of this module's instructions, if `insn` is one.
 pub(crate) fn lower(insn: &Instruction, context: Context) -> Option<Lowered> {
@@ -73,7 +75,10 @@ fn native(insn: &Instruction, context: Context) -> Option<Lowered> {
     if rules::is_x87(insn) || insn.is_vsib() {
         return None;
     }
-    let template = template::find(insn)?;
+    let template = match template::find(insn) {
+        Ok(found) => found?,
+        Err(NoMemory) => return no_memory(insn, context),
+    };
     let mut op = Op::new(insn, context.code, handler(&template));
     op.imm = template.entry.to_bits();
     op.dst = template.kinds;
@@ -86,6 +91,18 @@ fn native(insn: &Instruction, context: Context) -> Option<Lowered> {
         }
     }
     Lowered::straight(op)
+}
+
+/// Without executable memory the guest cannot go on, and it is not the guest's fault.
+fn no_memory(insn: &Instruction, context: Context) -> Option<Lowered> {
+    Lowered::ending(Op::new(insn, context.code, fail))
+}
+
+fn fail(cpu: &mut Cpu, _op: &Op) -> Result<(), Stop> {
+    cpu.exit = Some(Exit::Failed {
+        what: "the host gives no executable memory, which vector instructions need".to_owned(),
+    });
+    Err(Stop::Exit)
 }
 
 /// Number of a vector or MMX register, byte offset of a general one.

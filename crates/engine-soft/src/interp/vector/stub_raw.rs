@@ -16,7 +16,7 @@ use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap};
 
 /// Room for one process's stubs. Pages that are never written cost nothing.
-const ARENA_BYTES: usize = 16 << 20;
+pub(super) const ARENA_BYTES: usize = 16 << 20;
 
 /// Where a stub finds what it works on beside vector registers. The offsets are part of the code
 /// that `emit` writes.

@@ -79,16 +79,27 @@ pub(crate) struct Plan {
     pub(crate) memory: u8,
 }
 
+/// The host gives no executable memory.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NoMemory;
+
 type Cache = Mutex<HashMap<u64, Option<Template>>>;
 static TEMPLATES: LazyLock<Cache> = LazyLock::new(Cache::default);
 
-/// The template of `insn`; `None` where there is none.
-pub(crate) fn find(insn: &Instruction) -> Option<Template> {
-    let key = key(insn)?;
+/// The template of `insn`; `None` where there can be none.
+pub(crate) fn find(insn: &Instruction) -> Result<Option<Template>, NoMemory> {
+    let Some(key) = key(insn) else {
+        return Ok(None);
+    };
     let mut templates = TEMPLATES
         .lock()
         .unwrap_or_else(|broken| broken.into_inner());
-    *templates.entry(key).or_insert_with(|| build(insn))
+    if let Some(template) = templates.get(&key) {
+        return Ok(*template);
+    }
+    let built = build(insn)?;
+    templates.insert(key, built);
+    Ok(built)
 }
 
 /// Everything about the instruction that its stub depends on.
@@ -112,27 +123,31 @@ fn key(insn: &Instruction) -> Option<u64> {
     Some(key)
 }
 
-fn build(insn: &Instruction) -> Option<Template> {
-    let plan = plan(insn)?;
-    let code = if rules::is_x87(insn) {
-        emit::x87(&plan)
-    } else {
-        emit::vector(&plan)
+fn build(insn: &Instruction) -> Result<Option<Template>, NoMemory> {
+    let Some(plan) = plan(insn) else {
+        return Ok(None);
     };
-    let entry = publish(&code?)?;
-    let bits = |of: fn(&Plan, usize) -> u8, width: usize| {
-        (0..4).fold(0, |all, k| all | of(&plan, k) << (k * width))
+    let Some(code) = code(insn, &plan) else {
+        return Ok(None);
     };
-    Some(Template {
+    let entry = publish(&code).ok_or(NoMemory)?;
+    let general = |k: usize| plan.written[k] && plan.kinds[k] == Kind::General;
+    Ok(Some(Template {
         entry,
         flags: plan.flags,
-        kinds: bits(|plan, k| plan.kinds[k] as u8, 2),
-        written: bits(
-            |plan, k| u8::from(plan.written[k] && plan.kinds[k] == Kind::General),
-            1,
-        ),
+        kinds: (0..4).fold(0, |all, k| all | (plan.kinds[k] as u8) << (2 * k)),
+        written: (0..4).fold(0, |all, k| all | u8::from(general(k)) << k),
         memory: plan.memory,
-    })
+    }))
+}
+
+/// The stub's bytes.
+fn code(insn: &Instruction, plan: &Plan) -> Option<Vec<u8>> {
+    if rules::is_x87(insn) {
+        emit::x87(plan)
+    } else {
+        emit::vector(plan)
+    }
 }
 
 const GENERAL: [[Register; 4]; 3] = [
@@ -301,3 +316,6 @@ fn account_registers(plan: &mut Plan, info: &InstructionInfo) -> Option<()> {
     }
     Some(())
 }
+
+#[cfg(test)]
+mod tests;

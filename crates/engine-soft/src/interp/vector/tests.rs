@@ -256,3 +256,30 @@ fn gathers_keep_what_was_done_before_a_fault() {
     assert_eq!(cpu.fpu.ymm[0][..4], 0x1234_5678u32.to_le_bytes());
     assert_eq!(cpu.fpu.ymm[2][..8], [0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]);
 }
+
+#[test]
+fn operands_outside_ram_are_asked_for_in_pieces() {
+    let mut cpu = cpu();
+    cpu.gpr[6] = 0x10_0000;
+    let load = [0xf3, 0x0f, 0x6f, 0x0e];
+    for answer in [0x0706_0504_0302_0100u64, 0x0f0e_0d0c_0b0a_0908] {
+        assert_eq!(run(&mut cpu, &load), Err(Stop::Exit));
+        assert!(cpu.replay.push(answer));
+        cpu.replay.rewind();
+        assert_eq!(cpu.fpu.ymm[1], [0; 32]);
+    }
+    run(&mut cpu, &load).expect("all answers are there");
+    let expected: Vec<u8> = (0..16).collect();
+    assert_eq!(cpu.fpu.ymm[1][..16], expected);
+}
+
+#[test]
+fn mxcsr_has_reserved_bits() {
+    let mut cpu = cpu();
+    cpu.gpr[6] = 0x100;
+    cpu.write(0x100, 0x1_1f80u32).expect("RAM");
+    assert_eq!(fault(&mut cpu, &[0x0f, 0xae, 0x16]), vector::GP);
+    cpu.write(0x100, 0x7fffu32).expect("RAM");
+    run(&mut cpu, &[0x0f, 0xae, 0x16]).expect("ldmxcsr [rsi]");
+    assert_eq!(cpu.fpu.mxcsr, 0x7fff);
+}

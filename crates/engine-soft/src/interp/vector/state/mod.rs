@@ -31,3 +31,6 @@ pub(super) fn lower(insn: &Instruction, context: Context) -> Option<Lowered> {
     }
     Lowered::straight(op)
 }
+
+#[cfg(test)]
+mod tests;

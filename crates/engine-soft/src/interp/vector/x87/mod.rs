@@ -16,7 +16,8 @@ pub(super) mod words;
 
 use iced_x86::{Instruction, Mnemonic, OpKind};
 
-use super::{rules, template};
+use super::template::NoMemory;
+use super::{no_memory, rules, template};
 use crate::interp::decode::{Context, Lowered};
 use crate::interp::op::{Handler, Op};
 
@@ -30,7 +31,10 @@ pub(super) fn lower(insn: &Instruction, context: Context) -> Option<Lowered> {
     if !rules::is_x87(insn) {
         return None;
     }
-    let template = template::find(insn)?;
+    let template = match template::find(insn) {
+        Ok(found) => found?,
+        Err(NoMemory) => return no_memory(insn, context),
+    };
     let mut op = Op::new(insn, context.code, native_raw::run);
     op.imm = template.entry.to_bits();
     op.src = template.flags;
@@ -73,3 +77,6 @@ fn opcode(insn: &Instruction) -> u32 {
     let reg = u32::try_from(code.group_index()).unwrap_or(0);
     (code.op_code() & 7) << 8 | reg << 3 | rm_edi
 }
+
+#[cfg(test)]
+mod tests;
