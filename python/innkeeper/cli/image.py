@@ -7,19 +7,22 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from innkeeper.cli.help import Command, Group
 from innkeeper.cli.progress import build_progress, wide_console
 from innkeeper.cli.run import complete_image
 from innkeeper.images import Image
 from innkeeper.machine import format_size
 from innkeeper.services import images
 
-app = typer.Typer(help="Images: list, build, remove, look into.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="Images: list, build, remove, look into.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(help="Image name.", autocompletion=complete_image)]
+Name = Annotated[
+    str, typer.Argument(help="Such as debian.", metavar="NAME", autocompletion=complete_image)
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-@app.command("ls")
+@app.command("ls", cls=Command)
 def list_images(as_json: AsJson = False) -> None:
     """List the images that are built."""
     found = images.listed()
@@ -37,7 +40,7 @@ def list_images(as_json: AsJson = False) -> None:
     wide_console().print(table)
 
 
-@app.command()
+@app.command(cls=Command)
 def build(name: Name) -> None:
     """Build an image anew from its distribution's mirrors."""
     with build_progress(name) as report:
@@ -45,13 +48,13 @@ def build(name: Name) -> None:
     print(f"{image.name} {image.digest[:12]} {image.manifest.system}")
 
 
-@app.command()
+@app.command(cls=Command)
 def rm(name: Name) -> None:
     """Remove an image. Guests that run from it are not disturbed."""
     images.remove(name)
 
 
-@app.command()
+@app.command(cls=Command)
 def inspect(name: Name) -> None:
     """Print all that is known about an image, as JSON."""
     print(json.dumps(_document(images.find(name)), indent=2))

@@ -3,37 +3,46 @@
 import sys
 from typing import Annotated
 
-import click
 import typer
 
 from innkeeper.cli import image, run
 from innkeeper.cli.doctor import doctor
+from innkeeper.cli.help import Command, Group
 from innkeeper.cli.version import version
 from innkeeper.errors import DeviceFailed, InnkeeperError, InvalidInput
 from innkeeper.vm.ending import BAD_INPUT, FAILURE
 
 app = typer.Typer(
     name="inn",
+    cls=Group,
     help="Runs real operating systems as guests, with or without hardware virtualization.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-app.command("run")(run.run)
+app.command("run", cls=Command)(run.run)
 app.add_typer(image.app, name="image")
-app.command("doctor")(doctor)
-app.command("version")(version)
+app.command("doctor", cls=Command)(doctor)
+app.command("version", cls=Command)(version)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        version()
+        raise typer.Exit
 
 
 @app.callback()
 def _root(
     show_version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", is_eager=True)
+        bool,
+        # Eager, so that no command has to follow.
+        typer.Option(
+            "--version", help="Print the version.", is_eager=True, callback=_print_version
+        ),
     ] = False,
 ) -> None:
-    if show_version:
-        version()
-        raise typer.Exit
+    """Takes what stands before the command."""
 
 
 def main() -> None:
@@ -42,10 +51,12 @@ def main() -> None:
         status = app(standalone_mode=False)
     except InnkeeperError as error:
         status = _explain(error)
-    except click.ClickException as error:
-        error.show()
+    except typer.TyperException as error:
+        # Without a sentence: a command that was called with nothing, whose help is printed.
+        if sentence := error.format_message().rstrip("."):
+            print(f"inn: {sentence[0].lower()}{sentence[1:]}", file=sys.stderr)
         status = error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         status = 130
     except BrokenPipeError:
         # Whoever read our output has gone: nothing is left to say, and nobody to say it to.

@@ -27,32 +27,48 @@ def complete_image(incomplete: str) -> list[str]:
 def run(
     image: Annotated[
         str | None,
-        typer.Argument(help="Image to boot, such as debian.", autocompletion=complete_image),
+        typer.Argument(
+            help="Image to boot, such as debian.",
+            metavar="IMAGE",
+            autocompletion=complete_image,
+        ),
     ] = None,
     command: Annotated[
         list[str] | None,
-        typer.Argument(help="Command to run in the guest, after --. Without: a shell."),
+        typer.Argument(
+            help="Command to run in the guest, after --. Without: a shell.", metavar="COMMAND"
+        ),
     ] = None,
-    cpus: Annotated[int, typer.Option(help="Virtual processors.")] = 1,
-    memory: Annotated[str, typer.Option(help="Guest memory, such as 512M or 2G.")] = "512M",
+    cpus: Annotated[int, typer.Option(metavar="COUNT", help="Virtual processors.")] = 1,
+    memory: Annotated[
+        str, typer.Option(metavar="SIZE", help="Guest memory, such as 512M or 2G.")
+    ] = "512M",
     engine: Annotated[
         EngineChoice, typer.Option(help="How guest instructions run; see inn doctor.")
     ] = EngineChoice.AUTO,
     cpu_model: Annotated[
         str,
-        typer.Option(help="CPU that the guest sees: MODEL[,+FEATURE][,-FEATURE][,vendor=amd]."),
+        typer.Option(
+            metavar="MODEL",
+            help="CPU that the guest sees: MODEL,+FEATURE,-FEATURE,vendor=amd, all but the first "
+            "optional.",
+        ),
     ] = "innkeeper-v1",
     disk: Annotated[
         list[str] | None,
         typer.Option(
-            help="Disk image, raw or qcow2: PATH[,ro][,temporary][,format=raw|qcow2]. Repeatable.",
+            metavar="PATH",
+            help="Disk image, raw or qcow2. After PATH may follow ,ro or ,temporary and "
+            ",format=raw or ,format=qcow2. Repeatable.",
         ),
     ] = None,
     device: Annotated[
         list[str] | None,
-        typer.Option(help="Python device: a built-in one or module:factory. Repeatable."),
+        typer.Option(
+            metavar="NAME", help="Python device: a built-in one or module:factory. Repeatable."
+        ),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="The guest's host name.")] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="The guest's host name.")] = None,
     console: Annotated[
         ConsoleMode | None,
         typer.Option(
@@ -61,7 +77,8 @@ def run(
         ),
     ] = None,
     timeout: Annotated[
-        str | None, typer.Option(help="End the guest after this long, such as 90, 90s or 5m.")
+        str | None,
+        typer.Option(metavar="TIME", help="End the guest after this long, such as 90, 90s or 5m."),
     ] = None,
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep what the guest writes to its disk, by --name.")
@@ -70,12 +87,15 @@ def run(
         bool, typer.Option("--tty", "-t", help="Give the command a terminal in the guest.")
     ] = False,
     kernel: Annotated[
-        Path | None, typer.Option(help="Kernel of your own: bzImage, ELF (PVH) or multiboot.")
+        Path | None,
+        typer.Option(metavar="PATH", help="Kernel of your own: bzImage, ELF (PVH) or multiboot."),
     ] = None,
     initrd: Annotated[
-        list[Path] | None, typer.Option(help="Initrd for --kernel. Repeatable.")
+        list[Path] | None, typer.Option(metavar="PATH", help="Initrd for --kernel. Repeatable.")
     ] = None,
-    append: Annotated[str, typer.Option(help="Added to the kernel command line.")] = "",
+    append: Annotated[
+        str, typer.Option(metavar="TEXT", help="Added to the kernel command line.")
+    ] = "",
 ) -> int:
     """Boot a guest and stay with it.
 

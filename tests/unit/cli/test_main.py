@@ -1,0 +1,66 @@
+"""What a person mistypes is answered by one sentence and exit status 2; help needs no command."""
+
+import sys
+
+import pytest
+
+from innkeeper.cli.main import main
+
+
+def inn(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int | str | None:
+    monkeypatch.setattr(sys, "argv", ["inn", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["nosuch"], "no such command 'nosuch'"),
+        (["run", "--nosuch"], "no such option: --nosuch"),
+        (["run", "debian", "--cpus", "two"], "invalid value for '--cpus'"),
+        (["run", "debian", "--engine", "steam"], "'steam' is not one of"),
+        (["run", "debian", "--memory"], "'--memory' requires an argument"),
+        (["image", "rm"], "missing argument 'NAME'"),
+        (["run"], "name an image to run"),
+        (["run", "debian", "--memory", "abc"], "'abc' is not a size"),
+    ],
+)
+def test_mistyped(
+    arguments: list[str],
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert inn(monkeypatch, *arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("inn: ")
+    assert printed.err.count("\n") == 1
+    assert sentence in printed.err
+
+
+def test_version_needs_no_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert inn(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out.startswith("innkeeper ")
+
+
+@pytest.mark.parametrize("arguments", [[], ["image"]])
+def test_a_group_without_a_command_prints_its_help(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert inn(monkeypatch, *arguments) == 2
+    printed = capsys.readouterr()
+    assert "Commands" in printed.out
+    assert printed.err == ""
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["image"], ["image", "ls"], ["doctor"]])
+def test_flags_are_no_bools_in_help(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert inn(monkeypatch, *command, "--help") == 0
+    assert "bool" not in capsys.readouterr().out
