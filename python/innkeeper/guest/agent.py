@@ -114,7 +114,8 @@ class Job:
                 return True
             case _:
                 (errno,) = struct.unpack_from("<I", payload)
-                reason = payload[4:].decode(errors="replace")
+                # The agent's standard library adds the number, which tells a person nothing.
+                reason = payload[4:].decode(errors="replace").removesuffix(f" (os error {errno})")
                 self._finish(failure=CommandNotStarted(reason, errno))
                 return True
         return False
