@@ -5,6 +5,7 @@
 //! Every APIC has its own lock and no two are ever held at once: a sender's lock is released before
 //! the message is carried to its targets, one after the other.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use x86::ApicState;
@@ -26,6 +27,8 @@ struct Slot {
 #[derive(Debug)]
 pub struct LocalApics {
     slots: Vec<Slot>,
+    /// Some APIC has another ID than its number, perhaps one that another has too.
+    renumbered: AtomicBool,
     /// Who hears the end of level-triggered interrupts.
     ioapic: OnceLock<Weak<Mutex<IoApic>>>,
 }
@@ -43,6 +46,7 @@ impl LocalApics {
         });
         LocalApics {
             slots: slots.collect(),
+            renumbered: AtomicBool::new(false),
             ioapic: OnceLock::new(),
         }
     }
@@ -117,8 +121,14 @@ impl LocalApics {
     }
 
     pub fn write_page(&self, cpu: u32, offset: u64, size: u8, value: u64) {
-        let effect = self.with(cpu, |apic| apic.write_page(offset, size, value));
-        self.carry_out(effect.flatten());
+        let done = self.with(cpu, |apic| {
+            let effect = apic.write_page(offset, size, value);
+            (effect, apic.is_renumbered())
+        });
+        if let Some((effect, renumbered)) = done {
+            self.note_renumbered(renumbered);
+            self.carry_out(effect);
+        }
     }
 
     /// RDMSR of IA32_APIC_BASE, IA32_TSC_DEADLINE and 800h to 8FFh.
@@ -142,6 +152,12 @@ impl LocalApics {
         Ok(())
     }
 
+    fn note_renumbered(&self, renumbered: bool) {
+        if renumbered {
+            self.renumbered.store(true, Ordering::Release);
+        }
+    }
+
     fn carry_out(&self, effect: Option<Effect>) {
         match effect {
             None => {}
@@ -160,7 +176,12 @@ impl LocalApics {
             self.deliver_to_one(&message);
             return;
         }
-        if let Destination::Physical(cpu) | Destination::Only(cpu) = message.destination {
+        let only = match message.destination {
+            Destination::Only(cpu) => Some(cpu),
+            Destination::Physical(id) if !self.renumbered.load(Ordering::Acquire) => Some(id),
+            _ => None,
+        };
+        if let Some(cpu) = only {
             self.with(cpu, |apic| apic.accept(&message));
             return;
         }
@@ -210,6 +231,7 @@ impl LocalApics {
 
     /// Machine reset of every APIC.
     pub fn reset(&self) {
+        self.renumbered.store(false, Ordering::Release);
         for slot in &self.slots {
             locked(&slot.apic).reset();
         }
@@ -224,8 +246,12 @@ impl LocalApics {
     /// # Errors
     /// When `state` is not an APIC's. The APIC is then unchanged.
     pub fn set_state(&self, cpu: u32, state: &ApicState) -> Result<(), RestoreError> {
-        self.with(cpu, |apic| apic.set_state(state))
-            .unwrap_or(Ok(()))
+        self.with(cpu, |apic| {
+            apic.set_state(state)?;
+            self.note_renumbered(apic.is_renumbered());
+            Ok(())
+        })
+        .unwrap_or(Ok(()))
     }
 
     /// The wire to pin LINT0 (0, the PIC's INTR) or LINT1 (1, NMI) of every processor.

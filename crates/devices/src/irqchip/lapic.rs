@@ -151,12 +151,15 @@ impl Lapic {
             self.base |= BASE_BSP;
         }
         self.init();
+        self.identify();
     }
 
-    /// What INIT leaves: everything as after reset but IA32_APIC_BASE.
+    /// What INIT leaves: everything as after reset but IA32_APIC_BASE and the APIC ID.
     /// Spec: SDM Vol. 3, "Local APIC State After Power-Up or Reset" and the two after it.
     pub(super) fn init(&mut self) {
+        let id = self.registers.get(reg::ID);
         self.registers = Registers::new();
+        self.registers.set(reg::ID, id);
         self.registers.set(reg::VERSION, VERSION);
         self.registers.set(reg::DFR, u32::MAX);
         self.registers.set(reg::SVR, 0xff);
@@ -166,7 +169,9 @@ impl Lapic {
         if self.bootstrap() {
             self.registers.set(reg::LVT_LINT0, 7 << 8);
         }
-        self.identify();
+        if self.x2apic() {
+            self.identify();
+        }
         self.errors = 0;
         self.external = false;
         self.timer.reset();
@@ -413,9 +418,24 @@ impl Lapic {
             Destination::Everyone => true,
             Destination::Only(cpu) => cpu == self.cpu,
             Destination::Others(cpu) => cpu != self.cpu,
-            Destination::Physical(id) => id == self.cpu,
+            Destination::Physical(id) => id == self.physical_id(),
             Destination::Logical(id) => self.is_logical(id),
         }
+    }
+
+    /// The number that physical destinations name. Guests may change it in xAPIC mode, where there
+    /// are only eight bits of it: processors beyond those are known by their own number alone.
+    fn physical_id(&self) -> u32 {
+        if self.x2apic() || self.cpu > 0xff {
+            self.cpu
+        } else {
+            self.registers.get(reg::ID) >> 24
+        }
+    }
+
+    /// Has the guest given this APIC another ID than its processor's number?
+    pub(super) fn is_renumbered(&self) -> bool {
+        self.physical_id() != self.cpu
     }
 
     fn is_logical(&self, id: u32) -> bool {
@@ -469,7 +489,9 @@ impl Lapic {
         self.base = state.base;
         self.registers = registers;
         self.sanitise();
-        self.identify();
+        if self.x2apic() {
+            self.identify();
+        }
         self.timer.resume(SavedTimer {
             lvt: self.registers.get(reg::LVT_TIMER),
             divide: self.registers.get(reg::DIVIDE),
@@ -488,7 +510,12 @@ impl Lapic {
         self.errors = hidden & 0xff;
         self.external = hidden & 0x100 != 0;
         self.registers.set(reg::VERSION, VERSION);
-        for (register, kept) in [(reg::TPR, 0xff), (reg::SVR, 0x13ff), (reg::DIVIDE, 0xb)] {
+        for (register, kept) in [
+            (reg::ID, 0xff00_0000),
+            (reg::TPR, 0xff),
+            (reg::SVR, 0x13ff),
+            (reg::DIVIDE, 0xb),
+        ] {
             self.registers
                 .set(register, self.registers.get(register) & kept);
         }

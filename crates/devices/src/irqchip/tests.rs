@@ -178,3 +178,31 @@ fn states_move_to_another_board() {
     other.apics().reset();
     assert!(!other.has_interrupt(1));
 }
+
+#[test]
+fn messages_follow_ids_that_the_guest_has_changed() {
+    const ID: u64 = 0x20;
+    let (chip, events) = board(3);
+    let apics = chip.apics();
+    let send = |id| {
+        apics.deliver(Message {
+            mode: DeliveryMode::Nmi,
+            vector: 0,
+            level_triggered: false,
+            destination: Destination::Physical(id),
+        });
+    };
+    apics.write_page(1, ID, 4, 2 << 24);
+    assert_eq!(apics.read_page(1, ID, 4), 2 << 24);
+    send(1);
+    send(2);
+    assert_eq!(events.take(), ["nmi 1", "nmi 2"], "both are number 2");
+    let saved = apics.state(1);
+    apics.reset();
+    send(1);
+    assert_eq!(events.take(), ["nmi 1"]);
+    apics.set_state(1, &saved).expect("a state");
+    send(1);
+    send(2);
+    assert_eq!(events.take(), ["nmi 1", "nmi 2"]);
+}

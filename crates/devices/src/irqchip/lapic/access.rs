@@ -82,6 +82,7 @@ impl Lapic {
         let [a, b, c, d, ..] = value.to_le_bytes();
         let value = u32::from_le_bytes([a, b, c, d]);
         match register {
+            reg::ID => self.registers.set(reg::ID, value & 0xff00_0000),
             reg::LDR => self.registers.set(reg::LDR, value & 0xff00_0000),
             reg::DFR => self.registers.set(reg::DFR, value | 0x0fff_ffff),
             reg::ICR_HIGH => self.registers.set(reg::ICR_HIGH, value & 0xff00_0000),
@@ -184,6 +185,7 @@ impl Lapic {
         if old != new && new == 0 {
             // An APIC that is switched off forgets everything.
             self.init();
+            self.identify();
         } else if old != new {
             self.identify();
             self.registers.set(reg::ICR_HIGH, 0);
