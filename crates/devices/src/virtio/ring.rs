@@ -16,6 +16,22 @@ use crate::virtio::{Chain, Next, Nonsense};
 /// How long a batch may go on before the driver hears of its first answer. Long enough to save
 /// interrupts, which cost a guest under a software engine thousands of instructions.
 const BATCH: Duration = Duration::from_micros(100);
+/// How long one call of a backend has gone on. A guest that fills a ring as fast as it is emptied
+/// must not keep the worker from its lock, which a reset and a pause wait for.
+#[derive(Debug)]
+pub(super) struct Batch(Instant);
+
+impl Batch {
+    pub(super) fn begin() -> Batch {
+        Batch(Instant::now())
+    }
+
+    /// Leave the rest to the next call ([`Next::Again`]).
+    pub(super) fn is_over(&self) -> bool {
+        self.0.elapsed() > BATCH
+    }
+}
+
 /// In the available ring's flags: the driver wants no interrupts.
 const NO_INTERRUPT: u16 = 1;
 
@@ -202,12 +218,12 @@ impl Ring {
         mut answer: impl FnMut(&Chain) -> Result<u32, Nonsense>,
     ) -> Result<Next, Nonsense> {
         self.stop_notifications()?;
-        let begun = Instant::now();
+        let batch = Batch::begin();
         let next = loop {
             if let Some(chain) = self.pop()? {
                 let written = answer(&chain)?;
                 self.complete(&chain, written)?;
-                if begun.elapsed() > BATCH {
+                if batch.is_over() {
                     break Next::Again;
                 }
             } else if !self.want_notifications()? {

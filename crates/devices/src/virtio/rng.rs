@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::rand::{GetRandomFlags, getrandom};
 
+use crate::virtio::ring::Batch;
 use crate::virtio::{Backend, Chain, Doorbell, Next, Nonsense, Ring, VirtioDevice, WorkerPlan};
 
 const ID: u16 = 4;
@@ -140,7 +141,8 @@ impl Backend for RngBackend {
         let Some(ring) = rings.get_mut(queue) else {
             return Ok(Next::Wait);
         };
-        loop {
+        let batch = Batch::begin();
+        while !batch.is_over() {
             let available = self.budget.available(Instant::now());
             if available == 0 {
                 ring.signal()?;
@@ -158,6 +160,8 @@ impl Backend for RngBackend {
             self.budget.spend(written);
             ring.complete(&chain, u32::try_from(written).unwrap_or(u32::MAX))?;
         }
+        ring.signal()?;
+        Ok(Next::Again)
     }
 }
 

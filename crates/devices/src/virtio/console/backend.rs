@@ -8,6 +8,7 @@ use crate::virtio::console::handle::{
     EVENT_CONSOLE_PORT, EVENT_DEVICE_READY, EVENT_PORT_ADD, EVENT_PORT_NAME, EVENT_PORT_OPEN,
     EVENT_PORT_READY, Message, Shared,
 };
+use crate::virtio::ring::Batch;
 use crate::virtio::{Backend, Chain, Next, Nonsense, Ring};
 
 const CONTROL_RECEIVE: usize = 2;
@@ -58,7 +59,12 @@ impl ConsoleBackend {
 
     /// Fills the guest's buffers with what the host has for the port.
     fn fill_receive_queue(&mut self, port: usize, ring: &mut Ring) -> Result<Next, Nonsense> {
+        let batch = Batch::begin();
         loop {
+            if batch.is_over() {
+                ring.signal()?;
+                return Ok(Next::Again);
+            }
             let mut bytes = [0; PIECE];
             let wanted = {
                 let state = self.shared.state();
@@ -105,7 +111,13 @@ impl ConsoleBackend {
             return Ok(Next::Wait);
         };
         let mut bytes = [0; PIECE];
+        let batch = Batch::begin();
+        let mut next = Next::Wait;
         loop {
+            if batch.is_over() {
+                next = Next::Again;
+                break;
+            }
             let Some(chain) = ring.pop()? else {
                 if ring.want_notifications()? {
                     continue;
@@ -114,7 +126,7 @@ impl ConsoleBackend {
             };
             // Only this thread moves it.
             let mut sent = shared.state().ports[port].sent;
-            while sent < chain.readable_len() {
+            while sent < chain.readable_len() && !batch.is_over() {
                 let left = usize::try_from(chain.readable_len() - sent).unwrap_or(PIECE);
                 let len = left.min(output.room()).min(PIECE);
                 if len == 0 {
@@ -130,15 +142,19 @@ impl ConsoleBackend {
                 // The rest waits in the ring, so that a full terminal stops the program that prints.
                 // The writer's thread rings when there is room.
                 ring.unpop();
+                if batch.is_over() {
+                    next = Next::Again;
+                }
                 break;
             }
             ring.complete(&chain, 0)?;
         }
         ring.signal()?;
-        Ok(Next::Wait)
+        Ok(next)
     }
 
     fn send_control(&mut self, ring: &mut Ring) -> Result<Next, Nonsense> {
+        // At most as many messages as wait.
         loop {
             if self.shared.state().messages.is_empty() {
                 break;
@@ -184,8 +200,10 @@ impl ConsoleBackend {
             self.send_control(ring)?;
         }
         for (port, _) in opened {
-            if let Some(ring) = rings.get_mut(receive_queue(port)) {
-                self.fill_receive_queue(port, ring)?;
+            if let Some(ring) = rings.get_mut(receive_queue(port))
+                && self.fill_receive_queue(port, ring)? == Next::Again
+            {
+                shared.wake();
             }
         }
         Ok(next)

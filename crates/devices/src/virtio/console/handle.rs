@@ -143,7 +143,8 @@ impl Shared {
         }
     }
 
-    fn wake(&self) {
+    /// Makes the worker look at all queues.
+    pub(super) fn wake(&self) {
         if let Some(waker) = &self.waker {
             waker.ring();
         }

@@ -3,13 +3,13 @@
 use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::pci::PciFunction;
 use crate::testing::FakeOutput;
 use crate::virtio::console::{F_MULTIPORT, F_SIZE};
-use crate::virtio::testing::{Buffer, Driver, wait_until};
-use crate::virtio::{Console, ConsoleHandle, Port};
+use crate::virtio::testing::{Buffer, Driver, INDIRECT, NEXT, RAM, wait_until, write_descriptor};
+use crate::virtio::{Console, ConsoleHandle, F_INDIRECT_DESC, Port};
 
 const BOTH: u64 = F_SIZE | F_MULTIPORT;
 const CONTROL_RECEIVE: usize = 2;
@@ -253,6 +253,33 @@ fn a_broken_writer_swallows_output() {
         driver.answer(1);
     }
     assert!(handle.drain(Duration::from_secs(10)));
+}
+
+/// A request of all of RAM, a thousand times over, to a writer that swallows everything: whoever
+/// wants the device to stand still, or resets it, does not wait for the end of it.
+#[test]
+fn an_endless_request_does_not_keep_the_device() {
+    let console = Console::new(vec![Port::console(Box::new(Broken))]);
+    let mut driver = Driver::new(console);
+    driver.start(BOTH | F_INDIRECT_DESC);
+    let table = 0x10_0000;
+    for index in 0..1024u16 {
+        let more = if index < 1023 { NEXT } else { 0 };
+        let all = (0, RAM as u32, more, index + 1);
+        write_descriptor(&driver.memory, table + u64::from(index) * 16, all);
+    }
+    for _ in 0..8 {
+        driver.enqueue_raw(1, &[(table, 1024 * 16, INDIRECT, 0)]);
+    }
+    driver.notify(1);
+    std::thread::sleep(Duration::from_millis(20));
+    let asked = Instant::now();
+    driver.function.quiesce();
+    assert!(asked.elapsed() < Duration::from_secs(2));
+    let _ = driver.function.save();
+    driver.function.resume();
+    driver.function.reset();
+    assert!(asked.elapsed() < Duration::from_secs(2));
 }
 
 #[test]
