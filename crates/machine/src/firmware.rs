@@ -12,6 +12,10 @@ use crate::tables::{self, AcpiRequest, SmbiosRequest};
 const BDA_SERIAL_PORTS: Gpa = Gpa(0x400);
 const BDA_EBDA_SEGMENT: Gpa = Gpa(0x40e);
 const BDA_MEMORY_KIB: Gpa = Gpa(0x413);
+/// Where a PC's firmware starts, and where a guest jumps in real mode that resets through it.
+const RESET_ENTRY: Gpa = Gpa(0xf_fff0);
+/// `mov dx, 0xcf9; mov al, 6; out dx, al; hlt; jmp short -3`: the machine's reset register.
+const RESET_CODE: [u8; 9] = [0xba, 0xf9, 0x0c, 0xb0, 0x06, 0xee, 0xf4, 0xeb, 0xfd];
 
 /// What of the machine the tables tell.
 #[derive(Debug, Clone, Copy)]
@@ -54,7 +58,8 @@ pub(crate) fn install(memory: &GuestMemory, facts: &Facts) -> Result<(), Machine
         &((EBDA.0 / KIB) as u16).to_le_bytes(),
     )?;
     // The first byte of the area is its own size in KiB.
-    write(memory, EBDA, &[1])
+    write(memory, EBDA, &[1])?;
+    write(memory, RESET_ENTRY, &RESET_CODE)
 }
 
 fn write(memory: &GuestMemory, at: Gpa, bytes: &[u8]) -> Result<(), MachineError> {

@@ -30,4 +30,5 @@ fn the_smallest_guest_has_its_tables() {
     assert_eq!(word(0x40e), 0x9fc0);
     assert_eq!(word(0xe_0000), u16::from_le_bytes(*b"RS"));
     assert_eq!(word(0xf_0000), u16::from_le_bytes(*b"_S"));
+    assert_eq!(word(0xf_fff0), 0xf9ba);
 }
