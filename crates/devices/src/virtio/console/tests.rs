@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use crate::pci::PciFunction;
 use crate::testing::FakeOutput;
 use crate::virtio::console::{F_MULTIPORT, F_SIZE};
-use crate::virtio::testing::{Buffer, Driver, INDIRECT, NEXT, RAM, wait_until, write_descriptor};
-use crate::virtio::{Console, ConsoleHandle, F_INDIRECT_DESC, Port};
+use crate::virtio::testing::{Buffer, Driver, NEXT, QUEUE_SIZE, RAM, wait_until};
+use crate::virtio::{Console, ConsoleHandle, Port};
 
 const BOTH: u64 = F_SIZE | F_MULTIPORT;
 const CONTROL_RECEIVE: usize = 2;
@@ -255,21 +255,20 @@ fn a_broken_writer_swallows_output() {
     assert!(handle.drain(Duration::from_secs(10)));
 }
 
-/// A request of all of RAM, a thousand times over, to a writer that swallows everything: whoever
+/// Requests of all of RAM, thousands of times over, to a writer that swallows everything: whoever
 /// wants the device to stand still, or resets it, does not wait for the end of it.
 #[test]
-fn an_endless_request_does_not_keep_the_device() {
+fn endless_requests_do_not_keep_the_device() {
     let console = Console::new(vec![Port::console(Box::new(Broken))]);
     let mut driver = Driver::new(console);
-    driver.start(BOTH | F_INDIRECT_DESC);
-    let table = 0x10_0000;
-    for index in 0..1024u16 {
-        let more = if index < 1023 { NEXT } else { 0 };
-        let all = (0, RAM as u32, more, index + 1);
-        write_descriptor(&driver.memory, table + u64::from(index) * 16, all);
-    }
-    for _ in 0..8 {
-        driver.enqueue_raw(1, &[(table, 1024 * 16, INDIRECT, 0)]);
+    driver.start(BOTH);
+    let all = |index: u16| {
+        let more = if index + 1 < QUEUE_SIZE { NEXT } else { 0 };
+        (0, RAM as u32, more, index + 1)
+    };
+    let chain: Vec<_> = (0..QUEUE_SIZE).map(all).collect();
+    for _ in 0..QUEUE_SIZE {
+        driver.enqueue_raw(1, &chain);
     }
     driver.notify(1);
     std::thread::sleep(Duration::from_millis(20));
