@@ -29,13 +29,14 @@ class RunningMachine:
         on_end: Callable[[], None] = lambda: None,
     ) -> None:
         validate(spec)
-        self._machine = _core.Machine(spec, wiring)
-        self.control = self._machine.control
+        machine = _core.Machine(spec, wiring)
+        self.control = machine.control
         for name in spec.devices:
             for device in devices.find(name)(self.control):
-                self._machine.attach(device)
+                machine.attach(device)
         for device in attached:
-            self._machine.attach(device)
+            machine.attach(device)
+        self._machine: _core.Machine | None = machine
         self._on_end = on_end
         self._ended = threading.Event()
         self._outcome: _core.Outcome | None = None
@@ -63,14 +64,14 @@ class RunningMachine:
         assert self._outcome is not None, "the guest still runs"
         return EndKind(self._outcome.kind), self._outcome.code, self._outcome.what
 
-    def statistics(self) -> _core.Statistics:
-        return self._machine.statistics()
-
     def _run(self) -> None:
+        assert self._machine is not None, "a machine runs once"
         try:
             self._outcome = self._machine.run()
         except InnkeeperError as error:
             self._failure = error
         finally:
+            # It holds ends of pipes whose readers wait for the last writer to go.
+            self._machine = None
             self._ended.set()
             self._on_end()
