@@ -15,8 +15,10 @@ pub(crate) struct Operand {
     bytes: usize,
     /// Bytes of an index element, for a vector index.
     vsib: usize,
-    /// The address is cut to 32 bits.
-    narrow: bool,
+    /// Bits of the address that count.
+    mask: u64,
+    /// Base of the segment.
+    segment: u64,
 }
 
 impl Operand {
@@ -34,8 +36,16 @@ fn bytes(insn: &Instruction, size: MemorySize) -> usize {
 
 /// What the instruction accesses, or may.
 pub(crate) fn operands(insn: &Instruction, used: &[UsedMemory], width: Width) -> Vec<Operand> {
-    let narrow = |base: Register, index: Register| {
-        width == Width::Bits32 || base.is_gpr32() || index.is_gpr32() || base == Register::EIP
+    let mask = |base: Register, index: Register| {
+        let short = base.is_gpr16() || index.is_gpr16();
+        let medium = base.is_gpr32() || index.is_gpr32() || base == Register::EIP;
+        match width {
+            _ if short => 0xffff,
+            _ if medium => 0xffff_ffff,
+            Width::Bits16 => 0xffff,
+            Width::Bits32 => 0xffff_ffff,
+            Width::Bits64 => u64::MAX,
+        }
     };
     let mut operands: Vec<_> = used
         .iter()
@@ -46,7 +56,8 @@ pub(crate) fn operands(insn: &Instruction, used: &[UsedMemory], width: Width) ->
             displacement: memory.displacement(),
             bytes: bytes(insn, memory.memory_size()),
             vsib: memory.vsib_size() as usize,
-            narrow: narrow(memory.base(), memory.index()),
+            mask: mask(memory.base(), memory.index()),
+            segment: width.data_base(),
         })
         .collect();
     let named = (0..insn.op_count()).any(|n| insn.op_kind(n) == OpKind::Memory);
@@ -65,7 +76,8 @@ pub(crate) fn operands(insn: &Instruction, used: &[UsedMemory], width: Width) ->
             displacement: insn.memory_displacement64(),
             bytes: bytes(insn, insn.memory_size()),
             vsib: 4,
-            narrow: narrow(base, index),
+            mask: mask(base, index),
+            segment: width.data_base(),
         });
     }
     operands
@@ -99,7 +111,7 @@ pub(crate) fn aim(random: &mut Random, registers: &mut Registers, memory: &Opera
     if inside(registers, memory) && random.chance(2) {
         return;
     }
-    let want = target(random, memory.size());
+    let want = target(random, memory.size()).wrapping_sub(memory.segment);
     let Operand { base, index, .. } = *memory;
     if index.is_vector_register() {
         aim_vector(random, registers, memory);
@@ -138,7 +150,7 @@ fn value(registers: &Registers, register: Register) -> u64 {
 
 /// Addresses that the operand forms: one, or one an element.
 pub(crate) fn addresses(registers: &Registers, memory: &Operand) -> Vec<u64> {
-    let mask = if memory.narrow { 0xffff_ffff } else { u64::MAX };
+    let mask = memory.mask;
     let base = value(registers, memory.base).wrapping_add(memory.displacement);
     let at = |index: u64| base.wrapping_add(index.wrapping_mul(memory.scale)) & mask;
     if !memory.index.is_vector_register() {

@@ -13,10 +13,15 @@ pub(crate) const DATA: u64 = WINDOW + 0x1000;
 pub(crate) const DATA_PAGES: u64 = 3;
 pub(crate) const WRITABLE_PAGES: u64 = 2;
 pub(crate) const PAGE: usize = 0x1000;
+/// Selectors of the 16-bit segments: entries 0 and 1 of the local descriptor table.
+pub(crate) const LDT_CODE: u16 = 7;
+pub(crate) const LDT_DATA: u16 = 15;
 
-/// Width of the code: 64-bit mode, or a 32-bit segment of long mode's compatibility mode.
+/// Width of the code: 64-bit mode, or long mode's compatibility mode with flat 32-bit segments or
+/// with 16-bit segments that just cover the pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Width {
+    Bits16,
     Bits32,
     Bits64,
 }
@@ -24,6 +29,7 @@ pub(crate) enum Width {
 impl Width {
     pub(crate) fn bits(self) -> u32 {
         match self {
+            Width::Bits16 => 16,
             Width::Bits32 => 32,
             Width::Bits64 => 64,
         }
@@ -31,7 +37,7 @@ impl Width {
 
     /// Registers of each class that instructions can name.
     pub(crate) fn registers(self) -> u64 {
-        u64::from(self.bits() / 4)
+        if self == Width::Bits64 { 16 } else { 8 }
     }
 
     pub(crate) fn address_bytes(self) -> u32 {
@@ -40,7 +46,21 @@ impl Width {
 
     /// Bits of a general register that mean something.
     pub(crate) fn mask(self) -> u64 {
-        u64::MAX >> (64 - self.bits())
+        if self == Width::Bits64 {
+            u64::MAX
+        } else {
+            0xffff_ffff
+        }
+    }
+
+    /// Base of the code segment.
+    pub(crate) fn code_base(self) -> u64 {
+        if self == Width::Bits16 { CODE } else { 0 }
+    }
+
+    /// Base of the other segments.
+    pub(crate) fn data_base(self) -> u64 {
+        if self == Width::Bits16 { WINDOW } else { 0 }
     }
 }
 
@@ -68,6 +88,13 @@ pub(crate) struct Case {
     pub(crate) long_operand: bool,
     /// Which of two possible faults comes first is the processor's choice.
     pub(crate) loose_fault: bool,
+}
+
+impl Case {
+    /// Where in the code pages the instruction lies.
+    pub(crate) fn offset(&self) -> u64 {
+        self.registers.rip + self.width.code_base() - CODE
+    }
 }
 
 /// How it ended: in an INT3 if nothing else.

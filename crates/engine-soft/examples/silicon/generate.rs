@@ -8,7 +8,7 @@ use iced_x86::{
 use x86::Fpu;
 
 use crate::address::{addresses, aim, inside, operands};
-use crate::case::{CODE, Case, DATA, DATA_PAGES, PAGE, Registers, WINDOW, Width};
+use crate::case::{CODE, CODE_PAGES, Case, DATA, DATA_PAGES, PAGE, Registers, Width};
 use crate::opcodes::acceptable;
 use crate::operands::instruction;
 use crate::random::Random;
@@ -21,6 +21,11 @@ pub(crate) fn case(random: &mut Random, width: Width, opcodes: &[Code]) -> Optio
         // Across the boundary of the code pages.
         rip = CODE + PAGE as u64 - random.below(15);
     }
+    if width == Width::Bits16 && random.chance(16) {
+        // At the limit of the segment.
+        rip = CODE + CODE_PAGES * PAGE as u64 - 15;
+    }
+    let rip = rip - width.code_base();
     let insn = instruction(random, width, code, rip)?;
     let mut encoder = Encoder::try_new(width.bits()).ok()?;
     encoder.encode(&insn, rip).ok()?;
@@ -67,9 +72,10 @@ fn finish(random: &mut Random, width: Width, bytes: &[u8], rip: u64) -> Option<C
     }
     if matches!(insn.mnemonic(), Mnemonic::Popa | Mnemonic::Popad) {
         // A processor that faults halfway keeps what it has popped; nobody relies on that.
-        registers.gpr[4] = DATA + 0x800;
+        registers.gpr[4] = DATA + 0x800 - width.data_base();
     }
-    if !operands.iter().all(|operand| inside(&registers, operand)) {
+    // The segments' limits keep 16-bit code where it may be.
+    if width != Width::Bits16 && !operands.iter().all(|operand| inside(&registers, operand)) {
         return None;
     }
     let state = is_state(insn.mnemonic());
@@ -88,7 +94,8 @@ fn finish(random: &mut Random, width: Width, bytes: &[u8], rip: u64) -> Option<C
         random.lanes(part);
     }
     if state && let Some(operand) = operands.first() {
-        let at = addresses(&registers, operand)[0].wrapping_sub(DATA) as usize;
+        let first = addresses(&registers, operand)[0].wrapping_add(width.data_base());
+        let at = first.wrapping_sub(DATA) as usize;
         state_image(random, &mut data, at);
     }
     for value in &mut registers.gpr {
@@ -183,7 +190,7 @@ fn registers(random: &mut Random, width: Width, rip: u64) -> Registers {
     for value in &mut gpr {
         *value = random.integer() & width.mask();
     }
-    gpr[4] = WINDOW + 0x1000 + 0x800 + random.below(0x100) * 8;
+    gpr[4] = DATA + 0x800 + random.below(0x100) * 8 - width.data_base();
     let status = random.next() & 0x8d5;
     let direction = if random.chance(4) { 1 << 10 } else { 0 };
     Registers {

@@ -9,7 +9,8 @@ use x86::register::{cr0, cr4, efer, xcr0};
 use x86::{CpuState, DescriptorTable, Fpu, Segment};
 
 use crate::case::{
-    CODE, CODE_PAGES, Case, DATA, DATA_PAGES, Outcome, PAGE, Registers, WRITABLE_PAGES, Width,
+    CODE, CODE_PAGES, Case, DATA, DATA_PAGES, LDT_CODE, LDT_DATA, Outcome, PAGE, Registers, WINDOW,
+    WINDOW_PAGES, WRITABLE_PAGES, Width,
 };
 
 const TABLES: u64 = 0x1000;
@@ -124,17 +125,12 @@ impl Guest {
     pub(crate) fn run(&mut self, case: &Case) -> Result<Outcome, String> {
         let len = (self.dirty.end - self.dirty.start) as usize;
         self.bytes(CODE_AT + self.dirty.start, &vec![0xcc; len]);
-        let at = case.registers.rip - CODE;
+        let at = case.offset();
         self.bytes(CODE_AT + at, &case.bytes);
         self.dirty = at..at + case.bytes.len() as u64;
         self.bytes(DATA_AT, &case.data);
         let mut state = self.template.clone();
-        if case.width == Width::Bits32 {
-            state.segments[1] = flat(0x23, 0xc0fb);
-            let data = flat(0x2b, 0xc0f3);
-            // ES, SS and DS; FS and GS stay null.
-            [state.segments[0], state.segments[3]] = [data; 2];
-        }
+        segments(&mut state, case.width);
         state.gpr = case.registers.gpr;
         state.rip = case.registers.rip;
         state.rflags = case.registers.rflags;
@@ -181,6 +177,29 @@ impl Guest {
             data,
         }
     }
+}
+
+/// Code and data segments; FS and GS stay null.
+fn segments(state: &mut CpuState, width: Width) {
+    let data = match width {
+        Width::Bits64 => return,
+        Width::Bits32 => flat(0x2b, 0xc0f3),
+        Width::Bits16 => Segment {
+            base: WINDOW,
+            limit: WINDOW_PAGES as u32 * 0x1000 - 1,
+            ..flat(LDT_DATA, 0xf3)
+        },
+    };
+    let code = match width {
+        Width::Bits16 => Segment {
+            base: CODE,
+            limit: CODE_PAGES as u32 * 0x1000 - 1,
+            ..flat(LDT_CODE, 0xfb)
+        },
+        _ => flat(0x23, 0xc0fb),
+    };
+    [state.segments[0], state.segments[2], state.segments[3]] = [data; 3];
+    state.segments[1] = code;
 }
 
 /// A segment of 4 GiB.

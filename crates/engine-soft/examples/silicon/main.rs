@@ -2,7 +2,7 @@
 //! the same registers and memory, and compared in every register, flag and byte.
 //!
 //! `cargo run --profile guest -p engine-soft --example silicon -- --count 1000000 --seed 1
-//! [--bits 32|64] [--group all|integer|x87|mmx|sse|avx|bits] [--only MNEMONIC] [--show CASES]`
+//! [--bits 16|32|64] [--group all|integer|x87|mmx|sse|avx|bits] [--only MNEMONIC] [--show CASES]`
 //!
 //! Case n of a seed is always the same case, so a difference is found again by its number.
 #![allow(
@@ -69,6 +69,7 @@ fn options() -> Result<Options, String> {
             "--only" => options.only = Some(value.to_lowercase()),
             "--bits" => {
                 options.width = match number()? {
+                    16 => Width::Bits16,
                     32 => Width::Bits32,
                     64 => Width::Bits64,
                     other => return Err(format!("{other}-bit code is not compared")),

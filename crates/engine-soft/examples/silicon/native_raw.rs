@@ -17,8 +17,8 @@ use std::ptr::{copy_nonoverlapping, null_mut};
 use libc::{c_int, siginfo_t, ucontext_t};
 
 use crate::case::{
-    CODE, CODE_PAGES, Case, DATA, DATA_PAGES, Outcome, PAGE, Registers, WINDOW, WINDOW_PAGES,
-    WRITABLE_PAGES, Width,
+    CODE, CODE_PAGES, Case, DATA, DATA_PAGES, LDT_CODE, LDT_DATA, Outcome, PAGE, Registers, WINDOW,
+    WINDOW_PAGES, WRITABLE_PAGES, Width,
 };
 
 /// Most XSAVE area that a signal frame may have here.
@@ -139,11 +139,15 @@ fn frame(context: &mut ucontext_t) -> &mut [u8] {
 }
 
 fn put(context: &mut ucontext_t, registers: &Registers, width: Width) {
-    if width == Width::Bits32 {
-        // The kernel's selector of 32-bit user code, in the low word.
-        let selectors = &mut context.uc_mcontext.gregs[libc::REG_CSGSFS as usize];
-        *selectors = *selectors & !0xffff | 0x23;
-    }
+    // The kernel's selectors of user code, or ours; CS is the low word, SS the high one.
+    let (code, stack) = match width {
+        Width::Bits64 => (0x33, 0x2b),
+        Width::Bits32 => (0x23, 0x2b),
+        Width::Bits16 => (LDT_CODE, LDT_DATA),
+    };
+    let selectors = &mut context.uc_mcontext.gregs[libc::REG_CSGSFS as usize];
+    let kept = *selectors as u64 & 0x0000_ffff_ffff_0000;
+    *selectors = (kept | u64::from(stack) << 48 | u64::from(code)) as i64;
     for (to, value) in ORDER.iter().zip(registers.gpr) {
         context.uc_mcontext.gregs[*to as usize] = value as i64;
     }
@@ -285,7 +289,7 @@ impl Native {
         unsafe { code.write_bytes(0xcc, code_len) };
         touch();
         install()?;
-        flat_segments();
+        segments()?;
         // The handler must find it made.
         shared().running = false;
         Ok(Native {
@@ -296,7 +300,7 @@ impl Native {
     }
 
     pub(crate) fn run(&mut self, case: &Case) -> Option<Outcome> {
-        let at = (case.registers.rip - CODE) as usize;
+        let at = case.offset() as usize;
         assert!(at + case.bytes.len() <= CODE_PAGES as usize * PAGE);
         assert!(case.data.len() == DATA_PAGES as usize * PAGE);
         // SAFETY: both ranges lie in the views, by the assertions.
@@ -309,6 +313,7 @@ impl Native {
         }
         self.dirty = at..at + case.bytes.len();
         shared().entry = Some((case.registers.clone(), case.width));
+        load_data_segments(case.width);
         // SAFETY: the handler leaves for the case and comes back here with everything as it was,
         // except memory.
         // The kernel does not take NT, AC and ID from a signal's context, so they are cleared here.
@@ -327,12 +332,46 @@ impl Native {
     }
 }
 
-/// 32-bit code needs DS and ES; 64-bit code does not look at them.
-fn flat_segments() {
-    // SAFETY: the kernel's selector of user data, flat like the null selectors it replaces.
+/// Code outside 64-bit mode needs DS and ES; 64-bit code does not look at them.
+fn load_data_segments(width: Width) {
+    let selector = match width {
+        Width::Bits16 => LDT_DATA,
+        _ => 0x2b,
+    };
+    // SAFETY: the kernel's selector of user data, or that of the segment made in `segments`; ours
+    // and the libraries' code runs in 64-bit mode, where both are without effect.
     unsafe {
-        asm!("mov ds, {s:e}", "mov es, {s:e}", s = in(reg) 0x2b, options(nomem, nostack, preserves_flags));
+        asm!("mov ds, {s:e}", "mov es, {s:e}", s = in(reg) u32::from(selector), options(nomem, nostack, preserves_flags));
     }
+}
+
+/// Makes the 16-bit segments.
+fn segments() -> io::Result<()> {
+    // Spec: modify_ldt(2). Bit 1 and 2 of the flags: contents (2 is code); 64-bit and 32-bit clear.
+    let entry = |number: u32, base: u64, pages: u64, contents: u32| {
+        let description = [
+            number,
+            base as u32,
+            pages as u32 * 0x1000 - 1,
+            contents << 1,
+        ];
+        // SAFETY: the pointer is to a `user_desc` of that size, which the call only reads.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_modify_ldt,
+                0x11,
+                description.as_ptr(),
+                size_of_val(&description),
+            )
+        };
+        if result == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
+        }
+    };
+    entry(u32::from(LDT_CODE >> 3), CODE, CODE_PAGES, 2)?;
+    entry(u32::from(LDT_DATA >> 3), WINDOW, WINDOW_PAGES, 0)
 }
 
 /// Reads each page once, so that the processor finds it present.

@@ -1,7 +1,7 @@
 //! Which instructions are compared.
 
 use iced_x86::{
-    Code, CpuidFeature, EncodingKind, FlowControl, Instruction, Mnemonic,
+    Code, CodeSize, CpuidFeature, EncodingKind, FlowControl, Instruction, Mnemonic,
     OpCodeOperandKind as Kind, OpKind, Register,
 };
 
@@ -159,6 +159,7 @@ pub(crate) fn opcodes(group: Group, width: Width) -> Vec<Code> {
         let info = code.op_code();
         let features = code.cpuid_features();
         let mode = match width {
+            Width::Bits16 => info.mode16(),
             Width::Bits32 => info.mode32(),
             Width::Bits64 => info.mode64(),
         };
@@ -208,6 +209,6 @@ pub(crate) fn acceptable(insn: &Instruction) -> bool {
         && !insn.is_jmp_far_indirect()
         && !insn.is_call_far()
         && !insn.is_call_far_indirect()
-        // A 16-bit branch or stack operation leaves the pages we have.
-        && !(near && insn.op0_kind() == OpKind::NearBranch16)
+        // Elsewhere a 16-bit branch leaves the pages we have.
+        && (!near || insn.op0_kind() != OpKind::NearBranch16 || insn.code_size() == CodeSize::Code16)
 }

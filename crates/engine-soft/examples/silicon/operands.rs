@@ -13,7 +13,7 @@ fn gpr(random: &mut Random, width: Width, bytes: u32) -> Register {
             random.pick(&[Register::AH, Register::CH, Register::DH, Register::BH])
         }
         // SPL to DIL take a REX prefix; without one these numbers are AH to BH.
-        1 if width == Width::Bits32 => Register::AL + n % 4,
+        1 if width != Width::Bits64 => Register::AL + n % 4,
         1 => Register::AL + if n >= 4 { n + 4 } else { n },
         2 => Register::AX + n,
         4 => Register::EAX + n,
@@ -23,10 +23,14 @@ fn gpr(random: &mut Random, width: Width, bytes: u32) -> Register {
 
 fn memory(random: &mut Random, width: Width, insn: &mut Instruction, vsib: Option<Register>) {
     let count = width.registers();
+    if width == Width::Bits16 && vsib.is_none() && !random.chance(4) {
+        return short_memory(random, insn);
+    }
     let (first, stack) = match width {
-        Width::Bits32 => (Register::EAX, Register::ESP),
+        Width::Bits16 | Width::Bits32 => (Register::EAX, Register::ESP),
         Width::Bits64 => (Register::RAX, Register::RSP),
     };
+    let far_bytes = width.address_bytes().max(4);
     insn.set_memory_displ_size(1);
     insn.set_memory_base(first + random.below(count) as u32);
     let displacement = random.pick(&[0, 0, 8, 0x7f, u64::MAX, u64::MAX - 0x7f]);
@@ -53,14 +57,44 @@ fn memory(random: &mut Random, width: Width, insn: &mut Instruction, vsib: Optio
             }
         }
         4 => {
-            insn.set_memory_displ_size(width.address_bytes());
+            insn.set_memory_displ_size(far_bytes);
             let far = random.next() as i32 as i64 as u64;
             insn.set_memory_displacement64(far);
         }
         5 => {
             insn.set_memory_base(Register::None);
-            insn.set_memory_displ_size(width.address_bytes());
-            insn.set_memory_displacement64(target(random, 16));
+            insn.set_memory_displ_size(far_bytes);
+            insn.set_memory_displacement64(target(random, 16) - width.data_base());
+        }
+        _ => {}
+    }
+}
+
+/// One of the eight address forms of 16-bit code, or a displacement alone.
+fn short_memory(random: &mut Random, insn: &mut Instruction) {
+    let (bases, indices) = (
+        [Register::BX, Register::BP],
+        [Register::SI, Register::DI, Register::None],
+    );
+    let displacement = random.pick(&[0, 8, 0x7f, 0xffff, 0xff80]);
+    insn.set_memory_displ_size(1);
+    insn.set_memory_displacement64(displacement);
+    insn.set_memory_base(random.pick(&bases));
+    insn.set_memory_index(random.pick(&indices));
+    match random.below(4) {
+        0 => {
+            insn.set_memory_base(random.pick(&indices[..2]));
+            insn.set_memory_index(Register::None);
+        }
+        1 => {
+            insn.set_memory_base(Register::None);
+            insn.set_memory_index(Register::None);
+            insn.set_memory_displ_size(2);
+            insn.set_memory_displacement64(target(random, 8) & 0xffff);
+        }
+        2 => {
+            insn.set_memory_displ_size(2);
+            insn.set_memory_displacement64(random.next() & 0xffff);
         }
         _ => {}
     }
@@ -89,7 +123,7 @@ pub(crate) fn instruction(
             continue;
         }
         other(random, width, &mut insn, n, kind)?;
-        if (OpKind::NearBranch32..=OpKind::NearBranch64).contains(&insn.op_kind(n)) {
+        if (OpKind::NearBranch16..=OpKind::NearBranch64).contains(&insn.op_kind(n)) {
             let near = rip.wrapping_add(random.below(180)).wrapping_sub(80);
             insn.set_near_branch64(near);
         }
@@ -206,22 +240,38 @@ fn other(
         Kind::imm32sex64 => immediate(insn, OpKind::Immediate32to64, random.integer()),
         Kind::imm64 => immediate(insn, OpKind::Immediate64, random.integer()),
         Kind::seg_rSI | Kind::es_rDI | Kind::seg_rDI => {
-            let [wide, narrow] = match kind {
-                Kind::seg_rSI => [OpKind::MemorySegRSI, OpKind::MemorySegESI],
-                Kind::es_rDI => [OpKind::MemoryESRDI, OpKind::MemoryESEDI],
-                _ => [OpKind::MemorySegRDI, OpKind::MemorySegEDI],
+            let [short, medium, long] = match kind {
+                Kind::seg_rSI => [
+                    OpKind::MemorySegSI,
+                    OpKind::MemorySegESI,
+                    OpKind::MemorySegRSI,
+                ],
+                Kind::es_rDI => [OpKind::MemoryESDI, OpKind::MemoryESEDI, OpKind::MemoryESRDI],
+                _ => [
+                    OpKind::MemorySegDI,
+                    OpKind::MemorySegEDI,
+                    OpKind::MemorySegRDI,
+                ],
             };
-            let short = width == Width::Bits32 || random.chance(2);
-            insn.set_op_kind(n, if short { narrow } else { wide });
+            insn.set_op_kind(
+                n,
+                match width {
+                    Width::Bits16 if random.chance(2) => short,
+                    Width::Bits64 if random.chance(2) => long,
+                    _ => medium,
+                },
+            );
         }
         Kind::seg_rBX_al => {
             insn.set_op_kind(n, OpKind::Memory);
             insn.set_memory_base(match width {
+                Width::Bits16 => Register::BX,
                 Width::Bits32 => Register::EBX,
                 Width::Bits64 => Register::RBX,
             });
             insn.set_memory_index(Register::AL);
         }
+        Kind::br16_1 | Kind::br16_2 => insn.set_op_kind(n, OpKind::NearBranch16),
         Kind::br32_1 | Kind::br32_4 => insn.set_op_kind(n, OpKind::NearBranch32),
         Kind::br64_1 | Kind::br64_4 => insn.set_op_kind(n, OpKind::NearBranch64),
         _ => return None,

@@ -71,27 +71,27 @@ fn bytes<const LEN: usize, const MMX: bool>(cpu: &mut Cpu, op: &Op) -> Result<()
         let data = low(&cpu.fpu.ymm[usize::from(op.dst & 15)]);
         (data, low(&cpu.fpu.ymm[usize::from(op.src & 15)]))
     };
-    scatter(cpu, gla, &data[..LEN], &mask[..LEN], 1)
+    for at in (0..LEN).filter(|&at| enabled(&mask, at, 1)) {
+        let to = cpu.along(gla, at);
+        cpu.write(to, data[at])?;
+    }
+    Ok(())
 }
 
 /// VMASKMOV and VPMASKMOV to memory.
 fn put(cpu: &mut Cpu, op: &Op) -> Result<(), Stop> {
     cpu.may_use_avx()?;
-    let len = (op.extra & 63) as usize;
-    let gla = cpu.linear(op, op.extra, true)?;
+    let (len, size) = ((op.extra & 63) as usize, usize::from(op.size));
     let data = cpu.fpu.ymm[usize::from(op.dst & 15)];
     let mask = cpu.fpu.ymm[usize::from(op.src & 15)];
-    scatter(cpu, gla, &data[..len], &mask[..len], usize::from(op.size))
-}
-
-fn scatter(cpu: &mut Cpu, gla: u64, data: &[u8], mask: &[u8], size: usize) -> Result<(), Stop> {
-    let elements = || (0..data.len()).step_by(size);
-    for at in elements().filter(|&at| enabled(mask, at, size)) {
-        let to = cpu.along(gla, at);
+    let elements = (0..len).step_by(size);
+    let elements = elements.filter(|&at| enabled(&mask, at, size));
+    for at in elements.clone() {
+        let to = cpu.element(op, at, size as u32, true)?;
         cpu.prepare_write(to, size as u32)?;
     }
-    for at in elements().filter(|&at| enabled(mask, at, size)) {
-        let to = cpu.along(gla, at);
+    for at in elements {
+        let to = cpu.element(op, at, size as u32, true)?;
         cpu.write_bytes(to, &data[at..at + size])?;
     }
     Ok(())
@@ -101,12 +101,11 @@ fn scatter(cpu: &mut Cpu, gla: u64, data: &[u8], mask: &[u8], size: usize) -> Re
 fn get(cpu: &mut Cpu, op: &Op) -> Result<(), Stop> {
     cpu.may_use_avx()?;
     let (len, size) = ((op.extra & 63) as usize, usize::from(op.size));
-    let gla = cpu.linear(op, op.extra, false)?;
     let mask = cpu.fpu.ymm[usize::from(op.src & 15)];
     let mut value = [0; 32];
     for at in (0..len).step_by(size) {
-        if enabled(&mask[..len], at, size) {
-            let from = cpu.along(gla, at);
+        if enabled(&mask, at, size) {
+            let from = cpu.element(op, at, size as u32, false)?;
             cpu.read_bytes(from, &mut value[at..at + size])?;
         }
     }

@@ -52,10 +52,10 @@ fn vectors(cpu: &mut Cpu, op: &Op) -> [*mut u8; 4] {
 #[inline(always)]
 fn source(cpu: &mut Cpu, op: &Op, scratch: &mut Scratch) -> Result<*mut u8, Stop> {
     let size = u64::from(op.size);
-    let gla = cpu.linear(op, u32::from(op.size), false)?;
-    if op.src & needs::ALIGN != 0 && gla & (size - 1) != 0 {
-        return cpu.gp(0);
+    if op.src & needs::ALIGN != 0 {
+        cpu.check_aligned(op, size)?;
     }
+    let gla = cpu.linear(op, u32::from(op.size), false)?;
     if let Some(host) = cpu.host_for_read(gla, size) {
         return Ok(host as *mut u8);
     }
@@ -66,11 +66,10 @@ fn source(cpu: &mut Cpu, op: &Op, scratch: &mut Scratch) -> Result<*mut u8, Stop
 /// Linear address the stub's result goes to.
 #[inline(always)]
 fn target_address(cpu: &mut Cpu, op: &Op) -> Result<u64, Stop> {
-    let gla = cpu.linear(op, u32::from(op.size), true)?;
-    if op.src & needs::ALIGN != 0 && gla & (u64::from(op.size) - 1) != 0 {
-        return cpu.gp(0);
+    if op.src & needs::ALIGN != 0 {
+        cpu.check_aligned(op, u64::from(op.size))?;
     }
-    Ok(gla)
+    cpu.linear(op, u32::from(op.size), true)
 }
 
 /// Linear address the stub's result goes to, and where it lies if that is in place.
@@ -178,15 +177,8 @@ pub(super) fn any(cpu: &mut Cpu, op: &Op) -> Result<(), Stop> {
     check(cpu, op)?;
     let mut scratch = scratch();
     let mut memory = scratch.memory.as_mut_ptr();
-    let mut target = None;
     if op.src & needs::LOAD != 0 {
         memory = source(cpu, op, &mut scratch)?;
-    }
-    if op.src & needs::STORE != 0 {
-        // Never in place: an unmasked exception must leave memory as it was. It also comes before
-        // a page fault, and flags that were raised stay raised after one, as on silicon.
-        mmx::enter(cpu, op.dst);
-        target = Some(target_address(cpu, op)?);
     }
     if op.src & needs::MXCSR != 0 {
         scratch.mxcsr = cpu.fpu.mxcsr & CONTROL | MASKS;
@@ -209,7 +201,10 @@ pub(super) fn any(cpu: &mut Cpu, op: &Op) -> Result<(), Stop> {
         mmx::touch(cpu, op.dst);
         return Err(stop);
     }
-    if let Some(gla) = target {
+    if op.src & needs::STORE != 0 {
+        // Never in place: an unmasked exception must leave memory as it was. It comes before any
+        // fault of the store, and flags that were raised stay raised after one, as on silicon.
+        let gla = target_address(cpu, op)?;
         cpu.write_bytes(gla, &scratch.memory[..usize::from(op.size)])?;
     }
     mmx::leave(cpu, op);

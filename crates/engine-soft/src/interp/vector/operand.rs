@@ -57,8 +57,18 @@ impl Cpu {
         }
     }
 
-    /// Linear address of the memory operand, which must be aligned to `align` bytes: #GP(0).
+    /// The memory operand must be aligned to `align` bytes: #GP(0). Of SSE instructions this comes
+    /// before the limit of the operand's segment.
     #[inline(always)]
+    pub(crate) fn check_aligned(&mut self, op: &Op, align: u64) -> Result<(), Stop> {
+        let base = self.segment_bases[usize::from(op.seg) % 7];
+        if base.wrapping_add(self.offset(op)) & (align - 1) != 0 {
+            return self.gp(0);
+        }
+        Ok(())
+    }
+
+    /// Linear address of an area that must be aligned to `align` bytes: #GP(0), after its limit.
     pub(crate) fn aligned(
         &mut self,
         op: &Op,
@@ -67,10 +77,23 @@ impl Cpu {
         align: u64,
     ) -> Result<u64, Stop> {
         let gla = self.linear(op, size, write)?;
-        if gla & (align - 1) != 0 {
-            return self.gp(0);
-        }
+        self.check_aligned(op, align)?;
         Ok(gla)
+    }
+
+    /// Linear address of the element `by` bytes into the memory operand.
+    pub(crate) fn element(
+        &mut self,
+        op: &Op,
+        by: usize,
+        size: u32,
+        write: bool,
+    ) -> Result<u64, Stop> {
+        let at = Op {
+            disp: op.disp.wrapping_add(by as u64),
+            ..*op
+        };
+        self.linear(&at, size, write)
     }
 }
 
