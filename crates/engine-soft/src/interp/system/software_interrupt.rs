@@ -66,11 +66,12 @@ fn into(cpu: &mut Cpu, _op: &Op) -> Result<(), Stop> {
 fn bound<T: Word>(cpu: &mut Cpu, op: &Op) -> Result<(), Stop> {
     let index = T::get(&cpu.gpr, op.dst).to_i64();
     let at = cpu.linear(op, 2 * u32::from(T::BYTES), false)?;
-    let lower = cpu.read::<T>(at)?.to_i64();
-    let upper = cpu
-        .read::<T>(at.wrapping_add(u64::from(T::BYTES)))?
-        .to_i64();
-    if index < lower || index > upper {
+    // The upper bound is not looked at when the lower one decides.
+    if index < cpu.read::<T>(at)?.to_i64() {
+        return cpu.raise(Exception::plain(vector::BR));
+    }
+    let upper = cpu.along(at, usize::from(T::BYTES));
+    if index > cpu.read::<T>(upper)?.to_i64() {
         return cpu.raise(Exception::plain(vector::BR));
     }
     Ok(())
