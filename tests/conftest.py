@@ -1,8 +1,10 @@
 """What every test may ask for: `inn` as a process, and the Debian image."""
 
 import os
+import select
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,6 +46,20 @@ class Inn:
             env=self.environment,
             **options,
         )
+
+
+def wait_for(fd: int, words: bytes) -> bytes:
+    """Reads `fd` until `words` appear, and returns all that was read."""
+    deadline = time.monotonic() + PATIENCE
+    seen = b""
+    while words not in seen:
+        left = deadline - time.monotonic()
+        assert left > 0, f"no {words!r} in {seen!r}"
+        if select.select([fd], [], [], left)[0]:
+            data = os.read(fd, 1 << 16)
+            assert data, f"no {words!r} in {seen!r}"
+            seen += data
+    return seen
 
 
 @pytest.fixture(scope="session")

@@ -2,14 +2,12 @@
 
 import os
 import pty
-import select
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
-from tests.conftest import INN, PATIENCE, Inn
+from tests.conftest import INN, PATIENCE, Inn, wait_for
 
 from innkeeper.images import Image
 
@@ -26,19 +24,6 @@ def processes_of(group: int) -> set[int]:
             if int(process_group) == group and state != "Z":
                 found.add(int(entry.name))
     return found
-
-
-def wait_for(fd: int, words: bytes, *, deadline: float) -> bytes:
-    """Reads `fd` until `words` appear."""
-    seen = b""
-    while words not in seen:
-        left = deadline - time.monotonic()
-        assert left > 0, f"no {words!r} in {seen!r}"
-        if select.select([fd], [], [], left)[0]:
-            data = os.read(fd, 1 << 16)
-            assert data, f"no {words!r} in {seen!r}"
-            seen += data
-    return seen
 
 
 def test_the_commands_status_is_ours_and_streams_are_unmixed(inn: Inn, debian: Image) -> None:
@@ -85,7 +70,7 @@ def test_a_signal_leaves_nothing_behind(
     command = ("run", "debian", "--", "sh", "-c", "echo up; sleep 1000")
     with Inn(environment).start(*command, start_new_session=True) as process:
         assert process.stdout is not None
-        wait_for(process.stdout.fileno(), b"up", deadline=time.monotonic() + PATIENCE)
+        wait_for(process.stdout.fileno(), b"up")
         process.send_signal(number)
         status = process.wait(timeout=PATIENCE)
     expected = -number if number is signal.SIGKILL else 128 + number
@@ -112,12 +97,11 @@ def test_a_terminal_is_the_guests_console(inn: Inn, debian: Image) -> None:
         start_new_session=True,
     )
     os.close(terminal)
-    deadline = time.monotonic() + PATIENCE
     try:
-        wait_for(controller, b"# ", deadline=deadline)
+        wait_for(controller, b"# ")
         # Split, so that the echo of what is typed is not what is waited for.
         os.write(controller, b"echo uid=$(id -u) shell=$0\r")
-        wait_for(controller, b"uid=0 shell=-bash", deadline=deadline)
+        wait_for(controller, b"uid=0 shell=-bash")
         os.write(controller, b"\x1d")
         assert process.wait(timeout=PATIENCE) == 0
     finally:
@@ -130,7 +114,7 @@ def test_a_terminal_that_goes_away_ends_the_guest(inn: Inn, debian: Image) -> No
     pid, controller = pty.fork()
     if pid == 0:
         os.execv(INN, [str(INN), "run", "debian"])
-    wait_for(controller, b"# ", deadline=time.monotonic() + PATIENCE)
+    wait_for(controller, b"# ")
     os.close(controller)
     _, status = os.waitpid(pid, 0)
     assert os.waitstatus_to_exitcode(status) == 128 + signal.SIGHUP

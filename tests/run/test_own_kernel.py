@@ -1,0 +1,149 @@
+"""`inn run --kernel`: a serial console for scripts, ends, time limits, Python devices."""
+
+import os
+import pty
+import signal
+import subprocess
+import termios
+import time
+from pathlib import Path
+
+import pytest
+from tests import tiny
+from tests.conftest import INN, PATIENCE, Inn, wait_for
+
+DEVICE = """
+class Bell:
+    kind = "bell"
+    version = 1
+    first_port = 0x700
+    port_count = 4
+
+    def __init__(self, host):
+        self.host = host
+
+    def read(self, offset, size):
+        return 0x2A
+
+    def write(self, offset, size, value):
+        if value == 0xFF:
+            raise RuntimeError("the bell is broken")
+        self.host.exit(value)
+
+    def reset(self): ...
+    def save(self):
+        return {}
+    def restore(self, state): ...
+
+
+def create(host):
+    return [Bell(host)]
+"""
+
+
+def test_a_guest_says_hello_and_ends_itself(inn: Inn, tmp_path: Path) -> None:
+    code = tiny.say("hello\n") + tiny.out_byte(0xF4, 1) + tiny.HALT
+    kernel = tiny.kernel(tmp_path / "k", code)
+    result = inn("run", "--kernel", kernel, "--device", "isa-debug-exit")
+    assert (result.returncode, result.stdout, result.stderr) == (3, b"hello\n", b"")
+
+
+def test_input_and_output_are_unbuffered(inn: Inn, tmp_path: Path) -> None:
+    kernel = tiny.kernel(tmp_path / "k", tiny.ECHO)
+    with inn.start("run", "--kernel", kernel) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for byte in (b"a", b"\0", b"\xff", b"\x1d", b"\n"):
+            os.write(process.stdin.fileno(), byte)
+            assert wait_for(process.stdout.fileno(), byte) == byte
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=PATIENCE) == 128 + signal.SIGTERM
+
+
+def test_a_guest_runs_on_when_its_input_ends(inn: Inn, tmp_path: Path) -> None:
+    kernel = tiny.kernel(tmp_path / "k", tiny.say("on") + tiny.LOOP)
+    result = inn("run", "--kernel", kernel, "--timeout", "1")
+    assert (result.returncode, result.stdout) == (124, b"on")
+
+
+def test_a_triple_fault_has_a_status_and_a_sentence(inn: Inn, tmp_path: Path) -> None:
+    kernel = tiny.kernel(tmp_path / "k", tiny.TRIPLE_FAULT)
+    result = inn("run", "--kernel", kernel)
+    assert result.returncode == 121
+    assert result.stderr == b"inn: the guest's processor shut down after a triple fault\n"
+
+
+def test_a_panic_that_the_guest_reports_has_its_own(inn: Inn, tmp_path: Path) -> None:
+    kernel = tiny.kernel(tmp_path / "k", tiny.out_byte(0x505, 1) + tiny.HALT)
+    result = inn("run", "--kernel", kernel)
+    assert (result.returncode, result.stderr) == (120, b"inn: the guest's kernel panicked\n")
+
+
+@pytest.mark.parametrize("code", [tiny.HALT, tiny.LOOP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+def test_signals_end_sleeping_and_busy_guests(
+    inn: Inn, tmp_path: Path, code: bytes, number: signal.Signals
+) -> None:
+    kernel = tiny.kernel(tmp_path / "k", tiny.say("up") + code)
+    with inn.start("run", "--kernel", kernel) as process:
+        assert process.stdout is not None
+        wait_for(process.stdout.fileno(), b"up")
+        process.send_signal(number)
+        assert process.wait(timeout=PATIENCE) == 128 + number
+
+
+def test_ctrl_bracket_leaves_and_the_terminal_is_as_before(tmp_path: Path) -> None:
+    kernel = tiny.kernel(tmp_path / "k", tiny.say("up") + tiny.ECHO)
+    controller, terminal = pty.openpty()
+    before = termios.tcgetattr(terminal)
+    command = [INN, "run", "--kernel", kernel]
+    with subprocess.Popen(
+        command, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True
+    ) as process:
+        wait_for(controller, b"up")
+        os.write(controller, b"\x03")
+        # Raw: Ctrl-C is the guest's, which sends it back.
+        wait_for(controller, b"\x03")
+        os.write(controller, b"\x1d")
+        assert process.wait(timeout=PATIENCE) == 0
+    assert termios.tcgetattr(terminal) == before
+    os.close(controller)
+    os.close(terminal)
+
+
+def test_a_device_of_ones_own_is_attached_and_answers(inn: Inn, tmp_path: Path) -> None:
+    (tmp_path / "bell.py").write_text(DEVICE)
+    # in al, dx; out dx, al: the device's own 2Ah becomes the status.
+    code = b"\x66\xba\x00\x07\xec\xee" + tiny.HALT
+    kernel = tiny.kernel(tmp_path / "k", code)
+    result = subprocess.run(
+        [INN, "run", "--kernel", kernel, "--device", "bell:create"],
+        cwd=tmp_path,
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (result.returncode, result.stderr) == (0x2A, b"")
+
+
+def test_a_device_that_raises_ends_the_guest_with_its_traceback(inn: Inn, tmp_path: Path) -> None:
+    (tmp_path / "bell.py").write_text(DEVICE)
+    kernel = tiny.kernel(tmp_path / "k", tiny.out_byte(0x700, 0xFF) + tiny.LOOP)
+    result = subprocess.run(
+        [INN, "run", "--kernel", kernel, "--device", "bell:create"],
+        cwd=tmp_path,
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert result.returncode == 1
+    lines = result.stderr.decode().splitlines()
+    assert lines[-1] == "inn: the device bell failed: RuntimeError: the bell is broken"
+    assert any("bell.py" in line for line in lines[:-1])
+
+
+def test_a_stopped_guest_ends_soon(inn: Inn, tmp_path: Path) -> None:
+    kernel = tiny.kernel(tmp_path / "k", tiny.LOOP)
+    began = time.monotonic()
+    inn("run", "--kernel", kernel, "--cpus", "4", "--timeout", "0.5")
+    assert time.monotonic() - began < PATIENCE / 10
