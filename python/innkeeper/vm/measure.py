@@ -1,9 +1,5 @@
 """What the core finds out about this host."""
 
-from innkeeper import _core
-from innkeeper._core import EngineReport
+from innkeeper._core import EngineReport, engines
 
-
-def engines() -> list[EngineReport]:
-    """Measures every engine; `auto` takes the one that is `chosen`."""
-    return _core.engines()
+__all__ = ["EngineReport", "engines"]

@@ -3,7 +3,8 @@
 import threading
 from collections.abc import Callable, Sequence
 
-from innkeeper import _core, devices
+from innkeeper import devices
+from innkeeper._core import Machine, Outcome
 from innkeeper.devices.base import MmioDevice, PortDevice
 from innkeeper.errors import InnkeeperError
 from innkeeper.machine.spec import MachineSpec, validate
@@ -18,7 +19,7 @@ class RunningMachine:
     by the machine's thread when the guest has ended.
 
     Raises from the constructor:
-        InvalidInput, EngineUnavailable, HostFailure: as `_core.Machine`.
+        InvalidInput, EngineUnavailable, HostFailure: as `Machine`.
     """
 
     def __init__(
@@ -29,17 +30,17 @@ class RunningMachine:
         on_end: Callable[[], None] = lambda: None,
     ) -> None:
         validate(spec)
-        machine = _core.Machine(spec, wiring)
+        machine = Machine(spec, wiring)
         self.control = machine.control
         for name in spec.devices:
             for device in devices.find(name)(self.control):
                 machine.attach(device)
         for device in attached:
             machine.attach(device)
-        self._machine: _core.Machine | None = machine
+        self._machine: Machine | None = machine
         self._on_end = on_end
         self._ended = threading.Event()
-        self._outcome: _core.Outcome | None = None
+        self._outcome: Outcome | None = None
         self._failure: InnkeeperError | None = None
         # Not a daemon: its end is waited for, so that nothing is cut off in the middle of a write.
         self._thread = threading.Thread(target=self._run, name="machine")
