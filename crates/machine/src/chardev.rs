@@ -19,8 +19,12 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
+use crate::control::MachineControl;
+
 /// How long a guest waits for a reader that does not read.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long it does when somebody wants something of the machine, such as its end.
+const HURRY: Duration = Duration::from_millis(500);
 /// How often a writer that waits looks whether it still should.
 const LOOK: Duration = Duration::from_millis(50);
 /// At most this much is written at once: POSIX promises that a pipe that polls writable takes it.
@@ -28,17 +32,28 @@ const CHUNK: usize = 4096;
 /// Input that a device had no room for is offered again this often.
 const RETRY: Duration = Duration::from_millis(20);
 
-/// The machine goes: writers wait no longer.
+/// Why a writer should not wait: the machine goes, or is asked for something.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Abandon(Arc<AtomicBool>);
+pub(crate) struct Abandon {
+    gone: Arc<AtomicBool>,
+    control: MachineControl,
+}
 
 impl Abandon {
+    pub(crate) fn new(control: MachineControl) -> Abandon {
+        Abandon {
+            gone: Arc::default(),
+            control,
+        }
+    }
+
+    /// The machine goes: writers wait no longer.
     pub(crate) fn set(&self) {
-        self.0.store(true, Ordering::Release);
+        self.gone.store(true, Ordering::Release);
     }
 
     fn is_set(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.gone.load(Ordering::Acquire)
     }
 }
 
@@ -86,6 +101,13 @@ impl FdOutput {
         }
     }
 
+    /// Has the reader had its time?
+    fn is_enough(&self, waited: Duration) -> bool {
+        let hurried = self.abandon.control.attention();
+        self.patience
+            .is_some_and(|patience| waited >= patience || hurried && waited >= HURRY)
+    }
+
     fn write_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if !self.is_writable()? {
             return Ok(0);
@@ -104,8 +126,7 @@ impl FdOutput {
         while !rest.is_empty() && !self.closed {
             match self.write_some(rest) {
                 Ok(0) => {
-                    let waited = waiting_since.elapsed();
-                    let enough = self.patience.is_some_and(|patience| waited >= patience);
+                    let enough = self.is_enough(waiting_since.elapsed());
                     if enough || self.stalled || self.abandon.is_set() {
                         self.stalled = true;
                         return;

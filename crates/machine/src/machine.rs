@@ -1,7 +1,7 @@
 //! A guest: made from a description, run to an outcome.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use devices::Device;
 use engine::{Engine, VcpuStats};
@@ -27,6 +27,10 @@ use crate::{choice, threads};
 
 /// How long the end of a run waits for the readers of the guest's last words.
 const DRAIN: Duration = Duration::from_secs(5);
+/// How long it does when somebody stops the guest, also while it waits.
+const SHORT_DRAIN: Duration = Duration::from_millis(500);
+/// How often it looks whether somebody does.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// As many as the firmware tables have room for.
 pub const MAX_VCPUS: u32 = 512;
@@ -263,13 +267,26 @@ impl Machine {
         })?;
         let ended = self.run_to_end();
         self.peripherals.inputs.list = thread.stop();
-        if let Some(console) = &self.peripherals.console {
-            // A reader that has not read by now does not want to.
-            let _ = console.drain(DRAIN);
-        }
         let outcome = ended?;
+        self.drain(outcome == Outcome::Stopped);
         self.off = outcome != Outcome::Stopped;
         Ok(outcome)
+    }
+
+    /// Waits for the readers of consoles. One that has not read by the end of it does not want to.
+    fn drain(&self, stopped: bool) {
+        let Some(console) = &self.peripherals.console else {
+            return;
+        };
+        let begun = Instant::now();
+        while !console.drain(LOOK) {
+            let hurried = stopped || self.shared.control.attention();
+            if begun.elapsed() >= if hurried { SHORT_DRAIN } else { DRAIN } {
+                break;
+            }
+        }
+        // A stop that came meanwhile was for this run.
+        self.shared.control.ended();
     }
 
     fn run_to_end(&mut self) -> Result<Outcome, MachineError> {

@@ -47,7 +47,7 @@ pub(crate) fn add(
             waker,
         },
         console: None,
-        abandon: Abandon::default(),
+        abandon: Abandon::new(control.clone()),
     };
     add_legacy(board, config, lines)?;
     add_clocks(board, config)?;

@@ -19,6 +19,8 @@ use crate::sync::lock;
 
 const VERSION: u16 = 1;
 const MAGIC: [u8; 4] = *b"INNK";
+/// A machine that has run for centuries. Devices may count on for as long again. Nanoseconds.
+const LATEST: u64 = 1 << 62;
 /// In a stream of memory: no page follows.
 const LAST: u64 = u64::MAX;
 
@@ -117,6 +119,9 @@ impl Machine {
     fn check_shape(&self, saved: &SavedMachine) -> Result<(), MachineError> {
         if saved.cpu_version != CpuState::VERSION {
             return Err(damaged("its processors are of another version"));
+        }
+        if saved.clock > LATEST {
+            return Err(damaged("its clock has run for centuries"));
         }
         if saved.ranges != self.memory().ranges() {
             return Err(damaged("it has another amount of memory"));
