@@ -71,6 +71,7 @@ impl Cpu {
             exit: None,
             replay: Replay::default(),
             instructions: 0,
+            pauses: 0,
             features: Features::new(&cpuid),
             available: Available::new(&cpuid),
             cpuid,

@@ -113,6 +113,8 @@ pub(crate) struct Cpu {
     pub(crate) exit: Option<Exit>,
     pub(crate) replay: Replay,
     pub(crate) instructions: u64,
+    /// PAUSEs, counted to give way now and then.
+    pub(crate) pauses: u32,
     pub(crate) cpuid: CpuidTable,
     pub(crate) features: Features,
     pub(crate) available: Available,

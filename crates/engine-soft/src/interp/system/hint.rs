@@ -10,7 +10,8 @@ use crate::interp::op::{Handler, Op, Stop};
 
 pub(crate) fn lower(insn: &Instruction, context: Context) -> Option<Lowered> {
     let run: Handler = match insn.mnemonic() {
-        Mnemonic::Lfence | Mnemonic::Sfence | Mnemonic::Pause => nothing,
+        Mnemonic::Lfence | Mnemonic::Sfence => nothing,
+        Mnemonic::Pause => pause,
         Mnemonic::Mfence => mfence,
         Mnemonic::Serialize => serialize,
         Mnemonic::Prefetch
@@ -42,6 +43,18 @@ pub(crate) fn lower(insn: &Instruction, context: Context) -> Option<Lowered> {
 }
 
 fn nothing(_cpu: &mut Cpu, _op: &Op) -> Result<(), Stop> {
+    Ok(())
+}
+
+/// PAUSEs of a vCPU between which its thread stays where it is.
+const PAUSES_IN_TURN: u32 = 64;
+
+/// Who spins waits for another vCPU, whose thread may be waiting for this one's host processor.
+fn pause(cpu: &mut Cpu, _op: &Op) -> Result<(), Stop> {
+    cpu.pauses = cpu.pauses.wrapping_add(1);
+    if cpu.pauses.is_multiple_of(PAUSES_IN_TURN) {
+        std::thread::yield_now();
+    }
     Ok(())
 }
 
