@@ -128,7 +128,11 @@ fn an_access_that_never_ends_because_its_code_changed_answers_a_kick() {
     let entry = |page: u32| (page << 12 | 3).to_le_bytes();
     let table: Vec<u8> = (0..1024).flat_map(entry).collect();
     write(&guest.memory, PAGES, &table);
-    write(&guest.memory, DIRECTORY, &entry((PAGES >> 12) as u32));
+    write(
+        &guest.memory,
+        DIRECTORY,
+        &entry(u32::try_from(PAGES >> 12).expect("a 32-bit frame")),
+    );
     for page in [(CODE >> 12) + 1, 7] {
         write(&guest.memory, PAGES + page * 4, &[0; 4]);
     }

@@ -104,7 +104,7 @@ fn legacy(input: &mut Input<'_>, info: &OpCodeInfo, bitness: u32, bytes: &mut Ve
     }
     bytes.extend(mandatory(info));
     let operand = info.operand_size();
-    let wide = operand == 64 && info.default_op_size64() || operand == 64;
+    let wide = operand == 64;
     if operand != 0 && operand != 64 && operand != bitness.min(32) {
         bytes.push(0x66);
     }

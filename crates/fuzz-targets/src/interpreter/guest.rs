@@ -401,7 +401,8 @@ fn write_page_tables(memory: &GuestMemory) {
         LARGE | 5,
     ];
     write_all(memory, PD, directory.into_iter());
-    let pointers = [PD, PD, LARGE, PDPT].map(|entry| entry | 1 | (entry >> 12 != 0x21) as u64 * 6);
+    let pointers =
+        [PD, PD, LARGE, PDPT].map(|entry| entry | 1 | ((entry >> 12 != 0x21) as u64 * 6));
     // Entries of PAE paging have no writable and user bits; those of long mode do.
     write_all(memory, PDPT, pointers.into_iter());
     let roots = (0..512).map(|n| match n {
