@@ -55,8 +55,8 @@ fn bytes<const LEN: usize, const MMX: bool>(cpu: &mut Cpu, op: &Op) -> Result<()
     }
     let kinds = if MMX { Kind::Mmx as u8 } else { 0 };
     mmx::enter(cpu, kinds);
-    let gla = cpu.linear(op, LEN as u32, true)?;
     mmx::touch(cpu, kinds);
+    let gla = cpu.linear(op, LEN as u32, true)?;
     // The manual leaves it open whether disabled bytes can fault; on silicon they do.
     cpu.prepare_write(gla, LEN as u32)?;
     let (data, mask) = if MMX {
