@@ -53,7 +53,8 @@ def main() -> None:
         status = _explain(error)
     except typer.TyperException as error:
         # Without a sentence: a command that was called with nothing, whose help is printed.
-        if sentence := error.format_message().rstrip("."):
+        # Typer lets Pydantic check values, and "Value error" is how that begins.
+        if sentence := error.format_message().rstrip(".").replace("Value error, ", ""):
             print(f"inn: {sentence[0].lower()}{sentence[1:]}", file=sys.stderr)
         status = error.exit_code
     except (typer.Abort, KeyboardInterrupt):

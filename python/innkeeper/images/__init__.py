@@ -1,6 +1,6 @@
 """Images of operating systems: how they are built, kept, and turned into a machine."""
 
-from innkeeper.images.boot import ImageBoot, machine_spec
+from innkeeper.images.boot import ImageBoot, check, machine_spec
 from innkeeper.images.catalog import RECIPES, build, ensure
 from innkeeper.images.debian import Report
 from innkeeper.images.manifest import Manifest
@@ -14,6 +14,7 @@ __all__ = [
     "Report",
     "Store",
     "build",
+    "check",
     "ensure",
     "machine_spec",
 ]

@@ -8,7 +8,15 @@ from typing import Final
 
 from innkeeper.errors import HostFailure, InvalidInput
 from innkeeper.images.store import Image
-from innkeeper.machine.spec import MIB, DiskFormat, DiskSpec, EngineChoice, MachineSpec, Overlay
+from innkeeper.machine.spec import (
+    MIB,
+    DiskFormat,
+    DiskSpec,
+    EngineChoice,
+    MachineSpec,
+    Overlay,
+    validate_choices,
+)
 
 # What the root disk's overlay is called in a kept guest's directory.
 KEPT_ROOT: Final = "root.qcow2"
@@ -34,15 +42,25 @@ class ImageBoot:
     kept: Path | None = None
 
 
-def machine_spec(image: Image, boot: ImageBoot) -> MachineSpec:
-    """
+def check(boot: ImageBoot) -> None:
+    """Refuses what no guest can be, before its image is looked for or built.
+
     Raises:
-        InvalidInput: when `boot.name` can be no host name.
+        InvalidInput: for the first thing found wrong.
     """
+    validate_choices(boot.vcpus, boot.memory, boot.disks)
     if _NAME.fullmatch(boot.name) is None:
         raise InvalidInput(
             f"{boot.name!r} is no guest name: letters, digits and dashes, at most 63"
         )
+
+
+def machine_spec(image: Image, boot: ImageBoot) -> MachineSpec:
+    """
+    Raises:
+        InvalidInput: as `check`.
+    """
+    check(boot)
     words = [
         "console=ttyS0",
         # A panic ends the guest instead of hanging it; the agent has loaded pvpanic by then.

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -83,7 +84,8 @@ def validate(spec: MachineSpec) -> None:
     Raises:
         InvalidInput: for the first thing found wrong.
     """
-    _validate_numbers(spec)
+    validate_choices(spec.vcpus, spec.memory, spec.disks)
+    _validate_command_line(spec.command_line)
     _require_file(spec.kernel, "kernel")
     for initrd in spec.initrds:
         _require_file(initrd, "initrd")
@@ -93,25 +95,33 @@ def validate(spec: MachineSpec) -> None:
             f"the initrd has {format_size(size)}, more than the guest's memory "
             f"of {format_size(spec.memory)}"
         )
-    for disk in spec.disks:
+
+
+def validate_choices(vcpus: int, memory: int, disks: Sequence[DiskSpec]) -> None:
+    """The part of `validate` that needs no kernel yet: before an image is built for nothing.
+
+    Raises:
+        InvalidInput: for the first thing found wrong.
+    """
+    if not 1 <= vcpus <= MAXIMUM_VCPUS:
+        raise InvalidInput(f"a guest has 1 to {MAXIMUM_VCPUS} CPUs, not {vcpus}")
+    if not MINIMUM_MEMORY <= memory <= MAXIMUM_MEMORY:
+        raise InvalidInput(
+            f"a guest has {format_size(MINIMUM_MEMORY)} to {format_size(MAXIMUM_MEMORY)} "
+            f"of memory, not {format_size(memory)}"
+        )
+    if memory % 4096:
+        raise InvalidInput(f"memory is counted in pages of 4 KiB, not {memory} bytes")
+    if len(disks) > MAXIMUM_DISKS:
+        raise InvalidInput(f"a guest has at most {MAXIMUM_DISKS} disks, not {len(disks)}")
+    for disk in disks:
         _validate_disk(disk)
 
 
-def _validate_numbers(spec: MachineSpec) -> None:
-    if not 1 <= spec.vcpus <= MAXIMUM_VCPUS:
-        raise InvalidInput(f"a guest has 1 to {MAXIMUM_VCPUS} CPUs, not {spec.vcpus}")
-    if not MINIMUM_MEMORY <= spec.memory <= MAXIMUM_MEMORY:
-        raise InvalidInput(
-            f"a guest has {format_size(MINIMUM_MEMORY)} to {format_size(MAXIMUM_MEMORY)} "
-            f"of memory, not {format_size(spec.memory)}"
-        )
-    if spec.memory % 4096:
-        raise InvalidInput(f"memory is counted in pages of 4 KiB, not {spec.memory} bytes")
-    if len(spec.disks) > MAXIMUM_DISKS:
-        raise InvalidInput(f"a guest has at most {MAXIMUM_DISKS} disks, not {len(spec.disks)}")
-    if len(os.fsencode(spec.command_line)) > MAXIMUM_COMMAND_LINE:
+def _validate_command_line(command_line: str) -> None:
+    if len(os.fsencode(command_line)) > MAXIMUM_COMMAND_LINE:
         raise InvalidInput(f"the kernel command line is longer than {MAXIMUM_COMMAND_LINE} bytes")
-    if "\0" in spec.command_line:
+    if "\0" in command_line:
         raise InvalidInput("the kernel command line has a zero byte in it")
 
 

@@ -1,13 +1,13 @@
 """Guests: boot one and stay with it until it ends."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from innkeeper.errors import InvalidInput
 from innkeeper.guest.command import CommandRun, run_command
 from innkeeper.guest.console import ConsoleMode, ConsoleRun, run_kernel, run_shell
-from innkeeper.images import ImageBoot, Report, Store, ensure, machine_spec
+from innkeeper.images import ImageBoot, Report, Store, check, ensure, machine_spec
 from innkeeper.machine import MIB, DiskSpec, EngineChoice, MachineSpec
 from innkeeper.vm.ending import Ending
 from innkeeper.vm.terminal import is_interactive
@@ -95,9 +95,12 @@ def _run_image(request: GuestRequest, name: str, report: Report) -> Ending:
         disks=request.disks,
         devices=request.devices,
         append=request.append,
-        kept=store.kept_guest(guest) if request.keep else None,
     )
-    spec = machine_spec(ensure(store, name, report), boot)
+    check(boot)
+    image = ensure(store, name, report)
+    if request.keep:
+        boot = replace(boot, kept=store.kept_guest(guest))
+    spec = machine_spec(image, boot)
     # A script has no use for a terminal's echo and prompts: it gets a shell on plain pipes.
     if not request.command and (request.console or is_interactive()):
         mode = request.console or ConsoleMode.VIRTIO

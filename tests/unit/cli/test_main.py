@@ -1,6 +1,7 @@
 """What a person mistypes is answered by one sentence and exit status 2; help needs no command."""
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -20,7 +21,7 @@ def inn(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int | str | None:
         (["nosuch"], "no such command 'nosuch'"),
         (["run", "--nosuch"], "no such option: --nosuch"),
         (["run", "debian", "--cpus", "two"], "invalid value for '--cpus'"),
-        (["run", "debian", "--engine", "steam"], "'steam' is not one of"),
+        (["run", "debian", "--engine", "steam"], "'--engine': 'steam' is not one of"),
         (["run", "debian", "--memory"], "'--memory' requires an argument"),
         (["image", "rm"], "missing argument 'NAME'"),
         (["run"], "name an image to run"),
@@ -56,6 +57,23 @@ def test_a_group_without_a_command_prints_its_help(
     printed = capsys.readouterr()
     assert "Commands" in printed.out
     assert printed.err == ""
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--cpus", "0"],
+        ["--memory", "1M"],
+        ["--name", "a b", "--keep"],
+        ["--disk", "/no/such/disk"],
+    ],
+)
+def test_what_no_guest_can_be_is_refused_before_an_image_is_built(
+    wrong: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("INNKEEPER_HOME", str(tmp_path / "home"))
+    assert inn(monkeypatch, "run", "debian", *wrong, "--", "true") == 2
+    assert not (tmp_path / "home").exists()
 
 
 @pytest.mark.parametrize("command", [[], ["run"], ["image"], ["image", "ls"], ["doctor"]])
