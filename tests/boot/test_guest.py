@@ -53,6 +53,11 @@ def test_input_environment_and_directory_reach_the_command(guest: Guest) -> None
     assert result.stdout == "us /usr/share 200000\n"
 
 
+def test_a_command_that_reads_no_input_does_not_outlast_its_time(guest: Guest) -> None:
+    with pytest.raises(TimeoutError):
+        guest.run(["sleep", "600"], stdin=b"x" * 10_000_000, timeout=0.5)
+
+
 def test_megabytes_come_through_unharmed(guest: Guest) -> None:
     result = guest.run(
         ["sh", "-c", "seq 1 200000 | tee /tmp/numbers; sha256sum < /tmp/numbers >&2"]

@@ -1,6 +1,7 @@
 """`Guest`: an operating system of one's own for the length of a `with` block."""
 
 import socket
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -10,7 +11,7 @@ from innkeeper.errors import GuestNotRunning, InnkeeperError
 from innkeeper.guest.agent import Agent, Job
 from innkeeper.guest.connection import AGENT_PORT
 from innkeeper.guest.frames import Exec
-from innkeeper.images import Image, ImageBoot, Store, ensure, machine_spec
+from innkeeper.images import Image, ImageBoot, Store, check, ensure, machine_spec
 from innkeeper.machine import DiskSpec, EngineChoice, parse_size
 from innkeeper.vm.boot_log import BootLog
 from innkeeper.vm.process import GuestProcess
@@ -88,6 +89,7 @@ class Guest:
         self._log: BootLog | None = None
 
     def __enter__(self) -> Self:
+        check(self._boot)
         image = ensure(Store(), self._image, lambda _step, _share: None)
         try:
             self._start(image)
@@ -134,7 +136,9 @@ class Guest:
         stdout, stderr = bytearray(), bytearray()
         command = Exec(argv=argv, env=dict(env or {}), cwd=cwd)
         job = self._running().start(command, stdout.extend, stderr.extend)
-        _feed(job, stdin.encode() if isinstance(stdin, str) else stdin)
+        data = stdin.encode() if isinstance(stdin, str) else stdin
+        # Apart, since a command that does not read its input must not outlast its time.
+        threading.Thread(target=_feed, args=(job, data), name="stdin", daemon=True).start()
         try:
             status = job.wait(timeout)
         except TimeoutError:

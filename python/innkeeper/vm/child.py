@@ -1,4 +1,4 @@
-"""The process of one guest: `python -m innkeeper.vm.child FD`.
+"""The process of one guest, which `innkeeper.vm.process` starts with one argument, FD.
 
 FD is a socket to the process that wants the guest. It sends one pickled `Order` and then one byte
 for each request; we answer with one line of JSON when the guest has ended. When the socket closes,
@@ -81,7 +81,3 @@ def _receive(owner: socket.socket, count: int) -> bytes:
     if len(data) < count:
         sys.exit(1)
     return data
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv))

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from typing import Final
 
 from innkeeper import errors
 from innkeeper.errors import HostFailure
@@ -14,6 +15,9 @@ from innkeeper.machine.spec import MachineSpec
 from innkeeper.vm.child import LENGTH, POWER_BUTTON, STOP, Order
 from innkeeper.vm.ending import EndKind
 from innkeeper.vm.wiring import Wiring
+
+# Not `-m innkeeper.vm.child`: the package has imported that module by then, and Python warns.
+_CHILD: Final = "import sys; from innkeeper.vm.child import main; sys.exit(main(sys.argv))"
 
 
 class GuestProcess:
@@ -24,7 +28,7 @@ class GuestProcess:
         with theirs:
             try:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "innkeeper.vm.child", str(theirs.fileno())],
+                    [sys.executable, "-c", _CHILD, str(theirs.fileno())],
                     pass_fds=(theirs.fileno(), *fds),
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
