@@ -1,5 +1,7 @@
 """Runs the tools that build an image; none of them outlives this process."""
 
+import contextlib
+import os
 import shutil
 import subprocess
 from collections import deque
@@ -19,6 +21,20 @@ def require(packages: dict[str, str]) -> None:
     missing = sorted({package for tool, package in packages.items() if not shutil.which(tool)})
     if missing:
         raise ImageBuildFailed(f"to build images, install {', '.join(missing)}")
+
+
+def as_root() -> list[str]:
+    """What goes before a command that needs root: nothing for root, for others a namespace in which
+    they are, and have their subordinate ids as its other users."""
+    return [] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--map-auto", "--"]
+
+
+def remove_tree(path: Path) -> None:
+    """Deletes a directory that was built in, with the files that belong to subordinate ids."""
+    shutil.rmtree(path, ignore_errors=True)
+    if path.exists():
+        with contextlib.suppress(ImageBuildFailed):
+            run([*as_root(), "rm", "-rf", "--", str(path)])
 
 
 def run(

@@ -13,7 +13,7 @@ from typing import Final
 
 from innkeeper.images import cpio, kernel
 from innkeeper.images.apt import Apt, Archive
-from innkeeper.images.commands import require, run
+from innkeeper.images.commands import as_root, require, run
 from innkeeper.images.manifest import Manifest
 from innkeeper.images.store import INITRD, KERNEL, ROOT, Image, Store, digest_file
 
@@ -50,8 +50,10 @@ _MMDEBSTRAP_STEPS: Final = {
 _FINISH: Final = r"""
 set -eu
 cd "$1"
+trap 'rm -rf root' EXIT
 mkdir root
-tar -x --numeric-owner -f root.tar -C root
+# Device nodes are the guest's devtmpfs to make, and not a user namespace's.
+tar -x --numeric-owner --exclude='./dev/*' -f root.tar -C root
 rm root.tar
 mkdir -p root/lib/modules
 cp -a package/lib/modules/"$2" root/usr/lib/modules/
@@ -66,7 +68,6 @@ for action in poweroff:USR2 halt:USR2 shutdown:USR2 reboot:TERM; do
     chmod 755 "$file"
 done
 mke2fs -q -t ext4 -L root -E lazy_itable_init=1,lazy_journal_init=1 -d root root.img
-rm -rf root
 """
 
 
@@ -132,9 +133,7 @@ def _make_root(scratch: Path, archives: list[Archive], report: Report) -> None:
 def _make_disk(scratch: Path, release: str) -> None:
     with (scratch / ROOT).open("wb") as disk:
         disk.truncate(DISK_SIZE)
-    # Without privilege: we are root of a namespace that has our subordinate ids as its other users.
-    prefix = [] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--map-auto", "--"]
-    run([*prefix, "sh", "-c", _FINISH, "finish", str(scratch), release])
+    run([*as_root(), "sh", "-c", _FINISH, "finish", str(scratch), release])
 
 
 def _manifest(finished: Path, archives: list[Archive], release: str) -> Manifest:

@@ -25,6 +25,7 @@ from typing import Final
 
 from innkeeper.errors import HostFailure, ImageNotFound, InvalidInput
 from innkeeper.images import manifest
+from innkeeper.images.commands import remove_tree
 from innkeeper.images.manifest import Manifest
 
 KERNEL: Final = "kernel"
@@ -130,15 +131,15 @@ class Store:
         with self._locked():
             unfinished = self._home / "building"
             # Holding the lock, whatever lies there was left by a builder that was killed.
-            shutil.rmtree(unfinished, ignore_errors=True)
-            unfinished.mkdir()
+            remove_tree(unfinished)
+            unfinished.mkdir(exist_ok=True)
             scratch = Path(tempfile.mkdtemp(prefix="image-", dir=unfinished))
             # The first process inside a chroot may be another user: it must be able to pass here.
             scratch.chmod(0o755)
             try:
                 yield scratch
             finally:
-                shutil.rmtree(scratch, ignore_errors=True)
+                remove_tree(scratch)
 
     def publish(self, directory: Path, contents: Manifest) -> Image:
         """Moves a directory from `building` into the store and points its name to it."""
