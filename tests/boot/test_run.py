@@ -4,6 +4,7 @@ import os
 import pty
 import signal
 import subprocess
+import termios
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,7 @@ def test_output_that_nobody_reads_ends_the_command(inn: Inn, debian: Image) -> N
 
 def test_a_terminal_is_the_guests_console(inn: Inn, debian: Image) -> None:
     controller, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (37, 101))
     process = subprocess.Popen(
         [str(INN), "run", "debian"],
         stdin=terminal,
@@ -96,17 +98,23 @@ def test_a_terminal_is_the_guests_console(inn: Inn, debian: Image) -> None:
         stderr=terminal,
         start_new_session=True,
     )
-    os.close(terminal)
     try:
         wait_for(controller, b"# ")
         # Split, so that the echo of what is typed is not what is waited for.
         os.write(controller, b"echo uid=$(id -u) shell=$0\r")
         wait_for(controller, b"uid=0 shell=-bash")
+        os.write(controller, b"stty size\r")
+        wait_for(controller, b"37 101")
+        termios.tcsetwinsize(terminal, (20, 55))
+        process.send_signal(signal.SIGWINCH)
+        os.write(controller, b'until [ "$(stty size)" = "20 55" ]; do :; done; echo re""sized\r')
+        wait_for(controller, b"resized")
         os.write(controller, b"\x1d")
         assert process.wait(timeout=PATIENCE) == 0
     finally:
         process.kill()
         process.wait()
+        os.close(terminal)
         os.close(controller)
 
 
