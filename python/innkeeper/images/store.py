@@ -2,7 +2,8 @@
 
     HOME/images/DIGEST/{manifest.json, kernel, initrd, root.img}
     HOME/names/NAME                 a symbolic link to ../images/DIGEST
-    HOME/guests/NAME/               what a kept guest has written to its disks
+    HOME/guests/NAME/root.qcow2     what a kept guest has written to its disk
+    HOME/guests/NAME/image          a symbolic link to the image that it wrote over, which stays
     HOME/building/                  unfinished images; swept by the next build, which holds the lock
 
 HOME is $INNKEEPER_HOME, or innkeeper/ under $XDG_DATA_HOME, or ~/.local/share/innkeeper. DIGEST is
@@ -31,6 +32,7 @@ from innkeeper.images.manifest import Manifest
 KERNEL: Final = "kernel"
 INITRD: Final = "initrd"
 ROOT: Final = "root.img"
+_BASE: Final = "image"
 _CHUNK: Final = 1 << 20
 _GUEST_NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9-]{0,62}")
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
@@ -105,25 +107,47 @@ class Store:
         return Image(name=name, digest=directory.name, directory=directory, manifest=found)
 
     def remove(self, name: str) -> None:
-        """Forgets `name`, and deletes its image when no other name has it.
+        """Forgets `name`, and deletes its image when no other name and no kept guest has it.
 
         Guests that run from it keep their open files.
         """
-        image = self.find(name)
+        self.find(name)
         with self._locked():
             self._link(name).unlink(missing_ok=True)
-            self._sweep_image(image.directory)
+            self._sweep_images()
 
-    def kept_guest(self, name: str) -> Path:
-        """Where the guest `name` keeps what it writes; made when it is new."""
-        if _GUEST_NAME.fullmatch(name) is None:
-            raise InvalidInput(f"{name!r} is no guest name: letters, digits and dashes")
-        directory = self._home / "guests" / name
+    def kept_guest(self, name: str, image: Image) -> Path:
+        """Where the guest `name` keeps what it writes over `image`; made when it is new."""
+        directory = self._guest(name)
+        link = directory / _BASE
         try:
             directory.mkdir(parents=True, exist_ok=True)
+            if not link.is_symlink():
+                link.symlink_to(Path("..") / ".." / "images" / image.digest)
         except OSError as error:
             raise HostFailure(f"cannot make {directory}: {error.strerror}") from error
         return directory
+
+    def kept_image(self, name: str, wanted: str) -> Image | None:
+        """The image that the kept guest `name` goes on from, or nothing when it is new.
+
+        What it wrote fits over no other image, not even over a newer one of the same name.
+
+        Raises:
+            InvalidInput: when it is not one of those that were named `wanted`.
+        """
+        link = self._guest(name) / _BASE
+        if not link.is_symlink():
+            return None
+        try:
+            directory = link.resolve(strict=True)
+        except OSError as error:
+            raise ImageNotFound(f"the image of the kept guest {name!r} is gone") from error
+        found = manifest.read(directory)
+        # The same bytes may have been built under two names.
+        if found.name != wanted and self._link(wanted).resolve() != directory:
+            raise InvalidInput(f"the kept guest {name!r} is one of {found.name}, not of {wanted}")
+        return Image(name=wanted, digest=directory.name, directory=directory, manifest=found)
 
     @contextmanager
     def building(self) -> Iterator[Path]:
@@ -147,15 +171,12 @@ class Store:
         digest = _digest(contents)
         target = self._home / "images" / digest
         target.parent.mkdir(exist_ok=True)
-        before = self._link(contents.name)
-        old = before.resolve() if before.is_symlink() else None
         if not target.exists():
             for file in directory.iterdir():
                 file.chmod(0o444)
             directory.rename(target)
         self._point(contents.name, target)
-        if old is not None and old != target:
-            self._sweep_image(old)
+        self._sweep_images()
         return self.find(contents.name)
 
     def _link(self, name: str) -> Path:
@@ -173,10 +194,20 @@ class Store:
         fresh.symlink_to(Path("..") / "images" / target.name)
         fresh.rename(link)
 
-    def _sweep_image(self, directory: Path) -> None:
+    def _guest(self, name: str) -> Path:
+        if _GUEST_NAME.fullmatch(name) is None:
+            raise InvalidInput(f"{name!r} is no guest name: letters, digits and dashes")
+        return self._home / "guests" / name
+
+    def _sweep_images(self) -> None:
         used = {self._link(name).resolve() for name in self.names()}
-        if directory not in used and directory.parent == (self._home / "images").resolve():
-            shutil.rmtree(directory, ignore_errors=True)
+        used |= {link.resolve() for link in (self._home / "guests").glob(f"*/{_BASE}")}
+        images = self._home / "images"
+        # Behind a link lies another store: what nobody here uses may be in use there.
+        found = [] if images.is_symlink() else list(images.resolve().iterdir())
+        for directory in found:
+            if directory not in used:
+                shutil.rmtree(directory, ignore_errors=True)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -97,9 +97,10 @@ def _run_image(request: GuestRequest, name: str, report: Report) -> Ending:
         append=request.append,
     )
     check(boot)
-    image = ensure(store, name, report)
+    kept = store.kept_image(guest, name) if request.keep else None
+    image = kept or ensure(store, name, report)
     if request.keep:
-        boot = replace(boot, kept=store.kept_guest(guest))
+        boot = replace(boot, kept=store.kept_guest(guest, image))
     spec = machine_spec(image, boot)
     # A script has no use for a terminal's echo and prompts: it gets a shell on plain pipes.
     if not request.command and (request.console or is_interactive()):

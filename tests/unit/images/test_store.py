@@ -77,8 +77,34 @@ def test_names_cannot_leave_the_store(store: Store, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["..", "a/b", "", "-x"])
 def test_kept_guests_cannot_leave_the_store(store: Store, name: str) -> None:
+    image = publish(store, "debian", b"x")
     with pytest.raises(InvalidInput):
-        store.kept_guest(name)
+        store.kept_guest(name, image)
+    with pytest.raises(InvalidInput):
+        store.kept_image(name, "debian")
+
+
+def test_a_kept_guest_keeps_its_image_over_new_builds_and_removal(store: Store) -> None:
+    old = publish(store, "debian", b"old")
+    assert store.kept_image("web", "debian") is None
+    directory = store.kept_guest("web", old)
+    new = publish(store, "debian", b"new")
+    assert store.kept_image("web", "debian") == old
+    assert store.kept_guest("web", old) == directory
+    store.remove("debian")
+    assert old.root.read_bytes() == b"old"
+    assert not new.directory.exists()
+
+    (directory / "image").unlink()
+    publish(store, "debian", b"newer")
+    assert not old.directory.exists()
+
+
+def test_a_kept_guest_is_of_the_image_that_it_began_with(store: Store) -> None:
+    store.kept_guest("web", publish(store, "debian", b"debian"))
+    publish(store, "other", b"other")
+    with pytest.raises(InvalidInput, match="one of debian, not of other"):
+        store.kept_image("web", "other")
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"format": 99}', '{"format": 1, "name": "x"}'])
