@@ -4,6 +4,8 @@
 //! `cargo run --profile guest -p engine-soft --example silicon -- --count 1000000 --seed 1
 //! [--bits 16|32|64] [--group all|integer|x87|mmx|sse|avx|bits] [--only MNEMONIC] [--show CASES]`
 //!
+//! `--record FILE` writes the 64-bit cases and the interpreter's results to a file instead.
+//!
 //! Case n of a seed is always the same case, so a difference is found again by its number.
 #![allow(
     clippy::cast_possible_truncation,
@@ -22,6 +24,7 @@ mod native_raw;
 mod opcodes;
 mod operands;
 mod random;
+mod record;
 mod run;
 
 use std::collections::BTreeMap;
@@ -40,6 +43,7 @@ struct Options {
     only: Option<String>,
     show: usize,
     verbose: bool,
+    record: Option<String>,
 }
 
 fn options() -> Result<Options, String> {
@@ -52,6 +56,7 @@ fn options() -> Result<Options, String> {
         only: None,
         show: 20,
         verbose: false,
+        record: None,
     };
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
@@ -67,6 +72,7 @@ fn options() -> Result<Options, String> {
             "--first" => options.first = number()?,
             "--show" => options.show = number()? as usize,
             "--only" => options.only = Some(value.to_lowercase()),
+            "--record" => options.record = Some(value),
             "--bits" => {
                 options.width = match number()? {
                     16 => Width::Bits16,
@@ -108,6 +114,9 @@ fn compare_all(options: &Options) -> Result<u64, String> {
     if opcodes.is_empty() {
         return Err("no opcode is left to choose from".into());
     }
+    if let Some(path) = &options.record {
+        return record_all(options, path, &opcodes);
+    }
     let mut shown = 0;
     let mut failed: BTreeMap<String, u64> = BTreeMap::new();
     let numbers = options.first..options.first + options.count;
@@ -141,6 +150,17 @@ fn compare_all(options: &Options) -> Result<u64, String> {
     let (seed, kinds) = (options.seed, opcodes.len());
     println!("seed {seed}: {run} instructions of {kinds} opcodes compared, {total} differ");
     Ok(total)
+}
+
+/// Writes the cases to a file, where none can differ.
+fn record_all(options: &Options, path: &str, opcodes: &[iced_x86::Code]) -> Result<u64, String> {
+    if options.width != Width::Bits64 {
+        return Err("only 64-bit cases are recorded".into());
+    }
+    let numbers = options.first..options.first + options.count;
+    let written = record::record(path, options.seed, numbers, opcodes)?;
+    println!("seed {}: {written} cases written", options.seed);
+    Ok(0)
 }
 
 fn summary(case: &case::Case) -> String {

@@ -112,7 +112,7 @@ impl Group {
         })
     }
 
-    fn has(self, code: Code) -> bool {
+    pub(crate) fn has(self, code: Code) -> bool {
         use CpuidFeature as C;
         let features = code.cpuid_features();
         let any = |list: &[C]| features.iter().any(|feature| list.contains(feature));

@@ -10,6 +10,11 @@ impl Random {
         Random(mixed | 1)
     }
 
+    /// The stream of case `number` of a seed.
+    pub(crate) fn for_case(seed: u64, number: u64) -> Random {
+        Random::new(seed.wrapping_mul(0x1_0000_0001).wrapping_add(number))
+    }
+
     pub(crate) fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;

@@ -34,7 +34,7 @@ impl Pair {
     ) -> Result<u64, String> {
         let mut run = 0;
         for number in numbers {
-            let mut random = Random::new(seed.wrapping_mul(0x1_0000_0001).wrapping_add(number));
+            let mut random = Random::for_case(seed, number);
             let Some(case) = generate::case(&mut random, width, opcodes) else {
                 continue;
             };
