@@ -232,36 +232,32 @@ fn follow_narrow(cpu: &Cpu, gla: u64, path: &mut Path) -> Result<u32, u32> {
     Ok(12)
 }
 
-/// The permission check. Errors are the page-fault bits P and PK.
+/// The permission check. Errors are the page-fault bits P and PK: what rights and key deny is told
+/// of both, whichever would do.
 fn check(cpu: &Cpu, path: &Path, access: Access) -> Result<(), u32> {
-    const DENIED: Result<(), u32> = Err(page_fault::PRESENT);
+    let mut bits = 0;
+    if denied_by_rights(cpu, path, access) {
+        bits |= page_fault::PRESENT;
+    }
+    if !access.fetch && denied_by_key(cpu, path, access) {
+        bits |= page_fault::PRESENT | page_fault::PROTECTION_KEY;
+    }
+    if bits == 0 { Ok(()) } else { Err(bits) }
+}
+
+fn denied_by_rights(cpu: &Cpu, path: &Path, access: Access) -> bool {
+    if access.fetch && path.nx && cpu.efer & efer::NXE != 0 {
+        return true;
+    }
     if access.user {
-        if !path.user || access.write && !path.write {
-            return DENIED;
-        }
-    } else {
-        if access.write && !path.write && cpu.cr0 & cr0::WP != 0 {
-            return DENIED;
-        }
-        if path.user {
-            let smep = access.fetch && cpu.cr4 & cr4::SMEP != 0;
-            let smap = !access.fetch && !access.open && cpu.cr4 & cr4::SMAP != 0;
-            if smep || smap {
-                return DENIED;
-            }
-        }
+        return !path.user || access.write && !path.write;
     }
-    if access.fetch {
-        return if path.nx && cpu.efer & efer::NXE != 0 {
-            DENIED
-        } else {
-            Ok(())
-        };
+    if access.write && !path.write && cpu.cr0 & cr0::WP != 0 {
+        return true;
     }
-    if denied_by_key(cpu, path, access) {
-        return Err(page_fault::PRESENT | page_fault::PROTECTION_KEY);
-    }
-    Ok(())
+    let smep = access.fetch && cpu.cr4 & cr4::SMEP != 0;
+    let smap = !access.fetch && !access.open && cpu.cr4 & cr4::SMAP != 0;
+    path.user && (smep || smap)
 }
 
 fn denied_by_key(cpu: &Cpu, path: &Path, access: Access) -> bool {
