@@ -257,10 +257,19 @@ def memory_differences(case: Case, uc: Uc) -> Iterator[str]:
             yield f"byte at {page + n:#x}: interpreter {ours[n]:#x}, Unicorn {theirs[n]:#x}"
 
 
+def crashes(case: Case) -> bool:
+    """Substring searches of long strings end the whole process with a segmentation fault."""
+    control = int(case["bytes"][-2:], 16)
+    return case["mnemonic"].startswith(("pcmpestr", "pcmpistr")) and control & 0xC == 0xC
+
+
 def compare(case: Case, report: Report) -> None:
     """Runs one case and notes how it went."""
     if missing := MISSING.intersection(case["features"]):
         report.skipped[f"Unicorn has no {min(missing)}"] += 1
+        return
+    if crashes(case):
+        report.skipped["Unicorn may crash in PCMPxSTRx that look for a substring"] += 1
         return
     uc = prepare(case)
     try:
