@@ -28,6 +28,19 @@ const FLOORS: &[(&str, &[&str])] = &[
         ],
     ),
     ("innkeeper-python", &["machine"]),
+    // Beside the house: it throws bytes at every floor, and nothing is built with it.
+    (
+        "fuzz-targets",
+        &[
+            "block",
+            "devices",
+            "engine",
+            "engine-soft",
+            "machine",
+            "memory",
+            "x86",
+        ],
+    ),
 ];
 
 /// Crate by crate, which of our own it is built with.
