@@ -6,6 +6,7 @@
 //! loops end; where a kick is not answered within [`HANG`], the process aborts.
 
 mod code;
+mod guard_raw;
 mod guest;
 mod state;
 
@@ -19,12 +20,13 @@ use x86::cpuid::{self, CpuidTable, HostCpuid, VcpuParams};
 use x86::{CpuState, Exception};
 
 use crate::Input;
+use guard_raw::Guards;
 use guest::Guest;
 
 /// Kicks after which a guest has had its turn.
-const KICKS: u32 = 3;
+const KICKS: u32 = 2;
 const EXITS: u32 = 512;
-const KICK_EVERY: Duration = Duration::from_micros(300);
+const KICK_EVERY: Duration = Duration::from_micros(150);
 const HANG: Duration = Duration::from_secs(20);
 
 /// One vCPU in a guest with its tables in order, but for what the input pokes into them.
@@ -64,6 +66,7 @@ pub(crate) fn cpu_state(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let state = state::arbitrary(&mut input);
     let memory = guest::memory();
+    let _guards = Guards::new(&memory);
     guest::fill(&memory, &mut input);
     let engine = SoftEngine::new(memory.clone());
     let mut vcpu = new_vcpu(&engine, 0);
@@ -75,7 +78,7 @@ pub(crate) fn cpu_state(bytes: &[u8]) {
 }
 
 fn cpuid_table(id: u32) -> CpuidTable {
-    let model = cpuid::model(cpuid::DEFAULT_MODEL).expect("the default model");
+    let model = cpuid::model("host").expect("the model of everything");
     let params = VcpuParams {
         id,
         count: 2,

@@ -33,13 +33,15 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
+/// What gets far, what once went wrong, and what the fuzzer found on this machine.
 fn corpus(target: &Target) -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../fuzz/corpus")
-        .join(target.name);
+    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz");
     let mut inputs = (target.seeds)();
-    let files = fs::read_dir(folder).into_iter().flatten().flatten();
-    inputs.extend(files.filter_map(|file| fs::read(file.path()).ok()));
+    for folder in ["seeds", "corpus"] {
+        let files = fs::read_dir(fuzz.join(folder).join(target.name));
+        let files = files.into_iter().flatten().flatten();
+        inputs.extend(files.filter_map(|file| fs::read(file.path()).ok()));
+    }
     inputs
 }
 
@@ -80,9 +82,10 @@ fn smoke(name: &str) {
     }
     let inputs = corpus(target);
     let start = Instant::now();
-    for input in &inputs {
+    for input in inputs.iter().take_while(|_| start.elapsed() < 4 * time) {
         (target.run)(input);
     }
+    let start = Instant::now();
     let mut count = 0;
     while start.elapsed() < time {
         let input = mutate(&mut random, &inputs);

@@ -6,6 +6,7 @@ use vm_memory::{Bytes, GuestAddress};
 use x86::register::{cr0, cr4, efer, rflags};
 use x86::{CpuState, DescriptorTable, Segment, SegmentRegister};
 
+use super::guard_raw::Guards;
 use super::{code, state};
 use crate::Input;
 
@@ -116,6 +117,7 @@ impl Mode {
 pub(super) struct Guest {
     pub(super) memory: GuestMemory,
     pub(super) state: CpuState,
+    _guards: Guards,
 }
 
 /// RAM with a hole, and nothing behind its end.
@@ -168,7 +170,11 @@ impl Guest {
         // Sometimes the code crosses a page.
         state.rip = CODE + if input.bool() { 0xff0 } else { 0 };
         write(&memory, state.rip, &code);
-        Guest { memory, state }
+        Guest {
+            _guards: Guards::new(&memory),
+            memory,
+            state,
+        }
     }
 }
 
