@@ -267,6 +267,7 @@ macro_rules! wide_for {
             fn apply(mut low: $t, mut high: $t, by: $t, status: u16) -> ($t, $t, u16) {
                 let mut flags = u64::from(status);
                 // SAFETY: register arithmetic only; for divisions the caller has ruled out #DE.
+                // Not `pure`, so that a division never moves in front of the check.
                 // RAX is an operand, so the flags pass through {s}: in before, out after.
                 unsafe {
                     asm!(
@@ -283,7 +284,7 @@ macro_rules! wide_for {
                         b = in(reg) by,
                         inout($low) low,
                         inout($high) high,
-                        options(pure, nomem, nostack)
+                        options(nomem, nostack)
                     );
                 }
                 (low, high, flags as u16)
@@ -327,7 +328,7 @@ macro_rules! byte_wide {
                     s = inout(reg) flags,
                     b = in(reg_byte) by,
                     inout("ax") ax,
-                    options(pure, nomem, nostack)
+                    options(nomem, nostack)
                 );
             }
             (ax, flags as u16)
