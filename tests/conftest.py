@@ -62,6 +62,22 @@ def wait_for(fd: int, words: bytes) -> bytes:
     return seen
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--all-guests", action="store_true", help="boot also the guests that take long"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "long_guest(reason): boots only with --all-guests")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    mark = item.get_closest_marker("long_guest")
+    if mark is not None and not item.config.getoption("--all-guests"):
+        pytest.skip(f"{mark.kwargs['reason']}; see --all-guests")
+
+
 @pytest.fixture(scope="session")
 def inn() -> Inn:
     return Inn()

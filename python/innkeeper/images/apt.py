@@ -32,9 +32,9 @@ class Archive:
 
 
 class Apt:
-    """apt with its own state under `directory`."""
+    """apt with its own state under `directory`, for packages of any architecture."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, architecture: str = "amd64") -> None:
         for part in ("lists/partial", "archives/partial"):
             (directory / part).mkdir(parents=True)
         self._options = [
@@ -45,8 +45,8 @@ class Apt:
             f"-oDir::Cache::archives={directory}/archives",
             "-oDebug::NoLocking=1",
             "-oAPT::Sandbox::User=",
-            "-oAPT::Architecture=amd64",
-            "-oAPT::Architectures=amd64",
+            f"-oAPT::Architecture={architecture}",
+            f"-oAPT::Architectures={architecture}",
             "-oAcquire::Languages=none",
             "-q",
         ]

@@ -1,0 +1,143 @@
+"""Unmodified kernels of others, each to the line that shows that it is well.
+
+All of them run on the interpreter, which is the engine that has to know every instruction.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tests.boot import packages
+from tests.conftest import PATIENCE, Inn, wait_for
+
+from innkeeper.images import cpio, kernel
+
+# busybox as process 1: says what it sees, and switches off.
+INIT = """#!/bin/busybox sh
+busybox mkdir -p /proc
+busybox mount -t proc proc /proc
+memory=$(busybox awk '/^MemTotal/{print $2}' /proc/meminfo)
+busybox echo "init runs on $(busybox uname -m) with $(busybox nproc) processors, $memory KiB"
+busybox poweroff -f
+"""
+# What a kernel says of hardware that does not behave.
+TROUBLE = re.compile(
+    rb"unchecked MSR|BUG:|WARNING:|Oops|Call Trace|rcu.* stall|lockup|unstable|APIC error"
+    rb"|ACPI Error|ACPI BIOS Error|[Uu]nable to|[Ss]purious|nobody cared|timed out|Hardware Error|Firmware Bug"
+)
+# Not yet seen to pass on a machine that does nothing else: asked for by name until then.
+pytestmark = pytest.mark.long_guest(reason="fetches a kernel package of its own for each guest")
+LONG_UNPACKING = "unpacking its xz in the guest is four thousand million instructions"
+LIKE_CLOUD = "boots as the cloud kernel does, with more drivers"
+LONG_SELF_TEST = "its 32-bit RSA self-test is three thousand million instructions"
+
+
+@dataclass(frozen=True)
+class Linux:
+    """A kernel package, and the machine that its kernel is to boot on. `memory` is in MiB."""
+
+    package: str
+    architecture: str = "amd64"
+    as_elf: bool = False
+    cpus: int = 1
+    memory: int = 256
+    append: str = ""
+
+    def __str__(self) -> str:
+        form = "elf" if self.as_elf else "bzimage"
+        return f"{self.package}-{form}-{self.cpus}x{self.memory}M"
+
+    @property
+    def machine(self) -> str:
+        return {"amd64": "x86_64", "i386": "i686"}[self.architecture]
+
+
+def long(linux: Linux, reason: str) -> object:
+    return pytest.param(linux, marks=pytest.mark.long_guest(reason=reason))
+
+
+LINUX = [
+    Linux("linux-image-cloud-amd64"),
+    Linux("linux-image-cloud-amd64", as_elf=True, cpus=4),
+    # RAM on both sides of the hole below 4 GiB.
+    Linux("linux-image-cloud-amd64", as_elf=True, cpus=2, memory=5120),
+    Linux("linux-image-cloud-amd64", as_elf=True, memory=128, append="nolapic no-kvmclock"),
+    Linux("linux-image-cloud-amd64", as_elf=True, cpus=2, append="nox2apic lapic=notscdeadline"),
+    Linux(
+        "linux-image-686-pae",
+        "i386",
+        as_elf=True,
+        cpus=2,
+        memory=5120,
+        append="cryptomgr.notests",
+    ),
+    long(Linux("linux-image-686-pae", "i386", cpus=2), LONG_UNPACKING),
+    long(Linux("linux-image-686", "i386"), LONG_UNPACKING),
+    long(Linux("linux-image-686-pae", "i386", as_elf=True, memory=1024), LONG_SELF_TEST),
+    long(Linux("linux-image-amd64"), LONG_UNPACKING),
+    long(Linux("linux-image-amd64", as_elf=True, cpus=2, memory=512), LIKE_CLOUD),
+    long(Linux("linux-image-rt-amd64"), LONG_UNPACKING),
+    long(Linux("linux-image-rt-amd64", as_elf=True, cpus=4, memory=512), LIKE_CLOUD),
+]
+
+
+def busybox_initrd(architecture: str, path: Path) -> Path:
+    busybox = packages.file("busybox-static", "bin/busybox", architecture)
+    path.write_bytes(cpio.archive({"bin/busybox": busybox.read_bytes(), "init": INIT.encode()}))
+    return path
+
+
+@pytest.mark.parametrize("linux", LINUX, ids=str)
+def test_linux_runs_its_init(inn: Inn, linux: Linux, tmp_path: Path) -> None:
+    image = packages.file(linux.package, "boot/vmlinuz-*", linux.architecture)
+    if linux.as_elf:
+        elf = tmp_path / "vmlinux"
+        elf.write_bytes(kernel.bootable(image.read_bytes()))
+        image = elf
+    initrd = busybox_initrd(linux.architecture, tmp_path / "initrd")
+    result = inn(
+        "run",
+        *("--kernel", image, "--initrd", initrd, "--engine", "interpreter"),
+        *("--cpus", str(linux.cpus), "--memory", f"{linux.memory}M"),
+        *("--append", f"console=ttyS0 panic=-1 {linux.append}"),
+    )
+    said = re.search(rb"init runs on (\S+) with (\d+) processors, (\d+) KiB", result.stdout)
+    assert said, result.stdout[-2000:]
+    cpus = 1 if "nolapic" in linux.append.split() else linux.cpus
+    assert (said[1].decode(), int(said[2])) == (linux.machine, cpus)
+    # The rest is the kernel's own.
+    assert 0.7 * linux.memory < int(said[3]) / 1024 < linux.memory
+    assert result.returncode == 0
+    troubled = [line for line in result.stdout.splitlines() if TROUBLE.search(line)]
+    assert troubled == []
+
+
+@pytest.mark.parametrize("variant", ["x64", "ia32"])
+def test_memtest_finds_the_memory_sound(inn: Inn, variant: str) -> None:
+    image = packages.file("memtest86+", f"boot/memtest86+{variant}.bin")
+    options = ("--engine", "interpreter", "--append", "console=ttyS0", "--memory", "8M")
+    with inn.start("run", "--kernel", image, *options) as process:
+        assert process.stdout is not None
+        # The next that it names after test 0.
+        screen = wait_for(process.stdout.fileno(), b"#3  [Moving inversions")
+        process.terminate()
+        process.wait(timeout=PATIENCE)
+    assert b"Memtest86+" in screen
+    assert b"#0  [Address test, walking ones" in screen
+    assert set(re.findall(rb"Errors: +(\d+)", screen)) == {b"0"}
+
+
+@pytest.mark.long_guest(reason="its packed initrd has 130 MB, which the guest unpacks and reads")
+def test_the_debian_installer_shows_its_menu(inn: Inn) -> None:
+    package = "debian-installer-12-netboot-amd64"
+    where = "usr/lib/debian-installer/images/12/amd64/text/debian-installer/amd64"
+    image = packages.file(package, f"{where}/linux")
+    initrd = packages.file(package, f"{where}/initrd.gz")
+    options = ("--engine", "interpreter", "--append", "console=ttyS0", "--memory", "1G")
+    with inn.start("run", "--kernel", image, "--initrd", initrd, *options) as process:
+        assert process.stdout is not None
+        screen = wait_for(process.stdout.fileno(), b"Select a language")
+        process.terminate()
+        process.wait(timeout=PATIENCE)
+    assert not TROUBLE.search(screen)
