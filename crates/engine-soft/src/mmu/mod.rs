@@ -8,11 +8,13 @@
 
 pub(crate) mod access_raw;
 pub(crate) mod slow;
+mod used;
 pub(crate) mod walk;
 
 use std::sync::Arc;
 
 use memory::{GuestMemory, PageTracker};
+use used::Used;
 use vm_regions::Region;
 use x86::cpuid::CpuidTable;
 
@@ -73,9 +75,11 @@ const NO_FETCH: FetchEntry = FetchEntry {
 #[derive(Debug)]
 pub(crate) struct Mmu {
     entries: Box<[Entry]>,
+    used: Used<{ SET_ENTRIES * SETS / 64 }>,
     /// First entry of the set in use.
     current: usize,
     fetch: Box<[FetchEntry]>,
+    fetch_used: Used<{ FETCH_ENTRIES * 2 / 64 }>,
     fetch_current: usize,
     regions: Vec<Region>,
     /// One bit for each 1 GiB of linear space (modulo 64) from which a large page was cached.
@@ -95,7 +99,9 @@ impl Mmu {
             .clamp(36, 52);
         Mmu {
             entries: vec![EMPTY; SET_ENTRIES * SETS].into_boxed_slice(),
+            used: Used::none(),
             current: 0,
+            fetch_used: Used::none(),
             fetch: vec![NO_FETCH; FETCH_ENTRIES * 2].into_boxed_slice(),
             fetch_current: 0,
             regions: Vec::new(),
@@ -136,23 +142,43 @@ impl Mmu {
     }
 
     pub(crate) fn flush_all(&mut self) {
-        self.entries.fill(EMPTY);
-        self.fetch.fill(NO_FETCH);
+        self.used.retain(|slot| {
+            self.entries[slot] = EMPTY;
+            false
+        });
+        self.flush_fetch();
         self.large_seen = 0;
+    }
+
+    fn flush_fetch(&mut self) {
+        self.fetch_used.retain(|slot| {
+            self.fetch[slot] = NO_FETCH;
+            false
+        });
+    }
+
+    /// Puts a mapping in. `slot` counts from the first set.
+    fn fill(&mut self, slot: usize, entry: Entry) {
+        self.entries[slot] = entry;
+        self.used.note(slot);
     }
 
     /// Flushes what a load of CR3 flushes: everything that is not global.
     pub(crate) fn flush_local(&mut self) {
-        for entry in &mut self.entries[..set::CHECKED * SET_ENTRIES] {
-            if entry.gpa & GLOBAL == 0 {
-                *entry = EMPTY;
+        self.used.retain(|slot| {
+            let global = self.entries[slot].gpa & GLOBAL != 0;
+            if !global {
+                self.entries[slot] = EMPTY;
             }
-        }
-        for entry in &mut self.fetch {
-            if !entry.global {
-                *entry = NO_FETCH;
+            global
+        });
+        self.fetch_used.retain(|slot| {
+            let global = self.fetch[slot].global;
+            if !global {
+                self.fetch[slot] = NO_FETCH;
             }
-        }
+            global
+        });
     }
 
     /// INVLPG: flushes the page of `gla`, all of it if it is a large page, global or not.
@@ -171,9 +197,10 @@ impl Mmu {
     }
 
     fn flush_large(&mut self, gla: u64) {
-        for entry in &mut self.entries {
+        self.used.retain(|slot| {
+            let entry = self.entries[slot];
             let shift = match entry.gpa & (LARGE | HUGE) {
-                0 => continue,
+                0 => return true,
                 LARGE => 22,
                 _ => 30,
             };
@@ -182,11 +209,13 @@ impl Mmu {
             } else {
                 entry.read
             };
-            if (tag ^ gla) >> shift == 0 {
-                *entry = EMPTY;
+            let other = (tag ^ gla) >> shift != 0;
+            if !other {
+                self.entries[slot] = EMPTY;
             }
-        }
-        self.fetch.fill(NO_FETCH);
+            other
+        });
+        self.flush_fetch();
     }
 
     fn slot(gla: u64) -> usize {
@@ -211,6 +240,7 @@ impl Mmu {
             gpa: gpa & PAGE_MASK,
             global,
         };
+        self.fetch_used.note(slot);
     }
 
     pub(crate) fn region(&self, gpa: u64) -> Option<&Region> {
@@ -222,32 +252,34 @@ impl Mmu {
     /// Stops direct writes to pages that are plain no longer. A page another vCPU has just decoded
     /// may have been written here since: its blocks die.
     pub(crate) fn drop_writes_to_unplain(&mut self) {
-        for entry in &mut self.entries {
+        self.used.for_each(|slot| {
+            let entry = &mut self.entries[slot];
             if entry.write == NO_TAG {
-                continue;
+                return;
             }
             let gpa = entry.gpa & PAGE_MASK;
             let region = self
                 .regions
                 .iter()
                 .find(|r| gpa.wrapping_sub(r.base) < r.len);
-            let Some(region) = region else { continue };
+            let Some(region) = region else { return };
             let page = region.page(gpa);
             if !region.tracker.is_plain(page) {
                 entry.write = NO_TAG;
                 region.tracker.note_write(page);
             }
-        }
+        });
     }
 
     /// This vCPU is about to decode code from the page: its own direct writes to it end.
     pub(crate) fn drop_writes_to(&mut self, gpa: u64) {
         let page = gpa & PAGE_MASK;
-        for entry in &mut self.entries {
+        self.used.for_each(|slot| {
+            let entry = &mut self.entries[slot];
             if entry.write != NO_TAG && entry.gpa & PAGE_MASK == page {
                 entry.write = NO_TAG;
             }
-        }
+        });
     }
 
     /// Handle to the page tracker of the RAM at `gpa` and the page's index in it.

@@ -78,12 +78,13 @@ impl Cpu {
             self.mmu.large_seen |= 1 << (gla >> 30 & 63);
         }
         let slot = first + ((gla >> 12) as usize & (SET_ENTRIES - 1));
-        self.mmu.entries[slot] = Entry {
+        let entry = Entry {
             read: if mapping.readable { page } else { NO_TAG },
             write: if direct_write { page } else { NO_TAG },
             addend: host.wrapping_sub(page),
             gpa: mapping.gpa | size | if mapping.global { GLOBAL } else { 0 },
         };
+        self.mmu.fill(slot, entry);
     }
 
     #[cold]

@@ -1,0 +1,31 @@
+use super::*;
+
+fn slots(used: &Used<2>) -> Vec<usize> {
+    let mut seen = Vec::new();
+    used.for_each(|slot| seen.push(slot));
+    seen
+}
+
+#[test]
+fn what_was_noted_is_shown_once() {
+    let mut used = Used::none();
+    for slot in [127, 0, 63, 64, 0] {
+        used.note(slot);
+    }
+    assert_eq!(slots(&used), [0, 63, 64, 127]);
+}
+
+#[test]
+fn what_is_not_kept_is_gone() {
+    let mut used = Used::none();
+    (0..128).for_each(|slot| used.note(slot));
+    used.retain(|slot| slot % 50 == 0);
+    assert_eq!(slots(&used), [0, 50, 100]);
+}
+
+#[test]
+fn a_slot_beyond_the_last_is_nobodys() {
+    let mut used = Used::none();
+    used.note(128);
+    assert!(slots(&used).is_empty());
+}
