@@ -142,7 +142,8 @@ class Guest:
         try:
             status = job.wait(timeout)
         except TimeoutError:
-            job.signal(9)
+            # Apart as well: a guest may not listen.
+            threading.Thread(target=job.signal, args=(9,), name="kill", daemon=True).start()
             raise
         result = CommandResult(
             argv=tuple(argv),
