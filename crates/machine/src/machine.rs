@@ -259,6 +259,11 @@ impl Machine {
     /// # Errors
     /// When the guest cannot be booted or the host fails.
     pub fn run(&mut self) -> Result<Outcome, MachineError> {
+        // Before anything is read: a reset device forgets what it was given.
+        if self.off {
+            self.power_on()?;
+            self.off = false;
+        }
         let Inputs { list, waker } = &mut self.peripherals.inputs;
         let thread = InputThread::start(std::mem::take(list), waker.clone());
         let thread = thread.map_err(|source| MachineError::Host {
@@ -290,10 +295,6 @@ impl Machine {
     }
 
     fn run_to_end(&mut self) -> Result<Outcome, MachineError> {
-        if self.off {
-            self.power_on()?;
-            self.off = false;
-        }
         loop {
             self.shared.master_clock.forget();
             self.board.resume();

@@ -9,6 +9,7 @@ use crate::vcpu::VcpuRunner;
 /// Runs every vCPU on a thread of its own until a request has stopped all of them.
 pub(crate) fn run_all(vcpus: &mut [VcpuRunner], control: &MachineControl) {
     thread::scope(|scope| {
+        let mut threads = Vec::new();
         for (id, vcpu) in vcpus.iter_mut().enumerate() {
             let guard = EndOnPanic(control.clone());
             let named = thread::Builder::new().name(format!("vcpu {id}"));
@@ -16,11 +17,18 @@ pub(crate) fn run_all(vcpus: &mut [VcpuRunner], control: &MachineControl) {
                 let guard = guard;
                 run_one(vcpu, &guard.0);
             });
-            if let Err(error) = spawned {
-                let what = format!("the host has no thread left for a processor: {error}");
-                control.end(Outcome::EngineFailed(what));
-                return;
+            match spawned {
+                Ok(thread) => threads.push(thread),
+                Err(error) => {
+                    let what = format!("the host has no thread left for a processor: {error}");
+                    control.end(Outcome::EngineFailed(what));
+                    break;
+                }
             }
+        }
+        for thread in threads {
+            // A panic has been reported and has ended the run; it is not to go on in our caller.
+            let _ = thread.join();
         }
     });
 }

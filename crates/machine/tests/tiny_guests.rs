@@ -206,6 +206,42 @@ fn a_port_without_a_device_reads_all_ones() {
     assert_eq!(guest.run(), Outcome::DeviceExit(0xff));
 }
 
+/// A device with a bug.
+#[derive(Debug)]
+struct Broken;
+
+impl Device for Broken {
+    fn kind(&self) -> &'static str {
+        "test-broken"
+    }
+
+    fn read(&mut self, _offset: u64, _size: u8) -> u64 {
+        panic!("a bug")
+    }
+
+    fn write(&mut self, _offset: u64, _size: u8, _value: u64) {}
+
+    fn reset(&mut self) {}
+
+    fn save(&self) -> DeviceState {
+        encode_state("test-broken", 1, &())
+    }
+
+    fn restore(&mut self, state: &DeviceState) -> Result<(), RestoreError> {
+        decode_state("test-broken", 1, state)
+    }
+}
+
+#[test]
+fn a_bug_of_ours_ends_the_run_and_no_more() {
+    // in al, 80h; jmp to it, on two processors' machine
+    let mut guest = guest("bug", &[0xe4, 0x80, 0xeb, 0xfc], 2);
+    let attached = guest.machine.attach_port_device(0x80, 1, Box::new(Broken));
+    attached.expect("a free port");
+    assert!(matches!(guest.run(), Outcome::EngineFailed(_)));
+    guest.machine.save().expect("a saved machine");
+}
+
 #[test]
 fn a_triple_fault_ends_the_run() {
     // lidt [zero limit]; ud2
