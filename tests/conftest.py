@@ -1,6 +1,7 @@
 """What every test may ask for: `inn` as a process, and the Debian image."""
 
 import os
+import re
 import select
 import subprocess
 import sys
@@ -48,11 +49,12 @@ class Inn:
         )
 
 
-def wait_for(fd: int, words: bytes) -> bytes:
+def wait_for(fd: int, words: bytes | re.Pattern[bytes]) -> bytes:
     """Reads `fd` until `words` appear, and returns all that was read."""
+    pattern = re.compile(re.escape(words)) if isinstance(words, bytes) else words
     deadline = time.monotonic() + PATIENCE
     seen = b""
-    while words not in seen:
+    while not pattern.search(seen):
         left = deadline - time.monotonic()
         assert left > 0, f"no {words!r} in {seen!r}"
         if select.select([fd], [], [], left)[0]:

@@ -4,6 +4,7 @@ They come through the host's own apt with private lists, those of other architec
 host's dpkg is not changed. What was fetched once stays until `make clean`.
 """
 
+import contextlib
 import fnmatch
 import os
 import subprocess
@@ -11,6 +12,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+from innkeeper.errors import ImageBuildFailed
 from innkeeper.images.apt import Apt
 
 KEPT = Path(__file__).parents[2] / "build" / "guests"
@@ -33,7 +35,9 @@ def file(package: str, pattern: str, architecture: str = "amd64") -> Path:
 
 def _fetch(package: str, pattern: str, architecture: str, scratch: Path) -> bytes:
     apt = Apt(scratch / "apt", architecture)
-    apt.update()
+    # One index that a mirror lacks need not be the one with this package.
+    with contextlib.suppress(ImageBuildFailed):
+        apt.update()
     content = _member(apt.download(package, scratch), pattern)
     if content is None:
         content = _member(apt.download(apt.dependency(package), scratch), pattern)
