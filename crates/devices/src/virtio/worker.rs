@@ -120,11 +120,9 @@ impl Shared {
     fn run(&self) {
         let mut timeout = None;
         let mut rung = vec![false; self.bells.len()];
-        loop {
+        // Said before the bell that tells of it, which either of the two may hear.
+        while !self.ending.load(Ordering::Acquire) {
             self.wait(timeout, &mut rung);
-            if self.ending.load(Ordering::Acquire) {
-                return;
-            }
             timeout = self.turn(&mut rung);
         }
     }
@@ -139,7 +137,15 @@ impl Shared {
         // An error leaves us to look at all queues, which is never wrong.
         let ready = poll(&mut fds, timeout.as_ref());
         // Somebody asked to be called back by time: look at all, whatever woke us.
-        if self.waker.take() || timeout.is_some() || ready.is_err() {
+        if timeout.is_some() || ready.is_err() {
+            rung.fill(true);
+        }
+        self.hear(rung);
+    }
+
+    /// Marks the queues whose bells have been rung, all of them if the worker's own has.
+    fn hear(&self, rung: &mut [bool]) {
+        if self.waker.take() {
             rung.fill(true);
         }
         for (rung, bell) in rung.iter_mut().zip(&self.bells) {
@@ -152,6 +158,8 @@ impl Shared {
     fn turn(&self, rung: &mut [bool]) -> Option<Duration> {
         let mut timeout: Option<Duration> = None;
         while rung.contains(&true) {
+            // A queue that is never empty does not make the others wait.
+            self.hear(rung);
             for (queue, rung) in rung.iter_mut().enumerate().filter(|(_, rung)| **rung) {
                 let mut work = self.work();
                 // Asked under the lock: whoever holds us took it after saying so.

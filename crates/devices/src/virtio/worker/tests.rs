@@ -110,3 +110,35 @@ fn nonsense_ends_the_work_until_a_reset() {
     assert!(setup.is_quiet());
     assert_eq!(setup.turns(), 1);
 }
+
+/// Its first queue is never empty; turns of the second are counted.
+#[derive(Debug)]
+struct Greedy(Arc<AtomicU32>);
+
+impl Backend for Greedy {
+    fn serve(&mut self, queue: usize, _rings: &mut [Ring]) -> Result<Next, Nonsense> {
+        if queue == 0 {
+            return Ok(Next::Again);
+        }
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(Next::Wait)
+    }
+}
+
+#[test]
+fn a_queue_that_is_never_empty_does_not_make_the_others_wait() {
+    let turns = Arc::new(AtomicU32::new(0));
+    let interrupts = Arc::new(Interrupts::new(2, FakeMsi::new(), FakeLine::new()));
+    let ring = |index| Ring::new(index, 16, ram(), Arc::clone(&interrupts));
+    let rings = vec![ring(0), ring(1)];
+    let backend = Box::new(Greedy(Arc::clone(&turns)));
+    let waker = Arc::new(Doorbell::new().unwrap());
+    let mut worker = Worker::new(rings, backend, waker, Arc::clone(&interrupts)).unwrap();
+    worker.start("test").unwrap();
+    worker.release(HOLD_NO_MASTER);
+    worker.release(HOLD_INACTIVE);
+    for turn in 1..20 {
+        worker.bell(1).unwrap().ring();
+        wait_until(|| turns.load(Ordering::Relaxed) >= turn);
+    }
+}
