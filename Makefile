@@ -1,15 +1,20 @@
 # The commands of this project; `make help` lists them. The work is in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint build bench clean
+.PHONY: help demo test test-guests lint build bench clean
 
 help: ## List these commands
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
 
 demo: ## Set everything up, build, boot Debian and run a command in it
 	@scripts/demo
 
 test: ## Set everything up, run the linters and all tests
 	@scripts/test
+
+test-guests: ## Boot every kernel that the tests know, also those that take minutes
+	@scripts/setup
+	@scripts/build
+	@.venv/bin/python -m pytest -q --durations=20 --all-guests tests/boot
 
 lint: ## Run the linters alone
 	@scripts/setup

@@ -7,6 +7,7 @@ host's dpkg is not changed. What was fetched once stays until `make clean`.
 import contextlib
 import fnmatch
 import os
+import re
 import subprocess
 import tarfile
 import tempfile
@@ -19,41 +20,58 @@ KEPT = Path(__file__).parents[2] / "build" / "guests"
 
 
 def file(package: str, pattern: str, architecture: str = "amd64") -> Path:
-    """The first file of `package` whose path matches `pattern`.
+    """The file of `package` whose path matches `pattern`."""
+    return next(path for path in files(package, pattern, architecture).rglob("*") if path.is_file())
+
+
+def files(package: str, pattern: str, architecture: str = "amd64") -> Path:
+    """A directory with all files of `package` whose paths match `pattern`.
 
     A metapackage, as those that name the newest kernel, stands for what it depends on.
     """
-    kept = KEPT / architecture / package / pattern.rpartition("/")[2].replace("*", "newest")
+    kept = KEPT / architecture / package / re.sub(r"[^\w.+-]+", "_", pattern)
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=kept.parent) as scratch:
-            found = Path(scratch) / "found"
-            found.write_bytes(_fetch(package, pattern, architecture, Path(scratch)))
-            found.rename(kept)
+            unpacked = Path(scratch) / "unpacked"
+            unpacked.mkdir()
+            _unpack(_deb(package, pattern, architecture), pattern, unpacked)
+            unpacked.rename(kept)
     return kept
 
 
-def _fetch(package: str, pattern: str, architecture: str, scratch: Path) -> bytes:
-    apt = Apt(scratch / "apt", architecture)
-    # One index that a mirror lacks need not be the one with this package.
-    with contextlib.suppress(ImageBuildFailed):
-        apt.update()
-    content = _member(apt.download(package, scratch), pattern)
-    if content is None:
-        content = _member(apt.download(apt.dependency(package), scratch), pattern)
-    assert content is not None, f"no {pattern} in {package}"
-    return content
+def _deb(package: str, pattern: str, architecture: str) -> Path:
+    """The package with these files, fetched if it is not here yet."""
+    kept = KEPT / architecture / package / "package.deb"
+    if not kept.exists():
+        with tempfile.TemporaryDirectory(dir=kept.parent) as scratch:
+            apt = Apt(Path(scratch) / "apt", architecture)
+            # One index that a mirror lacks need not be the one with this package.
+            with contextlib.suppress(ImageBuildFailed):
+                apt.update()
+            deb = apt.download(package, Path(scratch))
+            if not any(fnmatch.fnmatch(name, pattern) for name in _names(deb)):
+                deb = apt.download(apt.dependency(package), Path(scratch))
+            deb.rename(kept)
+    return kept
 
 
-def _member(deb: Path, pattern: str) -> bytes | None:
+def _names(deb: Path) -> list[str]:
+    listing = ["dpkg-deb", "--fsys-tarfile", os.fspath(deb)]
+    with (
+        subprocess.Popen(listing, stdout=subprocess.PIPE) as process,
+        tarfile.open(fileobj=process.stdout, mode="r|") as archive,
+    ):
+        return [member.name.removeprefix("./") for member in archive]
+
+
+def _unpack(deb: Path, pattern: str, directory: Path) -> None:
     unpack = ["dpkg-deb", "--fsys-tarfile", os.fspath(deb)]
     with (
-        subprocess.Popen(unpack, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process,
+        subprocess.Popen(unpack, stdout=subprocess.PIPE) as process,
         tarfile.open(fileobj=process.stdout, mode="r|") as archive,
     ):
         for member in archive:
             if member.isfile() and fnmatch.fnmatch(member.name, f"./{pattern}"):
-                content = archive.extractfile(member)
-                assert content is not None
-                return content.read()
-    return None
+                archive.extract(member, directory, filter="data")
+    assert any(directory.iterdir()), f"no {pattern} in {deb}"

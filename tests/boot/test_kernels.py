@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 from tests.boot import packages
+from tests.boot.initrd import busybox
 from tests.conftest import PATIENCE, Inn, wait_for
 
-from innkeeper.images import cpio, kernel
+from innkeeper.images import kernel
 
 # busybox as process 1: says what it sees, and switches off.
-INIT = """#!/bin/busybox sh
-busybox mkdir -p /proc
-busybox mount -t proc proc /proc
+INIT = """\
 memory=$(busybox awk '/^MemTotal/{print $2}' /proc/meminfo)
 busybox echo "init runs on $(busybox uname -m) with $(busybox nproc) processors, $memory KiB"
 busybox poweroff -f
@@ -81,12 +80,6 @@ LINUX = [
 ]
 
 
-def busybox_initrd(architecture: str, path: Path) -> Path:
-    busybox = packages.file("busybox-static", "bin/busybox", architecture)
-    path.write_bytes(cpio.archive({"bin/busybox": busybox.read_bytes(), "init": INIT.encode()}))
-    return path
-
-
 @pytest.mark.parametrize("linux", LINUX, ids=str)
 def test_linux_runs_its_init(inn: Inn, linux: Linux, tmp_path: Path) -> None:
     image = packages.file(linux.package, "boot/vmlinuz-*", linux.architecture)
@@ -94,7 +87,7 @@ def test_linux_runs_its_init(inn: Inn, linux: Linux, tmp_path: Path) -> None:
         elf = tmp_path / "vmlinux"
         elf.write_bytes(kernel.bootable(image.read_bytes()))
         image = elf
-    initrd = busybox_initrd(linux.architecture, tmp_path / "initrd")
+    initrd = busybox(tmp_path / "initrd", INIT, architecture=linux.architecture)
     result = inn(
         "run",
         *("--kernel", image, "--initrd", initrd, "--engine", "interpreter"),
