@@ -16,6 +16,7 @@ from innkeeper.guest.console import ConsoleMode
 from innkeeper.machine import DiskFormat, DiskSpec, EngineChoice, Overlay, parse_size
 from innkeeper.services import guests, images
 from innkeeper.services.guests import GuestRequest
+from innkeeper.vm.ending import Ending
 
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*(s|m|h)?")
 
@@ -124,9 +125,16 @@ def run(
     )
     with _here_importable(), build_progress(image or "image") as report:
         ending = guests.run(request, report)
-    if ending.sentence:
-        print(f"inn: {ending.sentence}", file=sys.stderr)
+    _tell(ending)
     return ending.status
+
+
+def _tell(ending: Ending) -> None:
+    if ending.sentence:
+        colon = ":" if ending.last_words else ""
+        print(f"inn: {ending.sentence}{colon}", file=sys.stderr)
+    for line in ending.last_words:
+        print(f"  | {line}", file=sys.stderr)
 
 
 def parse_disk(text: str) -> DiskSpec:

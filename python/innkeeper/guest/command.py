@@ -55,13 +55,16 @@ def run_command(spec: MachineSpec, command: CommandRun) -> Ending:
             if ending is not None and command.kept:
                 agent.power_off()
                 machine.wait(_POWER_OFF_PATIENCE)
+        log.finish()
         outside = attention.ending(machine, log_says_panic=log.panicked)
     if attention.caught.number is None and not attention.timed_out and ending is not None:
         return ending
     if outside.status == 0 and not agent.was_ready:
-        words = log.tail(5)
-        return Ending(GUEST_LOST, f"the guest ended before it could run a command:\n{words}")
-    return outside
+        outside = Ending(GUEST_LOST, "the guest ended before it could run a command")
+    # A guest whose time is up once it runs the command has nothing to say of that on its console.
+    if command.boot_messages or (attention.timed_out and agent.was_ready):
+        return outside
+    return outside.quoting(log.last_words())
 
 
 def _execute(agent: Agent, command: CommandRun, attention: Attention) -> Ending | None:

@@ -55,11 +55,11 @@ def run_shell(spec: MachineSpec, console: ConsoleRun) -> Ending:
                     machine.wait()
             except GuestNotRunning:
                 machine.wait()
-        ending = attention.ending(machine, log_says_panic=front.log.panicked)
+        ending = front.ending(machine, attention)
         if ending.status == 0 and not agent.was_ready and not attention.left:
-            words = front.log.tail(5)
-            return Ending(GUEST_LOST, f"the guest ended before it had a shell:\n{words}")
-    return ending
+            ending = Ending(GUEST_LOST, "the guest ended before it had a shell")
+        told = attention.timed_out and agent.was_ready
+    return ending if told else front.quoted(ending)
 
 
 def run_kernel(spec: MachineSpec, console: ConsoleRun) -> Ending:
@@ -68,7 +68,7 @@ def run_kernel(spec: MachineSpec, console: ConsoleRun) -> Ending:
         machine = front.machine(spec, (), lambda: None)
         with attended(machine, console.timeout) as attention, front.joined(machine, attention):
             machine.wait()
-        return attention.ending(machine, log_says_panic=front.log.panicked)
+        return front.quoted(front.ending(machine, attention))
 
 
 class _Terminal:
@@ -125,6 +125,15 @@ class _Terminal:
             if self._relay:
                 self._relay.start()
             yield
+
+    def ending(self, machine: RunningMachine, attention: Attention) -> Ending:
+        self.log.finish()
+        return attention.ending(machine, log_says_panic=self.log.panicked)
+
+    def quoted(self, ending: Ending) -> Ending:
+        """With the console's last words, where nobody has seen them."""
+        hidden = self._mode is not ConsoleMode.SERIAL
+        return ending.quoting(self.log.last_words()) if hidden else ending
 
     def _leave(self) -> None:
         self._on_leave()

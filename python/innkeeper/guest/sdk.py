@@ -193,7 +193,7 @@ class Guest:
             kind = None
         finally:
             self.close()
-        words = self._log.tail(5) if self._log else ""
+        words = "\n".join(self._log.last_words()) if self._log else ""
         return GuestNotRunning(f"{error} ({kind}); its last words:\n{words}")
 
 

@@ -9,8 +9,9 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
+from innkeeper.vm.last_words import LINES, PANIC, last_words
+
 LIMIT: Final = 256 * 1024  # bytes kept
-PANIC: Final = b"Kernel panic - not syncing"
 
 
 class BootLog:
@@ -35,10 +36,10 @@ class BootLog:
     @property
     def panicked(self) -> bool:
         with self._lock:
-            return PANIC in self._bytes
+            return PANIC.encode() in self._bytes
 
-    def tail(self, lines: int) -> str:
-        return "\n".join(self.text.splitlines()[-lines:])
+    def last_words(self, lines: int = LINES) -> tuple[str, ...]:
+        return last_words(self.text, lines)
 
     def _echo_on(self, data: bytes) -> None:
         if self._echo is None:
@@ -49,7 +50,10 @@ class BootLog:
             self._echo = None
 
     def finish(self) -> None:
-        """Waits until all is echoed, but not long: whoever reads the echo may have stopped."""
+        """Waits until all is read and echoed, once the guest has ended.
+
+        But not long: whoever reads the echo may have stopped.
+        """
         self._reader.join(timeout=2)
 
     def _read(self) -> None:

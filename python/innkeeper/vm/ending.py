@@ -1,6 +1,6 @@
 """How a guest's end becomes `inn`'s exit status; docs/reference/exit-codes.md is for people."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -29,10 +29,18 @@ NOT_FOUND: Final = 127
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """An exit status and, where it needs one, a sentence for standard error."""
+    """An exit status and, where it needs one, a sentence for standard error.
+
+    `last_words` are the last lines of the guest's console, where nobody has seen them yet.
+    """
 
     status: int
     sentence: str | None = None
+    last_words: tuple[str, ...] = ()
+
+    def quoting(self, words: tuple[str, ...]) -> "Ending":
+        """With the guest's last words below the sentence; an end without one needs none."""
+        return self if self.sentence is None else replace(self, last_words=words)
 
 
 def ending(kind: EndKind, code: int | None = None, what: str | None = None) -> Ending:

@@ -51,7 +51,7 @@ def test_the_boot_log_keeps_the_end_and_knows_a_panic() -> None:
     log.finish()
     assert log.panicked
     assert len(log.text) == LIMIT
-    assert log.tail(1) == "Kernel panic - not syncing: no init"
+    assert log.last_words(1) == ("Kernel panic - not syncing: no init",)
 
 
 def test_a_guest_prints_on_when_nobody_reads_its_echo() -> None:

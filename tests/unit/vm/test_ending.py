@@ -14,5 +14,11 @@ def test_distinct_ends_have_distinct_statuses() -> None:
     assert len({ending(kind).status for kind in loud}) == len(loud)
 
 
+def test_only_an_end_with_a_sentence_quotes_the_guest() -> None:
+    words = ("Kernel panic - not syncing",)
+    assert ending(EndKind.PANIC).quoting(words).last_words == words
+    assert ending(EndKind.POWER_OFF).quoting(words).last_words == ()
+
+
 def test_a_device_decides_the_status() -> None:
     assert ending(EndKind.DEVICE_EXIT, code=3).status == 3
