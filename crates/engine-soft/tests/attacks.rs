@@ -17,6 +17,8 @@ const GDT: u64 = 0x3000;
 const DATA: u64 = 0x5000;
 const FLAT_CODE: u64 = 0x00cf_9b00_0000_ffff;
 const FLAT_DATA: u64 = 0x00cf_9300_0000_ffff;
+/// Based at 1 MiB, and with a 16-bit stack pointer: what is pushed for ever goes round in 64 KiB.
+const ROUND_STACK: u64 = 0x008f_9310_0000_ffff;
 
 struct Guest {
     memory: GuestMemory,
@@ -122,8 +124,8 @@ fn an_access_that_never_ends_because_its_code_changed_answers_a_kick() {
     state.cr3 = DIRECTORY;
     state.rip = CODE + 0xffe;
     state.gpr[3] = 0x3_0000;
-    // No RAM: the frames of many faults go nowhere.
-    state.gpr[4] = 0x40_0000;
+    // No RAM: the frames of the faults go nowhere, however many there are before the kick.
+    state.segments[2] = Segment::from_descriptor(0x18, ROUND_STACK);
     let mut guest = guest(&[], state);
     let entry = |page: u32| (page << 12 | 3).to_le_bytes();
     let table: Vec<u8> = (0..1024).flat_map(entry).collect();
