@@ -12,7 +12,10 @@ from innkeeper.vm.wiring import Wiring
 
 __version__: str
 
+KERNEL_PROBE_LENGTH: int
+
 __all__ = [
+    "KERNEL_PROBE_LENGTH",
     "Control",
     "EngineReport",
     "Machine",
@@ -20,6 +23,7 @@ __all__ = [
     "Statistics",
     "__version__",
     "engines",
+    "is_multiboot",
 ]
 
 @final
@@ -109,3 +113,6 @@ class EngineReport:
 
 def engines() -> list[EngineReport]:
     """Measures this host's engines, in the order in which `auto` prefers them."""
+
+def is_multiboot(head: bytes) -> bool:
+    """Is a file that begins so a multiboot 1 kernel? KERNEL_PROBE_LENGTH bytes are enough."""

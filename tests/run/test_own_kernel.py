@@ -48,6 +48,24 @@ def test_a_guest_says_hello_and_ends_itself(inn: Inn, tmp_path: Path) -> None:
     assert (result.returncode, result.stdout, result.stderr) == (3, b"hello\n", b"")
 
 
+def test_a_multiboot_kernel_can_end_itself_without_being_given_a_device(
+    inn: Inn, tmp_path: Path
+) -> None:
+    # pc-testdev's loop-back register holds what is written; without the device it reads all-ones.
+    loop_back = tiny.out_byte(0xE1, 0x15) + b"\x66\xba\xe1\x00\xec"
+    code = loop_back + b"\x66\xba\xf4\x00\xee" + tiny.HALT
+    result = inn("run", "--kernel", tiny.kernel(tmp_path / "k", code))
+    assert (result.returncode, result.stdout, result.stderr) == (0x15 << 1 | 1, b"", b"")
+
+
+@pytest.mark.parametrize("device", ["none", "pc-testdev"])
+def test_naming_devices_leaves_out_those_of_multiboot_kernels(
+    inn: Inn, tmp_path: Path, device: str
+) -> None:
+    kernel = tiny.kernel(tmp_path / "k", tiny.out_byte(0xF4, 1) + tiny.TRIPLE_FAULT)
+    assert inn("run", "--kernel", kernel, "--device", device).returncode == 121
+
+
 def test_input_and_output_are_unbuffered(inn: Inn, tmp_path: Path) -> None:
     kernel = tiny.kernel(tmp_path / "k", tiny.ECHO)
     with inn.start("run", "--kernel", kernel) as process:

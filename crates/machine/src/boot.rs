@@ -20,7 +20,7 @@ mod source;
 pub use bzimage::BzImage;
 pub use elf::Elf;
 pub use error::{BootError, ImageError};
-pub use multiboot::Multiboot;
+pub use multiboot::{Multiboot, SEARCH as PROBE_LEN};
 pub use place::Piece;
 pub use source::{BootSource, SourceFile};
 
@@ -59,7 +59,7 @@ pub fn probe(file: &[u8]) -> Result<ImageKind, ImageError> {
     if bzimage::is_bzimage(file) {
         return Ok(ImageKind::BzImage);
     }
-    if multiboot::find_header(file).is_some() {
+    if is_multiboot(file) {
         return Ok(ImageKind::Multiboot);
     }
     if elf::is_elf(file) {
@@ -71,6 +71,12 @@ pub fn probe(file: &[u8]) -> Result<ImageKind, ImageError> {
         };
     }
     Err(ImageError::Unknown)
+}
+
+/// Is a file that begins so a multiboot kernel? [`PROBE_LEN`] bytes are enough to tell.
+#[must_use]
+pub fn is_multiboot(head: &[u8]) -> bool {
+    !bzimage::is_bzimage(head) && multiboot::find_header(head).is_some()
 }
 
 /// Loads `source` into RAM; answers the state in which the boot processor starts.

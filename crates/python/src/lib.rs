@@ -7,6 +7,7 @@ mod doctor;
 mod errors;
 mod fd_raw;
 mod guest;
+mod kernel;
 mod spec;
 
 use pyo3::prelude::*;
@@ -19,5 +20,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<guest::Statistics>()?;
     module.add_class::<control::Control>()?;
     module.add_class::<doctor::EngineReport>()?;
+    module.add("KERNEL_PROBE_LENGTH", kernel::PROBE_LEN)?;
+    module.add_function(wrap_pyfunction!(kernel::is_multiboot, module)?)?;
     module.add_function(wrap_pyfunction!(doctor::engines, module)?)
 }

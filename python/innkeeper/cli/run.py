@@ -66,7 +66,8 @@ def run(
     device: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME", help="Python device: a built-in one or module:factory. Repeatable."
+            metavar="NAME",
+            help="Python device: a built-in one, module:factory or none. Repeatable.",
         ),
     ] = None,
     name: Annotated[str | None, typer.Option(metavar="NAME", help="The guest's host name.")] = None,

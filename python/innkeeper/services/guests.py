@@ -9,6 +9,7 @@ from innkeeper.guest.command import CommandRun, run_command
 from innkeeper.guest.console import ConsoleMode, ConsoleRun, run_kernel, run_shell
 from innkeeper.images import ImageBoot, Report, Store, check, ensure, machine_spec
 from innkeeper.machine import MIB, DiskSpec, EngineChoice, MachineSpec
+from innkeeper.vm import kernel
 from innkeeper.vm.ending import Ending
 from innkeeper.vm.terminal import is_interactive
 
@@ -76,7 +77,7 @@ def _run_own_kernel(request: GuestRequest) -> Ending:
         engine=request.engine,
         cpu_model=request.cpu_model,
         disks=request.disks,
-        devices=("pvpanic", *request.devices),
+        devices=("pvpanic", *kernel.devices(request.kernel, request.devices)),
         reboots=False,
     )
     mode = request.console or ConsoleMode.SERIAL

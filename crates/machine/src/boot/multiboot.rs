@@ -15,7 +15,7 @@ use crate::layout::{BIOS_AREA_END, EBDA, KIB, MIB, low_ram_end, memory_map};
 
 const MAGIC: u32 = 0x1bad_b002;
 /// The header lies wholly in this much of the file.
-const SEARCH: usize = 8192;
+pub const SEARCH: usize = 8192;
 const HAS_ADDRESSES: u32 = 1 << 16;
 /// Flags 0 to 15 are demands: page-aligned modules, memory sizes, a video mode. We cannot meet
 /// others. A video mode is not granted either; kernels that ask for one find out from the flags.

@@ -141,6 +141,23 @@ fn boot(
 }
 
 #[test]
+fn the_head_of_a_file_tells_a_multiboot_kernel() {
+    let mut kernel = vec![0; super::PROBE_LEN];
+    put(&mut kernel, 0x100, 0x1bad_b002u32.to_le_bytes());
+    put(
+        &mut kernel,
+        0x108,
+        0x1bad_b002u32.wrapping_neg().to_le_bytes(),
+    );
+    assert!(super::is_multiboot(&kernel));
+    // A bzImage that has the header too is booted as a bzImage.
+    put(&mut kernel, 0x1fe, [0x55, 0xaa]);
+    put(&mut kernel, 0x202, *b"HdrS");
+    assert!(!super::is_multiboot(&kernel));
+    assert!(!super::is_multiboot(b""));
+}
+
+#[test]
 fn the_kind_is_in_the_bytes() {
     assert_eq!(probe(&bzimage(8192)), Ok(ImageKind::BzImage));
     assert_eq!(probe(&elf(true)), Ok(ImageKind::Pvh));
