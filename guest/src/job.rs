@@ -212,6 +212,10 @@ impl Job {
         more
     }
 
+    pub(crate) fn sits_at_terminal(&self) -> bool {
+        self.terminal && self.ended.is_none()
+    }
+
     /// A signal for the whole process group.
     pub(crate) fn signal(&self, number: i32) {
         if let Some(signal) = Signal::from_named_raw(number) {

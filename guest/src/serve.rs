@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, WaitOptions, WaitStatus};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 
 use crate::frame::{Exec, Kind, Request, VERSION};
 use crate::job::{Job, start_shell};
@@ -20,8 +21,12 @@ const RECONNECT: Timespec = Timespec {
     tv_nsec: 200_000_000,
 };
 
-/// The size of a signalfd_siginfo; its first field is the signal's number.
+/// The size of a signalfd_siginfo. Spec: signalfd(2), "The signalfd_siginfo structure".
 const SIGNAL_RECORD: usize = 128;
+const SIGNAL_NUMBER: usize = 0;
+const SIGNAL_SENDER: usize = 12;
+/// How long `poweroff` may take to end by itself, and then how long shells may.
+const COURTESY: Duration = Duration::from_millis(500);
 // What the image's own `poweroff` and `reboot` send to process 1, as with busybox init.
 const POWER_OFF: i32 = libc::SIGUSR2;
 const REBOOT: i32 = libc::SIGTERM;
@@ -41,6 +46,7 @@ pub(crate) struct Agent {
     shell: Option<Pid>,
     connected: bool,
     end: Option<End>,
+    asked_by: Option<Pid>,
 }
 
 impl Agent {
@@ -55,6 +61,7 @@ impl Agent {
             shell: None,
             connected: true,
             end: None,
+            asked_by: None,
         })
     }
 
@@ -74,7 +81,31 @@ impl Agent {
             self.move_data();
         };
         self.port.drain();
+        self.hang_up();
         Ok(end)
+    }
+
+    /// Lets `poweroff` end by itself, so that no shell reports it as killed, and hangs up what sits at
+    /// a terminal: an interactive shell ignores the signal that ends the others.
+    fn hang_up(&mut self) {
+        self.give_time(|agent| agent.asked_by.is_some_and(lives));
+        // More than once: bash sleeps on where a signal comes just before it waits for a key.
+        self.give_time(|agent| {
+            if let Some(shell) = agent.shell {
+                let _ = rustix::process::kill_process(shell, Signal::HUP);
+            }
+            let at_terminals = agent.jobs.values().filter(|job| job.sits_at_terminal());
+            at_terminals.map(|job| job.signal(libc::SIGHUP)).count() > 0 || agent.shell.is_some()
+        });
+    }
+
+    /// Waits while `busy`, but not long.
+    fn give_time(&mut self, busy: impl Fn(&Self) -> bool) {
+        let deadline = Instant::now() + COURTESY;
+        while busy(self) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+            self.reap();
+        }
     }
 
     fn next_request(&mut self) -> io::Result<Option<Request>> {
@@ -173,15 +204,17 @@ impl Agent {
     fn reap(&mut self) {
         let mut record = [0; SIGNAL_RECORD];
         while let Ok(SIGNAL_RECORD) = rustix::io::read(&self.signals, &mut record) {
-            match i32::from_le_bytes([record[0], record[1], record[2], record[3]]) {
-                POWER_OFF => self.end = Some(End::PowerOff),
-                REBOOT => self.end = Some(End::Reboot),
-                _ => {}
-            }
+            self.end = match field(&record, SIGNAL_NUMBER) {
+                POWER_OFF => Some(End::PowerOff),
+                REBOOT => Some(End::Reboot),
+                _ => continue,
+            };
+            self.asked_by = Pid::from_raw(field(&record, SIGNAL_SENDER));
         }
         while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
             if self.shell == Some(pid) {
-                self.end = Some(End::PowerOff);
+                self.shell = None;
+                self.end.get_or_insert(End::PowerOff);
             }
             if let Some(job) = self.jobs.values_mut().find(|job| job.pid == pid) {
                 job.ended = Some(status);
@@ -209,6 +242,14 @@ impl Agent {
         });
         port.flush();
     }
+}
+
+fn field(record: &[u8; SIGNAL_RECORD], at: usize) -> i32 {
+    i32::from_le_bytes([record[at], record[at + 1], record[at + 2], record[at + 3]])
+}
+
+fn lives(pid: Pid) -> bool {
+    rustix::process::test_kill_process(pid).is_ok()
 }
 
 fn exit_payload(status: WaitStatus) -> [u8; 5] {

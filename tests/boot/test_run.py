@@ -1,5 +1,6 @@
 """`inn run debian`: one guest a test, for what concerns the process around it."""
 
+import contextlib
 import os
 import pty
 import signal
@@ -127,6 +128,23 @@ def test_a_terminal_is_the_guests_console(inn: Inn, debian: Image) -> None:
         process.wait()
         os.close(terminal)
         os.close(controller)
+
+
+def test_a_poweroff_that_is_typed_is_not_reported_as_killed(debian: Image) -> None:
+    pid, controller = pty.fork()
+    if pid == 0:
+        os.execv(INN, [str(INN), "run", "debian"])
+    wait_for(controller, b"# ")
+    os.write(controller, b"poweroff\r")
+    said = b""
+    # EIO: nobody has the terminal any more.
+    with contextlib.suppress(OSError):
+        while data := os.read(controller, 1 << 12):
+            said += data
+    os.close(controller)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert b"Terminated" not in said
 
 
 def test_a_terminal_that_goes_away_ends_the_guest(inn: Inn, debian: Image) -> None:
