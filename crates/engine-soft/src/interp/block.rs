@@ -148,8 +148,8 @@ fn fetch_translate(cpu: &mut Cpu, gla: u64) -> Result<u64, Stop> {
     };
     match walk(cpu, gla, access) {
         Ok(mapping) => {
-            cpu.mmu.fill_fetch(gla, mapping.gpa, mapping.global);
-            Ok(mapping.gpa)
+            cpu.mmu.fill_fetch(gla, mapping.gpa(), mapping.is_global());
+            Ok(mapping.gpa())
         }
         Err(exception) => cpu.raise(exception),
     }

@@ -42,7 +42,7 @@ impl Cpu {
             Ok(mapping) => mapping,
             Err(exception) => return self.raise(exception),
         };
-        let gpa = mapping.gpa | gla & 0xfff;
+        let gpa = mapping.gpa() | gla & 0xfff;
         if write && let Some((tracker, page)) = self.mmu.tracker(gpa) {
             // Only a page that is not plain has anything to be told.
             if !tracker.is_plain(page) {
@@ -50,11 +50,11 @@ impl Cpu {
                 self.limit = 0;
             }
         }
-        self.fill(gla, &mapping, system);
+        self.fill(gla, mapping, system);
         Ok(gpa)
     }
 
-    fn fill(&mut self, gla: u64, mapping: &Mapping, system: bool) {
+    fn fill(&mut self, gla: u64, mapping: Mapping, system: bool) {
         let first = if system {
             set::SUPERVISOR * SET_ENTRIES
         } else {
@@ -64,25 +64,26 @@ impl Cpu {
             return;
         }
         let page = gla & PAGE_MASK;
-        let Some(region) = self.mmu.region(mapping.gpa) else {
+        let Some(region) = self.mmu.region(mapping.gpa()) else {
             return;
         };
-        let host = region.host + (mapping.gpa - region.base);
-        let direct_write = mapping.writable && region.tracker.is_plain(region.page(mapping.gpa));
-        let size = match mapping.shift {
-            12 => 0,
-            30 => HUGE,
-            _ => LARGE,
+        let host = region.host + (mapping.gpa() - region.base);
+        let direct_write =
+            mapping.is_writable() && region.tracker.is_plain(region.page(mapping.gpa()));
+        let size = match (mapping.is_large(), mapping.is_huge()) {
+            (true, _) => LARGE,
+            (_, true) => HUGE,
+            _ => 0,
         };
         if size != 0 {
             self.mmu.large_seen |= 1 << (gla >> 30 & 63);
         }
         let slot = first + ((gla >> 12) as usize & (SET_ENTRIES - 1));
         let entry = Entry {
-            read: if mapping.readable { page } else { NO_TAG },
+            read: if mapping.is_readable() { page } else { NO_TAG },
             write: if direct_write { page } else { NO_TAG },
             addend: host.wrapping_sub(page),
-            gpa: mapping.gpa | size | if mapping.global { GLOBAL } else { 0 },
+            gpa: mapping.gpa() | size | if mapping.is_global() { GLOBAL } else { 0 },
         };
         self.mmu.fill(slot, entry);
     }

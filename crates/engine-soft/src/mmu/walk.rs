@@ -19,16 +19,62 @@ pub(crate) struct Access {
     pub(crate) open: bool,
 }
 
-/// Where a 4 KiB page of linear space is and what else may be done to it by the same accessor.
+/// Where a 4 KiB page of linear space is and what else may be done to it by the same accessor: the
+/// guest-physical page with the flags below in its low bits.
+///
+/// One word, so that it is handed on in one piece. As a struct of several fields it was stored in
+/// parts and loaded whole, for which the host waits until all older stores are done: the guest's own,
+/// which had just missed every cache.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Mapping {
-    pub(crate) gpa: u64,
+pub(crate) struct Mapping(u64);
+
+const WRITABLE: u64 = 1;
+const READABLE: u64 = 2;
+const GLOBAL: u64 = 4;
+/// Mapped by a page of 2 or 4 MiB, or of 1 GiB.
+const LARGE: u64 = 8;
+const HUGE: u64 = 16;
+
+impl Mapping {
+    fn new(gpa: u64, shift: u32) -> Mapping {
+        let size = match shift {
+            12 => 0,
+            30 => HUGE,
+            _ => LARGE,
+        };
+        Mapping(gpa & PAGE_MASK | size)
+    }
+
+    fn with(self, flag: u64, wanted: bool) -> Mapping {
+        Mapping(self.0 | if wanted { flag } else { 0 })
+    }
+
+    pub(crate) fn gpa(self) -> u64 {
+        self.0 & PAGE_MASK
+    }
+
     /// A write would be allowed and its dirty bit is set already.
-    pub(crate) writable: bool,
-    pub(crate) readable: bool,
-    pub(crate) global: bool,
-    /// log2 of the size of the page that maps it.
-    pub(crate) shift: u32,
+    pub(crate) fn is_writable(self) -> bool {
+        self.0 & WRITABLE != 0
+    }
+
+    pub(crate) fn is_readable(self) -> bool {
+        self.0 & READABLE != 0
+    }
+
+    pub(crate) fn is_global(self) -> bool {
+        self.0 & GLOBAL != 0
+    }
+
+    /// Of 2 or 4 MiB.
+    pub(crate) fn is_large(self) -> bool {
+        self.0 & LARGE != 0
+    }
+
+    /// Of 1 GiB.
+    pub(crate) fn is_huge(self) -> bool {
+        self.0 & HUGE != 0
+    }
 }
 
 const P: u64 = 1 << 0;
@@ -83,15 +129,7 @@ pub(crate) fn peek(cpu: &Cpu, gla: u64) -> Option<u64> {
 pub(crate) fn walk(cpu: &mut Cpu, gla: u64, access: Access) -> Result<Mapping, Exception> {
     cpu.mmu.walks += 1;
     if cpu.cr0 & cr0::PG == 0 {
-        let gpa = gla & 0xffff_f000;
-        let mapping = Mapping {
-            gpa,
-            writable: true,
-            readable: true,
-            global: true,
-            shift: 12,
-        };
-        return Ok(mapping);
+        return Ok(Mapping(gla & 0xffff_f000 | WRITABLE | READABLE | GLOBAL));
     }
     // A racing change of an entry between the look and the A/D update starts the walk again; after
     // so many lost races (another vCPU writing page tables in a loop) the stale entry is used.
@@ -131,13 +169,11 @@ fn mapping(cpu: &Cpu, gla: u64, path: &Path, leaf: u64, shift: u32, access: Acce
         fetch: false,
         ..access
     };
-    Mapping {
-        gpa: (frame(path, shift) | gla & ((1u64 << shift) - 1)) & PAGE_MASK,
-        writable: leaf & D != 0 && check(cpu, path, write).is_ok(),
-        readable: check(cpu, path, read).is_ok(),
-        global: leaf & G != 0 && cpu.cr4 & cr4::PGE != 0,
-        shift,
-    }
+    let gpa = frame(path, shift) | gla & ((1u64 << shift) - 1);
+    Mapping::new(gpa, shift)
+        .with(WRITABLE, leaf & D != 0 && check(cpu, path, write).is_ok())
+        .with(READABLE, check(cpu, path, read).is_ok())
+        .with(GLOBAL, leaf & G != 0 && cpu.cr4 & cr4::PGE != 0)
 }
 
 /// Physical base of the page that the path's leaf maps.
