@@ -3,6 +3,7 @@
 import os
 import re
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -72,6 +73,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "long_guest(reason): boots only with --all-guests")
+
+
+def pytest_sessionstart() -> None:
+    # nohup and background shells have us ignore signals; what we start would inherit that, and the
+    # tests send these. One that we handle, if only by doing nothing, is unhandled in our children.
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda _number, _frame: None)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -1,14 +1,16 @@
 """The other commands: what they print for people, and for programs."""
 
 import json
+import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 from tests.conftest import Inn
 
 import innkeeper
-from innkeeper.images import Image
+from innkeeper.images import Image, Store
 
 
 @pytest.fixture
@@ -41,9 +43,19 @@ def test_doctor_chooses_one_engine_and_says_why(inn: Inn) -> None:
     assert "runs guests here" in inn("doctor").stdout.decode()
 
 
+def test_doctor_measures_what_can_run(inn: Inn) -> None:
+    engines = json.loads(inn("doctor", "--json").stdout)["engines"]
+    assert {engine["name"] for engine in engines if engine["speed"]} == {
+        engine["name"] for engine in engines if engine["usable"]
+    }
+
+
 def test_an_empty_store_lists_nothing(empty: Inn) -> None:
-    assert json.loads(empty("image", "ls", "--json").stdout) == []
-    assert empty("image", "ls").returncode == 0
+    for noun in ("image", "guest"):
+        assert json.loads(empty(noun, "ls", "--json").stdout) == []
+        result = empty(noun, "ls")
+        assert (result.returncode, result.stdout) == (0, b"")
+        assert b"inn run debian" in result.stderr
 
 
 @pytest.mark.parametrize("command", ["rm", "inspect", "build"])
@@ -64,6 +76,31 @@ def test_the_image_is_listed_and_inspected(inn: Inn, debian: Image) -> None:
     assert listed["digest"] == debian.digest
     assert listed["system"].startswith("Debian")
     assert debian.digest[:12] in inn("image", "ls").stdout.decode()
+
+
+def test_what_keeps_an_image_is_listed_and_removed(
+    empty: Inn, debian: Image, tmp_path: Path
+) -> None:
+    store = Store(tmp_path / "home")
+    (store.directory / "names").mkdir(parents=True)
+    (store.directory / "images").mkdir()
+    shutil.copytree(debian.directory, store.directory / "images" / "0123", copy_function=os.link)
+    (store.directory / "names" / "debian").symlink_to("../images/0123")
+    store.kept_guest("web", store.find("debian"))
+
+    removed = empty("image", "rm", "debian")
+    assert removed.returncode == 0
+    assert b"kept guests: web" in removed.stderr
+    (image,) = json.loads(empty("image", "ls", "--json").stdout)
+    assert (image["name"], image["guests"]) == (None, ["web"])
+    (guest,) = json.loads(empty("guest", "ls", "--json").stdout)
+    assert (guest["name"], guest["image"], guest["state"]) == ("web", "debian", "off")
+    assert "web" in empty("guest", "ls").stdout.decode()
+
+    assert json.loads(empty("guest", "rm", "web", "--json").stdout) == guest
+    assert json.loads(empty("image", "ls", "--json").stdout) == []
+    again = empty("guest", "rm", "web")
+    assert (again.returncode, again.stdout) == (2, b"")
 
 
 def test_a_store_that_cannot_be_written_is_one_sentence(inn: Inn, tmp_path: Path) -> None:

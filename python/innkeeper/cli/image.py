@@ -1,70 +1,93 @@
 """`inn image`: the images of this user."""
 
-import json
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from innkeeper.cli.help import Command, Group
-from innkeeper.cli.progress import build_progress, wide_console
+from innkeeper.cli.output import AsJson, print_json, remark, table, wide_console
+from innkeeper.cli.progress import build_progress
 from innkeeper.cli.run import complete_image
-from innkeeper.images import Image
 from innkeeper.machine import format_size
 from innkeeper.services import images
+from innkeeper.services.images import ListedImage
 
 app = typer.Typer(cls=Group, help="Images: list, build, remove, look into.", no_args_is_help=True)
 
 Name = Annotated[
     str, typer.Argument(help="Such as debian.", metavar="NAME", autocompletion=complete_image)
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command("ls", cls=Command)
 def list_images(as_json: AsJson = False) -> None:
-    """List the images that are built."""
+    """List the images that are built.
+
+    One without a name is there for the kept guests that go on from it.
+    """
     found = images.listed()
     if as_json:
-        print(json.dumps([_document(image) for image in found], indent=2))
+        print_json([_document(listed) for listed in found])
         return
-    table = Table("NAME", "SYSTEM", "KERNEL", "SIZE", "BUILT", "DIGEST", box=None, pad_edge=False)
-    for image in found:
-        manifest = image.manifest
-        size = format_size(image.size_on_disk)
-        built = manifest.created[:16].replace("T", " ")
-        table.add_row(
-            image.name, manifest.system, manifest.kernel_release, size, built, image.digest[:12]
+    if not found:
+        remark("no image is built yet; inn run debian builds one, as does inn image build debian")
+        return
+    rows = table("NAME", "SYSTEM", "KERNEL", "SIZE", "BUILT", "DIGEST", "KEPT GUESTS")
+    for listed in found:
+        image, manifest = listed.image, listed.image.manifest
+        rows.add_row(
+            listed.name or "-",
+            manifest.system,
+            manifest.kernel_release,
+            format_size(image.size_on_disk),
+            manifest.created[:16].replace("T", " "),
+            image.digest[:12],
+            ", ".join(listed.guests) or "-",
         )
-    wide_console().print(table)
+    wide_console().print(rows)
 
 
 @app.command(cls=Command)
-def build(name: Name) -> None:
+def build(name: Name, as_json: AsJson = False) -> None:
     """Build an image anew from its distribution's mirrors."""
     with build_progress(name) as report:
-        image = images.build(name, report)
-    print(f"{image.name} {image.digest[:12]} {image.manifest.system}")
+        built = images.build(name, report)
+    if as_json:
+        print_json(_document(built))
+    else:
+        print(f"{name} {built.image.digest[:12]} {built.image.manifest.system}")
 
 
 @app.command(cls=Command)
-def rm(name: Name) -> None:
-    """Remove an image. Guests that run from it are not disturbed."""
-    images.remove(name)
+def rm(name: Name, as_json: AsJson = False) -> None:
+    """Remove an image. Guests that run from it are not disturbed.
+
+    Its files stay for as long as a kept guest goes on from them; see inn guest.
+    """
+    removed = images.remove(name)
+    if as_json:
+        print_json({"name": name, "digest": removed.image.digest, "guests": list(removed.guests)})
+    elif removed.guests:
+        guests = ", ".join(removed.guests)
+        remark(f"the files of {name} stay while it has kept guests: {guests}")
 
 
 @app.command(cls=Command)
-def inspect(name: Name) -> None:
+def inspect(
+    name: Name,
+    _as_json: Annotated[bool, typer.Option("--json", help="As without it.")] = False,
+) -> None:
     """Print all that is known about an image, as JSON."""
-    print(json.dumps(_document(images.find(name)), indent=2))
+    print_json(_document(images.find(name)))
 
 
-def _document(image: Image) -> dict[str, object]:
+def _document(listed: ListedImage) -> dict[str, object]:
     return {
-        **asdict(image.manifest),
-        "name": image.name,
-        "digest": image.digest,
-        "directory": str(image.directory),
-        "size_on_disk": image.size_on_disk,
+        **asdict(listed.image.manifest),
+        "name": listed.name,
+        "digest": listed.image.digest,
+        "directory": str(listed.image.directory),
+        "size_on_disk": listed.image.size_on_disk,
+        "guests": list(listed.guests),
     }

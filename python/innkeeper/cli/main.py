@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from innkeeper.cli import image, run
+from innkeeper.cli import guest, image, run
 from innkeeper.cli.doctor import doctor
 from innkeeper.cli.help import Command, Group
 from innkeeper.cli.version import version
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 app.command("run", cls=Command)(run.run)
 app.add_typer(image.app, name="image")
+app.add_typer(guest.app, name="guest")
 app.command("doctor", cls=Command)(doctor)
 app.command("version", cls=Command)(version)
 

@@ -13,11 +13,6 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from innkeeper.images import Report
 
 
-def wide_console() -> Console:
-    """Standard output; where it is no terminal, so wide that no table is folded."""
-    return Console() if sys.stdout.isatty() else Console(width=1000)
-
-
 @contextlib.contextmanager
 def build_progress(name: str) -> Iterator[Report]:
     """A `Report` that draws on standard error; on none of a terminal's, one line a step."""

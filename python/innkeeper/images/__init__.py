@@ -3,6 +3,7 @@
 from innkeeper.images.boot import ImageBoot, check, machine_spec
 from innkeeper.images.catalog import RECIPES, build, ensure
 from innkeeper.images.debian import Report
+from innkeeper.images.kept import KeptGuest, kept_guests, remove_guest
 from innkeeper.images.manifest import Manifest
 from innkeeper.images.store import Image, Store
 
@@ -10,11 +11,14 @@ __all__ = [
     "RECIPES",
     "Image",
     "ImageBoot",
+    "KeptGuest",
     "Manifest",
     "Report",
     "Store",
     "build",
     "check",
     "ensure",
+    "kept_guests",
     "machine_spec",
+    "remove_guest",
 ]

@@ -20,7 +20,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -92,6 +92,13 @@ class Store:
     def images(self) -> list[Image]:
         return [self.find(name) for name in self.names()]
 
+    def held_images(self) -> list[Image]:
+        """Those that have lost their name to a newer build or by removal, but not a kept guest."""
+        named = {image.directory for image in self.images()}
+        bases = [self.base(guest) for guest in self.guests()]
+        held = {image.directory: image for image in bases if image is not None}
+        return [image for directory, image in sorted(held.items()) if directory not in named]
+
     def find(self, name: str) -> Image:
         """
         Raises:
@@ -112,13 +119,27 @@ class Store:
         Guests that run from it keep their open files.
         """
         self.find(name)
-        with self._locked():
+        with self.locked():
             self._link(name).unlink(missing_ok=True)
-            self._sweep_images()
+            self.sweep_images()
+
+    def guests(self) -> list[str]:
+        """The names of kept guests."""
+        directories = (self._home / "guests").glob("*")
+        return sorted(each.name for each in directories if (each / _BASE).is_symlink())
+
+    def base(self, guest: str) -> Image | None:
+        """The image that a kept guest has written over, or nothing when it is gone."""
+        try:
+            directory = (self.guest_directory(guest) / _BASE).resolve(strict=True)
+        except OSError:
+            return None
+        found = manifest.read(directory)
+        return Image(name=found.name, digest=directory.name, directory=directory, manifest=found)
 
     def kept_guest(self, name: str, image: Image) -> Path:
         """Where the guest `name` keeps what it writes over `image`; made when it is new."""
-        directory = self._guest(name)
+        directory = self.guest_directory(name)
         link = directory / _BASE
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -136,23 +157,20 @@ class Store:
         Raises:
             InvalidInput: when it is not one of those that were named `wanted`.
         """
-        link = self._guest(name) / _BASE
-        if not link.is_symlink():
+        if not (self.guest_directory(name) / _BASE).is_symlink():
             return None
-        try:
-            directory = link.resolve(strict=True)
-        except OSError as error:
-            raise ImageNotFound(f"the image of the kept guest {name!r} is gone") from error
-        found = manifest.read(directory)
+        found = self.base(name)
+        if found is None:
+            raise ImageNotFound(f"the image of the kept guest {name!r} is gone")
         # The same bytes may have been built under two names.
-        if found.name != wanted and self._link(wanted).resolve() != directory:
+        if found.name != wanted and self._link(wanted).resolve() != found.directory:
             raise InvalidInput(f"the kept guest {name!r} is one of {found.name}, not of {wanted}")
-        return Image(name=wanted, digest=directory.name, directory=directory, manifest=found)
+        return replace(found, name=wanted)
 
     @contextmanager
     def building(self) -> Iterator[Path]:
         """An empty directory to build in, while nobody else builds; deleted afterwards."""
-        with self._locked():
+        with self.locked():
             unfinished = self._home / "building"
             # Holding the lock, whatever lies there was left by a builder that was killed.
             remove_tree(unfinished)
@@ -176,7 +194,7 @@ class Store:
                 file.chmod(0o444)
             directory.rename(target)
         self._point(contents.name, target)
-        self._sweep_images()
+        self.sweep_images()
         return self.find(contents.name)
 
     def _link(self, name: str) -> Path:
@@ -194,12 +212,13 @@ class Store:
         fresh.symlink_to(Path("..") / "images" / target.name)
         fresh.rename(link)
 
-    def _guest(self, name: str) -> Path:
+    def guest_directory(self, name: str) -> Path:
+        """Where a kept guest of this name is, if there is one."""
         if _GUEST_NAME.fullmatch(name) is None:
             raise InvalidInput(f"{name!r} is no guest name: letters, digits and dashes")
         return self._home / "guests" / name
 
-    def _sweep_images(self) -> None:
+    def sweep_images(self) -> None:
         used = {self._link(name).resolve() for name in self.names()}
         used |= {link.resolve() for link in (self._home / "guests").glob(f"*/{_BASE}")}
         images = self._home / "images"
@@ -210,7 +229,7 @@ class Store:
                 shutil.rmtree(directory, ignore_errors=True)
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         try:
             self._home.mkdir(parents=True, exist_ok=True)
             lock = os.open(self._home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -5,6 +5,7 @@ import platform
 import shutil
 from dataclasses import dataclass
 
+from innkeeper.errors import InnkeeperError
 from innkeeper.images import Store
 from innkeeper.images.debian import TOOLS
 from innkeeper.machine import format_size
@@ -49,11 +50,20 @@ def diagnose() -> Diagnosis:
             usable=report.usable,
             chosen=report.chosen,
             reason=report.reason,
-            speed=report.speed,
+            speed=_speed(report),
         )
         for report in measure.engines()
     )
     return Diagnosis(engines=engines, checks=(_system(), _processors(), _tools(), _store()))
+
+
+def _speed(report: measure.EngineReport) -> float | None:
+    if report.speed is not None or not report.usable:
+        return report.speed
+    try:
+        return measure.speed(report.name)
+    except InnkeeperError:
+        return None
 
 
 def _system() -> Check:

@@ -1,11 +1,27 @@
 """Images: list, build, remove, look into."""
 
+from dataclasses import dataclass
+
 from innkeeper import images
 from innkeeper.images import Image, Report, Store
 
 
-def listed() -> list[Image]:
-    return Store().images()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedImage:
+    """An image and the kept guests that go on from it.
+
+    One without a `name` is there for them alone: a newer build has its name, or it was removed.
+    """
+
+    name: str | None
+    image: Image
+    guests: tuple[str, ...]
+
+
+def listed() -> list[ListedImage]:
+    store = Store()
+    named = [_listed(store, image.name, image) for image in store.images()]
+    return named + [_listed(store, None, image) for image in store.held_images()]
 
 
 def names() -> list[str]:
@@ -13,18 +29,25 @@ def names() -> list[str]:
     return sorted({*Store().names(), *images.RECIPES})
 
 
-def build(name: str, report: Report) -> Image:
+def build(name: str, report: Report) -> ListedImage:
     """Builds `name` anew, even when there is one."""
-    return images.build(Store(), name, report)
+    store = Store()
+    return _listed(store, name, images.build(store, name, report))
 
 
-def ensure(name: str, report: Report) -> Image:
-    return images.ensure(Store(), name, report)
+def find(name: str) -> ListedImage:
+    store = Store()
+    return _listed(store, name, store.find(name))
 
 
-def find(name: str) -> Image:
-    return Store().find(name)
-
-
-def remove(name: str) -> None:
+def remove(name: str) -> ListedImage:
+    """What was removed; its files stay for as long as `guests` do."""
+    removed = find(name)
     Store().remove(name)
+    return removed
+
+
+def _listed(store: Store, name: str | None, image: Image) -> ListedImage:
+    bases = {guest: store.base(guest) for guest in store.guests()}
+    guests = [guest for guest, base in bases.items() if base and base.directory == image.directory]
+    return ListedImage(name=name, image=image, guests=tuple(guests))

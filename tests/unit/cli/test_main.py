@@ -49,7 +49,7 @@ def test_version_needs_no_command(
     assert capsys.readouterr().out.startswith("innkeeper ")
 
 
-@pytest.mark.parametrize("arguments", [[], ["image"]])
+@pytest.mark.parametrize("arguments", [[], ["image"], ["guest"]])
 def test_a_group_without_a_command_prints_its_help(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -76,9 +76,15 @@ def test_what_no_guest_can_be_is_refused_before_an_image_is_built(
     assert not (tmp_path / "home").exists()
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["image"], ["image", "ls"], ["doctor"]])
-def test_flags_are_no_bools_in_help(
+@pytest.mark.parametrize(
+    "command",
+    [[], ["run"], ["image"], ["image", "ls"], ["image", "rm"], ["guest", "rm"], ["doctor"]],
+)
+def test_help_speaks_of_no_types_of_python(
     command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert inn(monkeypatch, *command, "--help") == 0
-    assert "bool" not in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "bool" not in said
+    assert "str>" not in said
+    assert "str]" not in said

@@ -1,33 +1,15 @@
 from pathlib import Path
 
 import pytest
+from tests.unit.images.publishing import publish
 
 from innkeeper.errors import HostFailure, ImageNotFound, InvalidInput
-from innkeeper.images.manifest import Manifest
-from innkeeper.images.store import Image, Store, digest_file
+from innkeeper.images.store import Store, digest_file
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "home")
-
-
-def publish(store: Store, name: str, content: bytes) -> Image:
-    with store.building() as scratch:
-        directory = scratch / "image"
-        directory.mkdir()
-        for file in ("kernel", "initrd", "root.img"):
-            (directory / file).write_bytes(content)
-        contents = Manifest(
-            name=name,
-            system="Test 1",
-            kernel_release="1.0",
-            created="2026-01-01T00:00:00+00:00",
-            command_line="quiet",
-            disk_size=len(content),
-            files={file.name: digest_file(file) for file in directory.iterdir()},
-        )
-        return store.publish(directory, contents)
 
 
 def test_what_was_published_is_found_listed_and_read_only(store: Store) -> None:

@@ -1,0 +1,29 @@
+"""What commands have in common in what they print."""
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def wide_console() -> Console:
+    """Standard output; where it is no terminal, so wide that no table is folded."""
+    return Console() if sys.stdout.isatty() else Console(width=1000)
+
+
+def table(*columns: str) -> Table:
+    return Table(*columns, box=None, pad_edge=False)
+
+
+def print_json(value: object) -> None:
+    print(json.dumps(value, indent=2))
+
+
+def remark(sentence: str) -> None:
+    """For a person, beside what the command prints for anybody."""
+    print(f"inn: {sentence}", file=sys.stderr)
