@@ -8,6 +8,9 @@
 //! its children. Input has one, [`STDIN_WINDOW`] bytes a job, because a child that does not read its
 //! standard input must not hold up the port: the host sends no more than it has credit for.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
 #[cfg(test)]
 mod tests;
 
@@ -75,17 +78,17 @@ pub(crate) struct Exec {
     pub(crate) terminal: Option<Size>,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
-    pub(crate) cwd: String,
-    pub(crate) argv: Vec<String>,
+    pub(crate) cwd: OsString,
+    pub(crate) argv: Vec<OsString>,
     /// `NAME=value`, on top of the agent's defaults.
-    pub(crate) env: Vec<String>,
+    pub(crate) env: Vec<OsString>,
 }
 
 /// Where the login shell runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Console {
-    pub(crate) device: String,
-    pub(crate) term: String,
+    pub(crate) device: OsString,
+    pub(crate) term: OsString,
     pub(crate) size: Size,
 }
 
@@ -198,12 +201,13 @@ impl<'a> Fields<'a> {
             .map_err(|_| Malformed)
     }
 
-    fn string(&mut self) -> Result<String, Malformed> {
+    /// Text as the system has it: a file's name need not be UTF-8.
+    fn string(&mut self) -> Result<OsString, Malformed> {
         let length = usize::try_from(self.u32()?).map_err(|_| Malformed)?;
-        String::from_utf8(self.take(length)?.to_vec()).map_err(|_| Malformed)
+        Ok(OsString::from_vec(self.take(length)?.to_vec()))
     }
 
-    fn strings(&mut self) -> Result<Vec<String>, Malformed> {
+    fn strings(&mut self) -> Result<Vec<OsString>, Malformed> {
         let count = self.u16()?;
         (0..count).map(|_| self.string()).collect()
     }

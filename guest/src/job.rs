@@ -1,10 +1,11 @@
 //! One command that the host asked for: its process, its pipes or its terminal.
 
 use std::collections::VecDeque;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -60,7 +61,7 @@ impl Job {
             .current_dir(&exec.cwd)
             .env_clear()
             .envs(ENVIRONMENT);
-        command.envs(exec.env.iter().filter_map(|pair| pair.split_once('=')));
+        command.envs(exec.env.iter().filter_map(|pair| variable(pair)));
         if exec.uid != 0 || exec.gid != 0 {
             command.uid(exec.uid).gid(exec.gid);
         }
@@ -234,7 +235,7 @@ impl Job {
 ///
 /// # Errors
 /// When the device cannot be opened or the shell not started.
-pub(crate) fn start_shell(device: &str, term: &str, size: Option<Size>) -> io::Result<Pid> {
+pub(crate) fn start_shell(device: &OsStr, term: &OsStr, size: Option<Size>) -> io::Result<Pid> {
     let terminal = File::options().read(true).write(true).open(device)?;
     if let Some(size) = size.filter(|size| size.columns > 0 && size.rows > 0) {
         rustix::termios::tcsetwinsize(&terminal, window(size))?;
@@ -258,6 +259,16 @@ pub(crate) fn start_shell(device: &str, term: &str, size: Option<Size>) -> io::R
         .stderr(terminal);
     crate::sys_raw::lead_session(&mut command, true);
     Ok(Pid::from_child(&command.spawn()?))
+}
+
+/// Name and value of `NAME=value`.
+fn variable(pair: &OsStr) -> Option<(&OsStr, &OsStr)> {
+    let bytes = pair.as_bytes();
+    let at = bytes.iter().position(|byte| *byte == b'=')?;
+    Some((
+        OsStr::from_bytes(&bytes[..at]),
+        OsStr::from_bytes(&bytes[at + 1..]),
+    ))
 }
 
 fn window(size: Size) -> Winsize {

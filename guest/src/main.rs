@@ -52,7 +52,7 @@ fn live() -> Result<End, Failure> {
 
 /// Some other machine runs this image: a shell on its console is the most useful thing to be.
 fn shell_alone() -> io::Result<End> {
-    let shell = job::start_shell("/dev/console", "linux", None)?;
+    let shell = job::start_shell("/dev/console".as_ref(), "linux".as_ref(), None)?;
     while let Ok(ended) = rustix::process::wait(WaitOptions::empty()) {
         if ended.is_some_and(|(pid, _)| pid == shell) {
             break;

@@ -109,8 +109,11 @@ def test_impossible_memory_is_refused(inn: Inn, kernel: Path, memory: str) -> No
     assert_one_sentence(inn, "--kernel", kernel, f"--memory={memory}")
 
 
-def test_a_linux_with_too_little_memory_is_refused(inn: Inn, debian: Image) -> None:
-    assert_one_sentence(inn, "debian", "--memory", "32M", "--", "true")
+@pytest.mark.parametrize("memory", ["4M", "48M", "64M"])
+def test_a_linux_with_too_little_memory_is_refused(inn: Inn, debian: Image, memory: str) -> None:
+    words = assert_one_sentence(inn, "debian", "--memory", memory, "--", "true")
+    assert "of memory to boot" in words
+    assert str(debian.directory) not in words
 
 
 @pytest.mark.parametrize(

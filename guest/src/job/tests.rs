@@ -11,7 +11,7 @@ fn exec(argv: &[&str], terminal: Option<Size>) -> Exec {
         uid: 0,
         gid: 0,
         cwd: "/".into(),
-        argv: argv.iter().map(ToString::to_string).collect(),
+        argv: argv.iter().map(OsString::from).collect(),
         env: vec!["GREETING=hello".into()],
     }
 }
@@ -53,6 +53,15 @@ fn the_two_outputs_stay_apart_and_the_status_is_the_childs() {
     assert_eq!(stdout, b"hello\n");
     assert_eq!(stderr, b"oops\n");
     assert_eq!(status.exit_status(), Some(7));
+}
+
+#[test]
+fn words_need_not_be_utf_8() {
+    let mut order = exec(&["/bin/sh", "-c", "printf %s \"$1$ODD\"", "sh"], None);
+    order.argv.push(OsStr::from_bytes(b"a\xff").to_owned());
+    order.env.push(OsStr::from_bytes(b"ODD=\xfeb=c").to_owned());
+    let (stdout, _, _) = finish(Job::start(&order).unwrap());
+    assert_eq!(stdout, b"a\xff\xfeb=c");
 }
 
 #[test]

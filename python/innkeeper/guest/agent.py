@@ -5,6 +5,7 @@ makes no sense closes the channel, and every job then ends with GuestNotRunning.
 """
 
 import contextlib
+import errno
 import socket
 import struct
 import threading
@@ -21,6 +22,7 @@ from innkeeper.guest.frames import (
     Exec,
     ProtocolError,
     Tell,
+    TooLong,
     console,
     frame,
 )
@@ -113,10 +115,10 @@ class Job:
                 self._finish(status=status)
                 return True
             case _:
-                (errno,) = struct.unpack_from("<I", payload)
+                (number,) = struct.unpack_from("<I", payload)
                 # The agent's standard library adds the number, which tells a person nothing.
-                reason = payload[4:].decode(errors="replace").removesuffix(f" (os error {errno})")
-                self._finish(failure=CommandNotStarted(reason, errno))
+                reason = payload[4:].decode(errors="replace").removesuffix(f" (os error {number})")
+                self._finish(failure=CommandNotStarted(reason, number))
                 return True
         return False
 
@@ -175,9 +177,10 @@ class Agent:
             self._jobs[self._next] = job
             number = self._next
             self._next += 1
-        payload = command.encode()
-        if len(payload) > MAX_PAYLOAD:
-            job.on_frame(Tell.FAILED, struct.pack("<I", 7) + b"Argument list too long")
+        try:
+            payload = command.encode()
+        except TooLong:
+            job.on_frame(Tell.FAILED, struct.pack("<I", errno.E2BIG) + b"Argument list too long")
             return job
         self.tell(Ask.EXEC, number, payload)
         return job

@@ -57,10 +57,17 @@ class Exec:
     terminal: tuple[int, int] | None = None
 
     def encode(self) -> bytes:
+        """
+        Raises:
+            TooLong: when no frame can hold it.
+        """
         columns, rows = self.terminal or (0, 0)
         head = struct.pack("<BHHII", self.terminal is not None, columns, rows, self.uid, self.gid)
         variables = [f"{name}={value}" for name, value in self.env.items()]
-        return head + string(self.cwd) + _strings(self.argv) + _strings(variables)
+        payload = head + string(self.cwd) + _strings(self.argv) + _strings(variables)
+        if len(payload) > MAX_PAYLOAD:
+            raise TooLong
+        return payload
 
 
 def frame(kind: Ask, job: int, payload: bytes = b"") -> bytes:
@@ -72,12 +79,19 @@ def console(device: str, term: str, columns: int, rows: int) -> bytes:
 
 
 def string(text: str) -> bytes:
-    encoded = text.encode()
+    # As Python spells what is not UTF-8 in arguments and names of files.
+    encoded = text.encode(errors="surrogateescape")
     return struct.pack("<I", len(encoded)) + encoded
 
 
 def _strings(texts: Sequence[str]) -> bytes:
+    if len(texts) > 0xFFFF:
+        raise TooLong
     return struct.pack("<H", len(texts)) + b"".join(string(text) for text in texts)
+
+
+class TooLong(Exception):
+    """A command with more words than any system takes."""
 
 
 class Decoder:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from innkeeper.errors import GuestNotRunning, InnkeeperError
+from innkeeper.errors import GuestNotRunning, InnkeeperError, InvalidInput
+from innkeeper.guest import arguments
 from innkeeper.guest.agent import Agent, Job
 from innkeeper.guest.connection import AGENT_PORT
 from innkeeper.guest.frames import Exec
@@ -56,7 +57,7 @@ class Guest:
     `memory` is written as on the command line: 512M, 2G. The image is built when it is missing,
     which takes about half a minute. What the guest writes is thrown away.
 
-    Raises on entering the block:
+    Raises InvalidInput when an argument is nothing that it can be, and on entering the block:
         InvalidInput, EngineUnavailable, ImageBuildFailed, HostFailure: it cannot be started.
         GuestNotRunning: it ended before it could be used; the text has its last words.
         TimeoutError: it was not ready after `boot_timeout` seconds.
@@ -74,21 +75,23 @@ class Guest:
         name: str = "guest",
         boot_timeout: float | None = 300.0,
     ) -> None:
-        self._image = image
-        self._boot_timeout = boot_timeout
+        self._image = arguments.text(image, "the image's name")
+        self._boot_timeout = arguments.seconds(boot_timeout, "boot_timeout")
         self._boot = ImageBoot(
-            name=name,
-            vcpus=cpus,
-            memory=parse_size(memory),
-            engine=EngineChoice(engine),
-            disks=tuple(disks),
-            devices=tuple(devices),
+            name=arguments.text(name, "the guest's name"),
+            vcpus=arguments.count(cpus, "the number of CPUs"),
+            memory=parse_size(arguments.text(memory, "memory, such as 512M,")),
+            engine=arguments.choice(EngineChoice, engine, "the engine"),
+            disks=arguments.disks(disks),
+            devices=arguments.texts(devices, "devices"),
         )
         self._process: GuestProcess | None = None
         self._agent: Agent | None = None
         self._log: BootLog | None = None
 
     def __enter__(self) -> Self:
+        if self._process is not None:
+            raise InvalidInput("this guest is running already")
         check(self._boot)
         image = ensure(Store(), self._image, lambda _step, _share: None)
         try:
@@ -128,15 +131,20 @@ class Guest:
         """Runs a command as root and waits for it.
 
         Raises:
+            InvalidInput: when an argument is nothing that it can be.
             CommandNotStarted: when the guest has no such program or directory.
             CommandFailed: with `check`, when its status is not 0.
             GuestNotRunning: when the guest ended meanwhile.
             TimeoutError: after `timeout` seconds; the command is killed.
         """
+        argv = arguments.command(argv)
+        data = arguments.stdin(stdin)
+        timeout = arguments.seconds(timeout, "timeout")
+        command = Exec(
+            argv=argv, env=arguments.variables(env or {}), cwd=arguments.text(cwd, "cwd")
+        )
         stdout, stderr = bytearray(), bytearray()
-        command = Exec(argv=argv, env=dict(env or {}), cwd=cwd)
         job = self._running().start(command, stdout.extend, stderr.extend)
-        data = stdin.encode() if isinstance(stdin, str) else stdin
         # Apart, since a command that does not read its input must not outlast its time.
         threading.Thread(target=_feed, args=(job, data), name="stdin", daemon=True).start()
         try:
@@ -146,7 +154,7 @@ class Guest:
             threading.Thread(target=job.signal, args=(9,), name="kill", daemon=True).start()
             raise
         result = CommandResult(
-            argv=tuple(argv),
+            argv=argv,
             returncode=status.returncode,
             stdout_bytes=bytes(stdout),
             stderr_bytes=bytes(stderr),

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Final
 
 from innkeeper.errors import HostFailure, InvalidInput
+from innkeeper.images.kernel import memory_end
 from innkeeper.images.store import Image
+from innkeeper.machine.size import format_size
 from innkeeper.machine.spec import (
     MIB,
     DiskFormat,
@@ -20,6 +22,8 @@ from innkeeper.machine.spec import (
 
 # What the root disk's overlay is called in a kept guest's directory.
 KEPT_ROOT: Final = "root.qcow2"
+# What Linux takes to come as far as its init, beside itself and its initrd.
+_TO_BOOT: Final = 8 * MIB
 _NAME: Final = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
 
 
@@ -58,9 +62,22 @@ def check(boot: ImageBoot) -> None:
 def machine_spec(image: Image, boot: ImageBoot) -> MachineSpec:
     """
     Raises:
-        InvalidInput: as `check`.
+        InvalidInput: as `check`, and when the image does not fit into the memory.
+        HostFailure: when a file of the image is missing.
     """
     check(boot)
+    initrds = (image.initrd, agent_initrd())
+    try:
+        needed = _TO_BOOT + memory_end(image.kernel)
+        needed += sum(initrd.stat().st_size for initrd in initrds)
+    except OSError as error:
+        raise HostFailure(f"the image {image.name} is damaged: {error}") from error
+    if boot.memory < needed:
+        least = format_size(-(-needed // MIB) * MIB)
+        raise InvalidInput(
+            f"a guest of {image.name} needs at least {least} of memory to boot, "
+            f"and was given {format_size(boot.memory)}"
+        )
     words = [
         "console=ttyS0",
         # A panic ends the guest instead of hanging it; the agent has loaded pvpanic by then.
@@ -71,7 +88,7 @@ def machine_spec(image: Image, boot: ImageBoot) -> MachineSpec:
     ]
     return MachineSpec(
         kernel=image.kernel,
-        initrds=(image.initrd, agent_initrd()),
+        initrds=initrds,
         command_line=" ".join(word for word in words if word),
         vcpus=boot.vcpus,
         memory=boot.memory,

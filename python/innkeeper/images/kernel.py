@@ -8,6 +8,7 @@ in lz4_Frame_format.md, "Legacy frame".
 
 import gzip
 import lzma
+import os
 import re
 import struct
 import zlib
@@ -20,6 +21,12 @@ import lz4.block
 from innkeeper.errors import ImageBuildFailed
 
 _ELF: Final = b"\x7fELF"
+_ELF_HEADER: Final = 64
+_E_PHOFF: Final = 32
+_E_PHENTSIZE: Final = 54  # then e_phnum
+_PT_LOAD: Final = 1
+# Type, flags, offset, virtual and physical address, size in the file and in memory, alignment.
+_SEGMENT: Final = struct.Struct("<IIQQQQQQ")
 _LZ4_LEGACY: Final = 0x184C2102
 _LZ4_BLOCK: Final = 8 << 20
 _SETUP_SECTS: Final = 0x1F1
@@ -76,6 +83,29 @@ def _lz4_blocks(frame: bytes) -> Iterable[bytes]:
         block = frame[position : position + size]
         yield lz4.block.decompress(block, uncompressed_size=_LZ4_BLOCK)
         position += size
+
+
+def memory_end(kernel: Path) -> int:
+    """The guest-physical address behind all that an ELF kernel loads; 0 for one that is no ELF.
+
+    Spec: System V ABI, "ELF Header" and "Program Header".
+    """
+    with kernel.open("rb") as file:
+        header = file.read(_ELF_HEADER)
+        if len(header) < _ELF_HEADER or not header.startswith(_ELF):
+            return 0
+        (table,) = struct.unpack_from("<Q", header, _E_PHOFF)
+        size, count = struct.unpack_from("<HH", header, _E_PHENTSIZE)
+        segments = b""
+        if table < os.fstat(file.fileno()).st_size:
+            file.seek(table)
+            segments = file.read(size * count)
+    end = 0
+    for at in range(0, len(segments) - _SEGMENT.size + 1, max(size, _SEGMENT.size)):
+        kind, _, _, _, address, _, length, _ = _SEGMENT.unpack_from(segments, at)
+        if kind == _PT_LOAD:
+            end = max(end, address + length)
+    return end
 
 
 def module_order(modules: Path, wanted: Iterable[str]) -> list[Path]:

@@ -140,6 +140,8 @@ def _require_file(path: Path, what: str) -> None:
     mode = _require(path, what)
     if not stat.S_ISREG(mode):
         raise InvalidInput(f"{what} {path} is not a file")
+    if path.stat().st_size == 0:
+        raise InvalidInput(f"{what} {path} is an empty file")
 
 
 def _require(path: Path, what: str) -> int:

@@ -1,4 +1,5 @@
 from pathlib import Path
+from threading import TIMEOUT_MAX
 
 import pytest
 
@@ -34,6 +35,10 @@ def test_unknown_disk_options_are_refused(text: str) -> None:
 )
 def test_durations(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds
+
+
+def test_no_duration_is_longer_than_a_clock_can_wait() -> None:
+    assert parse_duration("999999999h") == TIMEOUT_MAX
 
 
 @pytest.mark.parametrize("text", ["", "0", "-5", "soon", "1d", "1e3"])

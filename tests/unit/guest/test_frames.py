@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from innkeeper.guest.frames import Ask, Decoder, Exec, ProtocolError, Tell, frame
+from innkeeper.guest.frames import Ask, Decoder, Exec, ProtocolError, Tell, TooLong, frame
 
 
 def sent(kind: int, job: int, payload: bytes) -> bytes:
@@ -20,6 +20,17 @@ def test_an_exec_has_the_layout_that_the_agent_reads() -> None:
     )
     assert command.encode() == expected
     assert frame(Ask.EXEC, 7, b"xy") == b"\x02\0\0\0\x01\x07\0\0\0xy"
+
+
+def test_words_need_not_be_utf_8() -> None:
+    command = Exec(argv=["caf\udce9"], env={})
+    assert b"\x04\0\0\0caf\xe9" in command.encode()
+
+
+@pytest.mark.parametrize("argv", [["x"] * 70_000, ["x" * 70_000]])
+def test_more_words_than_a_frame_holds_are_too_long(argv: list[str]) -> None:
+    with pytest.raises(TooLong):
+        Exec(argv=argv, env={}).encode()
 
 
 @given(st.lists(st.tuples(st.sampled_from(Tell), st.integers(0, 2**32 - 1), st.binary())))

@@ -34,6 +34,34 @@ def test_the_elf_is_found_in_each_packing(payload: bytes) -> None:
     assert kernel.bootable(bzimage(payload)) == ELF
 
 
+def elf(*segments: tuple[int, int, int]) -> bytes:
+    """An ELF header and program headers of (type, physical address, size in memory)."""
+    header = bytearray(64)
+    header[:4] = b"\x7fELF"
+    struct.pack_into("<Q", header, 32, 64)
+    struct.pack_into("<HH", header, 54, 56, len(segments))
+    table = [struct.pack("<IIQQQQQQ", kind, 7, 0, 0, at, 1, n, 0) for kind, at, n in segments]
+    return bytes(header) + b"".join(table)
+
+
+@pytest.mark.parametrize(
+    ("content", "end"),
+    [
+        (elf((1, 0x100_0000, 0x5000), (1, 0x300_0000, 0x1000), (1, 0x200_0000, 1)), 0x300_1000),
+        (elf((4, 0x900_0000, 0x1000), (1, 0x100_0000, 0x1000)), 0x100_1000),
+        (elf((1, 0x100_0000, 0x1000), (1, 0x300_0000, 0x1000))[:-1], 0x100_1000),
+        (elf(), 0),
+        (b"\x7fELF", 0),
+        (b"\x7fELF" + b"\xff" * 60, 0),
+        (bytes(4096), 0),
+    ],
+)
+def test_where_an_elf_ends_in_memory(tmp_path: Path, content: bytes, end: int) -> None:
+    path = tmp_path / "kernel"
+    path.write_bytes(content)
+    assert kernel.memory_end(path) == end
+
+
 @pytest.mark.parametrize("payload", [b"BZh9 unknown packing", b""])
 def test_an_unknown_packing_boots_as_it_is(payload: bytes) -> None:
     image = bzimage(payload)

@@ -44,6 +44,12 @@ def test_what_no_machine_can_be_is_refused(
         validate(replace(spec, **change))  # type: ignore[arg-type]
 
 
+def test_an_empty_kernel_is_refused_as_such(spec: MachineSpec) -> None:
+    spec.kernel.write_bytes(b"")
+    with pytest.raises(InvalidInput, match=r"is an empty file$"):
+        validate(spec)
+
+
 def test_an_initrd_must_fit_into_memory(spec: MachineSpec, tmp_path: Path) -> None:
     initrd = tmp_path / "initrd"
     with initrd.open("wb") as file:
