@@ -34,6 +34,16 @@ def test_it_has_the_hardware_that_was_asked_for(guest: Guest) -> None:
     assert MEMORY_MIB * 0.88 < total < MEMORY_MIB
 
 
+def test_it_suspends_to_ram_and_wakes_by_its_clock(guest: Guest) -> None:
+    suspend = "echo +2 >/sys/class/rtc/rtc0/wakealarm && echo mem >/sys/power/state"
+    before = guest.run(["cat", "/sys/power/suspend_stats/success"]).stdout
+    guest.run(["sh", "-c", suspend], check=True)
+    after = guest.run(["cat", "/sys/power/suspend_stats/success"]).stdout
+    assert (int(after), guest.run(["nproc"]).stdout) == (int(before) + 1, "2\n")
+    # The disk works again.
+    guest.run(["sh", "-c", "cp /bin/sh /var/tmp && sync && cmp /bin/sh /var/tmp/sh"], check=True)
+
+
 def test_it_is_named_and_root_and_has_a_loopback(guest: Guest) -> None:
     assert guest.run(["hostname"]).stdout == "web1\n"
     assert guest.run(["id", "-u"]).stdout == "0\n"

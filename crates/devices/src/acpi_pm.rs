@@ -8,7 +8,11 @@
 //! the middle of the configuration ports.
 //!
 //! There is no legacy mode: SCI_EN is always set, and the FADT must say so with SMI_CMD = 0. Of the
-//! sleeping states there is S5; any other is ignored, as a chipset does that does not have it.
+//! sleeping states there are S3 and S5; any other is ignored, as a chipset does that does not have it.
+//!
+//! In S3 everything but RAM, these registers and the RTC is without power. An enabled event wakes:
+//! the machine resets what had none, and this block, which lies in the well that stays on, says with
+//! WAK_STS that it was a sleep.
 
 use std::sync::Arc;
 
@@ -40,7 +44,8 @@ pub const GPE0: u64 = 0x20;
 pub const GPE0_LENGTH: u8 = 4;
 pub const GPE0_EVENTS: u8 = 16;
 
-/// What the DSDT's \_S5 package must hold.
+/// What the DSDT's \_S3 and \_S5 packages must hold.
+pub const SLEEP_TYPE_S3: u8 = 1;
 pub const SLEEP_TYPE_S5: u8 = 5;
 
 const KIND: &str = "acpi-pm";
@@ -85,6 +90,7 @@ impl TimerWidth {
 struct AcpiPmStateV1 {
     status: u16,
     enable: u16,
+    /// SLP_EN, which reads as zero, is kept as long as the machine sleeps in S3.
     control: u16,
     gpe_status: u16,
     gpe_enable: u16,
@@ -153,6 +159,22 @@ impl AcpiPm {
         self.raise(SLEEP_BUTTON_STATUS);
     }
 
+    /// The RTC raised its interrupt.
+    pub fn rtc_alarm(&mut self) {
+        self.raise(RTC_STATUS);
+    }
+
+    /// The end of S3: the processor is about to run again.
+    pub fn woken(&mut self) {
+        self.state.control &= !CONTROL_SLEEP;
+        self.state.status |= WAKE_STATUS;
+        self.look();
+    }
+
+    fn is_asleep(&self) -> bool {
+        self.state.control & CONTROL_SLEEP != 0
+    }
+
     fn raise(&mut self, event: u16) {
         self.state.status |= event;
         self.look();
@@ -194,6 +216,9 @@ impl AcpiPm {
         let fixed = self.state.status & self.state.enable & EVENTS != 0;
         let general = self.state.gpe_status & self.state.gpe_enable != 0;
         self.parts.sci.set(fixed || general);
+        if self.is_asleep() && (fixed || general) {
+            self.parts.lines.wake();
+        }
         let wanted = self.state.enable & !self.state.status & TIMER_STATUS != 0;
         if wanted {
             let tick = changes.saturating_add(1) << (self.width.bits() - 1);
@@ -205,10 +230,17 @@ impl AcpiPm {
 
     fn write_control(&mut self, value: u16) {
         let kept = CONTROL_BUS_MASTER_RELOAD | CONTROL_SLEEP_TYPE;
-        self.state.control = value & kept | CONTROL_SCI_ENABLE;
+        let asleep = self.state.control & CONTROL_SLEEP;
+        self.state.control = value & kept | CONTROL_SCI_ENABLE | asleep;
+        if value & CONTROL_SLEEP == 0 {
+            return;
+        }
         let sleep_type = value >> 10 & 7;
-        if value & CONTROL_SLEEP != 0 && sleep_type == u16::from(SLEEP_TYPE_S5) {
+        if sleep_type == u16::from(SLEEP_TYPE_S5) {
             self.parts.lines.power_off();
+        } else if sleep_type == u16::from(SLEEP_TYPE_S3) {
+            self.state.control |= CONTROL_SLEEP;
+            self.parts.lines.suspend();
         }
     }
 
@@ -217,7 +249,7 @@ impl AcpiPm {
         match offset {
             0x00 | 0x01 => byte_of(self.state.status, index),
             0x02 | 0x03 => byte_of(self.state.enable, index),
-            0x04 | 0x05 => byte_of(self.state.control, index),
+            0x04 | 0x05 => byte_of(self.state.control & !CONTROL_SLEEP, index),
             0x20 | 0x21 => byte_of(self.state.gpe_status, index),
             0x22 | 0x23 => byte_of(self.state.gpe_enable, index),
             0x06..0x40 => 0,
@@ -231,7 +263,9 @@ impl AcpiPm {
             // Status bits are cleared by writing ones.
             0x00 | 0x01 => self.state.status &= !(with_byte(0, index, value) & CLEARABLE),
             0x02 | 0x03 => self.state.enable = with_byte(self.state.enable, index, value) & EVENTS,
-            0x04 | 0x05 => self.write_control(with_byte(self.state.control, index, value)),
+            0x04 | 0x05 => {
+                self.write_control(with_byte(self.state.control & !CONTROL_SLEEP, index, value))
+            }
             0x20 | 0x21 => self.state.gpe_status &= !with_byte(0, index, value),
             0x22 | 0x23 => self.state.gpe_enable = with_byte(self.state.gpe_enable, index, value),
             _ => {}
@@ -272,6 +306,9 @@ impl Device for AcpiPm {
     fn restore(&mut self, state: &DeviceState) -> Result<(), RestoreError> {
         self.state = decode_state(KIND, VERSION, state)?;
         self.state.control |= CONTROL_SCI_ENABLE;
+        if self.is_asleep() {
+            self.parts.lines.suspend();
+        }
         self.look();
         Ok(())
     }

@@ -64,6 +64,10 @@ pub trait Lines: Send + Sync + Debug {
     fn reset(&self);
     /// The guest powered itself off (S5).
     fn power_off(&self);
+    /// The guest went to sleep with its memory kept (S3).
+    fn suspend(&self);
+    /// Something happened that wakes it; nothing if it is awake.
+    fn wake(&self);
 }
 
 /// Where message-signalled interrupts go.

@@ -118,6 +118,8 @@ pub struct FakeLines {
     pub a20: AtomicBool,
     pub resets: AtomicU32,
     pub power_offs: AtomicU32,
+    pub suspends: AtomicU32,
+    pub wakes: AtomicU32,
 }
 
 impl FakeLines {
@@ -134,6 +136,13 @@ impl FakeLines {
     #[must_use]
     pub fn power_offs(&self) -> u32 {
         self.power_offs.load(Ordering::Relaxed)
+    }
+
+    /// How often it was put to sleep and woken.
+    #[must_use]
+    pub fn sleeps(&self) -> (u32, u32) {
+        let count = |counter: &AtomicU32| counter.load(Ordering::Relaxed);
+        (count(&self.suspends), count(&self.wakes))
     }
 
     #[must_use]
@@ -153,6 +162,14 @@ impl Lines for FakeLines {
 
     fn power_off(&self) {
         self.power_offs.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn suspend(&self) {
+        self.suspends.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn wake(&self) {
+        self.wakes.fetch_add(1, Ordering::Relaxed);
     }
 }
 

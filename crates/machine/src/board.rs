@@ -246,6 +246,12 @@ impl Board {
         self.pci.resume();
     }
 
+    /// The guest sleeps from here on: time passes, but no device writes to memory.
+    pub(crate) fn doze(&self) {
+        self.clock.resume();
+        self.timers.clock_changed();
+    }
+
     /// The guest stands still from here on: no time passes, no device writes to memory.
     pub(crate) fn quiesce(&self) {
         self.pci.quiesce();

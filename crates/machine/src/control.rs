@@ -36,13 +36,27 @@ pub enum Outcome {
 pub(crate) enum Request {
     Pause,
     Reset,
+    /// The guest sleeps: wait until it wakes.
+    Sleep,
+    /// It has been woken.
+    Wake,
     End(Outcome),
+}
+
+/// Suspend to RAM (S3).
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Sleep {
+    #[default]
+    Awake,
+    Asleep,
+    Waking,
 }
 
 #[derive(Debug, Default)]
 struct State {
     paused: bool,
     reset: bool,
+    sleep: Sleep,
     end: Option<Outcome>,
 }
 
@@ -51,10 +65,12 @@ impl State {
         if let Some(outcome) = &self.end {
             return Some(Request::End(outcome.clone()));
         }
-        match (self.reset, self.paused) {
-            (true, _) => Some(Request::Reset),
-            (false, true) => Some(Request::Pause),
-            (false, false) => None,
+        match (self.reset, self.paused, self.sleep) {
+            (true, _, _) => Some(Request::Reset),
+            (_, true, _) => Some(Request::Pause),
+            (_, _, Sleep::Asleep) => Some(Request::Sleep),
+            (_, _, Sleep::Waking) => Some(Request::Wake),
+            (false, false, Sleep::Awake) => None,
         }
     }
 }
@@ -166,10 +182,24 @@ impl MachineControl {
 
     /// Waits until the machine is not to stand still any more.
     pub(crate) fn wait_while_paused(&self) {
+        self.wait_while(&Request::Pause);
+    }
+
+    /// Waits until the guest is woken, or something else is to be done.
+    pub(crate) fn wait_while_asleep(&self) {
+        self.wait_while(&Request::Sleep);
+    }
+
+    fn wait_while(&self, request: &Request) {
         let mut state = lock(&self.shared.state);
-        while state.request() == Some(Request::Pause) {
+        while state.request().as_ref() == Some(request) {
             state = wait(&self.shared.changed, state);
         }
+    }
+
+    /// The machine starts from power-on or from a sleep: it is awake.
+    pub(crate) fn woken(&self) {
+        self.change(|state| state.sleep = Sleep::Awake);
     }
 
     /// The reset has been done.
@@ -224,6 +254,18 @@ impl Lines for MachineLines {
 
     fn power_off(&self) {
         self.control.end(Outcome::PowerOff);
+    }
+
+    fn suspend(&self) {
+        self.control.change(|state| state.sleep = Sleep::Asleep);
+    }
+
+    fn wake(&self) {
+        self.control.change(|state| {
+            if state.sleep == Sleep::Asleep {
+                state.sleep = Sleep::Waking;
+            }
+        });
     }
 }
 

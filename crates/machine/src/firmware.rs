@@ -62,6 +62,18 @@ pub(crate) fn install(memory: &GuestMemory, facts: &Facts) -> Result<(), Machine
     write(memory, RESET_ENTRY, &RESET_CODE)
 }
 
+/// Where the guest wants to go on after a sleep in S3, if it said so: an address below 1 MiB.
+/// Spec: ACPI, "Firmware ACPI Control Structure (FACS)", field "Firmware Waking Vector".
+pub(crate) fn waking_vector(memory: &GuestMemory) -> Option<u32> {
+    let field = |offset| -> Option<u32> {
+        let at = GuestAddress(tables::FACS.0 + offset);
+        memory.ram().read_obj(at).ok().map(u32::from_le)
+    };
+    let vector = field(12)?;
+    let intact = field(0)? == u32::from_le_bytes(*b"FACS");
+    (intact && (1..1 << 20).contains(&vector)).then_some(vector)
+}
+
 fn write(memory: &GuestMemory, at: Gpa, bytes: &[u8]) -> Result<(), MachineError> {
     let written = memory.ram().write_slice(bytes, GuestAddress(at.0));
     written.map_err(|_| MachineError::TooLittleMemory {

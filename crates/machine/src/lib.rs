@@ -33,6 +33,7 @@ mod peripherals;
 mod ports;
 mod saved;
 mod signal;
+mod sleep;
 mod survey;
 mod sync;
 pub mod tables;

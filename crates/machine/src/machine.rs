@@ -59,7 +59,7 @@ pub struct Machine {
     cpuid: CpuidTable,
     msrs: MachineMsrs,
     /// Between two runs it has all inputs; the input thread has them during one.
-    peripherals: Peripherals,
+    pub(crate) peripherals: Peripherals,
     /// The engine's own devices as they were made, to come back to at a reset.
     pristine: Vec<u8>,
     /// The next run begins with a power-on.
@@ -306,6 +306,8 @@ impl Machine {
                     self.power_on()?;
                     self.shared.control.reset_done();
                 }
+                Request::Sleep => self.sleep(),
+                Request::Wake => self.wake()?,
                 Request::End(outcome) => {
                     self.shared.control.ended();
                     return Ok(outcome);
@@ -315,10 +317,8 @@ impl Machine {
     }
 
     /// Power-on, also by the reset button: devices, tables, kernel, processors.
-    fn power_on(&mut self) -> Result<(), MachineError> {
-        self.board.reset();
-        let pristine = self.engine.restore_devices(&self.pristine);
-        pristine.map_err(|source| self.engine_error(source))?;
+    pub(crate) fn power_on(&mut self) -> Result<(), MachineError> {
+        self.reset_devices()?;
         firmware::install(&self.shared.memory, &self.facts)?;
         let seed: [u8; 32] = random()?;
         let long_mode = self.cpuid.has(cpuid::feature::LM);
@@ -329,12 +329,25 @@ impl Machine {
             &seed,
             long_mode,
         )?;
+        self.start_processors(&bootstrap)?;
+        self.shared.control.woken();
+        Ok(())
+    }
+
+    pub(crate) fn reset_devices(&mut self) -> Result<(), MachineError> {
+        self.board.reset();
+        let pristine = self.engine.restore_devices(&self.pristine);
+        pristine.map_err(|source| self.engine_error(source))
+    }
+
+    /// The first processor becomes `bootstrap`, the others wait for a start-up message.
+    pub(crate) fn start_processors(&mut self, bootstrap: &CpuState) -> Result<(), MachineError> {
         let waiting = CpuState {
             activity: Activity::WaitForSipi,
             ..CpuState::at_reset()
         };
         for id in 0..self.vcpus.len() {
-            let mut state = if id == 0 { &bootstrap } else { &waiting }.clone();
+            let mut state = if id == 0 { bootstrap } else { &waiting }.clone();
             let runner = &mut self.vcpus[id];
             runner.reset_msrs(self.msrs.clone());
             let set = runner.power_on(&mut state);

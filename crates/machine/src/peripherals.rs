@@ -1,9 +1,9 @@
 //! The devices that a description asks for, and those that every PC has.
 
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use devices::Lines;
 use devices::acpi_pm::{self, AcpiPm, AcpiPmParts, TimerWidth};
 use devices::i8042::{self, I8042};
 use devices::port92::{self, Port92};
@@ -11,6 +11,7 @@ use devices::serial::{self, Serial};
 use devices::timers::pit::{self, Pit};
 use devices::timers::rtc::{self, Rtc, RtcMemory};
 use devices::virtio::{Block, BlockOptions, Console, ConsoleHandle, Port, Rng, RngLimit};
+use devices::{Line, Lines};
 
 use crate::MachineError;
 use crate::board::Board;
@@ -28,6 +29,26 @@ pub(crate) struct Peripherals {
     pub(crate) inputs: Inputs,
     pub(crate) console: Option<ConsoleHandle>,
     pub(crate) abandon: Abandon,
+    /// Power management, which wakes the machine.
+    pub(crate) power: Arc<Mutex<AcpiPm>>,
+}
+
+/// The RTC's interrupt line, which power management watches: an alarm wakes a machine from S3.
+#[derive(Debug)]
+struct WatchedLine {
+    line: Arc<dyn Line>,
+    power: Arc<Mutex<AcpiPm>>,
+    high: AtomicBool,
+}
+
+impl Line for WatchedLine {
+    fn set(&self, high: bool) {
+        self.line.set(high);
+        let was_high = self.high.swap(high, Ordering::Relaxed);
+        if high && !was_high {
+            lock(&self.power).rtc_alarm();
+        }
+    }
 }
 
 /// Adds everything. Files of character devices are taken out of `config`.
@@ -41,6 +62,9 @@ pub(crate) fn add(
         what: "file descriptor",
         source,
     })?;
+    add_legacy(board, config, lines)?;
+    let power = add_power_management(board, lines, control)?;
+    add_clocks(board, config, &power)?;
     let mut made = Peripherals {
         inputs: Inputs {
             list: Vec::new(),
@@ -48,10 +72,8 @@ pub(crate) fn add(
         },
         console: None,
         abandon: Abandon::new(control.clone()),
+        power,
     };
-    add_legacy(board, config, lines)?;
-    add_clocks(board, config)?;
-    add_power_management(board, lines, control)?;
     for (index, chardev) in config.serial.iter_mut().enumerate() {
         made.add_serial(board, index, chardev.take())?;
     }
@@ -86,7 +108,11 @@ fn add_legacy(
     board.add_ports("i8042", Arc::new(Mutex::new(keyboard)), &i8042::PORTS)
 }
 
-fn add_clocks(board: &mut Board, config: &MachineConfig) -> Result<(), MachineError> {
+fn add_clocks(
+    board: &mut Board,
+    config: &MachineConfig,
+    power: &Arc<Mutex<AcpiPm>>,
+) -> Result<(), MachineError> {
     // An engine with interrupt controllers has the PIT as well.
     if board.irqchip.is_some() {
         let timer = board.timer();
@@ -102,7 +128,11 @@ fn add_clocks(board: &mut Board, config: &MachineConfig) -> Result<(), MachineEr
         above_4g: config.memory - low,
     };
     let timer = board.timer();
-    let irq8 = board.line(ports::RTC_IRQ);
+    let irq8 = Arc::new(WatchedLine {
+        line: board.line(ports::RTC_IRQ),
+        power: Arc::clone(power),
+        high: AtomicBool::new(false),
+    });
     let rtc = Rtc::new(memory, board.clock(), Arc::clone(&timer) as _, irq8);
     let rtc = Arc::new(Mutex::new(rtc));
     board.connect(&timer, &rtc);
@@ -113,7 +143,7 @@ fn add_power_management(
     board: &mut Board,
     lines: &Arc<dyn Lines>,
     control: &MachineControl,
-) -> Result<(), MachineError> {
+) -> Result<Arc<Mutex<AcpiPm>>, MachineError> {
     let timer = board.timer();
     let parts = AcpiPmParts {
         clock: board.clock(),
@@ -125,7 +155,8 @@ fn add_power_management(
     board.connect(&timer, &device);
     let pressed = Arc::clone(&device);
     control.connect_power_button(move |()| lock(&pressed).power_button());
-    board.add_ports("acpi-pm", device, &acpi_pm::PORTS)
+    board.add_ports("acpi-pm", Arc::clone(&device), &acpi_pm::PORTS)?;
+    Ok(device)
 }
 
 impl Peripherals {

@@ -4,7 +4,7 @@ mod acpi;
 mod dsdt;
 mod smbios;
 
-pub use acpi::{AcpiRequest, build as acpi};
+pub use acpi::{AcpiRequest, FACS, build as acpi};
 pub use smbios::{SmbiosRequest, build as smbios};
 
 /// The byte that makes all bytes of a table sum to zero.

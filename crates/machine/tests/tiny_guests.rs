@@ -413,6 +413,104 @@ fn a_reset_starts_the_machine_again_and_keeps_its_cmos() {
     assert_eq!(guest.run(), Outcome::Reset);
 }
 
+/// Enables these PM1 events and suspends to RAM. After it the byte at 2000h, set before, is the exit
+/// value, written by real-mode code at 1000h, which is where the guest wakes if `vector` says so.
+fn sleeper(events: u16, vector: u16) -> Vec<u8> {
+    let [events_low, events_high] = events.to_le_bytes();
+    let [vector_low, vector_high] = vector.to_le_bytes();
+    [
+        // mov al, [2000h]; out 0f4h, al; hlt; jmp short -3
+        &[0xc7, 0x05, 0x00, 0x10, 0, 0, 0xa0, 0x00, 0x20, 0xe6][..],
+        &[
+            0xc7,
+            0x05,
+            0x04,
+            0x10,
+            0,
+            0,
+            EXIT_PORT as u8,
+            0xf4,
+            0xeb,
+            0xfd,
+        ],
+        &[0xc6, 0x05, 0x00, 0x20, 0, 0, 11], // mov byte [2000h], 11
+        // The FACS is the first table after the RSDP.
+        &[
+            0xc7,
+            0x05,
+            0x4c,
+            0x00,
+            0x0e,
+            0,
+            vector_low,
+            vector_high,
+            0,
+            0,
+        ],
+        &[0x66, 0xb8, events_low, events_high], // mov ax, events
+        &[0x66, 0xba, 0x02, 0x06, 0x66, 0xef],  // mov dx, 602h; out dx, ax
+        &[0x66, 0xb8, 0x00, 0x24],              // mov ax, 2400h
+        &[0x66, 0xba, 0x04, 0x06, 0x66, 0xef],  // mov dx, 604h; out dx, ax
+        &[0xeb, 0xfe],                          // jmp $
+    ]
+    .concat()
+}
+
+/// Lets the RTC raise its alarm every second.
+const ALARM: [u8; 32] = [
+    0xb0, 0x01, 0xe6, 0x70, 0xb0, 0xc0, 0xe6, 0x71, // seconds: any
+    0xb0, 0x03, 0xe6, 0x70, 0xb0, 0xc0, 0xe6, 0x71, // minutes: any
+    0xb0, 0x05, 0xe6, 0x70, 0xb0, 0xc0, 0xe6, 0x71, // hours: any
+    0xb0, 0x0b, 0xe6, 0x70, 0xb0, 0x22, 0xe6, 0x71, // alarm interrupt, 24 hours
+];
+const RTC_EVENT: u16 = 1 << 10;
+const POWER_BUTTON_EVENT: u16 = 1 << 8;
+
+#[test]
+fn the_alarm_wakes_a_guest_that_suspended_to_ram() {
+    let code = [&ALARM[..], &sleeper(RTC_EVENT, 0x1000)].concat();
+    for vcpus in [1, 2] {
+        let mut guest = guest("s3", &code, vcpus);
+        assert_eq!(guest.run(), Outcome::DeviceExit(11));
+    }
+}
+
+#[test]
+fn a_guest_that_says_not_where_to_wake_is_powered_on() {
+    let mut code = vec![0xb0, 0x40, 0xe6, 0x70, 0xe4, 0x71]; // CMOS byte 40h: in al, 71h
+    let again = exit(9);
+    code.extend([0x84, 0xc0, 0x74, again.len() as u8]); // test al, al; jz first
+    code.extend(again);
+    code.extend([0xb0, 0x01, 0xe6, 0x71]); // mov al, 1; out 71h, al
+    code.extend(ALARM);
+    code.extend(sleeper(RTC_EVENT, 0));
+    let mut guest = guest("s3-nowhere", &code, 1);
+    assert_eq!(guest.run(), Outcome::DeviceExit(9));
+}
+
+#[test]
+fn a_sleeper_is_stopped_saved_and_woken_elsewhere_by_the_power_button() {
+    let code = sleeper(POWER_BUTTON_EVENT, 0x1000);
+    let mut first = guest("s3-saved", &code, 1);
+    let control = first.machine.control();
+    let stopper = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(30));
+        control.stop();
+    });
+    assert_eq!(first.run(), Outcome::Stopped);
+    stopper.join().expect("the stopper");
+    let saved = first.machine.save().expect("a saved machine");
+    let mut memory = Vec::new();
+    save_memory(first.machine.memory(), &mut memory).expect("a vector");
+
+    let mut second = guest("s3-restored", &code, 1);
+    restore_memory(second.machine.memory(), &mut memory.as_slice()).expect("its memory");
+    second.machine.restore(&saved).expect("the same shape");
+    // A press is kept until it is wanted, so it does not matter whether the guest slept already.
+    second.machine.control().power_button();
+    assert_eq!(second.run(), Outcome::DeviceExit(11));
+}
+
 #[test]
 fn a_paused_guest_goes_on() {
     let mut guest = guest("paused", &slow_alphabet(), 1);

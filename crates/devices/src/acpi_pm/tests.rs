@@ -58,6 +58,34 @@ fn s5_powers_off_and_other_sleeps_do_nothing() {
 }
 
 #[test]
+fn s3_sleeps_until_an_enabled_event() {
+    let mut bench = bench(TimerWidth::Bits32);
+    bench.device.write(PM1_CONTROL, 2, 1 << 10 | 1 << 13);
+    assert_eq!(bench.lines.sleeps(), (1, 0));
+    assert_eq!(bench.device.read(PM1_CONTROL, 2), 1 << 10 | 1);
+    bench.device.rtc_alarm();
+    assert_eq!(bench.lines.sleeps(), (1, 0), "nobody wants to know");
+    bench.device.write(2, 2, 0x0400);
+    assert_eq!(bench.lines.sleeps().1, 1);
+    bench.device.woken();
+    assert_eq!(bench.device.read(0, 2), 0x8400);
+    bench.device.rtc_alarm();
+    assert_eq!(bench.lines.sleeps().1, 1, "it is awake");
+}
+
+#[test]
+fn who_is_restored_asleep_sleeps_on() {
+    let mut before = bench(TimerWidth::Bits32);
+    before.device.write(2, 2, 0x0100);
+    before.device.write(PM1_CONTROL, 2, 1 << 10 | 1 << 13);
+    let mut after = bench(TimerWidth::Bits32);
+    after.device.restore(&before.device.save()).unwrap();
+    assert_eq!(after.lines.sleeps(), (1, 0));
+    after.device.power_button();
+    assert_eq!(after.lines.sleeps(), (1, 1));
+}
+
+#[test]
 fn the_timer_counts_and_wraps_at_its_width() {
     for (width, top) in [
         (TimerWidth::Bits24, 1u64 << 24),

@@ -33,3 +33,26 @@ fn a_guests_reset_follows_the_policy() {
     lines(Reboot::Exit).reset();
     assert_eq!(control.wait_for_request(), Request::End(Outcome::Reset));
 }
+
+#[test]
+fn only_a_sleeper_is_woken_and_a_reset_comes_first() {
+    let control = MachineControl::default();
+    let lines = MachineLines {
+        control: control.clone(),
+        reboot: Reboot::Restart,
+    };
+    lines.wake();
+    assert!(!control.attention());
+    lines.suspend();
+    assert_eq!(control.wait_for_request(), Request::Sleep);
+    control.pause();
+    assert_eq!(control.wait_for_request(), Request::Pause);
+    lines.wake();
+    control.resume();
+    assert_eq!(control.wait_for_request(), Request::Wake);
+    control.reset();
+    assert_eq!(control.wait_for_request(), Request::Reset);
+    control.reset_done();
+    control.woken();
+    assert!(!control.attention());
+}

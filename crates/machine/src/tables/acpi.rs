@@ -21,6 +21,8 @@ const RSDP_LEN: usize = 36;
 const FACS_LEN: usize = 64;
 /// The FACS wants this alignment; it serves all.
 const ALIGN: u64 = 64;
+/// Where the FACS is: guests write into it.
+pub const FACS: Gpa = Gpa((BIOS_AREA.0 + RSDP_LEN as u64).next_multiple_of(ALIGN));
 
 const IOAPIC_ID: u8 = 0;
 /// MADT flags: 8259s are there too.
@@ -68,6 +70,7 @@ pub fn build(request: &AcpiRequest) -> Option<Vec<(Gpa, Vec<u8>)>> {
         at
     };
     let facs_at = place(facs());
+    debug_assert_eq!(facs_at, FACS.0);
     let dsdt_at = place(table(*b"DSDT", 2, &dsdt::build(request)));
     let listed = [
         place(fadt(facs_at, dsdt_at)),
@@ -134,9 +137,8 @@ fn fadt(facs_at: u64, dsdt_at: u64) -> Vec<u8> {
     let flags = [
         Flags::Wbinvd,
         Flags::ProcC1,
-        // No sleep button as a fixed feature; the power button is one.
+        // No sleep button as a fixed feature; the power button is one, and so is the RTC's alarm.
         Flags::SlpButton,
-        Flags::FixRtc,
         Flags::TmrValExt,
         Flags::ResetRegSup,
     ];

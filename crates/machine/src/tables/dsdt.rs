@@ -39,11 +39,13 @@ pub(super) fn build(request: &AcpiRequest) -> Vec<u8> {
     for uid in 0..request.apic_ids.len() {
         add(&system_bus(&Raw(processor(uid))));
     }
-    let sleep = acpi_pm::SLEEP_TYPE_S5;
-    add(&Name::new(
-        "_S5_".into(),
-        &Package::new(vec![&sleep, &sleep, &aml::ZERO, &aml::ZERO]),
-    ));
+    for (name, sleep) in [
+        ("_S3_", acpi_pm::SLEEP_TYPE_S3),
+        ("_S5_", acpi_pm::SLEEP_TYPE_S5),
+    ] {
+        let package = Package::new(vec![&sleep, &sleep, &aml::ZERO, &aml::ZERO]);
+        add(&Name::new(name.into(), &package));
+    }
     bytes
 }
 
