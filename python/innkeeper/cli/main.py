@@ -8,6 +8,7 @@ import typer
 from innkeeper.cli import guest, image, run
 from innkeeper.cli.doctor import doctor
 from innkeeper.cli.help import Command, Group
+from innkeeper.cli.output import remark
 from innkeeper.cli.version import version
 from innkeeper.errors import DeviceFailed, InnkeeperError, InvalidInput
 from innkeeper.vm.ending import BAD_INPUT, FAILURE
@@ -54,9 +55,8 @@ def main() -> None:
         status = _explain(error)
     except typer.TyperException as error:
         # Without a sentence: a command that was called with nothing, whose help is printed.
-        # Typer lets Pydantic check values, and "Value error" is how that begins.
-        if sentence := error.format_message().rstrip(".").replace("Value error, ", ""):
-            print(f"inn: {sentence[0].lower()}{sentence[1:]}", file=sys.stderr)
+        if sentence := _plain(error.format_message()):
+            remark(f"{sentence[0].lower()}{sentence[1:]}")
         status = error.exit_code
     except (typer.Abort, KeyboardInterrupt):
         status = 130
@@ -67,8 +67,20 @@ def main() -> None:
     sys.exit(status if isinstance(status, int) else 0)
 
 
+def _plain(sentence: str) -> str:
+    # Typer lets Pydantic check values, and this is how that speaks.
+    return (
+        sentence.rstrip(".")
+        .replace("Value error, ", "")
+        .replace(
+            "Input should be a valid integer, unable to parse string as an integer",
+            "not a whole number",
+        )
+    )
+
+
 def _explain(error: InnkeeperError) -> int:
     if isinstance(error, DeviceFailed) and error.details:
         print(error.details, file=sys.stderr)
-    print(f"inn: {error}", file=sys.stderr)
+    remark(str(error))
     return BAD_INPUT if isinstance(error, InvalidInput) else FAILURE

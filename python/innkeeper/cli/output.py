@@ -25,5 +25,6 @@ def print_json(value: object) -> None:
 
 
 def remark(sentence: str) -> None:
-    """For a person, beside what the command prints for anybody."""
-    print(f"inn: {sentence}", file=sys.stderr)
+    """For a person, beside what the command prints for anybody. One line, whatever is quoted."""
+    shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in sentence)
+    print(f"inn: {''.join(shown)}", file=sys.stderr)

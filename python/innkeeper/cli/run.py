@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from innkeeper.cli.output import remark
 from innkeeper.cli.progress import build_progress
 from innkeeper.errors import InvalidInput
 from innkeeper.guest.console import ConsoleMode
@@ -134,7 +135,7 @@ def run(
 def _tell(ending: Ending) -> None:
     if ending.sentence:
         colon = ":" if ending.last_words else ""
-        print(f"inn: {ending.sentence}{colon}", file=sys.stderr)
+        remark(f"{ending.sentence}{colon}")
     for line in ending.last_words:
         print(f"  | {line}", file=sys.stderr)
 
@@ -146,6 +147,8 @@ def parse_disk(text: str) -> DiskSpec:
         InvalidInput: for an option that does not exist.
     """
     path, *options = re.split(r"(?<!,),(?!,)", text)
+    if not path:
+        raise InvalidInput(f"{text!r} names no disk")
     spec = DiskSpec(path=Path(path.replace(",,", ",")))
     for option in options:
         match option.split("="):

@@ -5,7 +5,7 @@ from innkeeper.images.catalog import RECIPES, build, ensure
 from innkeeper.images.debian import Report
 from innkeeper.images.kept import KeptGuest, kept_guests, remove_guest
 from innkeeper.images.manifest import Manifest
-from innkeeper.images.store import Image, Store
+from innkeeper.images.store import Image, Store, check_name
 
 __all__ = [
     "RECIPES",
@@ -17,6 +17,7 @@ __all__ = [
     "Store",
     "build",
     "check",
+    "check_name",
     "ensure",
     "kept_guests",
     "machine_spec",

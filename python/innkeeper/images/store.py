@@ -65,6 +65,17 @@ class Image:
         return sum(file.stat().st_blocks * 512 for file in self.directory.iterdir())
 
 
+def check_name(name: str) -> None:
+    """
+    Raises:
+        InvalidInput: when no image can have this name.
+    """
+    if _NAME.fullmatch(name) is None:
+        raise InvalidInput(
+            f"{name!r} is no image name: lower-case letters, digits, dots and dashes"
+        )
+
+
 def home() -> Path:
     """The store's directory, which need not exist yet."""
     if chosen := os.environ.get("INNKEEPER_HOME"):
@@ -198,10 +209,7 @@ class Store:
         return self.find(contents.name)
 
     def _link(self, name: str) -> Path:
-        if _NAME.fullmatch(name) is None:
-            raise InvalidInput(
-                f"{name!r} is no image name: lower-case letters, digits, dots and dashes"
-            )
+        check_name(name)
         return self._home / "names" / name
 
     def _point(self, name: str, target: Path) -> None:

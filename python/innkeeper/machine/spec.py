@@ -86,6 +86,9 @@ def validate(spec: MachineSpec) -> None:
     """
     validate_choices(spec.vcpus, spec.memory, spec.disks)
     _validate_command_line(spec.command_line)
+    _require_utf_8(spec.cpu_model, "the CPU model")
+    for disk in spec.disks:
+        _require_utf_8(disk.serial, "a disk's serial number")
     _require_file(spec.kernel, "kernel")
     for initrd in spec.initrds:
         _require_file(initrd, "initrd")
@@ -121,6 +124,7 @@ def validate_choices(vcpus: int, memory: int, disks: Sequence[DiskSpec]) -> None
 def _validate_command_line(command_line: str) -> None:
     if len(os.fsencode(command_line)) > MAXIMUM_COMMAND_LINE:
         raise InvalidInput(f"the kernel command line is longer than {MAXIMUM_COMMAND_LINE} bytes")
+    _require_utf_8(command_line, "the kernel command line")
     if "\0" in command_line:
         raise InvalidInput("the kernel command line has a zero byte in it")
 
@@ -134,6 +138,13 @@ def _validate_disk(disk: DiskSpec) -> None:
     writes = disk.overlay is Overlay.NONE and not disk.read_only
     if writes and not os.access(disk.path, os.W_OK):
         raise InvalidInput(f"disk {disk.path} cannot be written to")
+
+
+def _require_utf_8(text: str, what: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(f"{what} is not UTF-8") from error
 
 
 def _require_file(path: Path, what: str) -> None:

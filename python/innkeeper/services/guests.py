@@ -1,5 +1,6 @@
 """Guests: boot one and stay with it until it ends."""
 
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -7,7 +8,7 @@ from typing import Final
 from innkeeper.errors import InvalidInput
 from innkeeper.guest.command import CommandRun, run_command
 from innkeeper.guest.console import ConsoleMode, ConsoleRun, run_kernel, run_shell
-from innkeeper.images import ImageBoot, Report, Store, check, ensure, machine_spec
+from innkeeper.images import ImageBoot, Report, Store, check, check_name, ensure, machine_spec
 from innkeeper.machine import MIB, DiskSpec, EngineChoice, MachineSpec
 from innkeeper.vm import kernel
 from innkeeper.vm.ending import Ending
@@ -86,7 +87,9 @@ def _run_own_kernel(request: GuestRequest) -> Ending:
 
 def _run_image(request: GuestRequest, name: str, report: Report) -> Ending:
     store = Store()
-    guest = request.name or name
+    check_name(name)
+    # A host name has no dots and underscores, which an image's name may have.
+    guest = re.sub(r"[._]", "-", name) if request.name is None else request.name
     boot = ImageBoot(
         name=guest,
         vcpus=request.vcpus,

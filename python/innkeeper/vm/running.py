@@ -20,6 +20,7 @@ class RunningMachine:
 
     Raises from the constructor:
         InvalidInput, EngineUnavailable, HostFailure: as `Machine`.
+        DeviceFailed: when a Python device could not be made.
     """
 
     def __init__(
@@ -33,7 +34,7 @@ class RunningMachine:
         machine = Machine(spec, wiring)
         self.control = machine.control
         for name in spec.devices:
-            for device in devices.find(name)(self.control):
+            for device in devices.make(name, self.control):
                 machine.attach(device)
         for device in attached:
             machine.attach(device)

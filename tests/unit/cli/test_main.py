@@ -20,7 +20,10 @@ def inn(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int | str | None:
     [
         (["nosuch"], "no such command 'nosuch'"),
         (["run", "--nosuch"], "no such option: --nosuch"),
-        (["run", "debian", "--cpus", "two"], "invalid value for '--cpus'"),
+        (["run", "debian", "--cpus", "two"], "invalid value for '--cpus': not a whole number"),
+        (["run", "../x"], "'../x' is no image name"),
+        (["run", "debian", "--name", ""], "'' is no guest name"),
+        (["run", "--kernel", "/no\n\x1b[2J"], "cannot open kernel /no\\n\\x1b[2J"),
         (["run", "debian", "--engine", "steam"], "'--engine': 'steam' is not one of"),
         (["run", "debian", "--memory"], "'--memory' requires an argument"),
         (["image", "rm"], "missing argument 'NAME'"),

@@ -30,6 +30,12 @@ def test_unknown_disk_options_are_refused(text: str) -> None:
         parse_disk(text)
 
 
+@pytest.mark.parametrize("text", ["", ",ro"])
+def test_a_disk_has_a_path(text: str) -> None:
+    with pytest.raises(InvalidInput, match="names no disk"):
+        parse_disk(text)
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"), [("90", 90), ("1.5s", 1.5), ("5m", 300), ("2h", 7200)]
 )

@@ -1,11 +1,13 @@
 """Laws that hold for every device: it follows the protocol, and its state makes the round trip."""
 
 import json
+import sys
+from pathlib import Path
 
 import pytest
 
-from innkeeper.devices import BUILT_IN, MmioDevice, PortDevice, find
-from innkeeper.errors import InvalidInput
+from innkeeper.devices import BUILT_IN, MmioDevice, PortDevice, find, make
+from innkeeper.errors import DeviceFailed, InnkeeperError, InvalidInput
 
 
 class Board:
@@ -76,6 +78,33 @@ def test_unknown_devices_are_bad_input(name: str) -> None:
 
 def test_a_device_of_ones_own_is_found_by_module_and_factory() -> None:
     assert find("innkeeper.devices.pvpanic:create") is BUILT_IN["pvpanic"]
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "sentence"),
+    [
+        ("create = 5", InvalidInput, "is 5, and not a function"),
+        ("def create(host): return None", DeviceFailed, "TypeError: 'NoneType'"),
+        ("def create(host): raise RuntimeError('no wire')", DeviceFailed, "RuntimeError: no wire"),
+        ("1 / 0", DeviceFailed, "ZeroDivisionError"),
+        ("def create(", DeviceFailed, "SyntaxError"),
+        ("import nosuchmodule", InvalidInput, "No module named 'nosuchmodule'"),
+    ],
+)
+def test_a_device_that_cannot_be_made_is_told_with_its_reason(
+    code: str,
+    error: type[InnkeeperError],
+    sentence: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "broken_device.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "broken_device", raising=False)
+    with pytest.raises(error, match=sentence) as told:
+        make("broken_device:create", Board())
+    if isinstance(told.value, DeviceFailed):
+        assert told.value.details.startswith("Traceback")
 
 
 def test_debug_exit_shifts_and_sets_the_lowest_bit() -> None:

@@ -28,6 +28,8 @@ def test_a_plain_spec_is_accepted(spec: MachineSpec) -> None:
         ({"vcpus": 1000}, "CPUs, not 1000"),
         ({"command_line": "x" * 3000}, "longer than"),
         ({"command_line": "a\0b"}, "zero byte"),
+        ({"command_line": "a\udcff"}, "command line is not UTF-8"),
+        ({"cpu_model": "a\udcff"}, "CPU model is not UTF-8"),
         ({"kernel": Path("/no/such/kernel")}, "cannot open kernel"),
         ({"kernel": Path("/")}, "is a directory"),
         ({"initrds": (Path("/dev/null"),)}, "is not a file"),
