@@ -1,10 +1,9 @@
 //! The engine's face: [`SoftEngine`] makes vCPUs that run on the caller's thread.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use engine::{Engine, EngineError, Entry, Exit, InterruptModel, Kick, MsiMessage, Vcpu, VcpuStats};
-use memory::{Gla, Gpa, GuestMemory};
+use memory::{Bell, Gla, Gpa, GuestMemory, news};
 use x86::cpuid::CpuidTable;
 use x86::{Activity, CpuState};
 
@@ -94,12 +93,12 @@ struct SoftVcpu {
 /// Sets the flag that the run loop polls between blocks.
 #[derive(Debug)]
 struct SoftKick {
-    kicked: Arc<AtomicBool>,
+    bell: Arc<Bell>,
 }
 
 impl Kick for SoftKick {
     fn kick(&self) {
-        self.kicked.store(true, Ordering::Release);
+        self.bell.ring(news::KICK);
     }
 }
 
@@ -139,7 +138,7 @@ impl Vcpu for SoftVcpu {
 
     fn kick(&self) -> Arc<dyn Kick> {
         Arc::new(SoftKick {
-            kicked: Arc::clone(&self.interpreter.cpu.kicked),
+            bell: Arc::clone(&self.interpreter.cpu.bell),
         })
     }
 

@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::mm::{MapFlags, ProtFlags};
@@ -15,7 +14,8 @@ use vm_memory::{
     GuestRegionMmap, MemoryRegionAddress,
 };
 
-use crate::{Gpa, PAGE_SIZE, PageTracker};
+use crate::bell::Bells;
+use crate::{Bell, Gpa, PAGE_SIZE, PageTracker};
 
 const READ_WRITE: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
 /// Pages exist from their first touch; the guest's size is a promise of the administrator's.
@@ -63,7 +63,7 @@ pub struct HostPage {
 pub struct GuestMemory {
     ram: GuestRam,
     backing: Arc<File>,
-    epoch: Arc<AtomicU64>,
+    bells: Arc<Bells>,
 }
 
 impl GuestMemory {
@@ -84,13 +84,13 @@ impl GuestMemory {
         let fd = memfd_create("guest-ram", MemfdFlags::CLOEXEC).map_err(|e| reserve(e.into()))?;
         ftruncate(&fd, total).map_err(|e| reserve(e.into()))?;
         let backing = Arc::new(File::from(fd));
-        let epoch = Arc::new(AtomicU64::new(1));
+        let bells = Arc::new(Bells::default());
         let mut regions = Vec::new();
         let mut offset = 0;
         for &RamRange { base, len } in ranges {
             let map = |source| MemoryError::Map { base, len, source };
             let size = usize::try_from(len).unwrap_or(usize::MAX);
-            let tracker = PageTracker::new(size, Arc::clone(&epoch));
+            let tracker = PageTracker::new(base, size, Arc::clone(&bells));
             let mapping = MmapRegionBuilder::new_with_bitmap(size, tracker)
                 .with_mmap_prot(READ_WRITE.bits().cast_signed())
                 .with_mmap_flags(SHARED_LAZY.bits().cast_signed())
@@ -107,7 +107,7 @@ impl GuestMemory {
         Ok(GuestMemory {
             ram,
             backing,
-            epoch,
+            bells,
         })
     }
 
@@ -150,10 +150,10 @@ impl GuestMemory {
         })
     }
 
-    /// Moves whenever some page stopped being plain. See [`PageTracker`].
+    /// A bell for one more vCPU; it rings for as long as it lives.
     #[must_use]
-    pub fn epoch(&self) -> &AtomicU64 {
-        &self.epoch
+    pub fn add_bell(&self) -> Arc<Bell> {
+        self.bells.add()
     }
 
     /// Starts or stops logging of written pages.
@@ -161,7 +161,6 @@ impl GuestMemory {
         for region in self.ram.iter() {
             region.bitmap().set_logging(on);
         }
-        self.epoch.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Pages written since the log began or was last taken, ascending; clears the log.

@@ -7,9 +7,11 @@
 //! the dirty log and keeps decoded code coherent; neither needs to know who wrote.
 
 mod addr;
+mod bell;
 mod guest_memory;
 mod tracker;
 
 pub use addr::{Gla, Gpa, PAGE_SHIFT, PAGE_SIZE};
+pub use bell::{Bell, DeadCode, news};
 pub use guest_memory::{GuestMemory, GuestRam, HostPage, MemoryError, RamRange};
 pub use tracker::PageTracker;

@@ -4,10 +4,11 @@
 //! into blocks. A write to a page with decoded code must make those blocks unusable, on whatever
 //! thread they run; a write to a clean page must be logged. Choice: an engine may keep a direct
 //! write pointer only for a page that is *plain* (no code, and dirty already if the log is on);
-//! all other writes come through [`PageTracker::note_write`]. When a page stops being plain, the
-//! `epoch` moves; every vCPU compares it at its next block boundary and drops write pointers to
-//! pages that are plain no longer, adding one to the page's `generation` in case it wrote there
-//! meanwhile. A decoded block remembers the generation of its pages and is dead when they differ.
+//! all other writes come through [`PageTracker::note_write`]. When a page stops being plain, every
+//! vCPU's [`Bell`](crate::Bell) rings; at its next look it drops write pointers to pages that are
+//! plain no longer, adding one to the page's `generation` in case it wrote there meanwhile. A
+//! decoded block remembers the generation of its pages and is dead when they differ; the bells tell
+//! of that too.
 //! Rejected: host page protection (a fault costs 5 us; the guest's kernel patches itself often),
 //! and stopping all vCPUs at each newly decoded page (one host scheduling delay per page).
 
@@ -16,7 +17,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use vm_memory::bitmap::{Bitmap, BitmapSlice, NewBitmap, WithBitmapSlice};
 
-use crate::PAGE_SHIFT;
+use crate::bell::Bells;
+use crate::{Gpa, PAGE_SHIFT, news};
 
 #[derive(Debug, Default)]
 struct Pages {
@@ -24,7 +26,9 @@ struct Pages {
     /// Bit 0: an engine has decoded code from this page. The rest: generation, times two.
     code: Vec<AtomicU32>,
     logging: AtomicBool,
-    epoch: Arc<AtomicU64>,
+    /// Where the region begins.
+    first: Gpa,
+    bells: Arc<Bells>,
 }
 
 /// Shared handle to one region's page facts. Cloning shares; a slice knows its offset.
@@ -38,7 +42,7 @@ const HAS_CODE: u32 = 1;
 const ONE_GENERATION: u32 = 2;
 
 impl PageTracker {
-    pub(crate) fn new(len: usize, epoch: Arc<AtomicU64>) -> PageTracker {
+    pub(crate) fn new(first: Gpa, len: usize, bells: Arc<Bells>) -> PageTracker {
         let page_count = len.div_ceil(1 << PAGE_SHIFT);
         let pages = Pages {
             dirty: (0..page_count.div_ceil(64))
@@ -46,7 +50,8 @@ impl PageTracker {
                 .collect(),
             code: (0..page_count).map(|_| AtomicU32::new(0)).collect(),
             logging: AtomicBool::new(false),
-            epoch,
+            first,
+            bells,
         };
         PageTracker {
             pages: Arc::new(pages),
@@ -67,6 +72,8 @@ impl PageTracker {
             let _ = code.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |word| {
                 Some(word.wrapping_add(ONE_GENERATION) & !HAS_CODE)
             });
+            let offset = (page as u64) << PAGE_SHIFT;
+            self.pages.bells.code_died(Gpa(self.pages.first.0 + offset));
         }
     }
 
@@ -96,7 +103,7 @@ impl PageTracker {
         };
         let before = code.fetch_or(HAS_CODE, Ordering::AcqRel);
         if before & HAS_CODE == 0 {
-            self.pages.epoch.fetch_add(1, Ordering::AcqRel);
+            self.pages.bells.ring(news::UNPLAIN);
         }
         before | HAS_CODE
     }
@@ -109,7 +116,7 @@ impl PageTracker {
             }
         }
         self.pages.logging.store(on, Ordering::Release);
-        self.pages.epoch.fetch_add(1, Ordering::AcqRel);
+        self.pages.bells.ring(news::UNPLAIN);
     }
 
     /// Bitmap of pages written since the last call, one bit a page; clears it.
@@ -120,7 +127,7 @@ impl PageTracker {
             .iter()
             .map(|word| word.swap(0, Ordering::AcqRel))
             .collect();
-        self.pages.epoch.fetch_add(1, Ordering::AcqRel);
+        self.pages.bells.ring(news::UNPLAIN);
         taken
     }
 }
@@ -161,7 +168,7 @@ impl Bitmap for PageTracker {
 
 impl NewBitmap for PageTracker {
     fn with_len(len: usize) -> PageTracker {
-        PageTracker::new(len, Arc::default())
+        PageTracker::new(Gpa(0), len, Arc::default())
     }
 }
 

@@ -2,8 +2,6 @@
 
 use std::arch::x86_64::_rdtsc;
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use memory::GuestMemory;
 use x86::cpuid::CpuidTable;
@@ -34,6 +32,7 @@ impl Cpu {
     /// A vCPU in its state after reset.
     pub(crate) fn new(id: u32, cpuid: CpuidTable, memory: GuestMemory) -> Cpu {
         let reset = CpuState::at_reset();
+        let bell = memory.add_bell();
         let mut cpu = Cpu {
             gpr: [0; 18],
             rip: 0,
@@ -76,7 +75,7 @@ impl Cpu {
             available: Available::new(&cpuid),
             cpuid,
             memory,
-            kicked: Arc::new(AtomicBool::new(false)),
+            bell,
             shared_tsc: SharedTsc::new(0u64.wrapping_sub(host_tsc())),
             apic_enabled: true,
             id,

@@ -9,10 +9,9 @@ pub(crate) mod convert;
 pub(crate) mod features;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use engine::Exit;
-use memory::GuestMemory;
+use memory::{Bell, GuestMemory};
 use x86::cpuid::CpuidTable;
 use x86::register::{cr0, cr4, efer, rflags};
 use x86::{DescriptorTable, Events, Exception, Fpu, Segment, SegmentRegister};
@@ -119,7 +118,8 @@ pub(crate) struct Cpu {
     pub(crate) features: Features,
     pub(crate) available: Available,
     pub(crate) memory: GuestMemory,
-    pub(crate) kicked: Arc<AtomicBool>,
+    /// Rings for kicks and for news of memory.
+    pub(crate) bell: Arc<Bell>,
     /// What the guest's vCPUs agree on.
     pub(crate) shared_tsc: SharedTsc,
     /// IA32_APIC_BASE's enable bit. The machine has the APIC; CPUID tells whether it is on.

@@ -1,9 +1,8 @@
 //! The run loop: blocks, and everything that happens between instructions.
 //! Spec: Intel SDM Vol. 3, "Priority Among Simultaneous Exceptions and Interrupts".
 
-use std::sync::atomic::Ordering;
-
 use engine::{Entry, Exit};
+use memory::news;
 use x86::Exception;
 use x86::exception::vector;
 use x86::register::{dr6, rflags};
@@ -108,8 +107,7 @@ impl Interpreter {
             let end = if cpu.replay.is_active() {
                 self.step()?
             } else if cpu.attention != 0
-                || cpu.kicked.load(Ordering::Relaxed)
-                || cpu.memory.epoch().load(Ordering::Relaxed) != cpu.mmu.seen_epoch
+                || cpu.bell.rings()
             {
                 match self.attend()? {
                     Some(exit) => return Ok(exit),
@@ -130,12 +128,11 @@ impl Interpreter {
     /// Looks after whatever asked for attention between two instructions.
     fn attend(&mut self) -> Result<Option<Exit>, TripleFault> {
         let cpu = &mut self.cpu;
-        let epoch = cpu.memory.epoch().load(Ordering::Acquire);
-        if epoch != cpu.mmu.seen_epoch {
-            cpu.mmu.seen_epoch = epoch;
+        let heard = cpu.bell.answer();
+        if heard & news::UNPLAIN != 0 {
             cpu.mmu.drop_writes_to_unplain();
         }
-        if cpu.kicked.swap(false, Ordering::AcqRel) {
+        if heard & news::KICK != 0 {
             return Ok(Some(Exit::Interrupted));
         }
         if cpu.attention & attention::DEBUG != 0 {

@@ -4,7 +4,7 @@
 use std::arch::asm;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use super::{NO_TAG, PAGE_MASK, SET_ENTRIES, set};
+use super::{PAGE_MASK, SET_ENTRIES, set};
 use crate::cpu::Cpu;
 use crate::interp::op::Stop;
 use crate::word::Word;
@@ -76,8 +76,8 @@ impl Cpu {
     pub(crate) fn read<T: Word>(&mut self, gla: u64) -> Result<T, Stop> {
         let entry = self.entry(self.mmu.current, gla);
         if entry.read == gla.wrapping_add(u64::from(T::BYTES - 1)) & PAGE_MASK {
-            // SAFETY: a valid read tag means the whole page is RAM mapped at `gla + addend`.
-            return Ok(unsafe { load(entry.addend.wrapping_add(gla)) });
+            // SAFETY: a valid read tag means the whole page is RAM mapped at `host`.
+            return Ok(unsafe { load(entry.host + (gla & !PAGE_MASK)) });
         }
         self.read_slow(gla, T::BYTES, false).map(T::from_u64)
     }
@@ -87,8 +87,8 @@ impl Cpu {
     pub(crate) fn write<T: Word>(&mut self, gla: u64, value: T) -> Result<(), Stop> {
         let entry = self.entry(self.mmu.current, gla);
         if entry.write == gla.wrapping_add(u64::from(T::BYTES - 1)) & PAGE_MASK {
-            // SAFETY: a valid write tag means the whole page is plain RAM mapped at `gla + addend`.
-            unsafe { store(entry.addend.wrapping_add(gla), value) };
+            // SAFETY: a valid write tag means the whole page is plain RAM mapped at `host`.
+            unsafe { store(entry.host + (gla & !PAGE_MASK), value) };
             return Ok(());
         }
         self.write_slow(gla, T::BYTES, value.to_u64(), false)
@@ -100,7 +100,7 @@ impl Cpu {
     pub(crate) fn host_for_update(&mut self, gla: u64, size: u8) -> Result<Option<u64>, Stop> {
         let entry = self.entry(self.mmu.current, gla);
         if entry.write == gla.wrapping_add(u64::from(size - 1)) & PAGE_MASK {
-            return Ok(Some(entry.addend.wrapping_add(gla)));
+            return Ok(Some(entry.host + (gla & !PAGE_MASK)));
         }
         self.host_for_update_slow(gla, size)
     }
@@ -110,7 +110,7 @@ impl Cpu {
     pub(crate) fn host_for_read(&self, gla: u64, size: u64) -> Option<u64> {
         let entry = self.entry(self.mmu.current, gla);
         (entry.read == gla.wrapping_add(size - 1) & PAGE_MASK)
-            .then(|| entry.addend.wrapping_add(gla))
+            .then(|| entry.host + (gla & !PAGE_MASK))
     }
 
     /// Host address for writes of `size` bytes at `gla` to plain RAM inside one page, if in the TLB.
@@ -118,17 +118,16 @@ impl Cpu {
     pub(crate) fn host_for_write(&self, gla: u64, size: u64) -> Option<u64> {
         let entry = self.entry(self.mmu.current, gla);
         (entry.write == gla.wrapping_add(size - 1) & PAGE_MASK)
-            .then(|| entry.addend.wrapping_add(gla))
+            .then(|| entry.host + (gla & !PAGE_MASK))
     }
 
     /// Reads a descriptor, TSS field or the like: as supervisor, whatever the privilege.
     pub(crate) fn read_system<T: Word>(&mut self, gla: u64) -> Result<T, Stop> {
         let entry = self.entry(set::SUPERVISOR * SET_ENTRIES, gla);
-        if entry.read != NO_TAG
-            && entry.read == gla.wrapping_add(u64::from(T::BYTES - 1)) & PAGE_MASK
+        if entry.read == gla.wrapping_add(u64::from(T::BYTES - 1)) & PAGE_MASK
         {
             // SAFETY: as in `read`.
-            return Ok(unsafe { load(entry.addend.wrapping_add(gla)) });
+            return Ok(unsafe { load(entry.host + (gla & !PAGE_MASK)) });
         }
         self.read_slow(gla, T::BYTES, true).map(T::from_u64)
     }

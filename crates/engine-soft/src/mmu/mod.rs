@@ -21,12 +21,18 @@ use x86::cpuid::CpuidTable;
 mod vm_regions;
 
 pub(crate) const PAGE_MASK: u64 = !0xfff;
-const SET_ENTRIES: usize = 1024;
+pub(crate) const SET_ENTRIES: usize = 1024;
 const SETS: usize = 4;
 const FETCH_ENTRIES: usize = 256;
 
-/// A tag that no access has: tags are page-aligned.
-const NO_TAG: u64 = u64::MAX;
+/// A tag that no fetch has: tags are page-aligned.
+const NO_FETCH_TAG: u64 = u64::MAX;
+
+/// The tag of an empty entry in `slot` of its set: a page whose entry is elsewhere. So no address
+/// that is looked up here lies in that page, nor the end of an access that begins here.
+const fn no_tag(slot: usize) -> u64 {
+    ((slot ^ SET_ENTRIES / 2) % SET_ENTRIES << 12) as u64
+}
 
 /// Who accesses: index of the TLB set.
 pub(crate) mod set {
@@ -38,11 +44,11 @@ pub(crate) mod set {
 
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(32))]
-struct Entry {
-    read: u64,
-    write: u64,
-    /// Host address minus linear address.
-    addend: u64,
+pub(crate) struct Entry {
+    pub(crate) read: u64,
+    pub(crate) write: u64,
+    /// Host address of the page.
+    pub(crate) host: u64,
     /// Guest-physical page, with the flags below in the low bits.
     gpa: u64,
 }
@@ -51,11 +57,23 @@ const GLOBAL: u64 = 1;
 const LARGE: u64 = 2;
 const HUGE: u64 = 4;
 
-const EMPTY: Entry = Entry {
-    read: NO_TAG,
-    write: NO_TAG,
-    addend: 0,
-    gpa: 0,
+const fn empty(slot: usize) -> Entry {
+    Entry {
+        read: no_tag(slot),
+        write: no_tag(slot),
+        host: 0,
+        gpa: 0,
+    }
+}
+
+const ALL_EMPTY: [Entry; SET_ENTRIES * SETS] = {
+    let mut entries = [empty(0); SET_ENTRIES * SETS];
+    let mut slot = 0;
+    while slot < entries.len() {
+        entries[slot] = empty(slot % SET_ENTRIES);
+        slot += 1;
+    }
+    entries
 };
 
 /// Where instruction bytes of a linear page are.
@@ -67,14 +85,16 @@ pub(crate) struct FetchEntry {
 }
 
 const NO_FETCH: FetchEntry = FetchEntry {
-    tag: NO_TAG,
+    tag: NO_FETCH_TAG,
     gpa: 0,
     global: false,
 };
 
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Mmu {
-    entries: Box<[Entry]>,
+    /// In place, since translated code finds them from the vCPU's own address.
+    pub(crate) entries: [Entry; SET_ENTRIES * SETS],
     used: Used<{ SET_ENTRIES * SETS / 64 }>,
     /// First entry of the set in use.
     current: usize,
@@ -87,7 +107,6 @@ pub(crate) struct Mmu {
     /// Physical-address bits that do not exist.
     pub(crate) beyond_physical: u64,
     pub(crate) has_1g_pages: bool,
-    pub(crate) seen_epoch: u64,
     pub(crate) walks: u64,
 }
 
@@ -98,7 +117,7 @@ impl Mmu {
             .map_or(40, |entry| entry.eax & 0xff)
             .clamp(36, 52);
         Mmu {
-            entries: vec![EMPTY; SET_ENTRIES * SETS].into_boxed_slice(),
+            entries: ALL_EMPTY,
             used: Used::none(),
             current: 0,
             fetch_used: Used::none(),
@@ -110,7 +129,6 @@ impl Mmu {
             has_1g_pages: cpuid
                 .find(0x8000_0001, 0)
                 .is_some_and(|e| e.edx & 1 << 26 != 0),
-            seen_epoch: 0,
             walks: 0,
         }
     }
@@ -143,7 +161,7 @@ impl Mmu {
 
     pub(crate) fn flush_all(&mut self) {
         self.used.retain(|slot| {
-            self.entries[slot] = EMPTY;
+            self.entries[slot] = empty(slot % SET_ENTRIES);
             false
         });
         self.flush_fetch();
@@ -168,7 +186,7 @@ impl Mmu {
         self.used.retain(|slot| {
             let global = self.entries[slot].gpa & GLOBAL != 0;
             if !global {
-                self.entries[slot] = EMPTY;
+                self.entries[slot] = empty(slot % SET_ENTRIES);
             }
             global
         });
@@ -186,7 +204,7 @@ impl Mmu {
         let page = gla & PAGE_MASK;
         let slot = Self::slot(gla);
         for first in (0..set::CHECKED).map(|n| n * SET_ENTRIES) {
-            self.entries[first + slot] = EMPTY;
+            self.entries[first + slot] = empty(slot);
         }
         for first in [0, FETCH_ENTRIES] {
             self.fetch[first + Self::fetch_slot(page)] = NO_FETCH;
@@ -204,14 +222,14 @@ impl Mmu {
                 LARGE => 22,
                 _ => 30,
             };
-            let tag = if entry.read == NO_TAG {
+            let tag = if entry.read == no_tag(slot % SET_ENTRIES) {
                 entry.write
             } else {
                 entry.read
             };
             let other = (tag ^ gla) >> shift != 0;
             if !other {
-                self.entries[slot] = EMPTY;
+                self.entries[slot] = empty(slot % SET_ENTRIES);
             }
             other
         });
@@ -254,7 +272,7 @@ impl Mmu {
     pub(crate) fn drop_writes_to_unplain(&mut self) {
         self.used.for_each(|slot| {
             let entry = &mut self.entries[slot];
-            if entry.write == NO_TAG {
+            if entry.write == no_tag(slot % SET_ENTRIES) {
                 return;
             }
             let gpa = entry.gpa & PAGE_MASK;
@@ -265,7 +283,7 @@ impl Mmu {
             let Some(region) = region else { return };
             let page = region.page(gpa);
             if !region.tracker.is_plain(page) {
-                entry.write = NO_TAG;
+                entry.write = no_tag(slot % SET_ENTRIES);
                 region.tracker.note_write(page);
             }
         });
@@ -276,8 +294,8 @@ impl Mmu {
         let page = gpa & PAGE_MASK;
         self.used.for_each(|slot| {
             let entry = &mut self.entries[slot];
-            if entry.write != NO_TAG && entry.gpa & PAGE_MASK == page {
-                entry.write = NO_TAG;
+            if entry.gpa & PAGE_MASK == page {
+                entry.write = no_tag(slot % SET_ENTRIES);
             }
         });
     }

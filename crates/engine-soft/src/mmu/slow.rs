@@ -8,7 +8,7 @@ use x86::register::rflags;
 
 use super::access_raw::{physical_read, physical_write};
 use super::walk::{Access, Mapping, walk};
-use super::{Entry, GLOBAL, HUGE, LARGE, NO_TAG, PAGE_MASK, SET_ENTRIES, set};
+use super::{Entry, GLOBAL, HUGE, LARGE, PAGE_MASK, SET_ENTRIES, no_tag, set};
 use crate::cpu::{CodeSize, Cpu, attention};
 use crate::interp::op::Stop;
 
@@ -78,14 +78,14 @@ impl Cpu {
         if size != 0 {
             self.mmu.large_seen |= 1 << (gla >> 30 & 63);
         }
-        let slot = first + ((gla >> 12) as usize & (SET_ENTRIES - 1));
+        let slot = (gla >> 12) as usize & (SET_ENTRIES - 1);
         let entry = Entry {
-            read: if mapping.is_readable() { page } else { NO_TAG },
-            write: if direct_write { page } else { NO_TAG },
-            addend: host.wrapping_sub(page),
+            read: if mapping.is_readable() { page } else { no_tag(slot) },
+            write: if direct_write { page } else { no_tag(slot) },
+            host,
             gpa: mapping.gpa() | size | if mapping.is_global() { GLOBAL } else { 0 },
         };
-        self.mmu.fill(slot, entry);
+        self.mmu.fill(first + slot, entry);
     }
 
     #[cold]
