@@ -12,6 +12,7 @@ mod interp;
 mod mmu;
 mod msrs;
 mod replay;
+mod translate;
 mod tsc;
 mod vcpu;
 mod word;

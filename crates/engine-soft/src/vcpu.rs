@@ -11,32 +11,62 @@ use crate::cpu::convert::host_tsc;
 use crate::cpu::{Cpu, attention};
 use crate::interp::run::Interpreter;
 use crate::mmu::walk;
+use crate::translate::Translator;
 use crate::tsc::SharedTsc;
 
 /// Runs guests without any help of the hardware: the reference of what x86 does.
 #[derive(Debug)]
 pub struct SoftEngine {
     memory: GuestMemory,
+    /// Code that ran this often is translated; `None` for an interpreter.
+    warm: Option<u8>,
     tsc: SharedTsc,
 }
 
 impl SoftEngine {
     #[must_use]
     pub fn new(memory: GuestMemory) -> SoftEngine {
+        SoftEngine::with(memory, None)
+    }
+
+    /// One that translates what runs often into host code, and interprets the rest.
+    #[must_use]
+    pub fn translator(memory: GuestMemory) -> SoftEngine {
+        SoftEngine::with(memory, Some(WARM))
+    }
+
+    /// Likewise, but translates what is about to run for the `warm`-th time: 1 for all of it.
+    #[must_use]
+    pub fn translator_after(memory: GuestMemory, warm: u8) -> SoftEngine {
+        SoftEngine::with(memory, Some(warm))
+    }
+
+    fn with(memory: GuestMemory, warm: Option<u8>) -> SoftEngine {
         SoftEngine {
             memory,
+            warm,
             tsc: SharedTsc::new(0u64.wrapping_sub(host_tsc())),
         }
     }
 }
 
+/// A block that runs this often is worth the time it takes to translate it.
+const WARM: u8 = 12;
+
+const NO_CODE_MEMORY: EngineError = EngineError::Unsupported {
+    what: "translation, since the host gives no executable memory",
+};
 const NO_CONTROLLER: EngineError = EngineError::Unsupported {
     what: "an in-kernel interrupt controller",
 };
 
 impl Engine for SoftEngine {
     fn name(&self) -> &'static str {
-        "interpreter"
+        if self.warm.is_some() {
+            "translator"
+        } else {
+            "interpreter"
+        }
     }
 
     fn interrupt_model(&self) -> InterruptModel {
@@ -44,11 +74,15 @@ impl Engine for SoftEngine {
     }
 
     fn create_vcpu(&self, id: u32, cpuid: &CpuidTable) -> Result<Box<dyn Vcpu>, EngineError> {
-        let mut cpu = Cpu::new(id, cpuid.clone(), self.memory.clone());
+        let translator = match self.warm {
+            Some(warm) => Some(Translator::new(warm).ok_or(NO_CODE_MEMORY)?),
+            None => None,
+        };
+        let mut cpu = Box::new(Cpu::new(id, cpuid.clone(), self.memory.clone()));
         cpu.mmu.map(&self.memory);
         cpu.join(&self.tsc);
         Ok(Box::new(SoftVcpu {
-            interpreter: Interpreter::new(cpu),
+            interpreter: Interpreter::new(cpu, translator),
             exits: 0,
         }))
     }

@@ -16,6 +16,33 @@ fn the_interpreter_keeps_the_contract() {
     assert!(failures.is_empty(), "{failures:?}\n{report}");
 }
 
+/// All code translated at once, so that even short tests run in it.
+fn make_translator(memory: GuestMemory) -> Result<Box<dyn Engine>, EngineError> {
+    Ok(Box::new(SoftEngine::translator_after(memory, 1)))
+}
+
+#[test]
+fn the_translator_keeps_the_contract() {
+    let report = engine_tests::run_all(&make_translator);
+    println!("{report}");
+    let failures = report.failures(false);
+    assert!(failures.is_empty(), "{failures:?}\n{report}");
+}
+
+#[test]
+fn the_translator_runs_the_guests() {
+    let report = match engine_tests::guests::run_all(&make_translator, "translator") {
+        Ok(report) => report,
+        Err(error) => {
+            println!("skipped: NASM cannot be run: {error}");
+            return;
+        }
+    };
+    println!("{report}");
+    let failures = report.failures(false);
+    assert!(failures.is_empty(), "{failures:?}\n{report}");
+}
+
 #[test]
 fn the_interpreter_runs_the_guests() {
     let report = match engine_tests::guests::run_all(&make, "interpreter") {

@@ -14,6 +14,7 @@ use crate::interp::vector::available::Available;
 use crate::mmu::Mmu;
 use crate::msrs::Msrs;
 use crate::replay::Replay;
+use crate::translate::native::Native;
 use crate::tsc::SharedTsc;
 
 /// The host's time-stamp counter.
@@ -75,8 +76,9 @@ impl Cpu {
             available: Available::new(&cpuid),
             cpuid,
             memory,
-            bell,
             shared_tsc: SharedTsc::new(0u64.wrapping_sub(host_tsc())),
+            native: Native::new(std::ptr::from_ref(bell.word()) as u64),
+            bell,
             apic_enabled: true,
             id,
         };

@@ -22,6 +22,7 @@ use crate::interp::vector::available::Available;
 use crate::mmu::Mmu;
 use crate::msrs::Msrs;
 use crate::replay::Replay;
+use crate::translate::native::Native;
 use crate::tsc::SharedTsc;
 
 /// Register-file slot that always holds zero: the base or index of an address that has none.
@@ -122,6 +123,8 @@ pub(crate) struct Cpu {
     pub(crate) bell: Arc<Bell>,
     /// What the guest's vCPUs agree on.
     pub(crate) shared_tsc: SharedTsc,
+    /// What translated code works with.
+    pub(crate) native: Native,
     /// IA32_APIC_BASE's enable bit. The machine has the APIC; CPUID tells whether it is on.
     pub(crate) apic_enabled: bool,
     /// Initial APIC id.

@@ -11,11 +11,13 @@ use super::block::{BlockCache, linear_rip};
 use super::op::{Op, STACK, Stop};
 use super::system::deliver::{self, Source, TripleFault};
 use crate::cpu::{CodeSize, Cpu, RIP_SLOT, attention};
+use crate::translate::{Left, Translator};
 
 /// A vCPU's registers and its decoded blocks.
 #[derive(Debug)]
 pub(crate) struct Interpreter {
-    pub(crate) cpu: Cpu,
+    pub(crate) cpu: Box<Cpu>,
+    pub(crate) translator: Option<Translator>,
     pub(crate) cache: BlockCache,
     /// The last exit waits for the machine's answer.
     awaiting: bool,
@@ -39,9 +41,11 @@ impl From<TripleFault> for Exit {
 }
 
 impl Interpreter {
-    pub(crate) fn new(cpu: Cpu) -> Interpreter {
+    /// Interprets everything, or only what is not worth translating.
+    pub(crate) fn new(cpu: Box<Cpu>, translator: Option<Translator>) -> Interpreter {
         Interpreter {
             cpu,
+            translator,
             cache: BlockCache::new(),
             awaiting: false,
             halted: false,
@@ -112,10 +116,10 @@ impl Interpreter {
                 match self.attend()? {
                     Some(exit) => return Ok(exit),
                     None if self.cpu.attention & !attention::WINDOW != 0 => self.step()?,
-                    None => self.execute(u32::MAX)?,
+                    None => self.go()?,
                 }
             } else {
-                self.execute(u32::MAX)?
+                self.go()?
             };
             if end == End::Exit
                 && let Some(exit) = self.cpu.exit.take()
@@ -125,12 +129,31 @@ impl Interpreter {
         }
     }
 
+    /// Translated code where there is some, one interpreted block where there is none.
+    #[inline(always)]
+    fn go(&mut self) -> Result<End, TripleFault> {
+        let Some(translator) = &mut self.translator else {
+            return self.execute(u32::MAX);
+        };
+        match translator.run(&mut self.cpu) {
+            Some(Left::Next) => Ok(End::Next),
+            Some(Left::Stopped(stop, start, op)) => self.stopped(stop, start, op),
+            Some(Left::Interpret) | None => self.execute(u32::MAX),
+        }
+    }
+
     /// Looks after whatever asked for attention between two instructions.
     fn attend(&mut self) -> Result<Option<Exit>, TripleFault> {
         let cpu = &mut self.cpu;
         let heard = cpu.bell.answer();
         if heard & news::UNPLAIN != 0 {
             cpu.mmu.drop_writes_to_unplain();
+        }
+        if heard & news::DEAD_CODE != 0 {
+            let dead = cpu.bell.take_dead();
+            if let Some(translator) = &mut self.translator {
+                translator.bury(cpu, &dead);
+            }
         }
         if heard & news::KICK != 0 {
             return Ok(Some(Exit::Interrupted));

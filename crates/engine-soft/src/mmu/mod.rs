@@ -18,6 +18,8 @@ use used::Used;
 use vm_regions::Region;
 use x86::cpuid::CpuidTable;
 
+use crate::translate::jumps::Jumps;
+
 mod vm_regions;
 
 pub(crate) const PAGE_MASK: u64 = !0xfff;
@@ -90,6 +92,28 @@ const NO_FETCH: FetchEntry = FetchEntry {
     global: false,
 };
 
+/// What was flushed since translated code's jumps were told.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Flushed {
+    all: bool,
+    local: bool,
+    /// Single pages, the first `count`.
+    pages: [u64; 4],
+    count: usize,
+}
+
+impl Flushed {
+    fn page(&mut self, gla: u64) {
+        match self.pages.get_mut(self.count) {
+            Some(page) => {
+                *page = gla;
+                self.count += 1;
+            }
+            None => self.all = true,
+        }
+    }
+}
+
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Mmu {
@@ -102,6 +126,7 @@ pub(crate) struct Mmu {
     fetch_used: Used<{ FETCH_ENTRIES * 2 / 64 }>,
     fetch_current: usize,
     regions: Vec<Region>,
+    flushed: Flushed,
     /// One bit for each 1 GiB of linear space (modulo 64) from which a large page was cached.
     large_seen: u64,
     /// Physical-address bits that do not exist.
@@ -124,6 +149,7 @@ impl Mmu {
             fetch: vec![NO_FETCH; FETCH_ENTRIES * 2].into_boxed_slice(),
             fetch_current: 0,
             regions: Vec::new(),
+            flushed: Flushed::default(),
             large_seen: 0,
             beyond_physical: 0x000f_ffff_ffff_ffff & !((1 << width) - 1),
             has_1g_pages: cpuid
@@ -155,6 +181,35 @@ impl Mmu {
         self.current = set::CHECKED * SET_ENTRIES;
     }
 
+    /// Which of [`set`] is in use.
+    pub(crate) fn current_set(&self) -> usize {
+        self.current / SET_ENTRIES
+    }
+
+    /// Takes out of `jumps` what was flushed here since last time. Answers whether there was any.
+    pub(crate) fn tell_jumps(&mut self, jumps: &mut Jumps) -> bool {
+        if self.flushed == Flushed::default() {
+            return false;
+        }
+        let flushed = std::mem::take(&mut self.flushed);
+        if flushed.all {
+            jumps.clear();
+        } else if flushed.local {
+            jumps.drop_local();
+        }
+        for gla in flushed.pages.into_iter().take(flushed.count) {
+            jumps.drop_linear(gla);
+        }
+        true
+    }
+
+    /// The guest-physical page that instruction bytes at `gla` come from, if cached, and whether the
+    /// mapping is global.
+    pub(crate) fn fetch_mapping(&self, gla: u64) -> Option<(u64, bool)> {
+        let entry = &self.fetch[self.fetch_current + Self::fetch_slot(gla)];
+        (entry.tag == gla & PAGE_MASK).then_some((entry.gpa, entry.global))
+    }
+
     pub(crate) fn is_checked(&self) -> bool {
         self.current == set::CHECKED * SET_ENTRIES
     }
@@ -165,6 +220,7 @@ impl Mmu {
             false
         });
         self.flush_fetch();
+        self.flushed.all = true;
         self.large_seen = 0;
     }
 
@@ -190,6 +246,7 @@ impl Mmu {
             }
             global
         });
+        self.flushed.local = true;
         self.fetch_used.retain(|slot| {
             let global = self.fetch[slot].global;
             if !global {
@@ -209,6 +266,7 @@ impl Mmu {
         for first in [0, FETCH_ENTRIES] {
             self.fetch[first + Self::fetch_slot(page)] = NO_FETCH;
         }
+        self.flushed.page(gla);
         if self.large_seen & 1 << (gla >> 30 & 63) != 0 {
             self.flush_large(gla);
         }
@@ -233,6 +291,7 @@ impl Mmu {
             }
             other
         });
+        self.flushed.all = true;
         self.flush_fetch();
     }
 

@@ -4,7 +4,7 @@ mod alu_raw;
 mod arithmetic;
 mod bits;
 mod branch;
-mod condition;
+pub(crate) mod condition;
 mod data;
 mod decimal;
 pub(crate) mod operand;

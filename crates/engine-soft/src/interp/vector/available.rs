@@ -87,6 +87,12 @@ impl Available {
         !needed.is_empty() && needed.iter().all(|&feature| self.has(feature))
     }
 
+    /// Is any of these known and not there? Sets that every processor has are not known here.
+    pub(crate) fn lacks_any(self, needed: &[CpuidFeature]) -> bool {
+        let known = |feature| SETS.iter().any(|set| set.0 == feature);
+        needed.iter().any(|&f| known(f) && !self.has(f))
+    }
+
     pub(crate) fn has(self, feature: CpuidFeature) -> bool {
         // The FPU's later instructions came with processors older than any x86-64 one.
         let feature = match feature {

@@ -18,7 +18,7 @@ mod mmx;
 mod native_raw;
 mod operand;
 mod operand_raw;
-mod rules;
+pub(crate) mod rules;
 mod scalar;
 pub(crate) mod state;
 mod stub_raw;

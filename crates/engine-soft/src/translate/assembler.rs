@@ -1,0 +1,314 @@
+//! Bytes of host code: the handful of instructions that translations consist of beside the guest's
+//! own, and the encoder for those.
+
+use iced_x86::{Code, Encoder, IcedError, Instruction, MemoryOperand, Register};
+
+use super::registers::{Number, R13, RAX, wide};
+
+/// A place in the code whose 32-bit displacement is to be filled in.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Jump(usize);
+
+/// Numbers of conditions in the encoding.
+pub(super) mod condition {
+    pub(crate) const EQUAL: u8 = 4;
+    pub(crate) const NOT_EQUAL: u8 = 5;
+    pub(crate) const ABOVE: u8 = 7;
+}
+
+pub(super) struct Assembler {
+    bytes: Vec<u8>,
+    encoder: Encoder,
+    /// Where the first byte will run.
+    base: u64,
+}
+
+impl std::fmt::Debug for Assembler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Assembler({:#x}, {} bytes)", self.base, self.bytes.len())
+    }
+}
+
+impl Assembler {
+    pub(super) fn new() -> Assembler {
+        Assembler {
+            bytes: Vec::with_capacity(4096),
+            encoder: Encoder::new(64),
+            base: 0,
+        }
+    }
+
+    /// Starts over, for code that will run at `base`.
+    pub(super) fn start(&mut self, base: u64) {
+        self.bytes.clear();
+        self.base = base;
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Executable address of the next byte.
+    pub(super) fn here(&self) -> u64 {
+        self.base + self.bytes.len() as u64
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Forgets everything from byte `len` on.
+    pub(super) fn truncate(&mut self, len: usize) {
+        self.bytes.truncate(len);
+    }
+
+    pub(super) fn raw(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    fn raw32(&mut self, value: u32) {
+        self.raw(&value.to_le_bytes());
+    }
+
+    /// Any instruction, with host operands.
+    pub(super) fn encode(&mut self, insn: &Instruction) -> Result<(), IcedError> {
+        let before = self.bytes.len();
+        self.encoder.set_buffer(std::mem::take(&mut self.bytes));
+        let result = self.encoder.encode(insn, self.base + before as u64);
+        self.bytes = self.encoder.take_buffer();
+        if result.is_err() {
+            self.bytes.truncate(before);
+        }
+        result.map(|_| ())
+    }
+
+    /// `lea to, [base + index * scale + disp]`; a 32-bit `to` truncates.
+    pub(super) fn lea(
+        &mut self,
+        to: Register,
+        base: Option<Number>,
+        index: Option<(Number, u32)>,
+        disp: i64,
+    ) -> Result<(), IcedError> {
+        let displacement_size = match i8::try_from(disp) {
+            Ok(0) if base.is_some() => 0,
+            Ok(_) if base.is_some() => 1,
+            _ => 8,
+        };
+        let (index, scale) = index.map_or((Register::None, 1), |(n, scale)| (wide(n), scale));
+        let memory = MemoryOperand::new(
+            base.map_or(Register::None, wide),
+            index,
+            scale,
+            disp,
+            displacement_size,
+            false,
+            Register::None,
+        );
+        let code = match to.size() {
+            4 => Code::Lea_r32_m,
+            _ => Code::Lea_r64_m,
+        };
+        self.encode(&Instruction::with2(code, to, memory)?)
+    }
+
+    /// `op reg, gs:[disp]` or its reverse, 64 bits wide, with a one-byte opcode.
+    fn gs_op(&mut self, opcode: u8, reg: Number, slot: bool, disp: u32) {
+        let rex = 0x48 | (reg >> 3) << 2 | u8::from(slot);
+        self.raw(&[0x65, rex, opcode]);
+        if slot {
+            self.raw(&[0x85 | (reg & 7) << 3]);
+        } else {
+            self.raw(&[0x04 | (reg & 7) << 3, 0x25]);
+        }
+        self.raw32(disp);
+    }
+
+    /// `mov reg, gs:[disp]`
+    pub(super) fn load(&mut self, reg: Number, disp: u32) {
+        self.gs_op(0x8b, reg, false, disp);
+    }
+
+    /// `mov gs:[disp], reg`
+    pub(super) fn store(&mut self, disp: u32, reg: Number) {
+        self.gs_op(0x89, reg, false, disp);
+    }
+
+    /// `add reg, gs:[disp]`
+    pub(super) fn add_from(&mut self, reg: Number, disp: u32) {
+        self.gs_op(0x03, reg, false, disp);
+    }
+
+    /// `add rax, gs:[r13 + disp]`
+    pub(super) fn add_slot(&mut self, disp: u32) {
+        self.gs_op(0x03, RAX, true, disp);
+    }
+
+    /// `sub rax, gs:[r13 + disp]`
+    pub(super) fn sub_slot(&mut self, disp: u32) {
+        self.gs_op(0x2b, RAX, true, disp);
+    }
+
+    /// `cmp rax, gs:[r13 * 8 + disp]`
+    pub(super) fn compare_slot8(&mut self, disp: u32) {
+        self.raw(&[0x65, 0x4a, 0x3b, 0x04, 0xed]);
+        self.raw32(disp);
+    }
+
+    /// `jmp gs:[r13 * 8 + disp]`
+    pub(super) fn jump_slot8(&mut self, disp: u32) {
+        self.raw(&[0x65, 0x42, 0xff, 0x24, 0xed]);
+        self.raw32(disp);
+    }
+
+    /// `jmp gs:[disp]`
+    pub(super) fn jump_from(&mut self, disp: u32) {
+        self.raw(&[0x65, 0xff, 0x24, 0x25]);
+        self.raw32(disp);
+    }
+
+    /// `cmp byte gs:[disp], 0`
+    pub(super) fn test_byte(&mut self, disp: u32) {
+        self.raw(&[0x65, 0x80, 0x3c, 0x25]);
+        self.raw32(disp);
+        self.raw(&[0]);
+    }
+
+    /// `mov byte gs:[disp], value`
+    pub(super) fn set_byte(&mut self, disp: u32, value: u8) {
+        self.raw(&[0x65, 0xc6, 0x04, 0x25]);
+        self.raw32(disp);
+        self.raw(&[value]);
+    }
+
+    /// `cmp dword [rax], 0`
+    pub(super) fn test_word_at_rax(&mut self) {
+        self.raw(&[0x83, 0x38, 0x00]);
+    }
+
+    /// `mov to, from`
+    pub(super) fn copy(&mut self, to: Number, from: Number) {
+        if to != from {
+            let rex = 0x48 | (from >> 3) << 2 | to >> 3;
+            self.raw(&[rex, 0x89, 0xc0 | (from & 7) << 3 | to & 7]);
+        }
+    }
+
+    /// `mov eax, imm32` zero-extended, or the 64-bit form.
+    pub(super) fn set_rax(&mut self, value: u64) {
+        match u32::try_from(value) {
+            Ok(value) => {
+                self.raw(&[0xb8]);
+                self.raw32(value);
+            }
+            Err(_) => {
+                self.raw(&[0x48, 0xb8]);
+                self.raw(&value.to_le_bytes());
+            }
+        }
+    }
+
+    /// `lahf; seto al; mov gs:[disp], ax`: the status flags into memory.
+    pub(super) fn save_flags(&mut self, disp: u32) {
+        self.raw(&[0x9f, 0x0f, 0x90, 0xc0, 0x65, 0x66, 0x89, 0x04, 0x25]);
+        self.raw32(disp);
+    }
+
+    /// The reverse: `movzx eax, word gs:[disp]; add al, 7fh; sahf`.
+    pub(super) fn restore_flags(&mut self, disp: u32) {
+        self.raw(&[0x65, 0x0f, 0xb7, 0x04, 0x25]);
+        self.raw32(disp);
+        self.raw(&[0x04, 0x7f, 0x9e]);
+    }
+
+    /// Low bits of `eax >> shift` into R13, rubbish above; with BMI2 one instruction less.
+    pub(super) fn shift_into_r13(&mut self, shift: u8, bmi2: bool) {
+        if bmi2 {
+            self.raw(&[0xc4, 0x63, 0x7b, 0xf0, 0xe8, shift]);
+        } else {
+            self.raw(&[0x41, 0x89, 0xc5, 0x41, 0xc1, 0xed, shift]);
+        }
+    }
+
+    /// `and r13d, mask`
+    pub(super) fn mask_r13(&mut self, mask: u32) {
+        self.raw(&[0x41, 0x81, 0xe5]);
+        self.raw32(mask);
+    }
+
+    /// `xor r13d, eax`
+    pub(super) fn mix_r13(&mut self) {
+        self.raw(&[0x41, 0x31, 0xc5]);
+    }
+
+    /// `cmp rax, value`
+    pub(super) fn compare_rax(&mut self, value: u32) {
+        self.raw(&[0x48, 0x3d]);
+        self.raw32(value);
+    }
+
+    /// `and rax, value` (sign-extended)
+    pub(super) fn mask_rax(&mut self, value: i32) {
+        self.raw(&[0x48, 0x25]);
+        self.raw32(value as u32);
+    }
+
+    /// `add rax, value` (sign-extended)
+    pub(super) fn add_rax(&mut self, value: i32) {
+        self.raw(&[0x48, 0x05]);
+        self.raw32(value as u32);
+    }
+
+    /// `test al, mask`
+    pub(super) fn test_al(&mut self, mask: u8) {
+        self.raw(&[0xa8, mask]);
+    }
+
+    pub(super) fn jump(&mut self) -> Jump {
+        self.raw(&[0xe9, 0, 0, 0, 0]);
+        Jump(self.bytes.len() - 4)
+    }
+
+    pub(super) fn jump_if(&mut self, condition: u8) -> Jump {
+        self.raw(&[0x0f, 0x80 | condition, 0, 0, 0, 0]);
+        Jump(self.bytes.len() - 4)
+    }
+
+    pub(super) fn jump_to(&mut self, target: u64) {
+        let jump = self.jump();
+        self.land_at(jump, target);
+    }
+
+    pub(super) fn call(&mut self, target: u64) {
+        self.raw(&[0xe8, 0, 0, 0, 0]);
+        self.land_at(Jump(self.bytes.len() - 4), target);
+    }
+
+    /// `jump` goes to the next byte.
+    pub(super) fn land(&mut self, jump: Jump) {
+        let here = self.here();
+        self.land_at(jump, here);
+    }
+
+    pub(super) fn land_at(&mut self, jump: Jump, target: u64) {
+        let next = self.base + jump.0 as u64 + 4;
+        let displacement = target.wrapping_sub(next) as i32;
+        self.bytes[jump.0..jump.0 + 4].copy_from_slice(&displacement.to_le_bytes());
+    }
+
+    /// Executable address of the displacement of `jump`.
+    pub(super) fn place(&self, jump: Jump) -> u64 {
+        self.base + jump.0 as u64
+    }
+
+    /// Memory operand `[scratch]` put into `insn` in place of the guest's.
+    pub(super) fn point_at(insn: &mut Instruction, scratch: Number) {
+        debug_assert!(scratch == RAX || scratch == R13);
+        insn.set_segment_prefix(Register::None);
+        insn.set_memory_base(wide(scratch));
+        insn.set_memory_index(Register::None);
+        insn.set_memory_index_scale(1);
+        insn.set_memory_displacement64(0);
+        insn.set_memory_displ_size(0);
+    }
+}

@@ -1,0 +1,394 @@
+//! The state of one translation in the making: bytes, where the status flags are, what is to be
+//! written out of line.
+
+use iced_x86::Register;
+
+use super::assembler::{Assembler, Jump, condition};
+use super::mode::Mode;
+use super::native;
+use super::registers::{Number, R13, RAX};
+use super::runtime_raw::Stubs;
+use super::unit::{Link, Site};
+use crate::interp::op::Op;
+use crate::mmu::{Entry, SET_ENTRIES};
+
+/// Where the guest's status flags are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flags {
+    /// In the vCPU.
+    Memory,
+    /// In the host's EFLAGS only.
+    Host,
+    Both,
+}
+
+/// The instruction cannot be translated this way; its handler will run it.
+#[derive(Debug)]
+pub(super) struct Refused;
+
+impl From<iced_x86::IcedError> for Refused {
+    fn from(_: iced_x86::IcedError) -> Refused {
+        Refused
+    }
+}
+
+/// What is written after the unit's straight code.
+#[derive(Debug)]
+enum Cold {
+    /// Runs a site's handler and goes on after its instruction.
+    Slow {
+        from: Vec<Jump>,
+        site: u64,
+        resume: u64,
+        restore: bool,
+    },
+    /// Leaves for the unit at a page offset, until the jump is patched to go there itself.
+    Link { from: Jump, target: u16 },
+    /// Leaves with RIP at a page offset.
+    Leave { from: Jump, target: u16 },
+    /// A taken conditional jump. `at` is where the branch instruction ends, from the unit's start.
+    Taken {
+        from: Jump,
+        target: i64,
+        at: u16,
+        flags: Flags,
+        site: u64,
+    },
+    /// Loads the vector registers and comes back.
+    Vectors { from: Jump, resume: u64 },
+}
+
+/// How memory is accessed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    Read,
+    /// Written, or read and written.
+    Write,
+}
+
+/// Everything about the unit that does not change while it is made.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Frame<'a> {
+    pub(super) stubs: &'a Stubs,
+    pub(super) mode: Mode,
+    pub(super) bmi2: bool,
+    /// Page offset of the unit's first byte.
+    pub(super) unit: u16,
+    /// Guest-physical page.
+    pub(super) page: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Emitter<'a> {
+    pub(super) asm: &'a mut Assembler,
+    pub(super) frame: Frame<'a>,
+    pub(super) flags: Flags,
+    /// Where the unit's code begins for jumps inside the page.
+    pub(super) inner: u64,
+    pub(super) sites: Vec<Box<Site>>,
+    pub(super) links: Vec<Box<Link>>,
+    cold: Vec<Cold>,
+}
+
+/// What to go back to when an instruction is refused half-way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mark {
+    len: usize,
+    flags: Flags,
+    cold: usize,
+}
+
+impl<'a> Emitter<'a> {
+    /// Begins with the way in for everybody outside the page: RAX is the unit's linear address.
+    pub(super) fn new(asm: &'a mut Assembler, frame: Frame<'a>) -> Emitter<'a> {
+        let mut emitter = Emitter {
+            asm,
+            frame,
+            flags: Flags::Memory,
+            inner: 0,
+            sites: Vec::new(),
+            links: Vec::new(),
+            cold: Vec::new(),
+        };
+        emitter.asm.mask_rax(-0x1000);
+        emitter.asm.store(native::PAGE_BASE, RAX);
+        emitter.poll(frame.unit);
+        emitter.inner = emitter.asm.here();
+        emitter
+    }
+
+    pub(super) fn mark(&self) -> Mark {
+        Mark {
+            len: self.asm.len(),
+            flags: self.flags,
+            cold: self.cold.len(),
+        }
+    }
+
+    pub(super) fn go_back(&mut self, mark: Mark) {
+        self.asm.truncate(mark.len);
+        self.flags = mark.flags;
+        self.cold.truncate(mark.cold);
+    }
+
+    /// Address of the site of `op` for translated code.
+    pub(super) fn site(&mut self, op: &Op, ends: bool) -> u64 {
+        let site = Box::new(Site {
+            op: *op,
+            unit: self.frame.unit,
+            after: self.frame.unit + op.start + u16::from(op.len),
+            ends,
+        });
+        let address = std::ptr::from_ref(&*site) as u64;
+        self.sites.push(site);
+        address
+    }
+
+    /// Makes sure that the vCPU has the status flags; EFLAGS may be changed afterwards.
+    pub(super) fn flags_to_memory(&mut self) {
+        if self.flags == Flags::Host {
+            self.asm.save_flags(native::STATUS);
+        }
+        self.flags = Flags::Memory;
+    }
+
+    /// Makes sure that EFLAGS has them. Uses RAX.
+    pub(super) fn flags_to_host(&mut self) {
+        if self.flags == Flags::Memory {
+            self.asm.restore_flags(native::STATUS);
+            self.flags = Flags::Both;
+        }
+    }
+
+    /// The instruction runs in its handler. What follows begins with the flags in memory.
+    pub(super) fn handler(&mut self, op: &Op, ends: bool) {
+        self.flags_to_memory();
+        let site = self.site(op, ends);
+        self.asm.set_rax(site);
+        self.asm.call(self.frame.stubs.handler);
+    }
+
+    /// From the linear address in RAX to the host's, for an access of `size` bytes. The flags must be
+    /// in memory. Answers the jumps to be taken when the TLB has no such access.
+    pub(super) fn translate(&mut self, way: Way, size: u32, aligned: bool) -> Vec<Jump> {
+        debug_assert!(self.flags == Flags::Memory);
+        let set = self.frame.mode.set;
+        let mut slow = Vec::with_capacity(2);
+        if aligned {
+            self.asm.test_al(size as u8 - 1);
+            slow.push(self.asm.jump_if(condition::NOT_EQUAL));
+        }
+        let entry_shift = size_of::<Entry>().trailing_zeros();
+        self.asm.shift_into_r13(12 - entry_shift as u8, self.frame.bmi2);
+        self.asm.mask_r13(((SET_ENTRIES - 1) << entry_shift) as u32);
+        self.asm.sub_slot(match way {
+            Way::Read => native::tlb_read(set),
+            Way::Write => native::tlb_write(set),
+        });
+        self.asm.compare_rax(0x1000 - size);
+        slow.push(self.asm.jump_if(condition::ABOVE));
+        self.asm.add_slot(native::tlb_host(set));
+        slow
+    }
+
+    /// The slow way of the instruction just written: its handler, then on from here.
+    pub(super) fn slow_way(&mut self, from: Vec<Jump>, op: &Op) {
+        let site = self.site(op, false);
+        let resume = self.asm.here();
+        self.cold.push(Cold::Slow {
+            from,
+            site,
+            resume,
+            restore: self.flags != Flags::Memory,
+        });
+    }
+
+    /// Runs the handler at `site`, which does not come back, when one of the jumps is taken.
+    pub(super) fn slow_way_to(&mut self, from: Vec<Jump>, site: u64) {
+        let resume = self.asm.here();
+        self.cold.push(Cold::Slow {
+            from,
+            site,
+            resume,
+            restore: false,
+        });
+    }
+
+    /// Asks the bell; with news, leaves with RIP at page offset `target`. Uses RAX.
+    fn poll(&mut self, target: u16) {
+        debug_assert!(self.flags == Flags::Memory);
+        self.asm.load(RAX, native::BELL);
+        self.asm.test_word_at_rax();
+        let from = self.asm.jump_if(condition::NOT_EQUAL);
+        self.cold.push(Cold::Leave { from, target });
+    }
+
+    /// Goes on at `target`, in bytes from the unit's start; `at` is where the guest's instruction
+    /// ends, in the same. `site` is run instead where the target's page is not known to be mapped;
+    /// without one it is the plain successor.
+    pub(super) fn go(&mut self, target: i64, at: u16, site: Option<u64>) {
+        self.flags_to_memory();
+        let offset = i64::from(self.frame.unit) + target;
+        match u16::try_from(offset) {
+            Ok(offset) if offset < 0x1000 => {
+                if target < i64::from(at) {
+                    self.poll(offset);
+                }
+                if target == 0 {
+                    self.asm.jump_to(self.inner);
+                } else {
+                    let from = self.asm.jump();
+                    self.cold.push(Cold::Link {
+                        from,
+                        target: offset,
+                    });
+                }
+            }
+            _ => {
+                self.load_rip(RAX, offset);
+                self.look_up(site, |_| {});
+            }
+        }
+    }
+
+    /// Linear address of a page offset, possibly beyond the page.
+    pub(super) fn load_rip(&mut self, to: Number, offset: i64) {
+        debug_assert!(to == RAX || to == R13);
+        self.asm.load(to, native::PAGE_BASE);
+        match i32::try_from(offset) {
+            // An offset of 32 bits always encodes.
+            Ok(offset) => {
+                let _ = self
+                    .asm
+                    .lea(super::registers::wide(to), Some(to), None, offset.into());
+            }
+            Err(_) => self.asm.raw(&[0x0f, 0x0b]),
+        }
+    }
+
+    /// Goes on at the linear address in RAX if its code is known, after `commit`. Otherwise runs the
+    /// handler of `site`, or leaves with that address. Flags must be in memory.
+    pub(super) fn look_up(&mut self, site: Option<u64>, commit: impl Fn(&mut Assembler)) {
+        debug_assert!(self.flags == Flags::Memory);
+        let set = self.frame.mode.set;
+        self.asm.shift_into_r13(12, self.frame.bmi2);
+        self.asm.mix_r13();
+        self.asm.mask_r13(super::jumps::ENTRIES as u32 - 1);
+        self.asm.compare_slot8(native::jump_tags(set));
+        let miss = self.asm.jump_if(condition::NOT_EQUAL);
+        commit(self.asm);
+        self.asm.jump_slot8(native::jump_codes(set));
+        match site {
+            Some(site) => self.cold.push(Cold::Slow {
+                from: vec![miss],
+                site,
+                resume: self.asm.here(),
+                restore: false,
+            }),
+            None => self.asm.land_at(miss, self.frame.stubs.leave_at),
+        }
+    }
+
+    /// A conditional jump of the guest's whose condition is in EFLAGS.
+    pub(super) fn branch(&mut self, condition: u8, target: i64, at: u16, site: u64) {
+        let from = self.asm.jump_if(condition);
+        self.cold.push(Cold::Taken {
+            from,
+            target,
+            at,
+            flags: self.flags,
+            site,
+        });
+    }
+
+    /// From here on the vector registers are the guest's. At a unit's start only.
+    pub(super) fn need_vectors(&mut self) {
+        self.asm.test_byte(native::VECTORS_LOADED);
+        let from = self.asm.jump_if(condition::EQUAL);
+        self.cold.push(Cold::Vectors {
+            from,
+            resume: self.asm.here(),
+        });
+    }
+
+    /// Writes everything that is out of line.
+    pub(super) fn finish(&mut self) {
+        // Writing one may ask for more.
+        while !self.cold.is_empty() {
+            for cold in std::mem::take(&mut self.cold) {
+                self.write_cold(cold);
+            }
+        }
+    }
+
+    fn write_cold(&mut self, cold: Cold) {
+        match cold {
+            Cold::Slow {
+                from,
+                site,
+                resume,
+                restore,
+            } => {
+                for jump in from {
+                    self.asm.land(jump);
+                }
+                self.asm.set_rax(site);
+                self.asm.call(self.frame.stubs.handler);
+                if restore {
+                    self.asm.restore_flags(native::STATUS);
+                }
+                self.asm.jump_to(resume);
+            }
+            Cold::Link { from, target } => {
+                let link = Box::new(Link {
+                    target,
+                    patch: self.asm.place(from),
+                    page: self.frame.page,
+                });
+                self.asm.land(from);
+                self.asm.set_rax(std::ptr::from_ref(&*link) as u64);
+                self.asm.jump_to(self.frame.stubs.leave_link);
+                self.links.push(link);
+            }
+            Cold::Leave { from, target } => {
+                self.asm.land(from);
+                self.load_rip(RAX, target.into());
+                self.asm.jump_to(self.frame.stubs.leave_at);
+            }
+            Cold::Taken {
+                from,
+                target,
+                at,
+                flags,
+                site,
+            } => {
+                self.asm.land(from);
+                self.flags = flags;
+                self.go(target, at, Some(site));
+            }
+            Cold::Vectors { from, resume } => {
+                self.asm.land(from);
+                self.asm.set_rax(self.frame.unit.into());
+                self.asm.call(self.frame.stubs.load_vectors);
+                self.asm.jump_to(resume);
+            }
+        }
+    }
+
+    /// A register of the guest's that stays in memory, into `scratch`.
+    pub(super) fn load_guest(&mut self, scratch: Number, guest: Number) {
+        self.asm.load(scratch, native::gpr(guest));
+    }
+
+    /// Its full-width host register, loaded into `scratch` if it has none.
+    pub(super) fn guest_in(&mut self, register: Register, scratch: Number) -> Number {
+        let guest = super::registers::number(register);
+        match super::registers::host_of(guest) {
+            Some(host) => host,
+            None => {
+                self.load_guest(scratch, guest);
+                scratch
+            }
+        }
+    }
+}

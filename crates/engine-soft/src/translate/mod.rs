@@ -1,0 +1,40 @@
+//! The translator: x86-64 code made of x86-64 code.
+//!
+//! Problem: an interpreter spends four fifths of its time on getting from one instruction to the
+//! next. Choice: what runs often is written out as host code in which most instructions are
+//! themselves ([`simple`]), over registers that are mostly the host's of the same name
+//! ([`registers`]); status flags stay in EFLAGS until something would destroy them; a memory operand
+//! is looked up in the interpreter's own TLB inline ([`emitter`]). Whatever does not fit, and every
+//! access that the TLB does not have, calls the interpreter's handler of that one instruction and goes
+//! on ([`runtime_raw`]). So faults, devices, self-modification and everything rare exist once, in the
+//! interpreter, and a translation can be left at any instruction.
+//!
+//! Units lie inside one page and are found by guest-physical address and [`mode::Mode`]; they know
+//! their linear address only as "offset in the page that runs", so they survive changes of address
+//! space. Direct jumps inside a page are patched to go straight to the target; all others look in a
+//! table of linear addresses ([`jumps`]), which is emptied as mappings change. So the death of a page's
+//! code needs no unlinking: all of it dies together.
+//!
+//! Each vCPU translates for itself: nothing needs a lock, jumps are patched without stopping others,
+//! and dead code is freed at once.
+//!
+//! Rejected: an intermediate representation and register allocation (guest and host have the same
+//! instructions and flags; most of what an allocator could gain is gained by leaving registers where
+//! they are); signals for accesses that miss (5 us each).
+
+mod assembler;
+mod code_memory_raw;
+mod control;
+mod emitter;
+pub(crate) mod jumps;
+mod make;
+mod mode;
+pub(crate) mod native;
+mod registers;
+mod runtime_raw;
+mod simple;
+mod translator;
+mod unit;
+
+pub(crate) use translator::Translator;
+pub(crate) use unit::Left;

@@ -1,0 +1,41 @@
+//! What a translation takes for granted about the vCPU: part of its key.
+
+use x86::register::{cr0, cr4, xcr0};
+
+use crate::cpu::{CodeSize, Cpu};
+
+/// Only 64-bit code is translated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Mode {
+    /// TLB set of data accesses: user, supervisor, supervisor that may touch user pages.
+    pub(super) set: usize,
+    /// Legacy SSE instructions run without #UD or #NM.
+    pub(super) sse: bool,
+    /// VEX-encoded ones do.
+    pub(super) avx: bool,
+}
+
+impl Mode {
+    /// The mode the vCPU is in; `None` where its code is interpreted.
+    #[inline]
+    pub(super) fn of(cpu: &Cpu) -> Option<Mode> {
+        if cpu.code_size != CodeSize::Bits64 || cpu.mmu.is_checked() {
+            return None;
+        }
+        const SSE_AND_AVX: u64 = xcr0::SSE | xcr0::AVX;
+        let sse = cpu.cr0 & (cr0::EM | cr0::TS) == 0 && cpu.cr4 & cr4::OSFXSR != 0;
+        let avx = cpu.cr0 & cr0::TS == 0
+            && cpu.cr4 & cr4::OSXSAVE != 0
+            && cpu.xcr0 & SSE_AND_AVX == SSE_AND_AVX;
+        Some(Mode {
+            set: cpu.mmu.current_set(),
+            sse,
+            avx,
+        })
+    }
+
+    /// Four bits that tell modes apart.
+    pub(super) fn bits(self) -> u16 {
+        self.set as u16 | u16::from(self.sse) << 2 | u16::from(self.avx) << 3
+    }
+}

@@ -1,0 +1,117 @@
+//! What translated code finds in the vCPU beside its registers.
+
+use std::any::Any;
+use std::mem::offset_of;
+
+use super::jumps::{Jumps, Table};
+use crate::cpu::Cpu;
+use crate::interp::op::Stop;
+use crate::mmu::{Entry, Mmu, SET_ENTRIES};
+
+/// Reached by translated code from the vCPU's address, which GS holds.
+#[repr(C)]
+pub(crate) struct Native {
+    /// Linear address of the page that the running code is in.
+    pub(crate) page_base: u64,
+    /// The vCPU's own address.
+    pub(crate) cpu: u64,
+    /// Where to go after the registers are loaded.
+    pub(crate) entry: u64,
+    /// Target of an indirect call, while the return address is pushed.
+    pub(crate) target: u64,
+    /// Address of the bell's word.
+    pub(crate) bell: u64,
+    /// The `Site` or `Link` that translated code was left at.
+    pub(crate) left_at: u64,
+    /// Guest vector registers and MXCSR are in the host's registers.
+    pub(crate) vectors_loaded: u8,
+    /// The host's MXCSR, and where the guest's goes on its way.
+    pub(crate) host_mxcsr: u32,
+    pub(crate) jumps: Jumps,
+    /// Why the handler at `left_at` did not simply finish.
+    pub(crate) stop: Option<Stop>,
+    /// A panic of ours on its way past translated code.
+    pub(crate) panic: Option<Box<dyn Any + Send>>,
+}
+
+impl std::fmt::Debug for Native {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Native(page {:#x})", self.page_base)
+    }
+}
+
+impl Native {
+    pub(crate) fn new(bell: u64) -> Native {
+        Native {
+            page_base: 0,
+            cpu: 0,
+            entry: 0,
+            target: 0,
+            bell,
+            left_at: 0,
+            vectors_loaded: 0,
+            host_mxcsr: 0x1f80,
+            jumps: Jumps::new(),
+            stop: None,
+            panic: None,
+        }
+    }
+}
+
+const NATIVE: usize = offset_of!(Cpu, native);
+
+pub(super) const PAGE_BASE: u32 = (NATIVE + offset_of!(Native, page_base)) as u32;
+pub(super) const CPU: u32 = (NATIVE + offset_of!(Native, cpu)) as u32;
+pub(super) const ENTRY: u32 = (NATIVE + offset_of!(Native, entry)) as u32;
+pub(super) const TARGET: u32 = (NATIVE + offset_of!(Native, target)) as u32;
+pub(super) const BELL: u32 = (NATIVE + offset_of!(Native, bell)) as u32;
+pub(super) const LEFT_AT: u32 = (NATIVE + offset_of!(Native, left_at)) as u32;
+pub(super) const VECTORS_LOADED: u32 = (NATIVE + offset_of!(Native, vectors_loaded)) as u32;
+pub(super) const HOST_MXCSR: u32 = (NATIVE + offset_of!(Native, host_mxcsr)) as u32;
+pub(super) const RIP: u32 = offset_of!(Cpu, rip) as u32;
+pub(super) const STATUS: u32 = offset_of!(Cpu, status) as u32;
+const GPR: u32 = offset_of!(Cpu, gpr) as u32;
+const SEGMENT_BASES: u32 = offset_of!(Cpu, segment_bases) as u32;
+const TLB: usize = offset_of!(Cpu, mmu) + offset_of!(Mmu, entries);
+
+/// A guest register's place in the register file.
+pub(super) const fn gpr(number: u8) -> u32 {
+    GPR + number as u32 * 8
+}
+
+/// Base of the segment with this index.
+pub(super) const fn segment_base(index: u8) -> u32 {
+    SEGMENT_BASES + index as u32 * 8
+}
+
+/// Offsets of the first entry's fields in TLB set `set`.
+pub(super) const fn tlb_read(set: usize) -> u32 {
+    (TLB + set * SET_ENTRIES * size_of::<Entry>() + offset_of!(Entry, read)) as u32
+}
+
+pub(super) const fn tlb_write(set: usize) -> u32 {
+    (TLB + set * SET_ENTRIES * size_of::<Entry>() + offset_of!(Entry, write)) as u32
+}
+
+pub(super) const fn tlb_host(set: usize) -> u32 {
+    (TLB + set * SET_ENTRIES * size_of::<Entry>() + offset_of!(Entry, host)) as u32
+}
+
+const fn jumps(set: usize) -> usize {
+    NATIVE + offset_of!(Native, jumps) + offset_of!(Jumps, tables) + set * size_of::<Table>()
+}
+
+pub(super) const fn jump_tags(set: usize) -> u32 {
+    (jumps(set) + offset_of!(Table, tags)) as u32
+}
+
+pub(super) const fn jump_codes(set: usize) -> u32 {
+    (jumps(set) + offset_of!(Table, codes)) as u32
+}
+
+/// The guest's vector registers and MXCSR.
+pub(super) const fn vector(number: usize) -> u32 {
+    (offset_of!(Cpu, fpu) + offset_of!(x86::Fpu, ymm) + number * 32) as u32
+}
+
+pub(super) const MXCSR: u32 = (offset_of!(Cpu, fpu) + offset_of!(x86::Fpu, mxcsr)) as u32;

@@ -1,0 +1,294 @@
+//! The border between Rust and translated code: ways in, ways out, and handlers called from inside.
+//!
+//! Inside, GS is the vCPU's address, the guest's registers are where `registers` says, and the stack
+//! is the caller's, eight bytes off a multiple of sixteen.
+
+use std::arch::is_x86_feature_detected;
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::assembler::{Assembler, condition};
+use super::native;
+use super::registers::{RAX, resident};
+use super::unit::{Link, Site};
+use crate::cpu::{Cpu, RIP_SLOT, attention};
+use crate::interp::op::Stop;
+
+/// What translated code returns.
+mod code {
+    pub(super) const NEXT: u64 = 1;
+    pub(super) const INTERPRET: u64 = 2;
+    pub(super) const LINK: u64 = 3;
+    pub(super) const STOPPED: u64 = 4;
+    pub(super) const PANIC: u64 = 5;
+}
+
+/// How translated code was left.
+#[derive(Debug)]
+pub(super) enum Way<'a> {
+    Next,
+    Interpret,
+    Link(&'a Link),
+    Stopped(Stop, &'a Site),
+}
+
+/// Addresses of the code that every vCPU's memory begins with.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Stubs {
+    enter: u64,
+    /// Runs the handler of the site in RAX and comes back, or leaves.
+    pub(super) handler: u64,
+    /// Leaves with RIP in RAX.
+    pub(super) leave_at: u64,
+    /// Leaves at the link in RAX.
+    pub(super) leave_link: u64,
+    /// Loads the vector registers; RAX is the unit's page offset, should they not be loadable.
+    pub(super) load_vectors: u64,
+}
+
+const PUSH: [u8; 10] = [0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57];
+const POP_AND_RETURN: [u8; 11] = [
+    0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5d, 0x5b, 0xc3,
+];
+
+impl Stubs {
+    /// Writes them all.
+    pub(super) fn write(asm: &mut Assembler) -> Stubs {
+        let avx = is_x86_feature_detected!("avx");
+        let save_vectors = asm.here();
+        write_save_vectors(asm, avx);
+        let restore_vectors = asm.here();
+        write_load_vectors(asm, avx);
+
+        // RAX is what to return; the guest's registers are in the vCPU already.
+        let leave_saved = asm.here();
+        asm.raw(&POP_AND_RETURN);
+        let leave = asm.here();
+        store_registers(asm);
+        asm.test_byte(native::VECTORS_LOADED);
+        let none = asm.jump_if(condition::EQUAL);
+        asm.call(save_vectors);
+        asm.land(none);
+        asm.jump_to(leave_saved);
+
+        let leave_at = asm.here();
+        asm.store(native::RIP, RAX);
+        asm.set_rax(code::NEXT);
+        asm.jump_to(leave);
+        let leave_link = asm.here();
+        asm.store(native::LEFT_AT, RAX);
+        asm.set_rax(code::LINK);
+        asm.jump_to(leave);
+        let load_vectors = asm.here();
+        write_checked_load(asm, restore_vectors, leave);
+
+        let enter = asm.here();
+        asm.raw(&PUSH);
+        load_registers(asm);
+        asm.jump_from(native::ENTRY);
+
+        let handler = asm.here();
+        write_handler(asm, save_vectors, restore_vectors, leave_saved);
+        Stubs {
+            enter,
+            handler,
+            leave_at,
+            leave_link,
+            load_vectors,
+        }
+    }
+}
+
+fn store_registers(asm: &mut Assembler) {
+    for (guest, host) in resident() {
+        asm.store(native::gpr(guest), host);
+    }
+}
+
+fn load_registers(asm: &mut Assembler) {
+    for (guest, host) in resident() {
+        asm.load(host, native::gpr(guest));
+    }
+}
+
+/// `vmovups` (or `movups`) between register `n` and the vCPU; 10h loads, 11h stores.
+fn move_vector(asm: &mut Assembler, opcode: u8, n: usize, avx: bool) {
+    let high = n >= 8;
+    asm.raw(&[0x65]);
+    match (avx, high) {
+        (true, false) => asm.raw(&[0xc5, 0xfc]),
+        (true, true) => asm.raw(&[0xc5, 0x7c]),
+        (false, false) => asm.raw(&[0x0f]),
+        (false, true) => asm.raw(&[0x44, 0x0f]),
+    }
+    asm.raw(&[opcode, 0x04 | (n as u8 & 7) << 3, 0x25]);
+    asm.raw(&native::vector(n).to_le_bytes());
+}
+
+/// LDMXCSR (`extension` 2) or STMXCSR (3).
+fn mxcsr(asm: &mut Assembler, extension: u8, disp: u32) {
+    asm.raw(&[0x65, 0x0f, 0xae, 0x04 | extension << 3, 0x25]);
+    asm.raw(&disp.to_le_bytes());
+}
+
+/// The guest's vector state into the vCPU, the host's MXCSR back. Keeps general registers.
+fn write_save_vectors(asm: &mut Assembler, avx: bool) {
+    for n in 0..16 {
+        move_vector(asm, 0x11, n, avx);
+    }
+    mxcsr(asm, 3, native::MXCSR);
+    mxcsr(asm, 2, native::HOST_MXCSR);
+    if avx {
+        asm.raw(&[0xc5, 0xf8, 0x77]);
+    }
+    asm.set_byte(native::VECTORS_LOADED, 0);
+    asm.raw(&[0xc3]);
+}
+
+fn write_load_vectors(asm: &mut Assembler, avx: bool) {
+    mxcsr(asm, 2, native::MXCSR);
+    for n in 0..16 {
+        move_vector(asm, 0x10, n, avx);
+    }
+    asm.set_byte(native::VECTORS_LOADED, 1);
+    asm.raw(&[0xc3]);
+}
+
+/// Loads the vector state if all exceptions are masked, as the host must run; otherwise leaves for
+/// the interpreter at the page offset in RAX.
+fn write_checked_load(asm: &mut Assembler, restore_vectors: u64, leave: u64) {
+    // add rax, page base; mov [rip], rax
+    asm.add_from(RAX, native::PAGE_BASE);
+    asm.store(native::RIP, RAX);
+    // mov eax, gs:[MXCSR]; and eax, 1f80h; cmp eax, 1f80h
+    asm.raw(&[0x65, 0x8b, 0x04, 0x25]);
+    asm.raw(&native::MXCSR.to_le_bytes());
+    asm.raw(&[0x25, 0x80, 0x1f, 0, 0, 0x3d, 0x80, 0x1f, 0, 0]);
+    let unmasked = asm.jump_if(condition::NOT_EQUAL);
+    asm.jump_to(restore_vectors);
+    asm.land(unmasked);
+    // The return address is not needed: add rsp, 8
+    asm.raw(&[0x48, 0x83, 0xc4, 8]);
+    asm.set_rax(code::INTERPRET);
+    asm.jump_to(leave);
+}
+
+/// The site is in RAX and the flags in memory.
+fn write_handler(asm: &mut Assembler, save: u64, restore: u64, leave_saved: u64) {
+    store_registers(asm);
+    // push rbx, to keep across the call whether vectors were loaded: then the stack is off again.
+    asm.raw(&[0x53, 0x48, 0x83, 0xec, 0x08]);
+    // movzx ebx, byte gs:[VECTORS_LOADED]; mov rsi, rax; mov rdi, gs:[CPU]
+    asm.raw(&[0x65, 0x0f, 0xb6, 0x1c, 0x25]);
+    asm.raw(&native::VECTORS_LOADED.to_le_bytes());
+    asm.copy(6, RAX);
+    asm.load(7, native::CPU);
+    // test ebx, ebx
+    asm.raw(&[0x85, 0xdb]);
+    let none = asm.jump_if(condition::EQUAL);
+    asm.call(save);
+    asm.land(none);
+    asm.set_rax(run_site as *const () as u64);
+    // call rax; test eax, eax
+    asm.raw(&[0xff, 0xd0, 0x85, 0xc0]);
+    let stopped = asm.jump_if(condition::NOT_EQUAL);
+    asm.raw(&[0x85, 0xdb]);
+    let none = asm.jump_if(condition::EQUAL);
+    asm.call(restore);
+    asm.land(none);
+    asm.raw(&[0x48, 0x83, 0xc4, 0x08, 0x5b]);
+    load_registers(asm);
+    asm.raw(&[0xc3]);
+    asm.land(stopped);
+    // add rsp, 24: the padding, RBX and the return address
+    asm.raw(&[0x48, 0x83, 0xc4, 24]);
+    asm.jump_to(leave_saved);
+}
+
+/// Runs the handler at a site. Zero: go on after the instruction.
+///
+/// # Safety
+/// `cpu` is the vCPU whose code calls, which nobody else uses meanwhile; `site` is one of its live
+/// units'.
+unsafe extern "sysv64" fn run_site(cpu: *mut Cpu, site: *const Site) -> u64 {
+    // SAFETY: the caller's promise.
+    let (cpu, site) = unsafe { (&mut *cpu, &*site) };
+    match catch_unwind(AssertUnwindSafe(|| run(cpu, site))) {
+        Ok(code) => code,
+        Err(panic) => {
+            cpu.native.panic = Some(panic);
+            code::PANIC
+        }
+    }
+}
+
+fn run(cpu: &mut Cpu, site: &Site) -> u64 {
+    let page = cpu.native.page_base;
+    let op = &site.op;
+    cpu.gpr[usize::from(RIP_SLOT)] = page.wrapping_add(u64::from(site.unit));
+    cpu.rip = page.wrapping_add(u64::from(site.after));
+    cpu.limit = u32::MAX;
+    let mut result = (op.run)(cpu, op);
+    while result == Err(Stop::Repeat) && cpu.limit != 0 && may_go_on(cpu) {
+        cpu.limit = u32::MAX;
+        result = (op.run)(cpu, op);
+    }
+    let remapped = cpu.mmu.tell_jumps(&mut cpu.native.jumps);
+    let quiet = cpu.limit != 0 && !remapped && cpu.attention & !attention::WINDOW == 0;
+    match result {
+        Ok(()) if quiet && !site.ends => 0,
+        Ok(()) => code::NEXT,
+        Err(stop) => {
+            cpu.native.stop = Some(stop);
+            cpu.native.left_at = std::ptr::from_ref(site) as u64;
+            code::STOPPED
+        }
+    }
+}
+
+fn may_go_on(cpu: &Cpu) -> bool {
+    cpu.attention & !attention::WINDOW == 0 && !cpu.bell.rings() && !cpu.replay.is_active()
+}
+
+thread_local! {
+    /// What GS points at on this thread.
+    static GS: Cell<u64> = const { Cell::new(0) };
+}
+
+fn point_gs(at: u64) {
+    GS.with(|gs| {
+        if gs.get() != at {
+            const ARCH_SET_GS: libc::c_int = 0x1001;
+            // SAFETY: nothing else in the process uses GS, which x86-64 Linux leaves to programs.
+            unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_SET_GS, at) };
+            gs.set(at);
+        }
+    });
+}
+
+/// Runs translated code at `entry` until it is left.
+pub(super) fn enter<'a>(cpu: &'a mut Cpu, stubs: &Stubs, entry: u64) -> Way<'a> {
+    let address = std::ptr::from_mut(cpu) as u64;
+    point_gs(address);
+    cpu.native.cpu = address;
+    cpu.native.entry = entry;
+    type Enter = unsafe extern "sysv64" fn(*mut Cpu) -> u64;
+    // SAFETY: `stubs` were written by `Stubs::write` into memory that is still mapped.
+    let enter: Enter = unsafe { std::mem::transmute(stubs.enter) };
+    // SAFETY: GS is the vCPU; `entry` is a live unit's. The pointer lets the code change all of it.
+    let code = unsafe { enter(std::ptr::from_mut(cpu)) };
+    if let Some(panic) = cpu.native.panic.take() {
+        std::panic::resume_unwind(panic);
+    }
+    match code {
+        // SAFETY: a link of the unit that was left, which lives on until the translator runs again.
+        code::LINK => Way::Link(unsafe { &*(cpu.native.left_at as *const Link) }),
+        code::STOPPED => {
+            let stop = cpu.native.stop.take().unwrap_or(Stop::Repeat);
+            // SAFETY: likewise.
+            Way::Stopped(stop, unsafe { &*(cpu.native.left_at as *const Site) })
+        }
+        code::INTERPRET => Way::Interpret,
+        _ => Way::Next,
+    }
+}

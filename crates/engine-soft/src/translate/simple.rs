@@ -1,0 +1,406 @@
+//! Instructions that become themselves: the same instruction with its registers renamed and its
+//! memory operand pointed at the host's.
+
+use iced_x86::{
+    Code, EncodingKind, Instruction, InstructionInfo, InstructionInfoFactory, MemorySize, Mnemonic,
+    OpAccess, OpCodeOperandKind, OpKind, Register, RflagsBits,
+};
+
+use super::assembler::Assembler;
+use super::emitter::{Emitter, Flags, Refused, Way};
+use super::native;
+use super::registers::{
+    GUEST_RAX, Number, R13, RAX, host_of, is_high_byte, number, sized, wide,
+};
+use crate::interp::op::{Op, segment_index};
+use crate::interp::vector::rules;
+
+const STATUS: u32 = RflagsBits::OF
+    | RflagsBits::SF
+    | RflagsBits::ZF
+    | RflagsBits::AF
+    | RflagsBits::CF
+    | RflagsBits::PF;
+
+/// May this instruction become itself? Everything that only computes; nothing that can fault but by
+/// its memory operand, and nothing that the mode of translation does not settle.
+pub(super) fn is_simple(insn: &Instruction) -> bool {
+    is_integer(insn) || is_vector(insn)
+}
+
+fn is_integer(insn: &Instruction) -> bool {
+    use Mnemonic as M;
+    let bit_string = insn.op0_kind() == OpKind::Memory && insn.op1_kind() == OpKind::Register;
+    match insn.mnemonic() {
+        M::Mov => (0..2).all(|n| {
+            insn.op_kind(n) != OpKind::Register || insn.op_register(n).is_gpr()
+        }),
+        M::Bt | M::Bts | M::Btr | M::Btc => !bit_string,
+        M::Movzx | M::Movsx | M::Movsxd | M::Lea | M::Add | M::Adc | M::Sub | M::Sbb | M::And
+        | M::Or | M::Xor | M::Cmp | M::Test | M::Inc | M::Dec | M::Neg | M::Not | M::Shl
+        | M::Sal | M::Shr | M::Sar | M::Rol | M::Ror | M::Rcl | M::Rcr | M::Shld | M::Shrd
+        | M::Mul | M::Imul | M::Bswap | M::Bsf | M::Bsr | M::Tzcnt | M::Lzcnt | M::Popcnt
+        | M::Xchg | M::Xadd | M::Cmpxchg | M::Cbw | M::Cwde | M::Cdqe | M::Cwd | M::Cdq
+        | M::Cqo | M::Andn | M::Bextr | M::Blsi | M::Blsr | M::Blsmsk | M::Bzhi | M::Mulx
+        | M::Pdep | M::Pext | M::Rorx | M::Sarx | M::Shlx | M::Shrx | M::Adcx | M::Adox
+        | M::Movbe | M::Crc32 | M::Clc | M::Stc | M::Cmc | M::Lfence | M::Sfence | M::Mfence => true,
+        _ => is_conditional(insn),
+    }
+}
+
+/// SETcc and CMOVcc.
+fn is_conditional(insn: &Instruction) -> bool {
+    insn.condition_code() != iced_x86::ConditionCode::None
+        && !insn.is_jcc_short_or_near()
+        && !insn.is_loop()
+        && !insn.is_loopcc()
+}
+
+/// Does the instruction work on XMM or YMM registers, and on at most one memory operand in place?
+pub(super) fn is_vector(insn: &Instruction) -> bool {
+    use Mnemonic as M;
+    let registers = (0..insn.op_count())
+        .filter(|&n| insn.op_kind(n) == OpKind::Register)
+        .map(|n| insn.op_register(n));
+    let mut has_vector = matches!(insn.mnemonic(), M::Vzeroupper | M::Vzeroall);
+    for register in registers {
+        if register.is_mm() || !(register.is_xmm() || register.is_ymm() || register.is_gpr()) {
+            return false;
+        }
+        has_vector |= register.is_xmm() || register.is_ymm();
+    }
+    let element_faults = matches!(
+        insn.mnemonic(),
+        M::Maskmovdqu
+            | M::Vmaskmovdqu
+            | M::Vmaskmovps
+            | M::Vmaskmovpd
+            | M::Vpmaskmovd
+            | M::Vpmaskmovq
+    );
+    has_vector
+        && !element_faults
+        && !insn.is_vsib()
+        && matches!(insn.encoding(), EncodingKind::Legacy | EncodingKind::VEX)
+}
+
+/// The plan of one instruction: which scratch register does what.
+struct Plan {
+    memory: Option<(Way, u32)>,
+    /// Runs with the guest's RAX in RAX.
+    through_rax: bool,
+    writes_rax: bool,
+    /// EFLAGS must hold the guest's flags before.
+    needs_flags: bool,
+    writes_flags: bool,
+    /// Memory-resident operands: guest number, scratch, is it read, is it written.
+    residents: Vec<(Number, Number, bool, bool)>,
+}
+
+fn writes(access: OpAccess) -> bool {
+    matches!(
+        access,
+        OpAccess::Write | OpAccess::CondWrite | OpAccess::ReadWrite | OpAccess::ReadCondWrite
+    )
+}
+
+fn has_memory(insn: &Instruction) -> bool {
+    (0..insn.op_count()).any(|n| insn.op_kind(n) == OpKind::Memory)
+}
+
+fn uses_rax(insn: &Instruction) -> bool {
+    use OpCodeOperandKind as K;
+    let implied = match insn.mnemonic() {
+        Mnemonic::Mul
+        | Mnemonic::Cbw
+        | Mnemonic::Cwde
+        | Mnemonic::Cdqe
+        | Mnemonic::Cwd
+        | Mnemonic::Cdq
+        | Mnemonic::Cqo
+        | Mnemonic::Cmpxchg
+        | Mnemonic::Pcmpestri
+        | Mnemonic::Pcmpestri64
+        | Mnemonic::Pcmpestrm
+        | Mnemonic::Pcmpestrm64
+        | Mnemonic::Vpcmpestri
+        | Mnemonic::Vpcmpestri64
+        | Mnemonic::Vpcmpestrm
+        | Mnemonic::Vpcmpestrm64 => true,
+        Mnemonic::Imul => insn.op_count() == 1,
+        _ => false,
+    };
+    let code = insn.op_code();
+    implied
+        || (0..insn.op_count()).any(|n| {
+            matches!(code.op_kind(n), K::al | K::ax | K::eax | K::rax)
+                || insn.op_kind(n) == OpKind::Register && insn.op_register(n) == Register::AH
+        })
+}
+
+/// Must the flags of before be in EFLAGS? When they are read, or when some survive the instruction.
+fn needs_flags(insn: &Instruction) -> bool {
+    let modified = insn.rflags_modified() & STATUS;
+    // What these leave undefined does not depend on what was there before.
+    let fresh = matches!(
+        insn.mnemonic(),
+        Mnemonic::And
+            | Mnemonic::Or
+            | Mnemonic::Xor
+            | Mnemonic::Test
+            | Mnemonic::Mul
+            | Mnemonic::Imul
+            | Mnemonic::Popcnt
+            | Mnemonic::Tzcnt
+            | Mnemonic::Lzcnt
+            | Mnemonic::Andn
+            | Mnemonic::Blsi
+            | Mnemonic::Blsr
+            | Mnemonic::Blsmsk
+            | Mnemonic::Bzhi
+            | Mnemonic::Bextr
+    );
+    insn.rflags_read() & STATUS != 0
+        || modified != 0 && modified != STATUS
+        || insn.rflags_undefined() & STATUS != 0 && !fresh
+        || matches!(
+            insn.mnemonic(),
+            Mnemonic::Shl
+                | Mnemonic::Sal
+                | Mnemonic::Shr
+                | Mnemonic::Sar
+                | Mnemonic::Rol
+                | Mnemonic::Ror
+                | Mnemonic::Rcl
+                | Mnemonic::Rcr
+                | Mnemonic::Shld
+                | Mnemonic::Shrd
+        )
+}
+
+impl Plan {
+    fn new(insn: &Instruction, info: &InstructionInfo) -> Result<Plan, Refused> {
+        let memory = memory_access(insn, info)?;
+        let through_rax = uses_rax(insn);
+        let needs_flags = needs_flags(insn);
+        let mut free = match memory {
+            None if through_rax => vec![R13],
+            None => vec![RAX, R13],
+            Some(_) if through_rax => vec![],
+            Some(_) if needs_flags => vec![RAX],
+            Some(_) => vec![R13],
+        };
+        let mut residents: Vec<(Number, Number, bool, bool)> = Vec::new();
+        for n in 0..insn.op_count() {
+            if insn.op_kind(n) != OpKind::Register || !insn.op_register(n).is_gpr() {
+                continue;
+            }
+            let register = insn.op_register(n);
+            let guest = number(register);
+            if host_of(guest).is_some() {
+                continue;
+            }
+            let access = info.op_access(n);
+            let write = writes(access);
+            let read = access != OpAccess::Write || register.size() < 4;
+            match residents.iter_mut().find(|r| r.0 == guest) {
+                Some(known) => {
+                    known.2 |= read;
+                    known.3 |= write;
+                }
+                None => residents.push((guest, free.pop().ok_or(Refused)?, read, write)),
+            }
+        }
+        Ok(Plan {
+            memory,
+            through_rax,
+            writes_rax: through_rax
+                && info
+                    .used_registers()
+                    .iter()
+                    .any(|u| u.register().full_register() == Register::RAX && writes(u.access())),
+            needs_flags,
+            writes_flags: insn.rflags_modified() & STATUS != 0,
+            residents,
+        })
+    }
+
+    /// Which scratch the memory operand's address ends up in.
+    fn pointer(&self) -> Number {
+        if self.needs_flags || self.through_rax {
+            R13
+        } else {
+            RAX
+        }
+    }
+}
+
+fn memory_access(
+    insn: &Instruction,
+    info: &InstructionInfo,
+) -> Result<Option<(Way, u32)>, Refused> {
+    if !has_memory(insn) {
+        return Ok(None);
+    }
+    let [used] = info.used_memory() else {
+        return Err(Refused);
+    };
+    let way = if writes(used.access()) {
+        Way::Write
+    } else {
+        Way::Read
+    };
+    let size = insn.memory_size().size() as u32;
+    let odd = matches!(insn.memory_size(), MemorySize::Unknown) || !(1..=32).contains(&size);
+    if odd {
+        return Err(Refused);
+    }
+    Ok(Some((way, size)))
+}
+
+impl Emitter<'_> {
+    /// Translates an instruction that [`is_simple`].
+    pub(super) fn simple(
+        &mut self,
+        insn: &Instruction,
+        op: &Op,
+        infos: &mut InstructionInfoFactory,
+    ) -> Result<(), Refused> {
+        if insn.mnemonic() == Mnemonic::Lea {
+            return self.lea(insn);
+        }
+        let plan = Plan::new(insn, infos.info(insn))?;
+        let mut body = renamed(insn, &plan);
+        let mut slow = Vec::new();
+        if let Some((way, size)) = plan.memory {
+            self.flags_to_memory();
+            self.address(insn)?;
+            let aligned = is_vector(insn) && rules::must_be_aligned(insn, size as u8);
+            slow = self.translate(way, size, aligned);
+            self.asm.copy(plan.pointer(), RAX);
+            Assembler::point_at(&mut body, plan.pointer());
+        }
+        if plan.needs_flags {
+            self.flags_to_host();
+        }
+        if plan.through_rax {
+            self.asm.copy(RAX, GUEST_RAX);
+        }
+        for &(guest, scratch, read, _) in &plan.residents {
+            if read {
+                self.load_guest(scratch, guest);
+            }
+        }
+        self.asm.encode(&body)?;
+        if plan.writes_rax {
+            self.asm.copy(GUEST_RAX, RAX);
+        }
+        for &(guest, scratch, _, write) in &plan.residents {
+            if write {
+                self.asm.store(native::gpr(guest), scratch);
+            }
+        }
+        if plan.writes_flags {
+            self.flags = Flags::Host;
+        }
+        if !slow.is_empty() {
+            self.slow_way(slow, op);
+        }
+        Ok(())
+    }
+
+    fn lea(&mut self, insn: &Instruction) -> Result<(), Refused> {
+        let to = insn.op0_register();
+        if to.size() == 2 {
+            return Err(Refused);
+        }
+        let guest = number(to);
+        let host = host_of(guest).unwrap_or(RAX);
+        let narrow = insn.op0_register().size() == 4;
+        self.offset(insn, if narrow { sized(host, 4) } else { wide(host) })?;
+        if host_of(guest).is_none() {
+            self.asm.store(native::gpr(guest), host);
+        }
+        Ok(())
+    }
+
+    /// Linear address of the memory operand into RAX. Uses both scratches; flags must be in memory.
+    pub(super) fn address(&mut self, insn: &Instruction) -> Result<(), Refused> {
+        self.offset(insn, wide(RAX))?;
+        let segment = segment_index(insn.memory_segment());
+        if segment >= 4 {
+            self.asm.add_from(RAX, native::segment_base(segment));
+        }
+        Ok(())
+    }
+
+    /// Offset of the memory operand into `to`. EFLAGS stay. Uses both scratches.
+    fn offset(&mut self, insn: &Instruction, to: Register) -> Result<(), Refused> {
+        let base = insn.memory_base();
+        let disp = insn.memory_displacement64() as i64;
+        if base == Register::RIP {
+            let disp = i64::from(self.frame.unit).wrapping_add(disp);
+            i32::try_from(disp).map_err(|_| Refused)?;
+            self.asm.load(RAX, native::PAGE_BASE);
+            return Ok(self.asm.lea(to, Some(RAX), None, disp)?);
+        }
+        if base == Register::EIP || i32::try_from(disp).is_err() {
+            return Err(Refused);
+        }
+        let narrow = base.is_gpr32() || insn.memory_index().is_gpr32();
+        let none = base == Register::None && insn.memory_index() == Register::None;
+        if narrow && to.size() == 8 {
+            let low = sized(number(to), 4);
+            return self.sum(insn, low, disp);
+        }
+        if none && insn.memory_displ_size() == 4 {
+            // An absolute 32-bit address with an address-size prefix does not sign-extend.
+            let absolute = (disp as u64 <= 0x7fff_ffff).then_some(()).ok_or(Refused);
+            absolute?;
+        }
+        self.sum(insn, to, disp)
+    }
+
+    fn sum(&mut self, insn: &Instruction, to: Register, disp: i64) -> Result<(), Refused> {
+        let base = match insn.memory_base() {
+            Register::None => None,
+            base => Some(self.guest_in(base, RAX)),
+        };
+        let index = match insn.memory_index() {
+            Register::None => None,
+            index => Some((self.guest_in(index, R13), insn.memory_index_scale())),
+        };
+        match (base, index, disp) {
+            (Some(base), None, 0) if to.size() == 8 => self.asm.copy(number(to), base),
+            _ => self.asm.lea(to, base, index, disp)?,
+        }
+        Ok(())
+    }
+}
+
+/// The instruction over host registers, its memory operand still the guest's.
+fn renamed(insn: &Instruction, plan: &Plan) -> Instruction {
+    let mut body = *insn;
+    for n in 0..insn.op_count() {
+        if insn.op_kind(n) != OpKind::Register || !insn.op_register(n).is_gpr() {
+            continue;
+        }
+        let register = insn.op_register(n);
+        let guest = number(register);
+        if guest == 0 && plan.through_rax || is_high_byte(register) {
+            continue;
+        }
+        let host = host_of(guest)
+            .or_else(|| plan.residents.iter().find(|r| r.0 == guest).map(|r| r.1))
+            .unwrap_or(guest);
+        body.set_op_register(n, sized(host, register.size()));
+    }
+    // `xchg eax, reg` has a form of its own, which cannot be renamed.
+    body.set_code(match body.code() {
+        Code::Xchg_r16_AX => Code::Xchg_rm16_r16,
+        Code::Xchg_r32_EAX => Code::Xchg_rm32_r32,
+        Code::Xchg_r64_RAX => Code::Xchg_rm64_r64,
+        code => code,
+    });
+    body
+}

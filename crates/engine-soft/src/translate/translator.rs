@@ -1,0 +1,273 @@
+//! What is translated, and running it.
+
+use std::arch::is_x86_feature_detected;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use iced_x86::InstructionInfoFactory;
+use memory::{DeadCode, PageTracker};
+
+use super::assembler::Assembler;
+use super::code_memory_raw::CodeMemory;
+use super::emitter::Frame;
+use super::make;
+use super::mode::Mode;
+use super::runtime_raw::{self, Stubs, Way};
+use super::unit::{Left, Unit, key};
+use crate::cpu::Cpu;
+use crate::interp::decode::Context;
+use crate::mmu::PAGE_MASK;
+use crate::mmu::access_raw::fetch_bytes;
+
+/// Room for one vCPU's translations. Pages that are never written cost nothing.
+const CODE_BYTES: usize = 48 << 20;
+const HEAT_SLOTS: usize = 1 << 15;
+
+/// Translations of one guest-physical page.
+#[derive(Debug)]
+struct PageCode {
+    tracker: Arc<PageTracker>,
+    index: usize,
+    /// The page's code word when it was first translated.
+    word: u32,
+    /// By [`key`]; `None` where there cannot be a unit.
+    units: HashMap<u16, Option<Unit>>,
+}
+
+impl PageCode {
+    fn is_current(&self) -> bool {
+        self.tracker
+            .code_word(self.index)
+            .is_some_and(|word| word.load(Ordering::Acquire) == self.word)
+    }
+}
+
+/// What was done, for people.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Counters {
+    pub(crate) units: u64,
+    pub(crate) instructions: u64,
+    pub(crate) entries: u64,
+    pub(crate) links: u64,
+    pub(crate) pages_died: u64,
+    pub(crate) cleared: u64,
+}
+
+pub(crate) struct Translator {
+    memory: CodeMemory,
+    stubs: Stubs,
+    asm: Assembler,
+    infos: InstructionInfoFactory,
+    pages: HashMap<u64, PageCode>,
+    heat: Box<[u8]>,
+    bmi2: bool,
+    /// Code is translated when it is about to run for the so-manieth time.
+    warm: u8,
+    /// Mode bits that each jump table was filled under.
+    table_modes: [u16; super::jumps::TABLES],
+    pub(crate) counters: Counters,
+}
+
+impl std::fmt::Debug for Translator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Translator({:?})", self.counters)
+    }
+}
+
+impl Translator {
+    /// `None` when the host gives no executable memory.
+    pub(crate) fn new(warm: u8) -> Option<Translator> {
+        let mut memory = CodeMemory::new(CODE_BYTES)?;
+        let mut asm = Assembler::new();
+        asm.start(memory.next());
+        let stubs = Stubs::write(&mut asm);
+        memory.add(asm.bytes()).then_some(())?;
+        memory.keep();
+        Some(Translator {
+            memory,
+            stubs,
+            asm,
+            infos: InstructionInfoFactory::new(),
+            pages: HashMap::new(),
+            heat: vec![0; HEAT_SLOTS].into_boxed_slice(),
+            warm,
+            bmi2: is_x86_feature_detected!("bmi2"),
+            table_modes: [0; super::jumps::TABLES],
+            counters: Counters::default(),
+        })
+    }
+
+    /// Bytes of translated code.
+    pub(crate) fn code_bytes(&self) -> usize {
+        self.memory.used()
+    }
+
+    /// Runs translated code from RIP on, if there is any.
+    pub(crate) fn run(&mut self, cpu: &mut Cpu) -> Option<Left> {
+        cpu.mmu.tell_jumps(&mut cpu.native.jumps);
+        let mut entry = self.find(cpu, true)?.inner;
+        loop {
+            cpu.native.page_base = cpu.rip & PAGE_MASK;
+            self.counters.entries += 1;
+            match runtime_raw::enter(cpu, &self.stubs, entry) {
+                Way::Next => return Some(Left::Next),
+                Way::Interpret => return Some(Left::Interpret),
+                Way::Stopped(stop, site) => {
+                    let (unit, op) = (u64::from(site.unit), site.op);
+                    let start = cpu.native.page_base.wrapping_add(unit);
+                    return Some(Left::Stopped(stop, start, op));
+                }
+                Way::Link(link) => {
+                    let (patch, target, page) = (link.patch, link.target, link.page);
+                    cpu.rip = cpu.native.page_base | u64::from(target);
+                    let Some(found) = self.find(cpu, false) else {
+                        return Some(Left::Next);
+                    };
+                    entry = found.inner;
+                    if found.page == page && found.cleared == self.counters.cleared {
+                        self.memory.patch_jump(patch, entry);
+                        self.counters.links += 1;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The unit at RIP, translated now if it is warm.
+    fn find(&mut self, cpu: &mut Cpu, enter_in_table: bool) -> Option<Found> {
+        let mode = Mode::of(cpu)?;
+        let (page, global) = cpu.mmu.fetch_mapping(cpu.rip)?;
+        let key = key((cpu.rip & !PAGE_MASK) as u16, mode);
+        let cleared = self.counters.cleared;
+        if let Some(code) = self.pages.get(&page)
+            && !code.is_current()
+        {
+            self.bury_page(cpu, page);
+        }
+        let known = self.pages.get(&page).and_then(|code| code.units.get(&key));
+        let unit = match known {
+            Some(Some(unit)) => (unit.inner, unit.outer),
+            Some(None) => return None,
+            None => {
+                self.is_warm(page | u64::from(key)).then_some(())?;
+                self.translate(cpu, page, key, mode)?
+            }
+        };
+        if enter_in_table {
+            self.note_jump(cpu, mode, unit.1, page, global);
+        }
+        Some(Found {
+            inner: unit.0,
+            page,
+            cleared,
+        })
+    }
+
+    fn note_jump(&mut self, cpu: &mut Cpu, mode: Mode, outer: u64, page: u64, global: bool) {
+        let bits = mode.bits();
+        if self.table_modes[mode.set] != bits {
+            self.table_modes[mode.set] = bits;
+            cpu.native.jumps.clear();
+        }
+        cpu.native
+            .jumps
+            .fill(mode.set, cpu.rip, outer, page, global);
+    }
+
+    /// Has the code with this key run often enough?
+    fn is_warm(&mut self, key: u64) -> bool {
+        let hash = key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+        let heat = &mut self.heat[hash as usize % HEAT_SLOTS];
+        *heat = heat.saturating_add(1);
+        *heat >= self.warm
+    }
+
+    fn translate(&mut self, cpu: &mut Cpu, page: u64, key: u16, mode: Mode) -> Option<(u64, u64)> {
+        let (tracker, index) = cpu.mmu.tracker(page)?;
+        let (tracker, was_plain) = (Arc::clone(tracker), tracker.is_plain(index));
+        // Noted before its bytes are read.
+        let word = tracker.note_code(index);
+        if was_plain {
+            cpu.mmu.drop_writes_to(page);
+        }
+        let mut bytes = [0; 0x1000];
+        let offset = key & 0xfff;
+        let have = fetch_bytes(cpu, page | u64::from(offset), &mut bytes);
+        let frame = Frame {
+            stubs: &self.stubs,
+            mode,
+            bmi2: self.bmi2,
+            unit: offset,
+            page,
+        };
+        self.asm.start(self.memory.next());
+        let context = Context::of(cpu);
+        let made = make::unit(
+            &mut self.asm,
+            frame,
+            &bytes[..have],
+            context,
+            &mut self.infos,
+        );
+        if made.is_some() && !self.memory.add(self.asm.bytes()) {
+            self.clear(cpu);
+            return None;
+        }
+        let code = self.pages.entry(page).or_insert_with(|| PageCode {
+            tracker,
+            index,
+            word,
+            units: HashMap::new(),
+        });
+        let (unit, instructions) = made.map_or((None, 0), |(unit, n)| (Some(unit), n));
+        self.counters.units += 1;
+        self.counters.instructions += instructions as u64;
+        let entries = unit.as_ref().map(|unit| (unit.inner, unit.outer));
+        code.units.insert(key, unit);
+        entries
+    }
+
+    /// Forgets the translations of pages whose code died.
+    pub(crate) fn bury(&mut self, cpu: &mut Cpu, dead: &DeadCode) {
+        match dead {
+            DeadCode::Pages(pages) => {
+                for page in pages {
+                    if self.pages.get(&page.0).is_some_and(|code| !code.is_current()) {
+                        self.bury_page(cpu, page.0);
+                    }
+                }
+            }
+            DeadCode::All => {
+                let died = |(page, code): (&u64, &PageCode)| (!code.is_current()).then_some(*page);
+                let pages: Vec<u64> = self.pages.iter().filter_map(died).collect();
+                for page in pages {
+                    self.bury_page(cpu, page);
+                }
+            }
+        }
+    }
+
+    fn bury_page(&mut self, cpu: &mut Cpu, page: u64) {
+        self.pages.remove(&page);
+        cpu.native.jumps.drop_physical(page);
+        self.counters.pages_died += 1;
+    }
+
+    /// Throws everything away: the memory is full.
+    fn clear(&mut self, cpu: &mut Cpu) {
+        self.pages.clear();
+        self.memory.clear();
+        cpu.native.jumps.clear();
+        self.counters.cleared += 1;
+    }
+}
+
+/// A unit to go on in.
+struct Found {
+    inner: u64,
+    /// Guest-physical page.
+    page: u64,
+    /// How often everything had been thrown away before it was looked for.
+    cleared: u64,
+}

@@ -1,0 +1,69 @@
+//! A unit of translation: straight code inside one page, with side exits where it branches.
+
+use super::mode::Mode;
+use crate::interp::op::Op;
+
+/// An instruction as its interpreter handler knows it: the way out of translated code for whatever
+/// has no translation, misses the TLB, faults, or talks to a device.
+#[derive(Debug)]
+#[repr(C)]
+pub(super) struct Site {
+    pub(super) op: Op,
+    /// Page offset of the unit, which `op.start` counts from.
+    pub(super) unit: u16,
+    /// Page offset of the instruction after this one; a page's size at its end.
+    pub(super) after: u16,
+    /// The unit does not go on after this instruction's handler.
+    pub(super) ends: bool,
+}
+
+/// A direct jump to another unit of the same page that did not exist when this one was made.
+#[derive(Debug)]
+#[repr(C)]
+pub(super) struct Link {
+    /// Page offset of the target.
+    pub(super) target: u16,
+    /// Executable address of the jump's displacement.
+    pub(super) patch: u64,
+    /// Guest-physical page that both lie in.
+    pub(super) page: u64,
+}
+
+/// A translation and what it refers to. Boxes, since code holds their addresses.
+#[derive(Debug)]
+pub(super) struct Unit {
+    /// Where jumps inside the page enter.
+    pub(super) inner: u64,
+    /// Where everybody else enters, with the linear address in RAX.
+    pub(super) outer: u64,
+    /// Kept alive for the code, which holds their addresses.
+    _sites: Vec<Box<Site>>,
+    _links: Vec<Box<Link>>,
+}
+
+impl Unit {
+    pub(super) fn new(inner: u64, outer: u64, sites: Vec<Box<Site>>, links: Vec<Box<Link>>) -> Unit {
+        Unit {
+            inner,
+            outer,
+            _sites: sites,
+            _links: links,
+        }
+    }
+}
+
+/// Key of a unit in its page.
+pub(super) fn key(offset: u16, mode: Mode) -> u16 {
+    offset | mode.bits() << 12
+}
+
+/// Why translated code returned.
+#[derive(Debug)]
+pub(crate) enum Left {
+    /// RIP and everything else is right: look around and go on.
+    Next,
+    /// As `Next`, but the code at RIP must be interpreted.
+    Interpret,
+    /// A handler stopped. The op, and the linear address of what `op.start` counts from.
+    Stopped(crate::interp::op::Stop, u64, Op),
+}
