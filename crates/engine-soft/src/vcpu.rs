@@ -182,17 +182,30 @@ impl Vcpu for SoftVcpu {
 
     fn stats(&self) -> VcpuStats {
         let (cpu, cache) = (&self.interpreter.cpu, &self.interpreter.cache);
-        let counters = [
+        let mut counters = vec![
             ("blocks decoded", cache.counters.decoded),
             ("instructions decoded", cache.counters.instructions),
             ("page walks", cpu.mmu.walks),
         ];
+        if let Some(translator) = &self.interpreter.translator {
+            let done = &translator.counters;
+            counters.extend([
+                ("units translated", done.units),
+                ("instructions translated", done.instructions),
+                ("entries into translated code", done.entries),
+                ("jumps linked", done.links),
+                ("code pages that died", done.pages_died),
+                ("times all translations were dropped", done.cleared),
+                ("bytes of translated code", translator.code_bytes() as u64),
+            ]);
+        }
         VcpuStats {
             instructions: cpu.instructions,
             exits: self.exits,
             counters: counters
+                .into_iter()
                 .map(|(name, count)| (name.to_owned(), count))
-                .to_vec(),
+                .collect(),
         }
     }
 }

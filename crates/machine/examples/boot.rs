@@ -62,6 +62,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, Box<dyn Err
                     "auto" => EngineChoice::Auto,
                     "kvm" => EngineChoice::Kvm,
                     "interpreter" => EngineChoice::Interpreter,
+                    "translator" => EngineChoice::Translator,
                     _ => return Err(USAGE.into()),
                 }
             }

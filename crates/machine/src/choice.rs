@@ -24,9 +24,7 @@ pub(crate) fn choose(choice: EngineChoice, memory: &GuestMemory) -> Result<Chose
         EngineChoice::Auto => automatic(memory),
         EngineChoice::Kvm => kvm(memory, "it was asked for".to_owned()),
         EngineChoice::Interpreter => Ok(interpreter(memory, "it was asked for".to_owned())),
-        EngineChoice::Translator => Err(MachineError::NoSuchEngine {
-            engine: "translator",
-        }),
+        EngineChoice::Translator => Ok(translator(memory, "it was asked for".to_owned())),
     }
 }
 
@@ -47,6 +45,13 @@ fn kvm(memory: &GuestMemory, reason: String) -> Result<Chosen, MachineError> {
         engine: Arc::new(engine),
         reason,
     })
+}
+
+fn translator(memory: &GuestMemory, reason: String) -> Chosen {
+    Chosen {
+        engine: Arc::new(SoftEngine::translator(memory.clone())),
+        reason,
+    }
 }
 
 fn interpreter(memory: &GuestMemory, reason: String) -> Chosen {

@@ -41,7 +41,8 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
-    pub(crate) fn new() -> Guest {
+    /// With all code translated, or all of it interpreted.
+    pub(crate) fn new(translated: bool) -> Guest {
         let ram = RamRange {
             base: Gpa(0),
             len: RAM,
@@ -57,9 +58,12 @@ impl Guest {
             &HostCpuid::read(),
             &params,
         );
-        let vcpu = SoftEngine::new(memory.clone())
-            .create_vcpu(0, &cpuid)
-            .expect("a vCPU");
+        let engine = if translated {
+            SoftEngine::translator_after(memory.clone(), 1)
+        } else {
+            SoftEngine::new(memory.clone())
+        };
+        let vcpu = engine.create_vcpu(0, &cpuid).expect("a vCPU");
         let guest = Guest {
             memory,
             vcpu,

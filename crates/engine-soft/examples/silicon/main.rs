@@ -2,7 +2,7 @@
 //! the same registers and memory, and compared in every register, flag and byte.
 //!
 //! `cargo run --profile guest -p engine-soft --example silicon -- --count 1000000 --seed 1
-//! [--bits 16|32|64] [--group all|integer|x87|mmx|sse|avx|bits] [--only MNEMONIC] [--show CASES]`
+//! [--translated] [--bits 16|32|64] [--group all|integer|x87|mmx|sse|avx|bits] [--only MNEMONIC] [--show CASES]`
 //!
 //! `--record FILE` writes the 64-bit cases and the interpreter's results to a file instead.
 //!
@@ -43,6 +43,7 @@ struct Options {
     only: Option<String>,
     show: usize,
     verbose: bool,
+    translated: bool,
     record: Option<String>,
 }
 
@@ -56,12 +57,17 @@ fn options() -> Result<Options, String> {
         only: None,
         show: 20,
         verbose: false,
+        translated: false,
         record: None,
     };
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
         if name == "--verbose" {
             options.verbose = true;
+            continue;
+        }
+        if name == "--translated" {
+            options.translated = true;
             continue;
         }
         let value = arguments.next().ok_or(format!("{name} needs a value"))?;
@@ -120,7 +126,7 @@ fn compare_all(options: &Options) -> Result<u64, String> {
     let mut shown = 0;
     let mut failed: BTreeMap<String, u64> = BTreeMap::new();
     let numbers = options.first..options.first + options.count;
-    let run = Pair::new()?.run(
+    let run = Pair::new(options.translated)?.run(
         options.seed,
         options.width,
         numbers,

@@ -34,7 +34,7 @@ pub(crate) fn record(
         return Err("only integer and SSE instructions are recorded".into());
     }
     let mut file = BufWriter::new(File::create(path).map_err(failed)?);
-    let mut guest = Guest::new();
+    let mut guest = Guest::new(false);
     let mut written = 0;
     for number in numbers {
         let mut random = Random::for_case(seed, number);

@@ -1,4 +1,4 @@
-//! Runs cases by number in the interpreter and on the silicon.
+//! Runs cases by number in a software engine and on the silicon.
 
 use std::ops::Range;
 
@@ -17,9 +17,9 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    pub(crate) fn new() -> Result<Pair, String> {
+    pub(crate) fn new(translated: bool) -> Result<Pair, String> {
         let native = Native::new().map_err(|error| format!("cannot map pages: {error}"))?;
-        let guest = Guest::new();
+        let guest = Guest::new(translated);
         Ok(Pair { native, guest })
     }
 
@@ -45,7 +45,7 @@ impl Pair {
                 .ok_or("a case ended without a signal")?;
             let found = match self.guest.run(&case) {
                 Ok(ours) => compare::differences(&case, &ours, &silicon),
-                Err(exit) => vec![format!("the interpreter left with {exit}")],
+                Err(exit) => vec![format!("the engine left with {exit}")],
             };
             seen(number, &case, &found);
         }

@@ -135,8 +135,9 @@ fn next_page(cpu: &Cpu, gla: u64) -> u64 {
     }
 }
 
+/// Fills the fetch TLB for `gla`; answers its guest-physical page.
 #[cold]
-fn fetch_translate(cpu: &mut Cpu, gla: u64) -> Result<u64, Stop> {
+pub(crate) fn fetch_translate(cpu: &mut Cpu, gla: u64) -> Result<u64, Stop> {
     if !Cpu::canonical(gla) {
         return cpu.gp(0);
     }

@@ -110,9 +110,7 @@ impl Interpreter {
             let cpu = &mut self.cpu;
             let end = if cpu.replay.is_active() {
                 self.step()?
-            } else if cpu.attention != 0
-                || cpu.bell.rings()
-            {
+            } else if cpu.attention != 0 || cpu.bell.rings() {
                 match self.attend()? {
                     Some(exit) => return Ok(exit),
                     None if self.cpu.attention & !attention::WINDOW != 0 => self.step()?,

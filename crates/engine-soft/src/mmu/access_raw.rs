@@ -124,8 +124,7 @@ impl Cpu {
     /// Reads a descriptor, TSS field or the like: as supervisor, whatever the privilege.
     pub(crate) fn read_system<T: Word>(&mut self, gla: u64) -> Result<T, Stop> {
         let entry = self.entry(set::SUPERVISOR * SET_ENTRIES, gla);
-        if entry.read == gla.wrapping_add(u64::from(T::BYTES - 1)) & PAGE_MASK
-        {
+        if entry.read == gla.wrapping_add(u64::from(T::BYTES - 1)) & PAGE_MASK {
             // SAFETY: as in `read`.
             return Ok(unsafe { load(entry.host + (gla & !PAGE_MASK)) });
         }

@@ -33,7 +33,7 @@ const NO_FETCH_TAG: u64 = u64::MAX;
 /// The tag of an empty entry in `slot` of its set: a page whose entry is elsewhere. So no address
 /// that is looked up here lies in that page, nor the end of an access that begins here.
 const fn no_tag(slot: usize) -> u64 {
-    ((slot ^ SET_ENTRIES / 2) % SET_ENTRIES << 12) as u64
+    (((slot ^ (SET_ENTRIES / 2)) % SET_ENTRIES) << 12) as u64
 }
 
 /// Who accesses: index of the TLB set.
@@ -68,7 +68,7 @@ const fn empty(slot: usize) -> Entry {
     }
 }
 
-const ALL_EMPTY: [Entry; SET_ENTRIES * SETS] = {
+static ALL_EMPTY: [Entry; SET_ENTRIES * SETS] = {
     let mut entries = [empty(0); SET_ENTRIES * SETS];
     let mut slot = 0;
     while slot < entries.len() {

@@ -253,12 +253,6 @@ impl Assembler {
         self.raw32(value as u32);
     }
 
-    /// `add rax, value` (sign-extended)
-    pub(super) fn add_rax(&mut self, value: i32) {
-        self.raw(&[0x48, 0x05]);
-        self.raw32(value as u32);
-    }
-
     /// `test al, mask`
     pub(super) fn test_al(&mut self, mask: u8) {
         self.raw(&[0xa8, mask]);

@@ -78,9 +78,7 @@ impl Emitter<'_> {
     }
 
     fn move_rsp(&mut self, by: i64) -> Result<(), Refused> {
-        Ok(self
-            .asm
-            .lea(wide(GUEST_RSP), Some(GUEST_RSP), None, by)?)
+        Ok(self.asm.lea(wide(GUEST_RSP), Some(GUEST_RSP), None, by)?)
     }
 
     /// A near branch.

@@ -8,7 +8,7 @@ use super::mode::Mode;
 use super::native;
 use super::registers::{Number, R13, RAX};
 use super::runtime_raw::Stubs;
-use super::unit::{Link, Site};
+use super::unit::{Fixed, Link, Site};
 use crate::interp::op::Op;
 use crate::mmu::{Entry, SET_ENTRIES};
 
@@ -85,8 +85,8 @@ pub(super) struct Emitter<'a> {
     pub(super) flags: Flags,
     /// Where the unit's code begins for jumps inside the page.
     pub(super) inner: u64,
-    pub(super) sites: Vec<Box<Site>>,
-    pub(super) links: Vec<Box<Link>>,
+    pub(super) sites: Fixed<Site>,
+    pub(super) links: Fixed<Link>,
     cold: Vec<Cold>,
 }
 
@@ -179,7 +179,8 @@ impl<'a> Emitter<'a> {
             slow.push(self.asm.jump_if(condition::NOT_EQUAL));
         }
         let entry_shift = size_of::<Entry>().trailing_zeros();
-        self.asm.shift_into_r13(12 - entry_shift as u8, self.frame.bmi2);
+        self.asm
+            .shift_into_r13(12 - entry_shift as u8, self.frame.bmi2);
         self.asm.mask_r13(((SET_ENTRIES - 1) << entry_shift) as u32);
         self.asm.sub_slot(match way {
             Way::Read => native::tlb_read(set),

@@ -103,7 +103,11 @@ impl Emitter<'_> {
         })
     }
 
-    fn try_one(&mut self, one: &Decoded, infos: &mut InstructionInfoFactory) -> Result<Then, Refused> {
+    fn try_one(
+        &mut self,
+        one: &Decoded,
+        infos: &mut InstructionInfoFactory,
+    ) -> Result<Then, Refused> {
         let insn = &one.insn;
         if one.ends_block {
             return self.control(insn, &one.op);

@@ -9,9 +9,7 @@ use iced_x86::{
 use super::assembler::Assembler;
 use super::emitter::{Emitter, Flags, Refused, Way};
 use super::native;
-use super::registers::{
-    GUEST_RAX, Number, R13, RAX, host_of, is_high_byte, number, sized, wide,
-};
+use super::registers::{GUEST_RAX, Number, R13, RAX, host_of, is_high_byte, number, sized, wide};
 use crate::interp::op::{Op, segment_index};
 use crate::interp::vector::rules;
 
@@ -32,18 +30,77 @@ fn is_integer(insn: &Instruction) -> bool {
     use Mnemonic as M;
     let bit_string = insn.op0_kind() == OpKind::Memory && insn.op1_kind() == OpKind::Register;
     match insn.mnemonic() {
-        M::Mov => (0..2).all(|n| {
-            insn.op_kind(n) != OpKind::Register || insn.op_register(n).is_gpr()
-        }),
+        M::Mov => {
+            (0..2).all(|n| insn.op_kind(n) != OpKind::Register || insn.op_register(n).is_gpr())
+        }
         M::Bt | M::Bts | M::Btr | M::Btc => !bit_string,
-        M::Movzx | M::Movsx | M::Movsxd | M::Lea | M::Add | M::Adc | M::Sub | M::Sbb | M::And
-        | M::Or | M::Xor | M::Cmp | M::Test | M::Inc | M::Dec | M::Neg | M::Not | M::Shl
-        | M::Sal | M::Shr | M::Sar | M::Rol | M::Ror | M::Rcl | M::Rcr | M::Shld | M::Shrd
-        | M::Mul | M::Imul | M::Bswap | M::Bsf | M::Bsr | M::Tzcnt | M::Lzcnt | M::Popcnt
-        | M::Xchg | M::Xadd | M::Cmpxchg | M::Cbw | M::Cwde | M::Cdqe | M::Cwd | M::Cdq
-        | M::Cqo | M::Andn | M::Bextr | M::Blsi | M::Blsr | M::Blsmsk | M::Bzhi | M::Mulx
-        | M::Pdep | M::Pext | M::Rorx | M::Sarx | M::Shlx | M::Shrx | M::Adcx | M::Adox
-        | M::Movbe | M::Crc32 | M::Clc | M::Stc | M::Cmc | M::Lfence | M::Sfence | M::Mfence => true,
+        M::Movzx
+        | M::Movsx
+        | M::Movsxd
+        | M::Lea
+        | M::Add
+        | M::Adc
+        | M::Sub
+        | M::Sbb
+        | M::And
+        | M::Or
+        | M::Xor
+        | M::Cmp
+        | M::Test
+        | M::Inc
+        | M::Dec
+        | M::Neg
+        | M::Not
+        | M::Shl
+        | M::Sal
+        | M::Shr
+        | M::Sar
+        | M::Rol
+        | M::Ror
+        | M::Rcl
+        | M::Rcr
+        | M::Shld
+        | M::Shrd
+        | M::Mul
+        | M::Imul
+        | M::Bswap
+        | M::Bsf
+        | M::Bsr
+        | M::Tzcnt
+        | M::Lzcnt
+        | M::Popcnt
+        | M::Xchg
+        | M::Xadd
+        | M::Cmpxchg
+        | M::Cbw
+        | M::Cwde
+        | M::Cdqe
+        | M::Cwd
+        | M::Cdq
+        | M::Cqo
+        | M::Andn
+        | M::Bextr
+        | M::Blsi
+        | M::Blsr
+        | M::Blsmsk
+        | M::Bzhi
+        | M::Mulx
+        | M::Pdep
+        | M::Pext
+        | M::Rorx
+        | M::Sarx
+        | M::Shlx
+        | M::Shrx
+        | M::Adcx
+        | M::Adox
+        | M::Movbe
+        | M::Crc32
+        | M::Clc
+        | M::Stc
+        | M::Cmc
+        | M::Lfence
+        | M::Sfence
+        | M::Mfence => true,
         _ => is_conditional(insn),
     }
 }

@@ -16,6 +16,7 @@ use super::mode::Mode;
 use super::runtime_raw::{self, Stubs, Way};
 use super::unit::{Left, Unit, key};
 use crate::cpu::Cpu;
+use crate::interp::block::fetch_translate;
 use crate::interp::decode::Context;
 use crate::mmu::PAGE_MASK;
 use crate::mmu::access_raw::fetch_bytes;
@@ -137,7 +138,14 @@ impl Translator {
     /// The unit at RIP, translated now if it is warm.
     fn find(&mut self, cpu: &mut Cpu, enter_in_table: bool) -> Option<Found> {
         let mode = Mode::of(cpu)?;
-        let (page, global) = cpu.mmu.fetch_mapping(cpu.rip)?;
+        let (page, global) = match cpu.mmu.fetch_mapping(cpu.rip) {
+            Some(mapping) => mapping,
+            None => {
+                // A fault is found again, and raised, by the interpreter.
+                fetch_translate(cpu, cpu.rip).ok()?;
+                cpu.mmu.fetch_mapping(cpu.rip)?
+            }
+        };
         let key = key((cpu.rip & !PAGE_MASK) as u16, mode);
         let cleared = self.counters.cleared;
         if let Some(code) = self.pages.get(&page)
@@ -233,7 +241,11 @@ impl Translator {
         match dead {
             DeadCode::Pages(pages) => {
                 for page in pages {
-                    if self.pages.get(&page.0).is_some_and(|code| !code.is_current()) {
+                    if self
+                        .pages
+                        .get(&page.0)
+                        .is_some_and(|code| !code.is_current())
+                    {
                         self.bury_page(cpu, page.0);
                     }
                 }

@@ -29,7 +29,14 @@ pub(super) struct Link {
     pub(super) page: u64,
 }
 
-/// A translation and what it refers to. Boxes, since code holds their addresses.
+/// Things whose addresses code holds, so that they may not move.
+#[allow(
+    clippy::vec_box,
+    reason = "their addresses must stay when the vector grows"
+)]
+pub(super) type Fixed<T> = Vec<Box<T>>;
+
+/// A translation and what it refers to.
 #[derive(Debug)]
 pub(super) struct Unit {
     /// Where jumps inside the page enter.
@@ -37,12 +44,12 @@ pub(super) struct Unit {
     /// Where everybody else enters, with the linear address in RAX.
     pub(super) outer: u64,
     /// Kept alive for the code, which holds their addresses.
-    _sites: Vec<Box<Site>>,
-    _links: Vec<Box<Link>>,
+    _sites: Fixed<Site>,
+    _links: Fixed<Link>,
 }
 
 impl Unit {
-    pub(super) fn new(inner: u64, outer: u64, sites: Vec<Box<Site>>, links: Vec<Box<Link>>) -> Unit {
+    pub(super) fn new(inner: u64, outer: u64, sites: Fixed<Site>, links: Fixed<Link>) -> Unit {
         Unit {
             inner,
             outer,
