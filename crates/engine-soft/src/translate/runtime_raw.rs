@@ -163,7 +163,10 @@ fn write_checked_load(asm: &mut Assembler, restore_vectors: u64, leave: u64) {
     // mov eax, gs:[MXCSR]; and eax, 1f80h; cmp eax, 1f80h
     asm.raw(&[0x65, 0x8b, 0x04, 0x25]);
     asm.raw(&native::MXCSR.to_le_bytes());
-    asm.raw(&[0x25, 0x80, 0x1f, 0, 0, 0x3d, 0x80, 0x1f, 0, 0]);
+    asm.raw(&[0x25]);
+    asm.raw(&ALL_MASKED.to_le_bytes());
+    asm.raw(&[0x3d]);
+    asm.raw(&ALL_MASKED.to_le_bytes());
     let unmasked = asm.jump_if(condition::NOT_EQUAL);
     asm.jump_to(restore_vectors);
     asm.land(unmasked);
@@ -234,7 +237,11 @@ fn run(cpu: &mut Cpu, site: &Site) -> u64 {
         result = (op.run)(cpu, op);
     }
     let remapped = cpu.mmu.tell_jumps(&mut cpu.native.jumps);
-    let quiet = cpu.limit != 0 && !remapped && cpu.attention & !attention::WINDOW == 0;
+    let quiet = cpu.limit != 0
+        && !remapped
+        && cpu.attention & !attention::WINDOW == 0
+        // Else the vector registers may not go back into the host's.
+        && cpu.fpu.mxcsr & ALL_MASKED == ALL_MASKED;
     match result {
         Ok(()) if quiet && !site.ends => 0,
         Ok(()) => code::NEXT,
@@ -245,6 +252,9 @@ fn run(cpu: &mut Cpu, site: &Site) -> u64 {
         }
     }
 }
+
+/// MXCSR with every exception masked.
+const ALL_MASKED: u32 = 0x1f80;
 
 fn may_go_on(cpu: &Cpu) -> bool {
     cpu.attention & !attention::WINDOW == 0 && !cpu.bell.rings() && !cpu.replay.is_active()
