@@ -80,7 +80,11 @@ impl Cpu {
         }
         let slot = (gla >> 12) as usize & (SET_ENTRIES - 1);
         let entry = Entry {
-            read: if mapping.is_readable() { page } else { no_tag(slot) },
+            read: if mapping.is_readable() {
+                page
+            } else {
+                no_tag(slot)
+            },
             write: if direct_write { page } else { no_tag(slot) },
             host,
             gpa: mapping.gpa() | size | if mapping.is_global() { GLOBAL } else { 0 },
