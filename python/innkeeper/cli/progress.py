@@ -42,9 +42,10 @@ def _bar(name: str, console: Console) -> Iterator[Report]:
     try:
         yield report
     finally:
-        # A bar that was never shown has nothing to take away.
+        # A bar that was never shown has nothing to take away, nor one whose terminal has gone.
         if bar.tasks[0].started:
-            bar.stop()
+            with contextlib.suppress(OSError):
+                bar.stop()
 
 
 def _lines(name: str) -> Report:
