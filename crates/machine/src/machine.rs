@@ -18,7 +18,7 @@ use crate::control::{MachineControl, MachineLines, Outcome, Request};
 use crate::error::MachineError;
 use crate::firmware::{self, Facts};
 use crate::layout::{self, MAX_MEMORY, MIN_MEMORY};
-use crate::msrs::MachineMsrs;
+use crate::msrs::{MachineMsrs, MsrFacts};
 use crate::peripherals::{self, Peripherals};
 use crate::signal::{Signals, VcpuSignal};
 use crate::time::{GuestTsc, TscRate};
@@ -111,9 +111,7 @@ impl Machine {
             irqchip: board.irqchip.clone(),
             signature: tables[0].find(1, 0).map_or(0, |entry| entry.eax),
         });
-        let arch_capabilities = tables[0]
-            .has(cpuid::feature::ARCH_CAPABILITIES)
-            .then_some(choice.model.arch_capabilities);
+        let facts = MsrFacts::new(&tables[0], &choice, physical_bits);
         let mut machine = Machine {
             board,
             vcpus: Vec::new(),
@@ -128,7 +126,7 @@ impl Machine {
                 uuid: random()?,
             },
             cpuid: tables[0].clone(),
-            msrs: MachineMsrs::at_reset(arch_capabilities, physical_bits, choice.vendor),
+            msrs: MachineMsrs::at_reset(facts),
             peripherals,
             pristine: Vec::new(),
             off: true,

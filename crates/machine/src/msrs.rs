@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use memory::Gpa;
-use x86::cpuid::Vendor;
+use x86::cpuid::{CpuChoice, CpuidTable, Vendor, feature};
 use x86::msr;
 
 use crate::layout::LOW_RAM_LIMIT;
@@ -42,15 +42,54 @@ const MISC_ENABLE_DEFAULT: u64 = 1 | 1 << 11 | 1 << 12;
 const MICROCODE: u64 = 1 << 32;
 const FEATURE_CONTROL_LOCKED: u64 = 1;
 
+/// Bits of IA32_SPEC_CTRL.
+const IBRS: u64 = 1 << 0;
+const STIBP: u64 = 1 << 1;
+const BHI_DIS_S: u64 = 1 << 10;
+
 /// The access faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fault;
+
+/// What decides which MSRs there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MsrFacts {
+    pub(crate) vendor: Vendor,
+    pub(crate) physical_bits: u8,
+    /// `IA32_ARCH_CAPABILITIES`, if CPUID tells of it.
+    pub(crate) arch_capabilities: Option<u64>,
+    /// Bits that `IA32_SPEC_CTRL` has; 0 where neither it nor `IA32_PRED_CMD` exists.
+    pub(crate) speculation: u64,
+}
+
+impl MsrFacts {
+    pub(crate) fn new(table: &CpuidTable, choice: &CpuChoice, physical_bits: u8) -> MsrFacts {
+        let arch_capabilities = table
+            .has(feature::ARCH_CAPABILITIES)
+            .then_some(choice.model.arch_capabilities);
+        let mut speculation = 0;
+        if table.has(feature::SPEC_CTRL) {
+            // STIBP may be written wherever there is IBRS.
+            speculation |= IBRS | STIBP;
+        }
+        if table.has(feature::BHI_CTRL) {
+            speculation |= BHI_DIS_S;
+        }
+        MsrFacts {
+            vendor: choice.vendor,
+            physical_bits,
+            arch_capabilities,
+            speculation,
+        }
+    }
+}
 
 /// One vCPU's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MachineMsrs {
     values: BTreeMap<u32, u64>,
     vendor: Vendor,
+    speculation: u64,
 }
 
 /// What a write may do.
@@ -70,43 +109,9 @@ enum Rule {
     Unknown,
 }
 
-fn rule(index: u32, vendor: Vendor) -> Rule {
-    const MEMORY_TYPES: u64 = 0x0707_0707_0707_0707;
-    match index {
-        msr::MTRR_CAP
-        | msr::MCG_CAP
-        | msr::ARCH_CAPABILITIES
-        | PLATFORM_ID
-        | PLATFORM_INFO
-        | SMI_COUNT
-        | msr::FEATURE_CONTROL => Rule::ReadOnly,
-        msr::PRED_CMD => Rule::Command,
-        msr::MTRR_PHYS_BASE0..=MTRR_PHYS_LAST => Rule::Kept(u64::MAX),
-        msr::MTRR_FIX_64K | 0x258 | 0x259 | 0x268..=0x26f => Rule::Kept(MEMORY_TYPES),
-        msr::MTRR_DEF_TYPE => Rule::Kept(0xcff),
-        // IBRS, STIBP, SSBD, BHI_DIS_S.
-        msr::SPEC_CTRL => Rule::Kept(0b111 | 1 << 10),
-        msr::MISC_ENABLE | msr::MCG_STATUS | MCG_CTL | msr::BIOS_SIGN_ID => Rule::Kept(u64::MAX),
-        MISC_FEATURES => Rule::Kept(0),
-        msr::DEBUG_CTL => Rule::Kept(0b11),
-        MC0_CTL..=MC_LAST => match index % 4 {
-            0 => Rule::BankControl,
-            1 => Rule::BankStatus,
-            _ => Rule::Kept(u64::MAX),
-        },
-        // No CPUID bit tells of AMD's first four counters, so nobody asks before using them.
-        AMD_EVENT_SELECT_0..=AMD_COUNTER_3 if vendor == Vendor::Amd => Rule::Nothing,
-        _ => Rule::Unknown,
-    }
-}
-
 impl MachineMsrs {
     /// What firmware leaves: all memory write-back, the hole below 4 GiB uncached.
-    pub(crate) fn at_reset(
-        arch_capabilities: Option<u64>,
-        physical_bits: u8,
-        vendor: Vendor,
-    ) -> MachineMsrs {
+    pub(crate) fn at_reset(facts: MsrFacts) -> MachineMsrs {
         let write_back_fixed = u64::from_le_bytes([WRITE_BACK as u8; 8]);
         let mut values = BTreeMap::from([
             (msr::MTRR_CAP, MTRR_CAPABILITIES),
@@ -115,7 +120,7 @@ impl MachineMsrs {
             (msr::MTRR_PHYS_BASE0, LOW_RAM_LIMIT.0 | UNCACHED),
             (
                 msr::MTRR_PHYS_BASE0 + 1,
-                hole_mask(LOW_RAM_LIMIT, physical_bits) | MTRR_VALID,
+                hole_mask(LOW_RAM_LIMIT, facts.physical_bits) | MTRR_VALID,
             ),
             (msr::MCG_CAP, MACHINE_CHECK_BANKS | MACHINE_CHECK_CONTROL),
             (msr::MISC_ENABLE, MISC_ENABLE_DEFAULT),
@@ -127,14 +132,49 @@ impl MachineMsrs {
         values.insert(MTRR_FIX_16K[0], write_back_fixed);
         values.insert(MTRR_FIX_16K[1], UNCACHED);
         values.extend(MTRR_FIX_4K.map(|index| (index, write_back_fixed)));
-        if let Some(capabilities) = arch_capabilities {
+        if let Some(capabilities) = facts.arch_capabilities {
             values.insert(msr::ARCH_CAPABILITIES, capabilities);
         }
-        MachineMsrs { values, vendor }
+        MachineMsrs {
+            values,
+            vendor: facts.vendor,
+            speculation: facts.speculation,
+        }
+    }
+
+    fn rule(&self, index: u32) -> Rule {
+        const MEMORY_TYPES: u64 = 0x0707_0707_0707_0707;
+        match index {
+            msr::MTRR_CAP
+            | msr::MCG_CAP
+            | msr::ARCH_CAPABILITIES
+            | PLATFORM_ID
+            | PLATFORM_INFO
+            | SMI_COUNT
+            | msr::FEATURE_CONTROL => Rule::ReadOnly,
+            msr::PRED_CMD if self.speculation != 0 => Rule::Command,
+            msr::MTRR_PHYS_BASE0..=MTRR_PHYS_LAST => Rule::Kept(u64::MAX),
+            msr::MTRR_FIX_64K | 0x258 | 0x259 | 0x268..=0x26f => Rule::Kept(MEMORY_TYPES),
+            msr::MTRR_DEF_TYPE => Rule::Kept(0xcff),
+            msr::SPEC_CTRL if self.speculation != 0 => Rule::Kept(self.speculation),
+            msr::MISC_ENABLE | msr::MCG_STATUS | MCG_CTL | msr::BIOS_SIGN_ID => {
+                Rule::Kept(u64::MAX)
+            }
+            MISC_FEATURES => Rule::Kept(0),
+            msr::DEBUG_CTL => Rule::Kept(0b11),
+            MC0_CTL..=MC_LAST => match index % 4 {
+                0 => Rule::BankControl,
+                1 => Rule::BankStatus,
+                _ => Rule::Kept(u64::MAX),
+            },
+            // No CPUID bit tells of AMD's first four counters, so nobody asks before using them.
+            AMD_EVENT_SELECT_0..=AMD_COUNTER_3 if self.vendor == Vendor::Amd => Rule::Nothing,
+            _ => Rule::Unknown,
+        }
     }
 
     pub(crate) fn read(&self, index: u32) -> Result<u64, Fault> {
-        match rule(index, self.vendor) {
+        match self.rule(index) {
             Rule::Unknown | Rule::Command => Err(Fault),
             Rule::ReadOnly if index == msr::ARCH_CAPABILITIES => {
                 self.values.get(&index).copied().ok_or(Fault)
@@ -144,7 +184,7 @@ impl MachineMsrs {
     }
 
     pub(crate) fn write(&mut self, index: u32, value: u64) -> Result<(), Fault> {
-        let allowed = match rule(index, self.vendor) {
+        let allowed = match self.rule(index) {
             Rule::Kept(bits) => value & !bits == 0,
             Rule::BankControl => value == 0 || value | 1 << 10 | 1 == u64::MAX,
             Rule::BankStatus => value == 0,
@@ -169,7 +209,7 @@ impl MachineMsrs {
     /// Takes what is ours out of a saved state.
     pub(crate) fn take_from(&mut self, saved: &mut BTreeMap<u32, u64>) {
         saved.retain(|&index, value| {
-            let rule = rule(index, self.vendor);
+            let rule = self.rule(index);
             let ours = !matches!(rule, Rule::Nothing | Rule::Command | Rule::Unknown);
             if ours {
                 self.values.insert(index, *value);

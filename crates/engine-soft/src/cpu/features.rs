@@ -24,7 +24,8 @@ pub(crate) mod has {
     /// XGETBV with ECX = 1.
     pub(crate) const XINUSE: u32 = 1 << 14;
     pub(crate) const PKS: u32 = 1 << 15;
-    /// The vendor is AMD: SYSCALL outside 64-bit mode, no SYSENTER in long mode.
+    /// The vendor is AMD: SYSCALL outside 64-bit mode, no SYSENTER in long mode, instruction
+    /// breakpoints right after a load of SS.
     pub(crate) const AMD: u32 = 1 << 16;
 }
 

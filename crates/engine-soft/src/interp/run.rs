@@ -10,6 +10,7 @@ use x86::register::{dr6, rflags};
 use super::block::{BlockCache, linear_rip};
 use super::op::{Op, STACK, Stop};
 use super::system::deliver::{self, Source, TripleFault};
+use crate::cpu::features::has;
 use crate::cpu::{CodeSize, Cpu, RIP_SLOT, attention};
 use crate::translate::{Left, Translator};
 
@@ -180,7 +181,9 @@ impl Interpreter {
         let single_step = cpu.attention & attention::TRAP != 0;
         let shadow = cpu.attention & attention::SHADOW != 0;
         cpu.set_attention(attention::SHADOW, false);
-        if cpu.attention & attention::BREAKPOINT != 0 && !shadow {
+        // After a load of SS, instruction breakpoints are held off by Intel's processors alone.
+        let held_off = shadow && !(cpu.shadow_by_ss && cpu.features.has(has::AMD));
+        if cpu.attention & attention::BREAKPOINT != 0 && !held_off {
             let hit = instruction_breakpoints(cpu);
             if hit != 0 && cpu.rflags & rflags::RF == 0 {
                 cpu.dr[4] = cpu.dr[4] & !0xf | hit;

@@ -1,13 +1,17 @@
 use engine::{Engine, Entry, Exit};
 use memory::{Gpa, GuestMemory, RamRange};
 use vm_memory::{Bytes, GuestAddress};
-use x86::cpuid::CpuidTable;
+use x86::cpuid::{CpuidEntry, CpuidTable};
 use x86::{CpuState, Segment};
 
 use super::SoftEngine;
 
 /// Runs 16-bit code at 0:0x1000 until its first exit; answers exit and state.
 fn run_real(code: &[u8]) -> (Exit, CpuState) {
+    run_real_on(&CpuidTable::default(), code)
+}
+
+fn run_real_on(cpuid: &CpuidTable, code: &[u8]) -> (Exit, CpuState) {
     let memory = GuestMemory::new(&[RamRange {
         base: Gpa(0),
         len: 0x20000,
@@ -18,9 +22,7 @@ fn run_real(code: &[u8]) -> (Exit, CpuState) {
         .write_slice(code, GuestAddress(0x1000))
         .expect("inside");
     let engine = SoftEngine::new(memory);
-    let mut vcpu = engine
-        .create_vcpu(0, &CpuidTable::default())
-        .expect("a vCPU");
+    let mut vcpu = engine.create_vcpu(0, cpuid).expect("a vCPU");
     let mut state = CpuState::at_reset();
     state.segments[1] = Segment {
         base: 0,
@@ -95,4 +97,39 @@ fn code_that_changes_itself_runs_changed() {
     let (exit, state) = run_real(&code);
     assert_eq!(exit, Exit::Halted);
     assert_eq!(state.gpr[2] & 0xffff, 1);
+}
+
+/// A breakpoint on the instruction behind a load of SS: Intel's processors pass it, AMD's stop.
+#[test]
+fn a_load_of_ss_holds_off_breakpoints_by_vendor() {
+    let code = [
+        &[0xc7, 0x06, 0x04, 0x00, 0x28, 0x10][..], // mov word [4], 1028h: the handler of #DB
+        &[0xc7, 0x06, 0x06, 0x00, 0x00, 0x00],     // mov word [6], 0
+        &[0xbc, 0x00, 0x08],                       // mov sp, 800h
+        &[0x66, 0xb8, 0x25, 0x10, 0x00, 0x00],     // mov eax, 1025h: behind the load
+        &[0x0f, 0x23, 0xc0],                       // mov dr0, eax
+        &[0x66, 0xb8, 0x02, 0x04, 0x00, 0x00],     // mov eax, 402h
+        &[0x0f, 0x23, 0xf8],                       // mov dr7, eax
+        &[0x31, 0xc9],                             // xor cx, cx
+        &[0x8e, 0xd1],                             // mov ss, cx
+        &[0x41, 0xf4, 0x90],                       // inc cx; hlt; nop
+        &[0xf4],                                   // hlt: the handler
+    ]
+    .concat();
+    let vendor = |name: &[u8; 4]| CpuidTable {
+        entries: vec![CpuidEntry {
+            leaf: 0,
+            subleaf: 0,
+            indexed: false,
+            eax: 0,
+            ebx: u32::from_le_bytes(*name),
+            ecx: 0,
+            edx: 0,
+        }],
+    };
+    for (name, count, rip) in [(b"Genu", 1, 0x1027), (b"Auth", 0, 0x1029)] {
+        let (exit, state) = run_real_on(&vendor(name), &code);
+        assert_eq!(exit, Exit::Halted);
+        assert_eq!((state.gpr[1], state.rip), (count, rip));
+    }
 }
