@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from innkeeper.cli.help import Command, Group
-from innkeeper.cli.output import AsJson, print_json, remark, table, wide_console
+from innkeeper.cli.output import AsJson, print_json, print_table, remark, table
 from innkeeper.images import KeptGuest
 from innkeeper.machine import format_size
 from innkeeper.services import kept
@@ -30,7 +30,7 @@ def list_guests(as_json: AsJson = False) -> None:
     if not found:
         remark("no guest is kept; inn run debian --keep --name NAME keeps one")
         return
-    rows = table("NAME", "IMAGE", "DIGEST", "STATE", "WRITTEN", "LAST USED")
+    rows = table("NAME", "IMAGE", "DIGEST", "STATE", "WRITTEN", "LAST USED (UTC)")
     for guest in found:
         rows.add_row(
             guest.name,
@@ -40,7 +40,7 @@ def list_guests(as_json: AsJson = False) -> None:
             format_size(guest.written),
             _changed(guest).strftime("%Y-%m-%d %H:%M"),
         )
-    wide_console().print(rows)
+    print_table(rows)
 
 
 @app.command(cls=Command)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from innkeeper.cli.help import Command, Group
-from innkeeper.cli.output import AsJson, print_json, remark, table, wide_console
+from innkeeper.cli.output import AsJson, print_json, print_table, remark, table
 from innkeeper.cli.progress import build_progress
 from innkeeper.cli.run import complete_image
 from innkeeper.machine import format_size
@@ -33,7 +33,7 @@ def list_images(as_json: AsJson = False) -> None:
     if not found:
         remark("no image is built yet; inn run debian builds one, as does inn image build debian")
         return
-    rows = table("NAME", "SYSTEM", "KERNEL", "SIZE", "BUILT", "DIGEST", "KEPT GUESTS")
+    rows = table("NAME", "SYSTEM", "KERNEL", "SIZE", "BUILT (UTC)", "DIGEST", "KEPT GUESTS")
     for listed in found:
         image, manifest = listed.image, listed.image.manifest
         rows.add_row(
@@ -45,7 +45,7 @@ def list_images(as_json: AsJson = False) -> None:
             image.digest[:12],
             ", ".join(listed.guests) or "-",
         )
-    wide_console().print(rows)
+    print_table(rows)
 
 
 @app.command(cls=Command)

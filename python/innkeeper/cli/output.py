@@ -20,6 +20,14 @@ def table(*columns: str) -> Table:
     return Table(*columns, box=None, pad_edge=False)
 
 
+def print_table(rows: Table) -> None:
+    console = wide_console()
+    with console.capture() as drawn:
+        console.print(rows)
+    # Cells are filled up to their column's width, the last ones for nothing.
+    print("\n".join(line.rstrip() for line in drawn.get().splitlines()))
+
+
 def print_json(value: object) -> None:
     print(json.dumps(value, indent=2))
 
