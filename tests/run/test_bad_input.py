@@ -133,7 +133,6 @@ def test_a_linux_with_too_little_memory_is_refused(inn: Inn, debian: Image, memo
         ["--kernel", "K", "--cpu-model", "z80"],
         ["--kernel", "K", "--device", "warp-drive"],
         ["--kernel", "K", "--append", "x" * 5000],
-        ["--kernel", "K", "--engine", "translator"],
         ["--kernel", "K", "debian"],
         ["--kernel", "K", "--keep"],
         ["debian", "--initrd", "K"],
