@@ -54,7 +54,7 @@ impl SoftEngine {
 const WARM: u8 = 12;
 
 const NO_CODE_MEMORY: EngineError = EngineError::Unsupported {
-    what: "translation, since the host gives no executable memory",
+    what: "translation: the host gives no executable memory, or lacks SSE4.2",
 };
 const NO_CONTROLLER: EngineError = EngineError::Unsupported {
     what: "an in-kernel interrupt controller",
@@ -78,7 +78,7 @@ impl Engine for SoftEngine {
             Some(warm) => Some(Translator::new(warm).ok_or(NO_CODE_MEMORY)?),
             None => None,
         };
-        let mut cpu = Box::new(Cpu::new(id, cpuid.clone(), self.memory.clone()));
+        let mut cpu = Cpu::new(id, cpuid.clone(), self.memory.clone());
         cpu.mmu.map(&self.memory);
         cpu.join(&self.tsc);
         Ok(Box::new(SoftVcpu {
@@ -199,13 +199,17 @@ impl Vcpu for SoftVcpu {
                 ("bytes of translated code", translator.code_bytes() as u64),
             ]);
         }
+        let mut counters: Vec<(String, u64)> = counters
+            .into_iter()
+            .map(|(name, count)| (name.to_owned(), count))
+            .collect();
+        if self.interpreter.translator.is_some() {
+            counters.extend(cpu.native.calls.most(12));
+        }
         VcpuStats {
             instructions: cpu.instructions,
             exits: self.exits,
-            counters: counters
-                .into_iter()
-                .map(|(name, count)| (name.to_owned(), count))
-                .collect(),
+            counters,
         }
     }
 }

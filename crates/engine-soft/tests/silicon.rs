@@ -36,15 +36,16 @@ use run::Pair;
 /// One test, since the pages of the cases have fixed addresses in the process.
 #[test]
 fn both_engines_do_what_the_silicon_does() {
+    let mut pair = Pair::new().expect("pages and signals");
     for translated in [false, true] {
-        compare_all(translated);
+        pair.translate(translated);
+        compare_all(&mut pair);
     }
 }
 
-fn compare_all(translated: bool) {
+fn compare_all(pair: &mut Pair) {
     let seed = 20_261_122;
     let mut wrong = Vec::new();
-    let mut pair = Pair::new(translated).expect("pages and signals");
     for width in [Width::Bits64, Width::Bits32, Width::Bits16] {
         let all = Group::named("all").expect("a group");
         let opcodes = opcodes::opcodes(all, width);

@@ -126,7 +126,9 @@ fn compare_all(options: &Options) -> Result<u64, String> {
     let mut shown = 0;
     let mut failed: BTreeMap<String, u64> = BTreeMap::new();
     let numbers = options.first..options.first + options.count;
-    let run = Pair::new(options.translated)?.run(
+    let mut pair = Pair::new()?;
+    pair.translate(options.translated);
+    let run = pair.run(
         options.seed,
         options.width,
         numbers,

@@ -17,10 +17,15 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    pub(crate) fn new(translated: bool) -> Result<Pair, String> {
+    pub(crate) fn new() -> Result<Pair, String> {
         let native = Native::new().map_err(|error| format!("cannot map pages: {error}"))?;
-        let guest = Guest::new(translated);
+        let guest = Guest::new(false);
         Ok(Pair { native, guest })
+    }
+
+    /// From now on all of the guest's code is translated, or all of it interpreted.
+    pub(crate) fn translate(&mut self, translated: bool) {
+        self.guest = Guest::new(translated);
     }
 
     /// Tells `seen` of each case what differed; answers how many cases ran.

@@ -12,12 +12,13 @@ use super::op::{Op, STACK, Stop};
 use super::system::deliver::{self, Source, TripleFault};
 use crate::cpu::features::has;
 use crate::cpu::{CodeSize, Cpu, RIP_SLOT, attention};
+use crate::translate::placed_raw::Placed;
 use crate::translate::{Left, Translator};
 
 /// A vCPU's registers and its decoded blocks.
 #[derive(Debug)]
 pub(crate) struct Interpreter {
-    pub(crate) cpu: Box<Cpu>,
+    pub(crate) cpu: Box<Placed>,
     pub(crate) translator: Option<Translator>,
     pub(crate) cache: BlockCache,
     /// The last exit waits for the machine's answer.
@@ -43,9 +44,9 @@ impl From<TripleFault> for Exit {
 
 impl Interpreter {
     /// Interprets everything, or only what is not worth translating.
-    pub(crate) fn new(cpu: Box<Cpu>, translator: Option<Translator>) -> Interpreter {
+    pub(crate) fn new(cpu: Cpu, translator: Option<Translator>) -> Interpreter {
         Interpreter {
-            cpu,
+            cpu: Placed::new(cpu),
             translator,
             cache: BlockCache::new(),
             awaiting: false,

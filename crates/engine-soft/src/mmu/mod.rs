@@ -8,7 +8,7 @@
 
 pub(crate) mod access_raw;
 pub(crate) mod slow;
-mod used;
+pub(crate) mod used;
 pub(crate) mod walk;
 
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use used::Used;
 use vm_regions::Region;
 use x86::cpuid::CpuidTable;
 
-use crate::translate::jumps::Jumps;
+use crate::translate::jumps_raw::Jumps;
 
 mod vm_regions;
 

@@ -6,24 +6,24 @@
 
 /// A set of slot numbers below `64 * WORDS`.
 #[derive(Debug)]
-pub(super) struct Used<const WORDS: usize> {
+pub(crate) struct Used<const WORDS: usize> {
     words: [u64; WORDS],
 }
 
 impl<const WORDS: usize> Used<WORDS> {
-    pub(super) const fn none() -> Self {
+    pub(crate) const fn none() -> Self {
         Used { words: [0; WORDS] }
     }
 
     /// Slots beyond the last are not a table's.
-    pub(super) fn note(&mut self, slot: usize) {
+    pub(crate) fn note(&mut self, slot: usize) {
         if let Some(word) = self.words.get_mut(slot / 64) {
             *word |= 1 << (slot % 64);
         }
     }
 
     /// Shows every slot to `keep`; what it does not keep is used no longer.
-    pub(super) fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
         for (index, word) in self.words.iter_mut().enumerate() {
             let mut left = *word;
             while left != 0 {
@@ -36,7 +36,7 @@ impl<const WORDS: usize> Used<WORDS> {
         }
     }
 
-    pub(super) fn for_each(&self, mut show: impl FnMut(usize)) {
+    pub(crate) fn for_each(&self, mut show: impl FnMut(usize)) {
         for (index, &word) in self.words.iter().enumerate() {
             let mut left = word;
             while left != 0 {

@@ -149,16 +149,27 @@ impl Assembler {
         self.gs_op(0x2b, RAX, true, disp);
     }
 
-    /// `cmp rax, gs:[r13 * 8 + disp]`
-    pub(super) fn compare_slot8(&mut self, disp: u32) {
-        self.raw(&[0x65, 0x4a, 0x3b, 0x04, 0xed]);
+    /// `cmp rax, gs:[r13 + disp]`
+    pub(super) fn compare_slot(&mut self, disp: u32) {
+        self.gs_op(0x3b, RAX, true, disp);
+    }
+
+    /// `jmp gs:[r13 + disp]`
+    pub(super) fn jump_slot(&mut self, disp: u32) {
+        self.raw(&[0x65, 0x41, 0xff, 0xa5]);
         self.raw32(disp);
     }
 
-    /// `jmp gs:[r13 * 8 + disp]`
-    pub(super) fn jump_slot8(&mut self, disp: u32) {
-        self.raw(&[0x65, 0x42, 0xff, 0x24, 0xed]);
-        self.raw32(disp);
+    /// `xor r13d, r13d; crc32 r13, rax`
+    pub(super) fn hash_rax(&mut self) {
+        self.raw(&[0x45, 0x31, 0xed, 0xf2, 0x4c, 0x0f, 0x38, 0xf1, 0xe8]);
+    }
+
+    /// Jumps if RAX is not a canonical address: `mov r13, rax; sar r13, 47; inc r13; cmp r13, 1; ja`
+    pub(super) fn jump_unless_canonical(&mut self) -> Jump {
+        self.raw(&[0x49, 0x89, 0xc5, 0x49, 0xc1, 0xfd, 47, 0x49, 0xff, 0xc5]);
+        self.raw(&[0x49, 0x83, 0xfd, 1]);
+        self.jump_if(condition::ABOVE)
     }
 
     /// `jmp gs:[disp]`
@@ -234,11 +245,6 @@ impl Assembler {
     pub(super) fn mask_r13(&mut self, mask: u32) {
         self.raw(&[0x41, 0x81, 0xe5]);
         self.raw32(mask);
-    }
-
-    /// `xor r13d, eax`
-    pub(super) fn mix_r13(&mut self) {
-        self.raw(&[0x41, 0x31, 0xc5]);
     }
 
     /// `cmp rax, value`

@@ -33,7 +33,7 @@ impl Emitter<'_> {
                 let slow = self.slot_below()?;
                 let host = self.guest_in(insn.op0_register(), R13);
                 self.asm.raw(&store_at_rax(host));
-                self.move_rsp(-8)?;
+                self.move_rsp(-8);
                 self.slow_way(slow, op);
             }
             Code::Pushq_imm8 | Code::Pushq_imm32 => {
@@ -41,14 +41,14 @@ impl Emitter<'_> {
                 let slow = self.slot_below()?;
                 self.asm.raw(&[0x48, 0xc7, 0x00]);
                 self.asm.raw(&value.to_le_bytes());
-                self.move_rsp(-8)?;
+                self.move_rsp(-8);
                 self.slow_way(slow, op);
             }
             Code::Pop_r64 => {
                 self.flags_to_memory();
                 self.asm.copy(RAX, GUEST_RSP);
                 let slow = self.translate(Way::Read, 8, false);
-                self.move_rsp(8)?;
+                self.move_rsp(8);
                 let guest = number(insn.op0_register());
                 let host = host_of(guest).unwrap_or(R13);
                 self.asm.raw(&load_at_rax(host));
@@ -77,10 +77,6 @@ impl Emitter<'_> {
         Ok(self.translate(Way::Write, 8, false))
     }
 
-    fn move_rsp(&mut self, by: i64) -> Result<(), Refused> {
-        Ok(self.asm.lea(wide(GUEST_RSP), Some(GUEST_RSP), None, by)?)
-    }
-
     /// A near branch.
     pub(super) fn control(&mut self, insn: &Instruction, op: &Op) -> Result<Then, Refused> {
         let at = op.start + u16::from(op.len);
@@ -102,7 +98,7 @@ impl Emitter<'_> {
             FlowControl::IndirectBranch if insn.code() == Code::Jmp_rm64 => {
                 self.indirect_target(insn, op)?;
                 let site = self.site(op, true);
-                self.look_up(Some(site), |_| {});
+                self.look_up(Some(site), 0);
                 Ok(Then::Ended)
             }
             FlowControl::Call if near => self.call(target, at, op),
@@ -149,14 +145,12 @@ impl Emitter<'_> {
         self.ending_slow_way(slow, op);
         self.store_return(at);
         if (0..0x1000).contains(&offset) {
-            self.move_rsp(-8)?;
+            self.move_rsp(-8);
             self.go(target, at, None);
         } else {
             self.load_rip(RAX, offset);
             let site = self.site(op, true);
-            self.look_up(Some(site), |asm| {
-                let _ = asm.lea(wide(GUEST_RSP), Some(GUEST_RSP), None, -8);
-            });
+            self.look_up(Some(site), -8);
         }
         Ok(Then::Ended)
     }
@@ -169,9 +163,7 @@ impl Emitter<'_> {
         self.store_return(at);
         self.asm.load(RAX, native::TARGET);
         let site = self.site(op, true);
-        self.look_up(Some(site), |asm| {
-            let _ = asm.lea(wide(GUEST_RSP), Some(GUEST_RSP), None, -8);
-        });
+        self.look_up(Some(site), -8);
         Ok(Then::Ended)
     }
 
@@ -187,9 +179,7 @@ impl Emitter<'_> {
         self.ending_slow_way(slow, op);
         self.asm.raw(&load_at_rax(RAX));
         let site = self.site(op, true);
-        self.look_up(Some(site), |asm| {
-            let _ = asm.lea(wide(GUEST_RSP), Some(GUEST_RSP), None, 8 + released);
-        });
+        self.look_up(Some(site), 8 + released);
         Ok(Then::Ended)
     }
 }

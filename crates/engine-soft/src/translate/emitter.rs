@@ -1,12 +1,12 @@
 //! The state of one translation in the making: bytes, where the status flags are, what is to be
 //! written out of line.
 
-use iced_x86::Register;
+use iced_x86::{Code, Register};
 
 use super::assembler::{Assembler, Jump, condition};
 use super::mode::Mode;
 use super::native;
-use super::registers::{Number, R13, RAX};
+use super::registers::{GUEST_RSP, Number, R13, RAX, wide};
 use super::runtime_raw::Stubs;
 use super::unit::{Fixed, Link, Site};
 use crate::interp::op::Op;
@@ -54,6 +54,9 @@ enum Cold {
         flags: Flags,
         site: u64,
     },
+    /// The address in RAX has no known code. Leaves, or runs the site's handler where the address
+    /// is not canonical.
+    Unknown { from: Jump, site: u64, release: i64 },
     /// Loads the vector registers and comes back.
     Vectors { from: Jump, resume: u64 },
 }
@@ -83,6 +86,8 @@ pub(super) struct Emitter<'a> {
     pub(super) asm: &'a mut Assembler,
     pub(super) frame: Frame<'a>,
     pub(super) flags: Flags,
+    /// The instruction that is being translated.
+    pub(super) code: Code,
     /// Where the unit's code begins for jumps inside the page.
     pub(super) inner: u64,
     pub(super) sites: Fixed<Site>,
@@ -105,6 +110,7 @@ impl<'a> Emitter<'a> {
             asm,
             frame,
             flags: Flags::Memory,
+            code: Code::INVALID,
             inner: 0,
             sites: Vec::new(),
             links: Vec::new(),
@@ -131,13 +137,21 @@ impl<'a> Emitter<'a> {
         self.cold.truncate(mark.cold);
     }
 
-    /// Address of the site of `op` for translated code.
+    /// A site of an instruction that has a translation.
     pub(super) fn site(&mut self, op: &Op, ends: bool) -> u64 {
+        self.any_site(op, ends, true)
+    }
+
+    /// Address of a new site of `op` for translated code.
+    fn any_site(&mut self, op: &Op, ends: bool, stands_in: bool) -> u64 {
         let site = Box::new(Site {
             op: *op,
             unit: self.frame.unit,
             after: self.frame.unit + op.start + u16::from(op.len),
+            mode: self.frame.mode,
             ends,
+            code: self.code,
+            stands_in,
         });
         let address = std::ptr::from_ref(&*site) as u64;
         self.sites.push(site);
@@ -163,7 +177,7 @@ impl<'a> Emitter<'a> {
     /// The instruction runs in its handler. What follows begins with the flags in memory.
     pub(super) fn handler(&mut self, op: &Op, ends: bool) {
         self.flags_to_memory();
-        let site = self.site(op, ends);
+        let site = self.any_site(op, ends, false);
         self.asm.set_rax(site);
         self.asm.call(self.frame.stubs.handler);
     }
@@ -247,7 +261,7 @@ impl<'a> Emitter<'a> {
             }
             _ => {
                 self.load_rip(RAX, offset);
-                self.look_up(site, |_| {});
+                self.look_up(site, 0);
             }
         }
     }
@@ -267,26 +281,33 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    /// Goes on at the linear address in RAX if its code is known, after `commit`. Otherwise runs the
-    /// handler of `site`, or leaves with that address. Flags must be in memory.
-    pub(super) fn look_up(&mut self, site: Option<u64>, commit: impl Fn(&mut Assembler)) {
+    /// Goes on at the linear address in RAX after moving the stack pointer by `release`: in its code
+    /// if that is known, otherwise by leaving. If the address may not be canonical, `site` says whose
+    /// handler raises the exception then. Flags must be in memory.
+    pub(super) fn look_up(&mut self, site: Option<u64>, release: i64) {
         debug_assert!(self.flags == Flags::Memory);
         let set = self.frame.mode.set;
-        self.asm.shift_into_r13(12, self.frame.bmi2);
-        self.asm.mix_r13();
-        self.asm.mask_r13(super::jumps::ENTRIES as u32 - 1);
-        self.asm.compare_slot8(native::jump_tags(set));
+        self.asm.hash_rax();
+        self.asm.mask_r13(super::jumps_raw::OFFSET_MASK);
+        self.asm.compare_slot(native::jump_tag(set));
         let miss = self.asm.jump_if(condition::NOT_EQUAL);
-        commit(self.asm);
-        self.asm.jump_slot8(native::jump_codes(set));
+        self.move_rsp(release);
+        self.asm.jump_slot(native::jump_code(set));
         match site {
-            Some(site) => self.cold.push(Cold::Slow {
-                from: vec![miss],
+            Some(site) => self.cold.push(Cold::Unknown {
+                from: miss,
                 site,
-                resume: self.asm.here(),
-                restore: false,
+                release,
             }),
             None => self.asm.land_at(miss, self.frame.stubs.leave_at),
+        }
+    }
+
+    /// `lea` of the stack pointer, which keeps EFLAGS.
+    pub(super) fn move_rsp(&mut self, by: i64) {
+        if by != 0 {
+            // A displacement of 32 bits always encodes.
+            let _ = self.asm.lea(wide(GUEST_RSP), Some(GUEST_RSP), None, by);
         }
     }
 
@@ -366,6 +387,19 @@ impl<'a> Emitter<'a> {
                 self.asm.land(from);
                 self.flags = flags;
                 self.go(target, at, Some(site));
+            }
+            Cold::Unknown {
+                from,
+                site,
+                release,
+            } => {
+                self.asm.land(from);
+                let bad = self.asm.jump_unless_canonical();
+                self.move_rsp(release);
+                self.asm.jump_to(self.frame.stubs.leave_at);
+                self.asm.land(bad);
+                self.asm.set_rax(site);
+                self.asm.call(self.frame.stubs.handler);
             }
             Cold::Vectors { from, resume } => {
                 self.asm.land(from);

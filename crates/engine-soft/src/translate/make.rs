@@ -74,22 +74,28 @@ fn decode_all(bytes: &[u8], context: Context, frame: Frame<'_>) -> Vec<Decoded> 
             && !context.available.lacks_any(insn.cpuid_features());
         // A call, a return, a jump: what follows is reached some other way. Past a conditional jump
         // the unit goes on.
-        let last = lowered.ends_block && !insn.is_jcc_short_or_near();
+        let ends_block = lowered.ends_block && !falls_through(&insn);
+        let last = ends_block && !insn.is_jcc_short_or_near();
         all.push(Decoded {
             insn,
             op: lowered.op,
-            ends_block: lowered.ends_block,
+            ends_block,
             simple,
         });
         if last {
             break;
         }
     }
+    // Whatever comes after STI must run before interrupts are looked for, so it must be here too.
+    if let Some(last) = all.last_mut() {
+        last.ends_block |= last.insn.mnemonic() == iced_x86::Mnemonic::Sti;
+    }
     all
 }
 
 impl Emitter<'_> {
     fn one(&mut self, one: &Decoded, infos: &mut InstructionInfoFactory) -> Then {
+        self.code = one.insn.code();
         let mark = self.mark();
         let done = self.try_one(one, infos);
         done.unwrap_or_else(|Refused| {
@@ -121,6 +127,16 @@ impl Emitter<'_> {
         }
         Ok(Then::GoOn)
     }
+}
+
+/// Does an instruction that ends the interpreter's blocks, since it may change the mode or what
+/// interrupts may do, usually go on with the next one?
+fn falls_through(insn: &Instruction) -> bool {
+    use iced_x86::Mnemonic as M;
+    matches!(
+        insn.mnemonic(),
+        M::Cli | M::Sti | M::Stac | M::Clac | M::Swapgs | M::Popfq | M::Wrmsr | M::Rdmsr | M::Mov
+    )
 }
 
 /// NOPs, hints and prefetches, but not PAUSE, which gives way now and then.

@@ -12,7 +12,7 @@
 //! Units lie inside one page and are found by guest-physical address and [`mode::Mode`]; they know
 //! their linear address only as "offset in the page that runs", so they survive changes of address
 //! space. Direct jumps inside a page are patched to go straight to the target; all others look in a
-//! table of linear addresses ([`jumps`]), which is emptied as mappings change. So the death of a page's
+//! table of linear addresses ([`jumps_raw`]), which is emptied as mappings change. So the death of a page's
 //! code needs no unlinking: all of it dies together.
 //!
 //! Each vCPU translates for itself: nothing needs a lock, jumps are patched without stopping others,
@@ -23,13 +23,15 @@
 //! they are); signals for accesses that miss (5 us each).
 
 mod assembler;
+mod calls;
 mod code_memory_raw;
 mod control;
 mod emitter;
-pub(crate) mod jumps;
+pub(crate) mod jumps_raw;
 mod make;
 mod mode;
 pub(crate) mod native;
+pub(crate) mod placed_raw;
 mod registers;
 mod runtime_raw;
 mod simple;

@@ -3,7 +3,9 @@
 use std::any::Any;
 use std::mem::offset_of;
 
-use super::jumps::{Jumps, Table};
+use super::calls::Calls;
+use super::jumps_raw::{Entry as Jump, Jumps, Table};
+use super::placed_raw::Placed;
 use crate::cpu::Cpu;
 use crate::interp::op::Stop;
 use crate::mmu::{Entry, Mmu, SET_ENTRIES};
@@ -28,6 +30,7 @@ pub(crate) struct Native {
     /// The host's MXCSR, and where the guest's goes on its way.
     pub(crate) host_mxcsr: u32,
     pub(crate) jumps: Jumps,
+    pub(crate) calls: Calls,
     /// Why the handler at `left_at` did not simply finish.
     pub(crate) stop: Option<Stop>,
     /// A panic of ours on its way past translated code.
@@ -52,6 +55,7 @@ impl Native {
             vectors_loaded: 0,
             host_mxcsr: 0x1f80,
             jumps: Jumps::new(),
+            calls: Calls::default(),
             stop: None,
             panic: None,
         }
@@ -97,16 +101,13 @@ pub(super) const fn tlb_host(set: usize) -> u32 {
     (TLB + set * SET_ENTRIES * size_of::<Entry>() + offset_of!(Entry, host)) as u32
 }
 
-const fn jumps(set: usize) -> usize {
-    NATIVE + offset_of!(Native, jumps) + offset_of!(Jumps, tables) + set * size_of::<Table>()
+/// Offsets of the first entry's fields in jump table `set`.
+pub(super) const fn jump_tag(set: usize) -> u32 {
+    (Placed::TABLES_AT + set * size_of::<Table>() + offset_of!(Jump, tag)) as u32
 }
 
-pub(super) const fn jump_tags(set: usize) -> u32 {
-    (jumps(set) + offset_of!(Table, tags)) as u32
-}
-
-pub(super) const fn jump_codes(set: usize) -> u32 {
-    (jumps(set) + offset_of!(Table, codes)) as u32
+pub(super) const fn jump_code(set: usize) -> u32 {
+    (Placed::TABLES_AT + set * size_of::<Table>() + offset_of!(Jump, code)) as u32
 }
 
 /// The guest's vector registers and MXCSR.

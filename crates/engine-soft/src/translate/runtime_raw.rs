@@ -7,7 +7,10 @@ use std::arch::is_x86_feature_detected;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use x86::register::rflags;
+
 use super::assembler::{Assembler, condition};
+use super::mode::Mode;
 use super::native;
 use super::registers::{RAX, resident};
 use super::unit::{Link, Site};
@@ -16,11 +19,15 @@ use crate::interp::op::Stop;
 
 /// What translated code returns.
 mod code {
+    /// Not returned: goes on in the unit.
+    pub(super) const GO_ON: u64 = 0;
     pub(super) const NEXT: u64 = 1;
     pub(super) const INTERPRET: u64 = 2;
     pub(super) const LINK: u64 = 3;
     pub(super) const STOPPED: u64 = 4;
     pub(super) const PANIC: u64 = 5;
+    /// Not returned: from here on it is the address of code to go on in.
+    pub(super) const ADDRESSES: u64 = 0x1000;
 }
 
 /// How translated code was left.
@@ -192,8 +199,8 @@ fn write_handler(asm: &mut Assembler, save: u64, restore: u64, leave_saved: u64)
     asm.call(save);
     asm.land(none);
     asm.set_rax(run_site as *const () as u64);
-    // call rax; test eax, eax
-    asm.raw(&[0xff, 0xd0, 0x85, 0xc0]);
+    // call rax; test rax, rax
+    asm.raw(&[0xff, 0xd0, 0x48, 0x85, 0xc0]);
     let stopped = asm.jump_if(condition::NOT_EQUAL);
     asm.raw(&[0x85, 0xdb]);
     let none = asm.jump_if(condition::EQUAL);
@@ -203,9 +210,21 @@ fn write_handler(asm: &mut Assembler, save: u64, restore: u64, leave_saved: u64)
     load_registers(asm);
     asm.raw(&[0xc3]);
     asm.land(stopped);
+    asm.compare_rax(code::ADDRESSES as u32);
+    let elsewhere = asm.jump_if(condition::ABOVE);
     // add rsp, 24: the padding, RBX and the return address
     asm.raw(&[0x48, 0x83, 0xc4, 24]);
     asm.jump_to(leave_saved);
+    asm.land(elsewhere);
+    asm.store(native::ENTRY, RAX);
+    asm.raw(&[0x85, 0xdb]);
+    let none = asm.jump_if(condition::EQUAL);
+    asm.call(restore);
+    asm.land(none);
+    asm.raw(&[0x48, 0x83, 0xc4, 24]);
+    load_registers(asm);
+    asm.load(RAX, native::RIP);
+    asm.jump_from(native::ENTRY);
 }
 
 /// Runs the handler at a site. Zero: go on after the instruction.
@@ -231,19 +250,15 @@ fn run(cpu: &mut Cpu, site: &Site) -> u64 {
     cpu.gpr[usize::from(RIP_SLOT)] = page.wrapping_add(u64::from(site.unit));
     cpu.rip = page.wrapping_add(u64::from(site.after));
     cpu.limit = u32::MAX;
+    cpu.native.calls.count(site);
     let mut result = (op.run)(cpu, op);
     while result == Err(Stop::Repeat) && cpu.limit != 0 && may_go_on(cpu) {
         cpu.limit = u32::MAX;
         result = (op.run)(cpu, op);
     }
     let remapped = cpu.mmu.tell_jumps(&mut cpu.native.jumps);
-    let quiet = cpu.limit != 0
-        && !remapped
-        && cpu.attention & !attention::WINDOW == 0
-        // Else the vector registers may not go back into the host's.
-        && cpu.fpu.mxcsr & ALL_MASKED == ALL_MASKED;
     match result {
-        Ok(()) if quiet && !site.ends => 0,
+        Ok(()) if cpu.limit != 0 && !remapped => go_on(cpu, site),
         Ok(()) => code::NEXT,
         Err(stop) => {
             cpu.native.stop = Some(stop);
@@ -251,6 +266,30 @@ fn run(cpu: &mut Cpu, site: &Site) -> u64 {
             code::STOPPED
         }
     }
+}
+
+/// Where a completed handler goes on: in its unit, in known code elsewhere, or outside.
+fn go_on(cpu: &mut Cpu, site: &Site) -> u64 {
+    // Else the vector registers may not go back into the host's.
+    if cpu.fpu.mxcsr & ALL_MASKED != ALL_MASKED {
+        return code::NEXT;
+    }
+    let after = cpu.native.page_base.wrapping_add(u64::from(site.after));
+    let mode = Mode::of(cpu);
+    let here = !site.ends && cpu.rip == after && mode == Some(site.mode);
+    if cpu.attention == attention::SHADOW && here {
+        // The next instruction runs before anybody looks for interrupts.
+        cpu.set_attention(attention::SHADOW, false);
+    }
+    let window = cpu.attention & attention::WINDOW != 0 && cpu.rflags & rflags::IF != 0;
+    if cpu.attention & !attention::WINDOW != 0 || window {
+        return code::NEXT;
+    }
+    if here {
+        return code::GO_ON;
+    }
+    mode.and_then(|mode| cpu.native.jumps.find(mode, cpu.rip))
+        .unwrap_or(code::NEXT)
 }
 
 /// MXCSR with every exception masked.

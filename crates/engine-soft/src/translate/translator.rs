@@ -1,12 +1,12 @@
 //! What is translated, and running it.
 
 use std::arch::is_x86_feature_detected;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use iced_x86::InstructionInfoFactory;
 use memory::{DeadCode, PageTracker};
+use rustc_hash::FxHashMap;
 
 use super::assembler::Assembler;
 use super::code_memory_raw::CodeMemory;
@@ -33,7 +33,7 @@ struct PageCode {
     /// The page's code word when it was first translated.
     word: u32,
     /// By [`key`]; `None` where there cannot be a unit.
-    units: HashMap<u16, Option<Unit>>,
+    units: FxHashMap<u16, Option<Unit>>,
 }
 
 impl PageCode {
@@ -60,13 +60,11 @@ pub(crate) struct Translator {
     stubs: Stubs,
     asm: Assembler,
     infos: InstructionInfoFactory,
-    pages: HashMap<u64, PageCode>,
+    pages: FxHashMap<u64, PageCode>,
     heat: Box<[u8]>,
     bmi2: bool,
     /// Code is translated when it is about to run for the so-manieth time.
     warm: u8,
-    /// Mode bits that each jump table was filled under.
-    table_modes: [u16; super::jumps::TABLES],
     pub(crate) counters: Counters,
 }
 
@@ -77,8 +75,9 @@ impl std::fmt::Debug for Translator {
 }
 
 impl Translator {
-    /// `None` when the host gives no executable memory.
+    /// `None` when the host gives no executable memory, or lacks SSE4.2.
     pub(crate) fn new(warm: u8) -> Option<Translator> {
+        is_x86_feature_detected!("sse4.2").then_some(())?;
         let mut memory = CodeMemory::new(CODE_BYTES)?;
         let mut asm = Assembler::new();
         asm.start(memory.next());
@@ -90,11 +89,10 @@ impl Translator {
             stubs,
             asm,
             infos: InstructionInfoFactory::new(),
-            pages: HashMap::new(),
+            pages: FxHashMap::default(),
             heat: vec![0; HEAT_SLOTS].into_boxed_slice(),
             warm,
             bmi2: is_x86_feature_detected!("bmi2"),
-            table_modes: [0; super::jumps::TABLES],
             counters: Counters::default(),
         })
     }
@@ -163,24 +161,14 @@ impl Translator {
             }
         };
         if enter_in_table {
-            self.note_jump(cpu, mode, unit.1, page, global);
+            let jumps = &mut cpu.native.jumps;
+            jumps.fill(mode, cpu.rip, unit.1, page, global);
         }
         Some(Found {
             inner: unit.0,
             page,
             cleared,
         })
-    }
-
-    fn note_jump(&mut self, cpu: &mut Cpu, mode: Mode, outer: u64, page: u64, global: bool) {
-        let bits = mode.bits();
-        if self.table_modes[mode.set] != bits {
-            self.table_modes[mode.set] = bits;
-            cpu.native.jumps.clear();
-        }
-        cpu.native
-            .jumps
-            .fill(mode.set, cpu.rip, outer, page, global);
     }
 
     /// Has the code with this key run often enough?
@@ -226,7 +214,7 @@ impl Translator {
             tracker,
             index,
             word,
-            units: HashMap::new(),
+            units: FxHashMap::default(),
         });
         let (unit, instructions) = made.map_or((None, 0), |(unit, n)| (Some(unit), n));
         self.counters.units += 1;

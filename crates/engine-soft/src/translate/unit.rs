@@ -1,5 +1,7 @@
 //! A unit of translation: straight code inside one page, with side exits where it branches.
 
+use iced_x86::Code;
+
 use super::mode::Mode;
 use crate::interp::op::Op;
 
@@ -13,8 +15,13 @@ pub(super) struct Site {
     pub(super) unit: u16,
     /// Page offset of the instruction after this one; a page's size at its end.
     pub(super) after: u16,
+    /// What the unit takes for granted.
+    pub(super) mode: Mode,
     /// The unit does not go on after this instruction's handler.
     pub(super) ends: bool,
+    /// Which instruction, and whether it has a translation that the handler only stands in for.
+    pub(super) code: Code,
+    pub(super) stands_in: bool,
 }
 
 /// A direct jump to another unit of the same page that did not exist when this one was made.

@@ -140,7 +140,7 @@ fn movs<T: Word>(cpu: &mut Cpu, op: &Op) -> Result<(), Stop> {
         let (from, to) = (source::<T>(cpu, op)?, cpu.gpr[RDI]);
         let most = elements_in_page::<T>(from).min(elements_in_page::<T>(to));
         let count = cpu.gpr[RCX].min(most);
-        if count != 0 && string_raw::copy::<T>(cpu, to, from, count) {
+        if count != 0 && string_raw::copy::<T>(cpu, to, from, count)? {
             return commit::<T>(cpu, count, true);
         }
     }
@@ -160,7 +160,7 @@ fn stos<T: Word>(cpu: &mut Cpu, op: &Op) -> Result<(), Stop> {
     if in_bulk(cpu, op) {
         let to = cpu.gpr[RDI];
         let count = cpu.gpr[RCX].min(elements_in_page::<T>(to));
-        if count != 0 && string_raw::fill(cpu, to, value, count) {
+        if count != 0 && string_raw::fill(cpu, to, value, count)? {
             return commit::<T>(cpu, count, false);
         }
     }

@@ -1,18 +1,38 @@
 //! Many elements of a string instruction at once, where both sides are plain RAM inside one page.
 
 use crate::cpu::Cpu;
+use crate::interp::op::Stop;
 use crate::mmu::access_raw::{copy_forward, fill as fill_host};
 use crate::word::Word;
 
+/// Where `bytes` bytes at `gla`, inside one page, can be read.
+fn readable(cpu: &mut Cpu, gla: u64, bytes: u64) -> Result<Option<u64>, Stop> {
+    if let Some(host) = cpu.host_for_read(gla, bytes) {
+        return Ok(Some(host));
+    }
+    cpu.prepare_read(gla, 1)?;
+    Ok(cpu.host_for_read(gla, bytes))
+}
+
+/// Where they can be written.
+fn writable(cpu: &mut Cpu, gla: u64, bytes: u64) -> Result<Option<u64>, Stop> {
+    if let Some(host) = cpu.host_for_write(gla, bytes) {
+        return Ok(Some(host));
+    }
+    cpu.prepare_write(gla, 1)?;
+    Ok(cpu.host_for_write(gla, bytes))
+}
+
 /// Copies `count` elements; false when it must be done one by one.
-pub(crate) fn copy<T: Word>(cpu: &Cpu, to: u64, from: u64, count: u64) -> bool {
+pub(crate) fn copy<T: Word>(cpu: &mut Cpu, to: u64, from: u64, count: u64) -> Result<bool, Stop> {
     let bytes = count * u64::from(T::BYTES);
-    let hosts = (
-        cpu.host_for_write(to, bytes),
-        cpu.host_for_read(from, bytes),
-    );
-    let (Some(to), Some(from)) = hosts else {
-        return false;
+    // One after the other: the two pages may share a slot of the TLB, but an address once found
+    // stays good.
+    let Some(from) = readable(cpu, from, bytes)? else {
+        return Ok(false);
+    };
+    let Some(to) = writable(cpu, to, bytes)? else {
+        return Ok(false);
     };
     // How far the destination lies above the source; huge where it lies below.
     let above = to.wrapping_sub(from);
@@ -27,23 +47,23 @@ pub(crate) fn copy<T: Word>(cpu: &Cpu, to: u64, from: u64, count: u64) -> bool {
                 bytes as usize,
             );
         }
-        return true;
+        return Ok(true);
     }
     // Bytes copied in order equal elements copied in order unless an element overlaps its own copy.
     if above != 0 && above < u64::from(T::BYTES) {
-        return false;
+        return Ok(false);
     }
     // SAFETY: as above.
     unsafe { copy_forward(to, from, bytes as usize) };
-    true
+    Ok(true)
 }
 
 /// Fills `count` elements; false when it must be done one by one.
-pub(crate) fn fill<T: Word>(cpu: &Cpu, to: u64, value: T, count: u64) -> bool {
-    let Some(to) = cpu.host_for_write(to, count * u64::from(T::BYTES)) else {
-        return false;
+pub(crate) fn fill<T: Word>(cpu: &mut Cpu, to: u64, value: T, count: u64) -> Result<bool, Stop> {
+    let Some(to) = writable(cpu, to, count * u64::from(T::BYTES))? else {
+        return Ok(false);
     };
     // SAFETY: the range is plain RAM inside one page, as the TLB just said.
     unsafe { fill_host(to, value, count as usize) };
-    true
+    Ok(true)
 }

@@ -1,0 +1,176 @@
+//! From linear instruction pointers to translated code: what indirect and cross-page branches look
+//! up inline. One table for each kind of access that code may be translated for.
+//!
+//! An entry says: code at this linear address, with the page mapped as it is now, is translated
+//! there. So entries go when the mapping goes (a flush) and when the code dies. Flushes are frequent
+//! and tables large, so what is filled is noted in a bitmap.
+
+use std::arch::x86_64::_mm_crc32_u64;
+
+use super::mode::Mode;
+use crate::mmu::PAGE_MASK;
+use crate::mmu::used::Used;
+
+const ENTRIES: usize = 1 << 14;
+pub(crate) const TABLES: usize = 3;
+
+/// Byte offset of an entry, from the hash of its address.
+pub(super) const OFFSET_MASK: u32 = ((ENTRIES - 1) * size_of::<Entry>()) as u32;
+
+/// What translated code reads. All zero is an empty table but for the entry of address zero.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Entry {
+    pub(crate) tag: u64,
+    pub(crate) code: u64,
+}
+
+pub(crate) type Table = [Entry; ENTRIES];
+
+/// Beside each entry, for us alone.
+#[derive(Debug, Clone, Copy, Default)]
+struct Note {
+    /// Guest-physical page of the code, with [`GLOBAL`] in its low bits.
+    page: u64,
+}
+
+const GLOBAL: u64 = 1;
+
+/// The tables' keeper. The tables themselves lie beside the vCPU, where translated code finds them.
+#[derive(Debug)]
+pub(crate) struct Jumps {
+    /// Of the tables in the same [`Placed`](super::placed_raw::Placed); null until then.
+    pub(super) tables: *mut [Table; TABLES],
+    notes: Box<[Note]>,
+    used: Used<{ ENTRIES * TABLES / 64 }>,
+    /// Filled entries by a hash of their linear page: most flushed pages hold no code.
+    pages: Box<[u16; 256]>,
+    /// Mode bits that each table was filled under.
+    modes: [u16; TABLES],
+}
+
+// SAFETY: the tables belong to the vCPU that the keeper is part of, and move with it.
+unsafe impl Send for Jumps {}
+
+/// Slot of a linear address in its table, as translated code computes it.
+pub(super) fn slot(rip: u64) -> usize {
+    // SAFETY: without SSE4.2 there is no translator.
+    let hash = unsafe { crc32(rip) };
+    (hash as u32 & OFFSET_MASK) as usize / size_of::<Entry>()
+}
+
+#[target_feature(enable = "sse4.2")]
+fn crc32(rip: u64) -> u64 {
+    _mm_crc32_u64(0, rip)
+}
+
+fn page_hash(rip: u64) -> usize {
+    (rip >> 12 ^ rip >> 20) as usize % 256
+}
+
+impl Jumps {
+    pub(super) fn new() -> Jumps {
+        Jumps {
+            tables: std::ptr::null_mut(),
+            notes: vec![Note::default(); ENTRIES * TABLES].into_boxed_slice(),
+            used: Used::none(),
+            pages: Box::new([0; 256]),
+            modes: [0; TABLES],
+        }
+    }
+
+    /// The code at `rip` for `mode`, if it is known.
+    pub(super) fn find(&self, mode: Mode, rip: u64) -> Option<u64> {
+        let entry = self.tables().get(mode.set)?.get(slot(rip))?;
+        (self.modes[mode.set] == mode.bits() && entry.tag == rip && entry.code != 0)
+            .then_some(entry.code)
+    }
+
+    /// `rip`, mapped to the guest-physical page at `page`, is translated at `code`.
+    pub(super) fn fill(&mut self, mode: Mode, rip: u64, code: u64, page: u64, global: bool) {
+        let table = mode.set;
+        if self.modes[table] != mode.bits() {
+            self.modes[table] = mode.bits();
+            self.clear();
+        }
+        let slot = slot(rip);
+        let index = table * ENTRIES + slot;
+        let old = std::mem::replace(
+            &mut self.tables_mut()[table][slot],
+            Entry { tag: rip, code },
+        );
+        if old.code != 0 {
+            self.pages[page_hash(old.tag)] -= 1;
+        }
+        self.pages[page_hash(rip)] += 1;
+        self.notes[index].page = page | if global { GLOBAL } else { 0 };
+        self.used.note(index);
+    }
+
+    fn retain(&mut self, keep: impl Fn(u64, u64) -> bool) {
+        let Jumps {
+            tables,
+            notes,
+            used,
+            pages,
+            ..
+        } = self;
+        if tables.is_null() {
+            return;
+        }
+        // SAFETY: see `tables_mut`.
+        let tables = unsafe { &mut **tables };
+        used.retain(|index| {
+            let (table, slot) = (index / ENTRIES, index % ENTRIES);
+            let entry = &mut tables[table][slot];
+            let kept = keep(entry.tag, notes[index].page);
+            if !kept {
+                pages[page_hash(entry.tag)] -= 1;
+                *entry = empty(slot);
+            }
+            kept
+        });
+    }
+
+    /// After a flush of what is not global.
+    pub(crate) fn drop_local(&mut self) {
+        self.retain(|_, page| page & GLOBAL != 0);
+    }
+
+    /// After a flush of everything, or when all code is gone.
+    pub(crate) fn clear(&mut self) {
+        self.retain(|_, _| false);
+    }
+
+    /// After a flush of the linear page of `gla`.
+    pub(crate) fn drop_linear(&mut self, gla: u64) {
+        if self.pages[page_hash(gla)] != 0 {
+            self.retain(|tag, _| (tag ^ gla) & PAGE_MASK != 0);
+        }
+    }
+
+    /// The code of guest-physical page `page` is dead.
+    pub(super) fn drop_physical(&mut self, page: u64) {
+        self.retain(|_, of| of & PAGE_MASK != page);
+    }
+
+    fn tables(&self) -> &[Table] {
+        if self.tables.is_null() {
+            return &[];
+        }
+        // SAFETY: set by `Placed`, which owns both the tables and this; the vCPU's code, which reads
+        // them too, does not run meanwhile.
+        unsafe { &*self.tables }
+    }
+
+    fn tables_mut(&mut self) -> &mut [Table; TABLES] {
+        // SAFETY: as in `tables`; code is translated only for a vCPU in its place.
+        unsafe { &mut *self.tables }
+    }
+}
+
+/// An entry whose tag is never looked up in `slot`.
+pub(super) fn empty(slot: usize) -> Entry {
+    let tag = if slot == self::slot(0) { 1 } else { 0 };
+    Entry { tag, code: 0 }
+}
