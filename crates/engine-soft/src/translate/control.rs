@@ -71,7 +71,7 @@ impl Emitter<'_> {
     }
 
     /// Host address of the eight bytes below the stack pointer into RAX.
-    fn slot_below(&mut self) -> Result<Vec<super::assembler::Jump>, Refused> {
+    pub(super) fn slot_below(&mut self) -> Result<Vec<super::assembler::Jump>, Refused> {
         self.flags_to_memory();
         self.asm.lea(wide(RAX), Some(GUEST_RSP), None, -8)?;
         Ok(self.translate(Way::Write, 8, false))
@@ -88,6 +88,11 @@ impl Emitter<'_> {
                 self.flags_to_host();
                 let site = self.site(op, true);
                 self.branch(condition, target, at, site);
+                Ok(Then::GoOn)
+            }
+            FlowControl::ConditionalBranch if near => {
+                let site = self.site(op, true);
+                self.counted(insn, target, at, site)?;
                 Ok(Then::GoOn)
             }
             FlowControl::UnconditionalBranch if near => {
@@ -110,6 +115,26 @@ impl Emitter<'_> {
             }
             _ => Err(Refused),
         }
+    }
+
+    /// JRCXZ, JECXZ and LOOP, which neither read nor write flags.
+    fn counted(
+        &mut self,
+        insn: &Instruction,
+        target: i64,
+        at: u16,
+        site: u64,
+    ) -> Result<(), Refused> {
+        match insn.code() {
+            // jrcxz taken; jmp over
+            Code::Jrcxz_rel8_64 => self.asm.raw(&[0xe3, 2, 0xeb, 5]),
+            Code::Jecxz_rel8_64 => self.asm.raw(&[0x67, 0xe3, 2, 0xeb, 5]),
+            // lea rcx, [rcx - 1]; jrcxz over
+            Code::Loop_rel8_64_RCX => self.asm.raw(&[0x48, 0x8d, 0x49, 0xff, 0xe3, 5]),
+            _ => return Err(Refused),
+        }
+        self.taken(target, at, site);
+        Ok(())
     }
 
     /// The target of an indirect branch into RAX.

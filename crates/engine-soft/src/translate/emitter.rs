@@ -323,6 +323,18 @@ impl<'a> Emitter<'a> {
         });
     }
 
+    /// A jump of the guest's that is taken when it is reached.
+    pub(super) fn taken(&mut self, target: i64, at: u16, site: u64) {
+        let from = self.asm.jump();
+        self.cold.push(Cold::Taken {
+            from,
+            target,
+            at,
+            flags: self.flags,
+            site,
+        });
+    }
+
     /// From here on the vector registers are the guest's. At a unit's start only.
     pub(super) fn need_vectors(&mut self) {
         self.asm.test_byte(native::VECTORS_LOADED);

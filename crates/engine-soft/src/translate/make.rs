@@ -1,11 +1,12 @@
 //! Making a unit: decoding from its first byte on, one instruction after the other.
 
-use iced_x86::{DecoderError, Instruction, InstructionInfoFactory};
+use iced_x86::{DecoderError, FlowControl, Instruction, InstructionInfoFactory};
 
 use super::assembler::Assembler;
 use super::control::Then;
 use super::emitter::{Emitter, Frame, Refused};
 use super::simple::{is_simple, is_vector};
+use super::special::{is_special, uses_vectors};
 use super::unit::Unit;
 use crate::interp::decode::{self, Context};
 use crate::interp::op::Op;
@@ -37,7 +38,10 @@ pub(super) fn unit(
     }
     let outer = asm.here();
     let mut emitter = Emitter::new(asm, frame);
-    if decoded.iter().any(|d| d.simple && is_vector(&d.insn)) {
+    if decoded
+        .iter()
+        .any(|d| d.simple && (is_vector(&d.insn) || uses_vectors(&d.insn)))
+    {
         emitter.need_vectors();
     }
     let mut ended = false;
@@ -63,19 +67,19 @@ fn decode_all(bytes: &[u8], context: Context, frame: Frame<'_>) -> Vec<Decoded> 
             break;
         }
         let lowered = decode::lower(&insn, context);
-        let usable = match is_vector(&insn) {
+        let usable = match is_vector(&insn) || uses_vectors(&insn) {
             true if insn.encoding() == iced_x86::EncodingKind::VEX => frame.mode.avx,
             true => frame.mode.sse,
             false => true,
         };
-        let simple = !lowered.ends_block
+        let ends_block = lowered.ends_block && !falls_through(&insn);
+        let simple = !ends_block
             && usable
-            && is_simple(&insn)
+            && (is_simple(&insn) || is_special(&insn))
             && !context.available.lacks_any(insn.cpuid_features());
         // A call, a return, a jump: what follows is reached some other way. Past a conditional jump
         // the unit goes on.
-        let ends_block = lowered.ends_block && !falls_through(&insn);
-        let last = ends_block && !insn.is_jcc_short_or_near();
+        let last = ends_block && insn.flow_control() != FlowControl::ConditionalBranch;
         all.push(Decoded {
             insn,
             op: lowered.op,
@@ -87,8 +91,11 @@ fn decode_all(bytes: &[u8], context: Context, frame: Frame<'_>) -> Vec<Decoded> 
         }
     }
     // Whatever comes after STI must run before interrupts are looked for, so it must be here too.
-    if let Some(last) = all.last_mut() {
-        last.ends_block |= last.insn.mnemonic() == iced_x86::Mnemonic::Sti;
+    if let Some(last) = all.last_mut()
+        && last.insn.mnemonic() == iced_x86::Mnemonic::Sti
+    {
+        last.ends_block = true;
+        last.simple = false;
     }
     all
 }
@@ -118,7 +125,9 @@ impl Emitter<'_> {
         if one.ends_block {
             return self.control(insn, &one.op);
         }
-        if one.simple {
+        if one.simple && is_special(insn) {
+            self.special(insn, &one.op)?;
+        } else if one.simple {
             self.simple(insn, &one.op, infos)?;
         } else if is_nothing(insn) {
             // No code at all.

@@ -35,6 +35,7 @@ pub(crate) mod placed_raw;
 mod registers;
 mod runtime_raw;
 mod simple;
+mod special;
 mod translator;
 mod unit;
 

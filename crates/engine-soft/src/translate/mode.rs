@@ -3,6 +3,7 @@
 use x86::register::{cr0, cr4, xcr0};
 
 use crate::cpu::{CodeSize, Cpu};
+use crate::mmu::set;
 
 /// Only 64-bit code is translated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -19,7 +20,8 @@ impl Mode {
     /// The mode the vCPU is in; `None` where its code is interpreted.
     #[inline]
     pub(super) fn of(cpu: &Cpu) -> Option<Mode> {
-        if cpu.code_size != CodeSize::Bits64 || cpu.mmu.is_checked() {
+        // Nobody uses rings 1 and 2 for 64-bit code; so a supervisor is in ring 0.
+        if cpu.code_size != CodeSize::Bits64 || cpu.mmu.is_checked() || !matches!(cpu.cpl, 0 | 3) {
             return None;
         }
         const SSE_AND_AVX: u64 = xcr0::SSE | xcr0::AVX;
@@ -32,6 +34,11 @@ impl Mode {
             sse,
             avx,
         })
+    }
+
+    /// Ring 0, which may do anything.
+    pub(super) fn is_supervisor(self) -> bool {
+        self.set != set::USER
     }
 
     /// Four bits that tell modes apart.

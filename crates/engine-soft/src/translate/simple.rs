@@ -135,6 +135,8 @@ pub(super) fn is_vector(insn: &Instruction) -> bool {
             | M::Vpmaskmovd
             | M::Vpmaskmovq
     );
+    // LDMXCSR has a translation of its own.
+    has_vector |= matches!(insn.mnemonic(), M::Stmxcsr | M::Vstmxcsr);
     has_vector
         && !element_faults
         && !insn.is_vsib()
@@ -150,8 +152,15 @@ struct Plan {
     /// EFLAGS must hold the guest's flags before.
     needs_flags: bool,
     writes_flags: bool,
-    /// Memory-resident operands: guest number, scratch, is it read, is it written.
-    residents: Vec<(Number, Number, bool, bool)>,
+    residents: Vec<Resident>,
+}
+
+/// An operand whose guest register stays in memory, and the scratch that stands for it.
+struct Resident {
+    guest: Number,
+    scratch: Number,
+    read: bool,
+    write: bool,
 }
 
 fn writes(access: OpAccess) -> bool {
@@ -247,7 +256,7 @@ impl Plan {
             Some(_) if needs_flags => vec![RAX],
             Some(_) => vec![R13],
         };
-        let mut residents: Vec<(Number, Number, bool, bool)> = Vec::new();
+        let mut residents: Vec<Resident> = Vec::new();
         for n in 0..insn.op_count() {
             if insn.op_kind(n) != OpKind::Register || !insn.op_register(n).is_gpr() {
                 continue;
@@ -260,13 +269,28 @@ impl Plan {
             let access = info.op_access(n);
             let write = writes(access);
             let read = access != OpAccess::Write || register.size() < 4;
-            match residents.iter_mut().find(|r| r.0 == guest) {
+            match residents.iter_mut().find(|r| r.guest == guest) {
                 Some(known) => {
-                    known.2 |= read;
-                    known.3 |= write;
+                    known.read |= read;
+                    known.write |= write;
                 }
-                None => residents.push((guest, free.pop().ok_or(Refused)?, read, write)),
+                None => residents.push(Resident {
+                    guest,
+                    scratch: RAX,
+                    read,
+                    write,
+                }),
             }
+        }
+        for resident in residents.iter_mut().filter(|r| r.read) {
+            resident.scratch = free.pop().ok_or(Refused)?;
+        }
+        // What is only written may take the place of the pointer, which has been used by then.
+        if memory.is_some() && !through_rax {
+            free.insert(0, if needs_flags { R13 } else { RAX });
+        }
+        for resident in residents.iter_mut().filter(|r| !r.read) {
+            resident.scratch = free.pop().ok_or(Refused)?;
         }
         Ok(Plan {
             memory,
@@ -343,19 +367,16 @@ impl Emitter<'_> {
         if plan.through_rax {
             self.asm.copy(RAX, GUEST_RAX);
         }
-        for &(guest, scratch, read, _) in &plan.residents {
-            if read {
-                self.load_guest(scratch, guest);
-            }
+        for resident in plan.residents.iter().filter(|r| r.read) {
+            self.load_guest(resident.scratch, resident.guest);
         }
         self.asm.encode(&body)?;
         if plan.writes_rax {
             self.asm.copy(GUEST_RAX, RAX);
         }
-        for &(guest, scratch, _, write) in &plan.residents {
-            if write {
-                self.asm.store(native::gpr(guest), scratch);
-            }
+        for resident in plan.residents.iter().filter(|r| r.write) {
+            self.asm
+                .store(native::gpr(resident.guest), resident.scratch);
         }
         if plan.writes_flags {
             self.flags = Flags::Host;
@@ -448,7 +469,12 @@ fn renamed(insn: &Instruction, plan: &Plan) -> Instruction {
             continue;
         }
         let host = host_of(guest)
-            .or_else(|| plan.residents.iter().find(|r| r.0 == guest).map(|r| r.1))
+            .or_else(|| {
+                plan.residents
+                    .iter()
+                    .find(|r| r.guest == guest)
+                    .map(|r| r.scratch)
+            })
             .unwrap_or(guest);
         body.set_op_register(n, sized(host, register.size()));
     }

@@ -1,0 +1,156 @@
+//! Instructions with a translation of their own: flags on the stack, the interrupt flag, MXCSR.
+
+use iced_x86::{Code, Instruction, Mnemonic};
+
+use super::assembler::condition;
+use super::emitter::{Emitter, Flags, Refused, Way};
+use super::native;
+use super::registers::{GUEST_RSP, RAX};
+use crate::interp::op::Op;
+
+/// Is there one, where RAX and R13 are enough?
+pub(super) fn is_special(insn: &Instruction) -> bool {
+    uses_vectors(insn)
+        || matches!(insn.mnemonic(), Mnemonic::Cli | Mnemonic::Sti)
+        || matches!(insn.code(), Code::Pushfq | Code::Popfq | Code::Push_rm64)
+}
+
+/// Must the vector registers be loaded for it?
+pub(super) fn uses_vectors(insn: &Instruction) -> bool {
+    matches!(insn.mnemonic(), Mnemonic::Ldmxcsr | Mnemonic::Vldmxcsr)
+}
+
+const STATUS: u32 = 0x8d5;
+const IF: u32 = 0x200;
+/// RF and VM read as zero in a pushed image.
+const PUSHED: u32 = !0x3_0000;
+/// MXCSR's exception masks, all set.
+const ALL_MASKED: u32 = 0x1f80;
+
+impl Emitter<'_> {
+    pub(super) fn special(&mut self, insn: &Instruction, op: &Op) -> Result<(), Refused> {
+        match insn.mnemonic() {
+            Mnemonic::Pushfq => self.pushf(op),
+            Mnemonic::Popfq => self.popf(op),
+            Mnemonic::Cli | Mnemonic::Sti if !self.frame.mode.is_supervisor() => Err(Refused),
+            Mnemonic::Cli => self.cli(),
+            Mnemonic::Sti => self.sti(op),
+            Mnemonic::Push => self.push_memory(insn, op),
+            _ => self.ldmxcsr(insn, op),
+        }
+    }
+
+    fn pushf(&mut self, op: &Op) -> Result<(), Refused> {
+        let slow = self.slot_below()?;
+        // movzx r13d, byte gs:[status + 1]; and r13d, 0d5h; or r13, gs:[rflags]; and r13d, PUSHED
+        self.asm.raw(&[0x65, 0x44, 0x0f, 0xb6, 0x2c, 0x25]);
+        self.asm.raw(&(native::STATUS + 1).to_le_bytes());
+        self.asm.mask_r13(0xd5);
+        self.asm.raw(&[0x65, 0x4c, 0x0b, 0x2c, 0x25]);
+        self.asm.raw(&native::RFLAGS.to_le_bytes());
+        self.asm.mask_r13(PUSHED);
+        // mov [rax], r13; movzx r13d, byte gs:[status]; shl r13d, 11; or [rax], r13
+        self.asm.raw(&[0x4c, 0x89, 0x28]);
+        self.asm.raw(&[0x65, 0x44, 0x0f, 0xb6, 0x2c, 0x25]);
+        self.asm.raw(&native::STATUS.to_le_bytes());
+        self.asm.raw(&[0x41, 0xc1, 0xe5, 11, 0x4c, 0x09, 0x28]);
+        self.move_rsp(-8);
+        self.slow_way(slow, op);
+        Ok(())
+    }
+
+    /// Only where nothing but status flags changes.
+    fn popf(&mut self, op: &Op) -> Result<(), Refused> {
+        self.flags_to_memory();
+        self.asm.copy(RAX, GUEST_RSP);
+        let mut slow = self.translate(Way::Read, 8, false);
+        // mov eax, [rax]; mov r13d, eax; xor r13d, gs:[rflags]; test r13d, !STATUS
+        self.asm.raw(&[0x8b, 0x00, 0x41, 0x89, 0xc5]);
+        self.asm.raw(&[0x65, 0x44, 0x33, 0x2c, 0x25]);
+        self.asm.raw(&native::RFLAGS.to_le_bytes());
+        self.asm.raw(&[0x41, 0xf7, 0xc5]);
+        self.asm.raw(&(!STATUS).to_le_bytes());
+        slow.push(self.asm.jump_if(condition::NOT_EQUAL));
+        // mov r13d, eax; shr r13d, 11; and r13d, 1; shl eax, 8; and eax, 0d500h; or eax, r13d
+        self.asm.raw(&[0x41, 0x89, 0xc5, 0x41, 0xc1, 0xed, 11]);
+        self.asm.mask_r13(1);
+        self.asm.raw(&[0xc1, 0xe0, 8, 0x25, 0x00, 0xd5, 0, 0]);
+        self.asm.raw(&[0x44, 0x09, 0xe8]);
+        // or eax, 200h (the bit that LAHF always sets); mov gs:[status], ax
+        self.asm.raw(&[0x0d, 0x00, 0x02, 0, 0]);
+        self.asm.raw(&[0x65, 0x66, 0x89, 0x04, 0x25]);
+        self.asm.raw(&native::STATUS.to_le_bytes());
+        self.move_rsp(8);
+        self.slow_way(slow, op);
+        Ok(())
+    }
+
+    fn cli(&mut self) -> Result<(), Refused> {
+        self.flags_to_memory();
+        // and dword gs:[rflags], !IF
+        self.asm.raw(&[0x65, 0x81, 0x24, 0x25]);
+        self.asm.raw(&native::RFLAGS.to_le_bytes());
+        self.asm.raw(&(!IF).to_le_bytes());
+        Ok(())
+    }
+
+    /// Where nobody waits for interrupts to be allowed, only the flag changes; the next instruction
+    /// follows before anyone looks again.
+    fn sti(&mut self, op: &Op) -> Result<(), Refused> {
+        self.flags_to_memory();
+        // cmp dword gs:[attention], 0
+        self.asm.raw(&[0x65, 0x83, 0x3c, 0x25]);
+        self.asm.raw(&native::ATTENTION.to_le_bytes());
+        self.asm.raw(&[0]);
+        let slow = self.asm.jump_if(condition::NOT_EQUAL);
+        // or dword gs:[rflags], IF
+        self.asm.raw(&[0x65, 0x81, 0x0c, 0x25]);
+        self.asm.raw(&native::RFLAGS.to_le_bytes());
+        self.asm.raw(&IF.to_le_bytes());
+        self.slow_way(vec![slow], op);
+        Ok(())
+    }
+
+    fn push_memory(&mut self, insn: &Instruction, op: &Op) -> Result<(), Refused> {
+        if insn.op0_kind() != iced_x86::OpKind::Memory {
+            return Err(Refused);
+        }
+        self.flags_to_memory();
+        self.address(insn)?;
+        let mut slow = self.translate(Way::Read, 8, false);
+        // mov rax, [rax]
+        self.asm.raw(&[0x48, 0x8b, 0x00]);
+        self.asm.store(native::TARGET, RAX);
+        slow.extend(self.slot_below()?);
+        self.asm.load(super::registers::R13, native::TARGET);
+        self.asm.raw(&[0x4c, 0x89, 0x28]);
+        self.move_rsp(-8);
+        self.slow_way(slow, op);
+        Ok(())
+    }
+
+    /// Only where all exceptions stay masked. The value is copied before it is checked: another
+    /// vCPU may change the original.
+    fn ldmxcsr(&mut self, insn: &Instruction, op: &Op) -> Result<(), Refused> {
+        self.flags_to_memory();
+        self.address(insn)?;
+        let mut slow = self.translate(Way::Read, 4, false);
+        // mov eax, [rax]; test eax, 0ffff0000h
+        self.asm.raw(&[0x8b, 0x00, 0xa9, 0x00, 0x00, 0xff, 0xff]);
+        slow.push(self.asm.jump_if(condition::NOT_EQUAL));
+        // mov r13d, eax; and r13d, ALL_MASKED; cmp r13d, ALL_MASKED
+        self.asm.raw(&[0x41, 0x89, 0xc5]);
+        self.asm.mask_r13(ALL_MASKED);
+        self.asm.raw(&[0x41, 0x81, 0xfd]);
+        self.asm.raw(&ALL_MASKED.to_le_bytes());
+        slow.push(self.asm.jump_if(condition::NOT_EQUAL));
+        // mov gs:[MXCSR], eax; ldmxcsr gs:[MXCSR]
+        self.asm.raw(&[0x65, 0x89, 0x04, 0x25]);
+        self.asm.raw(&native::MXCSR.to_le_bytes());
+        self.asm.raw(&[0x65, 0x0f, 0xae, 0x14, 0x25]);
+        self.asm.raw(&native::MXCSR.to_le_bytes());
+        self.flags = Flags::Memory;
+        self.slow_way(slow, op);
+        Ok(())
+    }
+}
