@@ -3,7 +3,7 @@
 
 use iced_x86::{Code, Encoder, IcedError, Instruction, MemoryOperand, Register};
 
-use super::registers::{Number, R13, RAX, wide};
+use super::registers::{Number, RAX, wide};
 
 /// A place in the code whose 32-bit displacement is to be filled in.
 #[derive(Debug, Clone, Copy)]
@@ -264,6 +264,16 @@ impl Assembler {
         self.raw(&[0xa8, mask]);
     }
 
+    /// `mov [pointer + offset], reg` (89h) or `mov reg, [pointer + offset]` (8Bh), 64 bits.
+    pub(super) fn move_at(&mut self, opcode: u8, reg: Number, pointer: Number, offset: u32) {
+        let rex = 0x48 | (reg >> 3) << 2 | pointer >> 3;
+        self.raw(&[rex, opcode, 0x80 | (reg & 7) << 3 | pointer & 7]);
+        if pointer & 7 == 4 {
+            self.raw(&[0x24]);
+        }
+        self.raw32(offset);
+    }
+
     pub(super) fn jump(&mut self) -> Jump {
         self.raw(&[0xe9, 0, 0, 0, 0]);
         Jump(self.bytes.len() - 4)
@@ -301,14 +311,17 @@ impl Assembler {
         self.base + jump.0 as u64
     }
 
-    /// Memory operand `[scratch]` put into `insn` in place of the guest's.
-    pub(super) fn point_at(insn: &mut Instruction, scratch: Number) {
-        debug_assert!(scratch == RAX || scratch == R13);
+    /// Memory operand `[pointer + offset]` put into `insn` in place of the guest's.
+    pub(super) fn point_at(insn: &mut Instruction, pointer: Number, offset: u32) {
         insn.set_segment_prefix(Register::None);
-        insn.set_memory_base(wide(scratch));
+        insn.set_memory_base(wide(pointer));
         insn.set_memory_index(Register::None);
         insn.set_memory_index_scale(1);
-        insn.set_memory_displacement64(0);
-        insn.set_memory_displ_size(0);
+        insn.set_memory_displacement64(offset.into());
+        insn.set_memory_displ_size(match offset {
+            0 => 0,
+            1..=127 => 1,
+            _ => 8,
+        });
     }
 }

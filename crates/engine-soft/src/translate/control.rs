@@ -1,10 +1,11 @@
 //! Stack instructions and near branches.
 
-use iced_x86::{Code, FlowControl, Instruction, OpKind};
+use iced_x86::{Code, FlowControl, Instruction, MemoryOperand, OpKind};
 
+use super::assembler::{Assembler, Jump};
 use super::emitter::{Emitter, Refused, Way};
 use super::native;
-use super::registers::{GUEST_RBP, GUEST_RSP, R13, RAX, host_of, number, wide};
+use super::registers::{GUEST_RBP, GUEST_RSP, Number, R12, R13, RAX, host_of, number, wide};
 use crate::interp::op::Op;
 
 /// What an instruction did to the unit.
@@ -15,14 +16,33 @@ pub(super) enum Then {
     Ended,
 }
 
-/// `mov [rax], reg`, 64 bits.
-fn store_at_rax(number: u8) -> [u8; 3] {
-    [0x48 | (number >> 3) << 2, 0x89, (number & 7) << 3]
+/// Opcodes of MOV to and from memory.
+const STORE: u8 = 0x89;
+const LOAD: u8 = 0x8b;
+
+/// Where an access of eight bytes goes, and the jumps for where that cannot be.
+struct Slot {
+    pointer: Number,
+    offset: u32,
+    slow: Vec<Jump>,
 }
 
-/// `mov reg, [rax]`, 64 bits.
-fn load_at_rax(number: u8) -> [u8; 3] {
-    [0x48 | (number >> 3) << 2, 0x8b, (number & 7) << 3]
+impl Slot {
+    fn member(offset: u32) -> Slot {
+        Slot {
+            pointer: R12,
+            offset,
+            slow: Vec::new(),
+        }
+    }
+
+    fn checked(slow: Vec<Jump>) -> Slot {
+        Slot {
+            pointer: RAX,
+            offset: 0,
+            slow,
+        }
+    }
 }
 
 impl Emitter<'_> {
@@ -30,48 +50,63 @@ impl Emitter<'_> {
     pub(super) fn stack(&mut self, insn: &Instruction, op: &Op) -> Result<(), Refused> {
         match insn.code() {
             Code::Push_r64 => {
-                let slow = self.slot_below()?;
+                let slot = self.slot(-8, Way::Write)?;
                 let host = self.guest_in(insn.op0_register(), R13);
-                self.asm.raw(&store_at_rax(host));
+                self.asm.move_at(STORE, host, slot.pointer, slot.offset);
                 self.move_rsp(-8);
-                self.slow_way(slow, op);
+                self.slow_way(slot.slow, op);
             }
             Code::Pushq_imm8 | Code::Pushq_imm32 => {
-                let value = insn.immediate(0) as u32;
-                let slow = self.slot_below()?;
-                self.asm.raw(&[0x48, 0xc7, 0x00]);
-                self.asm.raw(&value.to_le_bytes());
+                let value = insn.immediate(0) as i32;
+                let slot = self.slot(-8, Way::Write)?;
+                let target = MemoryOperand::with_base(wide(slot.pointer));
+                let mut store = Instruction::with2(Code::Mov_rm64_imm32, target, value)?;
+                Assembler::point_at(&mut store, slot.pointer, slot.offset);
+                self.asm.encode(&store)?;
                 self.move_rsp(-8);
-                self.slow_way(slow, op);
+                self.slow_way(slot.slow, op);
             }
             Code::Pop_r64 => {
-                self.flags_to_memory();
-                self.asm.copy(RAX, GUEST_RSP);
-                let slow = self.translate(Way::Read, 8, false);
+                let slot = self.slot(0, Way::Read)?;
                 self.move_rsp(8);
                 let guest = number(insn.op0_register());
                 let host = host_of(guest).unwrap_or(R13);
-                self.asm.raw(&load_at_rax(host));
+                self.asm.move_at(LOAD, host, slot.pointer, slot.offset);
                 if host_of(guest).is_none() {
                     self.asm.store(native::gpr(guest), host);
                 }
-                self.slow_way(slow, op);
+                self.slow_way(slot.slow, op);
             }
             Code::Leaveq => {
-                self.flags_to_memory();
-                self.asm.copy(RAX, GUEST_RBP);
-                let slow = self.translate(Way::Read, 8, false);
+                let slot = match self.member {
+                    Some(offset) => Slot::member(offset),
+                    None => {
+                        self.flags_to_memory();
+                        self.asm.copy(RAX, GUEST_RBP);
+                        Slot::checked(self.translate(Way::Read, 8, false))
+                    }
+                };
                 self.asm.lea(wide(GUEST_RSP), Some(GUEST_RBP), None, 8)?;
-                self.asm.raw(&load_at_rax(GUEST_RBP));
-                self.slow_way(slow, op);
+                self.asm.move_at(LOAD, GUEST_RBP, slot.pointer, slot.offset);
+                self.slow_way(slot.slow, op);
             }
             _ => return Err(Refused),
         }
         Ok(())
     }
 
+    /// The eight bytes at `disp` from the stack pointer.
+    fn slot(&mut self, disp: i64, way: Way) -> Result<Slot, Refused> {
+        if let Some(offset) = self.member {
+            return Ok(Slot::member(offset));
+        }
+        self.flags_to_memory();
+        self.asm.lea(wide(RAX), Some(GUEST_RSP), None, disp)?;
+        Ok(Slot::checked(self.translate(way, 8, false)))
+    }
+
     /// Host address of the eight bytes below the stack pointer into RAX.
-    pub(super) fn slot_below(&mut self) -> Result<Vec<super::assembler::Jump>, Refused> {
+    pub(super) fn slot_below(&mut self) -> Result<Vec<Jump>, Refused> {
         self.flags_to_memory();
         self.asm.lea(wide(RAX), Some(GUEST_RSP), None, -8)?;
         Ok(self.translate(Way::Write, 8, false))
@@ -148,27 +183,28 @@ impl Emitter<'_> {
         self.address(insn)?;
         let slow = self.translate(Way::Read, 8, false);
         self.ending_slow_way(slow, op);
-        self.asm.raw(&load_at_rax(RAX));
+        self.asm.move_at(LOAD, RAX, RAX, 0);
         Ok(())
     }
 
     /// The slow way of an instruction that ends the unit.
-    fn ending_slow_way(&mut self, slow: Vec<super::assembler::Jump>, op: &Op) {
+    fn ending_slow_way(&mut self, slow: Vec<Jump>, op: &Op) {
         let site = self.site(op, true);
         self.slow_way_to(slow, site);
     }
 
-    /// Stores the return address at the host address in RAX.
-    fn store_return(&mut self, at: u16) {
+    /// Stores the return address. Keeps EFLAGS.
+    fn store_return(&mut self, at: u16, pointer: Number, offset: u32) {
         self.load_rip(R13, i64::from(self.frame.unit + at));
-        self.asm.raw(&store_at_rax(R13));
+        self.asm.move_at(STORE, R13, pointer, offset);
     }
 
     fn call(&mut self, target: i64, at: u16, op: &Op) -> Result<Then, Refused> {
         let offset = i64::from(self.frame.unit) + target;
-        let slow = self.slot_below()?;
-        self.ending_slow_way(slow, op);
-        self.store_return(at);
+        let slot = self.slot(-8, Way::Write)?;
+        self.ending_slow_way(slot.slow, op);
+        self.store_return(at, slot.pointer, slot.offset);
+        self.flags_to_memory();
         if (0..0x1000).contains(&offset) {
             self.move_rsp(-8);
             self.go(target, at, None);
@@ -185,7 +221,7 @@ impl Emitter<'_> {
         self.asm.store(native::TARGET, RAX);
         let slow = self.slot_below()?;
         self.ending_slow_way(slow, op);
-        self.store_return(at);
+        self.store_return(at, RAX, 0);
         self.asm.load(RAX, native::TARGET);
         let site = self.site(op, true);
         self.look_up(Some(site), -8);
@@ -198,11 +234,10 @@ impl Emitter<'_> {
         } else {
             0
         };
+        let slot = self.slot(0, Way::Read)?;
         self.flags_to_memory();
-        self.asm.copy(RAX, GUEST_RSP);
-        let slow = self.translate(Way::Read, 8, false);
-        self.ending_slow_way(slow, op);
-        self.asm.raw(&load_at_rax(RAX));
+        self.ending_slow_way(slot.slow, op);
+        self.asm.move_at(LOAD, RAX, slot.pointer, slot.offset);
         let site = self.site(op, true);
         self.look_up(Some(site), 8 + released);
         Ok(Then::Ended)

@@ -4,9 +4,11 @@
 use iced_x86::{Code, Register};
 
 use super::assembler::{Assembler, Jump, condition};
+use super::control::Then;
+use super::group::Group;
 use super::mode::Mode;
 use super::native;
-use super::registers::{GUEST_RSP, Number, R13, RAX, wide};
+use super::registers::{GUEST_RSP, Number, R12, R13, RAX, wide};
 use super::runtime_raw::Stubs;
 use super::unit::{Fixed, Link, Site};
 use crate::interp::op::Op;
@@ -57,6 +59,14 @@ enum Cold {
     /// The address in RAX has no known code. Leaves, or runs the site's handler where the address
     /// is not canonical.
     Unknown { from: Jump, site: u64, release: i64 },
+    /// The instructions of a group, each with its own check.
+    Apart {
+        from: Vec<Jump>,
+        first: usize,
+        last: usize,
+        resume: u64,
+        flags: Flags,
+    },
     /// Loads the vector registers and comes back.
     Vectors { from: Jump, resume: u64 },
 }
@@ -92,6 +102,8 @@ pub(super) struct Emitter<'a> {
     pub(super) inner: u64,
     pub(super) sites: Fixed<Site>,
     pub(super) links: Fixed<Link>,
+    /// The instruction's access is this far from what R12 points at.
+    pub(super) member: Option<u32>,
     cold: Vec<Cold>,
 }
 
@@ -114,6 +126,7 @@ impl<'a> Emitter<'a> {
             inner: 0,
             sites: Vec::new(),
             links: Vec::new(),
+            member: None,
             cold: Vec::new(),
         };
         emitter.asm.mask_rax(-0x1000);
@@ -206,8 +219,50 @@ impl<'a> Emitter<'a> {
         slow
     }
 
+    /// Opens a group: R12 will point at its first byte. Answers the jumps for where it cannot.
+    pub(super) fn open(&mut self, group: &Group) -> Result<Vec<Jump>, Refused> {
+        self.flags_to_memory();
+        let base = self.guest_in(wide(group.base), RAX);
+        self.asm.lea(wide(RAX), Some(base), None, group.from)?;
+        let apart = self.translate(group.way, group.len, false);
+        self.asm.copy(R12, RAX);
+        Ok(apart)
+    }
+
+    /// What is to run where a group cannot be opened: its instructions from `first` to `last`, the
+    /// last of which has just been written.
+    pub(super) fn apart(&mut self, from: Vec<Jump>, first: usize, last: usize) {
+        let resume = self.asm.here();
+        self.cold.push(Cold::Apart {
+            from,
+            first,
+            last,
+            resume,
+            flags: self.flags,
+        });
+    }
+
+    /// Makes the flags be where they are on another way to the same place.
+    fn flags_as(&mut self, wanted: Flags) {
+        match wanted {
+            Flags::Memory => self.flags_to_memory(),
+            Flags::Host => self.flags_to_host(),
+            Flags::Both => {
+                if self.flags == Flags::Host {
+                    self.asm.save_flags(native::STATUS);
+                } else {
+                    self.flags_to_host();
+                }
+                self.flags = Flags::Both;
+            }
+        }
+    }
+
     /// The slow way of the instruction just written: its handler, then on from here.
     pub(super) fn slow_way(&mut self, from: Vec<Jump>, op: &Op) {
+        if from.is_empty() {
+            return;
+        }
         let site = self.site(op, false);
         let resume = self.asm.here();
         self.cold.push(Cold::Slow {
@@ -220,6 +275,9 @@ impl<'a> Emitter<'a> {
 
     /// Runs the handler at `site`, which does not come back, when one of the jumps is taken.
     pub(super) fn slow_way_to(&mut self, from: Vec<Jump>, site: u64) {
+        if from.is_empty() {
+            return;
+        }
         let resume = self.asm.here();
         self.cold.push(Cold::Slow {
             from,
@@ -346,17 +404,34 @@ impl<'a> Emitter<'a> {
     }
 
     /// Writes everything that is out of line.
-    pub(super) fn finish(&mut self) {
+    /// `apart` writes the instructions of a group one by one.
+    pub(super) fn finish(&mut self, mut apart: impl FnMut(&mut Self, usize, usize) -> Then) {
         // Writing one may ask for more.
         while !self.cold.is_empty() {
             for cold in std::mem::take(&mut self.cold) {
-                self.write_cold(cold);
+                self.write_cold(cold, &mut apart);
             }
         }
     }
 
-    fn write_cold(&mut self, cold: Cold) {
+    fn write_cold(&mut self, cold: Cold, apart: &mut impl FnMut(&mut Self, usize, usize) -> Then) {
         match cold {
+            Cold::Apart {
+                from,
+                first,
+                last,
+                resume,
+                flags,
+            } => {
+                for jump in from {
+                    self.asm.land(jump);
+                }
+                self.flags = Flags::Memory;
+                if apart(self, first, last) == Then::GoOn {
+                    self.flags_as(flags);
+                    self.asm.jump_to(resume);
+                }
+            }
             Cold::Slow {
                 from,
                 site,

@@ -1,10 +1,11 @@
 //! Making a unit: decoding from its first byte on, one instruction after the other.
 
-use iced_x86::{DecoderError, FlowControl, Instruction, InstructionInfoFactory};
+use iced_x86::{Code, DecoderError, FlowControl, Instruction, InstructionInfoFactory};
 
-use super::assembler::Assembler;
+use super::assembler::{Assembler, Jump};
 use super::control::Then;
 use super::emitter::{Emitter, Frame, Refused};
+use super::group::Plan;
 use super::simple::{is_simple, is_vector};
 use super::special::{is_special, uses_vectors};
 use super::unit::Unit;
@@ -44,15 +45,21 @@ pub(super) fn unit(
     {
         emitter.need_vectors();
     }
-    let mut ended = false;
-    for one in &decoded {
-        ended = emitter.one(one, infos) == Then::Ended;
-    }
-    if !ended && let Some(last) = decoded.last() {
+    let insns = decoded.iter().map(|one| (&one.insn, one.is_translated()));
+    let plan = Plan::new(insns, infos);
+    if emitter.all(&decoded, &plan, infos) == Then::GoOn
+        && let Some(last) = decoded.last()
+    {
         let at = last.op.start + u16::from(last.op.len);
         emitter.go(at.into(), at, None);
     }
-    emitter.finish();
+    emitter.finish(|emitter, first, last| {
+        let mut then = Then::GoOn;
+        for one in &decoded[first..=last] {
+            then = emitter.one(one, infos);
+        }
+        then
+    });
     let (sites, links, inner) = (emitter.sites, emitter.links, emitter.inner);
     Some((Unit::new(inner, outer, sites, links), decoded.len()))
 }
@@ -100,7 +107,50 @@ fn decode_all(bytes: &[u8], context: Context, frame: Frame<'_>) -> Vec<Decoded> 
     all
 }
 
+impl Decoded {
+    /// Is it sure to be done without its handler, but for accesses that the TLB does not have?
+    fn is_translated(&self) -> bool {
+        self.simple || self.ends_block || is_nothing(&self.insn) || is_stack(&self.insn)
+    }
+}
+
+fn is_stack(insn: &Instruction) -> bool {
+    matches!(
+        insn.code(),
+        Code::Push_r64 | Code::Pushq_imm8 | Code::Pushq_imm32 | Code::Pop_r64 | Code::Leaveq
+    )
+}
+
 impl Emitter<'_> {
+    /// All instructions, those of a group with one check.
+    fn all(
+        &mut self,
+        decoded: &[Decoded],
+        plan: &Plan,
+        infos: &mut InstructionInfoFactory,
+    ) -> Then {
+        let mut open: Option<(usize, usize, Vec<Jump>)> = None;
+        let mut then = Then::GoOn;
+        for (index, one) in decoded.iter().enumerate() {
+            if let Some(group) = &plan.begins[index] {
+                let mark = self.mark();
+                match self.open(group) {
+                    Ok(apart) => open = Some((index, group.last, apart)),
+                    Err(Refused) => self.go_back(mark),
+                }
+            }
+            self.member = plan.members[index].filter(|_| open.is_some());
+            then = self.one(one, infos);
+            self.member = None;
+            if open.as_ref().is_some_and(|group| group.1 == index)
+                && let Some((first, last, apart)) = open.take()
+            {
+                self.apart(apart, first, last);
+            }
+        }
+        then
+    }
+
     fn one(&mut self, one: &Decoded, infos: &mut InstructionInfoFactory) -> Then {
         self.code = one.insn.code();
         let mark = self.mark();

@@ -27,6 +27,7 @@ mod calls;
 mod code_memory_raw;
 mod control;
 mod emitter;
+mod group;
 pub(crate) mod jumps_raw;
 mod make;
 mod mode;

@@ -1,8 +1,9 @@
 //! Which host register holds which of the guest's while translated code runs.
 //!
 //! Most live in the register of the same name. RSP is the host's stack, RAX and R13 are scratch
-//! (RAX because LAHF and SETO leave the status flags there), so guest RSP lives in R14, RAX in R15;
-//! guest R13 to R15, the least used, stay in the vCPU's register file.
+//! (RAX because LAHF and SETO leave the status flags there), R12 points at the memory of a group of
+//! accesses. So guest RSP lives in R14, RAX in R15; guest R12 to R15, the least used, stay in the
+//! vCPU's register file.
 
 use iced_x86::Register;
 
@@ -14,6 +15,10 @@ pub(super) const RAX: Number = 0;
 /// Second scratch: TLB slots, memory-resident operands.
 pub(super) const R13: Number = 13;
 
+/// Host address of the group of accesses that is open. Handlers keep it, being a register that
+/// called functions keep.
+pub(super) const R12: Number = 12;
+
 pub(super) const GUEST_RAX: Number = 15;
 pub(super) const GUEST_RSP: Number = 14;
 pub(super) const GUEST_RBP: Number = 5;
@@ -23,7 +28,7 @@ pub(super) fn host_of(guest: Number) -> Option<Number> {
     match guest {
         0 => Some(GUEST_RAX),
         4 => Some(GUEST_RSP),
-        13..=15 => None,
+        12..=15 => None,
         _ => Some(guest),
     }
 }

@@ -9,7 +9,9 @@ use iced_x86::{
 use super::assembler::Assembler;
 use super::emitter::{Emitter, Flags, Refused, Way};
 use super::native;
-use super::registers::{GUEST_RAX, Number, R13, RAX, host_of, is_high_byte, number, sized, wide};
+use super::registers::{
+    GUEST_RAX, Number, R12, R13, RAX, host_of, is_high_byte, number, sized, wide,
+};
 use crate::interp::op::{Op, segment_index};
 use crate::interp::vector::rules;
 
@@ -245,16 +247,17 @@ fn needs_flags(insn: &Instruction) -> bool {
 }
 
 impl Plan {
-    fn new(insn: &Instruction, info: &InstructionInfo) -> Result<Plan, Refused> {
+    fn new(insn: &Instruction, info: &InstructionInfo, grouped: bool) -> Result<Plan, Refused> {
         let memory = memory_access(insn, info)?;
         let through_rax = uses_rax(insn);
         let needs_flags = needs_flags(insn);
-        let mut free = match memory {
-            None if through_rax => vec![R13],
-            None => vec![RAX, R13],
-            Some(_) if through_rax => vec![],
-            Some(_) if needs_flags => vec![RAX],
-            Some(_) => vec![R13],
+        let checked = memory.is_some() && !grouped;
+        let mut free = match checked {
+            false if through_rax => vec![R13],
+            false => vec![RAX, R13],
+            true if through_rax => vec![],
+            true if needs_flags => vec![RAX],
+            true => vec![R13],
         };
         let mut residents: Vec<Resident> = Vec::new();
         for n in 0..insn.op_count() {
@@ -286,7 +289,7 @@ impl Plan {
             resident.scratch = free.pop().ok_or(Refused)?;
         }
         // What is only written may take the place of the pointer, which has been used by then.
-        if memory.is_some() && !through_rax {
+        if checked && !through_rax {
             free.insert(0, if needs_flags { R13 } else { RAX });
         }
         for resident in residents.iter_mut().filter(|r| !r.read) {
@@ -350,16 +353,19 @@ impl Emitter<'_> {
         if insn.mnemonic() == Mnemonic::Lea {
             return self.lea(insn);
         }
-        let plan = Plan::new(insn, infos.info(insn))?;
+        let member = self.member;
+        let plan = Plan::new(insn, infos.info(insn), member.is_some())?;
         let mut body = renamed(insn, &plan);
         let mut slow = Vec::new();
-        if let Some((way, size)) = plan.memory {
+        if let Some(offset) = member {
+            Assembler::point_at(&mut body, R12, offset);
+        } else if let Some((way, size)) = plan.memory {
             self.flags_to_memory();
             self.address(insn)?;
             let aligned = is_vector(insn) && rules::must_be_aligned(insn, size as u8);
             slow = self.translate(way, size, aligned);
             self.asm.copy(plan.pointer(), RAX);
-            Assembler::point_at(&mut body, plan.pointer());
+            Assembler::point_at(&mut body, plan.pointer(), 0);
         }
         if plan.needs_flags {
             self.flags_to_host();
@@ -381,9 +387,7 @@ impl Emitter<'_> {
         if plan.writes_flags {
             self.flags = Flags::Host;
         }
-        if !slow.is_empty() {
-            self.slow_way(slow, op);
-        }
+        self.slow_way(slow, op);
         Ok(())
     }
 

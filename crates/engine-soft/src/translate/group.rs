@@ -1,0 +1,267 @@
+//! Accesses that share one check: several at constant distances from one register.
+//!
+//! A stack frame, the fields of a structure, the words of a number: most accesses of a unit lie close
+//! to others whose address comes from the same register. Such a group is looked up in the TLB once,
+//! for the whole range; its members then go straight to the host's memory. Where the range has no such
+//! entry, or crosses a page, a copy of the same code with a check at each access runs instead.
+
+use iced_x86::{Code, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
+
+use super::emitter::Way;
+use super::registers::{Number, number};
+use crate::interp::op::segment_index;
+use crate::interp::vector::rules;
+
+const RSP: Number = 4;
+const RBP: Number = 5;
+
+/// Bytes of a group at most. The wider, the more often it crosses a page.
+const WIDEST: i64 = 256;
+
+/// A group as the instruction with its first access sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Group {
+    /// Guest register that addresses come from.
+    pub(super) base: Number,
+    /// First byte, from the register's value at the group's beginning.
+    pub(super) from: i64,
+    pub(super) len: u32,
+    pub(super) way: Way,
+    /// Index of the instruction with the last access.
+    pub(super) last: usize,
+}
+
+/// What grouping knows of each instruction of a unit.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// Groups that begin at an instruction.
+    pub(super) begins: Vec<Option<Group>>,
+    /// The member's distance from its group's first byte.
+    pub(super) members: Vec<Option<u32>>,
+}
+
+/// An access at a constant distance from a register.
+#[derive(Debug, Clone, Copy)]
+struct Near {
+    base: Number,
+    disp: i64,
+    len: u32,
+    way: Way,
+}
+
+/// What an instruction does to a register that addresses come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    Moves(i64),
+    Loses,
+}
+
+/// One instruction as far as grouping is concerned.
+#[derive(Debug)]
+struct Seen {
+    near: Option<Near>,
+    /// Registers it changes.
+    effects: Vec<(Number, Effect)>,
+    /// Groups end before it: its handler may do anything.
+    barrier: bool,
+}
+
+impl Plan {
+    /// `translated` tells of each instruction whether it has a translation.
+    pub(super) fn new<'a>(
+        insns: impl Iterator<Item = (&'a Instruction, bool)>,
+        infos: &mut InstructionInfoFactory,
+    ) -> Plan {
+        let seen: Vec<Seen> = insns
+            .map(|(insn, translated)| Seen::new(insn, translated, infos))
+            .collect();
+        let mut plan = Plan {
+            begins: vec![None; seen.len()],
+            members: vec![None; seen.len()],
+        };
+        let mut first = 0;
+        while first < seen.len() {
+            match best(&seen, first) {
+                Some((group, members)) => {
+                    for (index, offset) in members {
+                        plan.members[index] = Some(offset);
+                    }
+                    plan.begins[first] = Some(group);
+                    first = group.last + 1;
+                }
+                None => first += 1,
+            }
+        }
+        plan
+    }
+}
+
+type Members = Vec<(usize, u32)>;
+
+/// The group that begins at `first`, unless a larger one begins inside it.
+fn best(seen: &[Seen], first: usize) -> Option<(Group, Members)> {
+    let (group, members) = group_at(seen, first, seen.len())?;
+    for inside in first + 1..group.last {
+        let rival = group_at(seen, inside, seen.len());
+        if let Some((other, of_other)) = rival
+            && other.base != group.base
+            && of_other.len() > members.len()
+        {
+            return group_at(seen, first, inside);
+        }
+    }
+    Some((group, members))
+}
+
+/// The group of the access at `first` with those that follow before `end`.
+fn group_at(seen: &[Seen], first: usize, end: usize) -> Option<(Group, Members)> {
+    let near = seen.get(first)?.near?;
+    let (mut from, mut to) = (near.disp, near.disp + i64::from(near.len));
+    let (mut moved, mut way) = (0, Way::Read);
+    let mut found: Vec<(usize, i64)> = Vec::new();
+    for (index, one) in seen.iter().enumerate().take(end).skip(first) {
+        if one.barrier {
+            break;
+        }
+        if let Some(access) = one.near.filter(|access| access.base == near.base) {
+            let at = moved + access.disp;
+            let widened = (from.min(at), to.max(at + i64::from(access.len)));
+            if widened.1 - widened.0 <= WIDEST {
+                (from, to) = widened;
+                found.push((index, at));
+                if access.way == Way::Write {
+                    way = Way::Write;
+                }
+            }
+        }
+        match one.effects.iter().find(|effect| effect.0 == near.base) {
+            Some((_, Effect::Moves(by))) => moved += by,
+            Some((_, Effect::Loses)) => break,
+            None => {}
+        }
+    }
+    let last = found.last()?.0;
+    if found.len() < 2 {
+        return None;
+    }
+    let members = found
+        .into_iter()
+        .map(|(index, at)| (index, (at - from) as u32))
+        .collect();
+    let group = Group {
+        base: near.base,
+        from,
+        len: (to - from) as u32,
+        way,
+        last,
+    };
+    Some((group, members))
+}
+
+impl Seen {
+    fn new(insn: &Instruction, translated: bool, infos: &mut InstructionInfoFactory) -> Seen {
+        let mut effects = Vec::new();
+        if let Some((register, by)) = constant_move(insn) {
+            effects.push((register, Effect::Moves(by)));
+        } else if insn.code() == Code::Pop_r64 && number(insn.op0_register()) != RSP {
+            effects.push((RSP, Effect::Moves(8)));
+            effects.push((number(insn.op0_register()), Effect::Loses));
+        } else {
+            let info = infos.info(insn);
+            for used in info.used_registers() {
+                let register = used.register();
+                let written = !matches!(used.access(), OpAccess::Read | OpAccess::CondRead);
+                if register.is_gpr() && written {
+                    effects.push((number(register), Effect::Loses));
+                }
+            }
+        }
+        Seen {
+            near: near(insn),
+            effects,
+            barrier: !translated,
+        }
+    }
+}
+
+/// The register that an instruction moves by a constant, and by how much.
+fn constant_move(insn: &Instruction) -> Option<(Number, i64)> {
+    match insn.code() {
+        Code::Push_r64 | Code::Pushq_imm8 | Code::Pushq_imm32 | Code::Call_rel32_64 => {
+            return Some((RSP, -8));
+        }
+        Code::Retnq => return Some((RSP, 8)),
+        _ => {}
+    }
+    let to = insn.op0_register();
+    if insn.op0_kind() != OpKind::Register || !to.is_gpr64() {
+        return None;
+    }
+    let by = match insn.mnemonic() {
+        Mnemonic::Add if insn.op1_kind() != OpKind::Register => immediate(insn)?,
+        Mnemonic::Sub if insn.op1_kind() != OpKind::Register => -immediate(insn)?,
+        Mnemonic::Inc => 1,
+        Mnemonic::Dec => -1,
+        Mnemonic::Lea if insn.memory_base() == to && insn.memory_index() == Register::None => {
+            insn.memory_displacement64() as i64
+        }
+        _ => return None,
+    };
+    (by.unsigned_abs() <= WIDEST as u64 * 16).then_some((number(to), by))
+}
+
+fn immediate(insn: &Instruction) -> Option<i64> {
+    matches!(
+        insn.op1_kind(),
+        OpKind::Immediate8to64 | OpKind::Immediate32to64
+    )
+    .then(|| insn.immediate(1) as i64)
+}
+
+/// The access of an instruction if it is one that a group may have.
+fn near(insn: &Instruction) -> Option<Near> {
+    let stack = |base, disp, way| Near {
+        base,
+        disp,
+        len: 8,
+        way,
+    };
+    match insn.code() {
+        Code::Push_r64 | Code::Pushq_imm8 | Code::Pushq_imm32 | Code::Call_rel32_64 => {
+            return Some(stack(RSP, -8, Way::Write));
+        }
+        Code::Pop_r64 | Code::Retnq | Code::Retnq_imm16 => return Some(stack(RSP, 0, Way::Read)),
+        Code::Leaveq => return Some(stack(RBP, 0, Way::Read)),
+        _ => {}
+    }
+    let has_memory = (0..insn.op_count()).any(|n| insn.op_kind(n) == OpKind::Memory);
+    let plain = has_memory
+        && super::simple::is_simple(insn)
+        && insn.mnemonic() != Mnemonic::Lea
+        && insn.memory_base().is_gpr64()
+        && insn.memory_index() == Register::None
+        && segment_index(insn.memory_segment()) < 4;
+    let len = insn.memory_size().size() as u32;
+    let disp = insn.memory_displacement64() as i64;
+    if !plain || !(1..=32).contains(&len) || disp.unsigned_abs() > 1 << 30 {
+        return None;
+    }
+    if super::simple::is_vector(insn) && rules::must_be_aligned(insn, len as u8) {
+        return None;
+    }
+    let mut infos = InstructionInfoFactory::new();
+    let [used] = infos.info(insn).used_memory() else {
+        return None;
+    };
+    let way = if matches!(used.access(), OpAccess::Read | OpAccess::CondRead) {
+        Way::Read
+    } else {
+        Way::Write
+    };
+    Some(Near {
+        base: number(insn.memory_base()),
+        disp,
+        len,
+        way,
+    })
+}
