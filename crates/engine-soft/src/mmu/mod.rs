@@ -8,12 +8,14 @@
 
 pub(crate) mod access_raw;
 pub(crate) mod slow;
+pub(crate) mod second_raw;
 pub(crate) mod used;
 pub(crate) mod walk;
 
 use std::sync::Arc;
 
 use memory::{GuestMemory, PageTracker};
+use second_raw::Second;
 use used::Used;
 use vm_regions::Region;
 use x86::cpuid::CpuidTable;
@@ -119,11 +121,12 @@ impl Flushed {
 pub(crate) struct Mmu {
     /// In place, since translated code finds them from the vCPU's own address.
     pub(crate) entries: [Entry; SET_ENTRIES * SETS],
-    used: Used<{ SET_ENTRIES * SETS / 64 }>,
+    used: Used,
+    pub(crate) second: Second,
     /// First entry of the set in use.
     current: usize,
     fetch: Box<[FetchEntry]>,
-    fetch_used: Used<{ FETCH_ENTRIES * 2 / 64 }>,
+    fetch_used: Used,
     fetch_current: usize,
     regions: Vec<Region>,
     flushed: Flushed,
@@ -143,9 +146,10 @@ impl Mmu {
             .clamp(36, 52);
         Mmu {
             entries: ALL_EMPTY,
-            used: Used::none(),
+            used: Used::none(SET_ENTRIES * SETS),
+            second: Second::new(),
             current: 0,
-            fetch_used: Used::none(),
+            fetch_used: Used::none(FETCH_ENTRIES * 2),
             fetch: vec![NO_FETCH; FETCH_ENTRIES * 2].into_boxed_slice(),
             fetch_current: 0,
             regions: Vec::new(),
@@ -215,6 +219,7 @@ impl Mmu {
     }
 
     pub(crate) fn flush_all(&mut self) {
+        self.second.drop_all(&mut self.used);
         self.used.retain(|slot| {
             self.entries[slot] = empty(slot % SET_ENTRIES);
             false
@@ -232,13 +237,16 @@ impl Mmu {
     }
 
     /// Puts a mapping in. `slot` counts from the first set.
-    fn fill(&mut self, slot: usize, entry: Entry) {
+    fn fill(&mut self, slot: usize, page: u64, entry: Entry) {
         self.entries[slot] = entry;
         self.used.note(slot);
+        let set = slot / SET_ENTRIES;
+        self.second.fill(set, page, entry, &mut self.used);
     }
 
     /// Flushes what a load of CR3 flushes: everything that is not global.
     pub(crate) fn flush_local(&mut self) {
+        self.second.drop_local(&mut self.used);
         self.used.retain(|slot| {
             let global = self.entries[slot].gpa & GLOBAL != 0;
             if !global {
@@ -263,6 +271,7 @@ impl Mmu {
         for first in (0..set::CHECKED).map(|n| n * SET_ENTRIES) {
             self.entries[first + slot] = empty(slot);
         }
+        self.second.drop_page(page);
         for first in [0, FETCH_ENTRIES] {
             self.fetch[first + Self::fetch_slot(page)] = NO_FETCH;
         }
@@ -273,6 +282,13 @@ impl Mmu {
     }
 
     fn flush_large(&mut self, gla: u64) {
+        self.second.retain(&mut self.used, |entry, page| {
+            match entry.gpa & (LARGE | HUGE) {
+                0 => true,
+                LARGE => (page ^ gla) >> 22 != 0,
+                _ => (page ^ gla) >> 30 != 0,
+            }
+        });
         self.used.retain(|slot| {
             let entry = self.entries[slot];
             let shift = match entry.gpa & (LARGE | HUGE) {
@@ -329,6 +345,15 @@ impl Mmu {
     /// Stops direct writes to pages that are plain no longer. A page another vCPU has just decoded
     /// may have been written here since: its blocks die.
     pub(crate) fn drop_writes_to_unplain(&mut self) {
+        let regions = &self.regions;
+        self.second.end_writes(&mut self.used, |gpa| {
+            let region = regions.iter().find(|r| gpa.wrapping_sub(r.base) < r.len);
+            let unplain = region.filter(|r| !r.tracker.is_plain(r.page(gpa)));
+            if let Some(region) = unplain {
+                region.tracker.note_write(region.page(gpa));
+            }
+            unplain.is_some()
+        });
         self.used.for_each(|slot| {
             let entry = &mut self.entries[slot];
             if entry.write == no_tag(slot % SET_ENTRIES) {
@@ -351,6 +376,7 @@ impl Mmu {
     /// This vCPU is about to decode code from the page: its own direct writes to it end.
     pub(crate) fn drop_writes_to(&mut self, gpa: u64) {
         let page = gpa & PAGE_MASK;
+        self.second.end_writes(&mut self.used, |of| of == page);
         self.used.for_each(|slot| {
             let entry = &mut self.entries[slot];
             if entry.gpa & PAGE_MASK == page {

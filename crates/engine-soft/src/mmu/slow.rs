@@ -89,7 +89,7 @@ impl Cpu {
             host,
             gpa: mapping.gpa() | size | if mapping.is_global() { GLOBAL } else { 0 },
         };
-        self.mmu.fill(first + slot, entry);
+        self.mmu.fill(first + slot, page, entry);
     }
 
     #[cold]

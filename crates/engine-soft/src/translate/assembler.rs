@@ -124,6 +124,13 @@ impl Assembler {
         self.raw32(disp);
     }
 
+    /// `op reg, gs:[slot + disp]`; the slot is in RCX or R13.
+    pub(super) fn slot_op(&mut self, opcode: u8, reg: Number, slot: Number, disp: u32) {
+        let rex = 0x48 | (reg >> 3) << 2 | slot >> 3;
+        self.raw(&[0x65, rex, opcode, 0x80 | (reg & 7) << 3 | slot & 7]);
+        self.raw32(disp);
+    }
+
     /// `mov reg, gs:[disp]`
     pub(super) fn load(&mut self, reg: Number, disp: u32) {
         self.gs_op(0x8b, reg, false, disp);
@@ -239,6 +246,12 @@ impl Assembler {
         } else {
             self.raw(&[0x41, 0x89, 0xc5, 0x41, 0xc1, 0xed, shift]);
         }
+    }
+
+    /// `mov r13d, value`
+    pub(super) fn set_r13(&mut self, value: u32) {
+        self.raw(&[0x41, 0xbd]);
+        self.raw32(value);
     }
 
     /// `and r13d, mask`

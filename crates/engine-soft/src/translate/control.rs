@@ -2,8 +2,8 @@
 
 use iced_x86::{Code, FlowControl, Instruction, MemoryOperand, OpKind};
 
-use super::assembler::{Assembler, Jump};
-use super::emitter::{Emitter, Refused, Way};
+use super::assembler::Assembler;
+use super::emitter::{Emitter, Miss, Refused, Way};
 use super::native;
 use super::registers::{GUEST_RBP, GUEST_RSP, Number, R12, R13, RAX, host_of, number, wide};
 use crate::interp::op::Op;
@@ -24,7 +24,7 @@ const LOAD: u8 = 0x8b;
 struct Slot {
     pointer: Number,
     offset: u32,
-    slow: Vec<Jump>,
+    slow: Vec<Miss>,
 }
 
 impl Slot {
@@ -36,7 +36,7 @@ impl Slot {
         }
     }
 
-    fn checked(slow: Vec<Jump>) -> Slot {
+    fn checked(slow: Vec<Miss>) -> Slot {
         Slot {
             pointer: RAX,
             offset: 0,
@@ -106,7 +106,7 @@ impl Emitter<'_> {
     }
 
     /// Host address of the eight bytes below the stack pointer into RAX.
-    pub(super) fn slot_below(&mut self) -> Result<Vec<Jump>, Refused> {
+    pub(super) fn slot_below(&mut self) -> Result<Vec<Miss>, Refused> {
         self.flags_to_memory();
         self.asm.lea(wide(RAX), Some(GUEST_RSP), None, -8)?;
         Ok(self.translate(Way::Write, 8, false))
@@ -188,7 +188,7 @@ impl Emitter<'_> {
     }
 
     /// The slow way of an instruction that ends the unit.
-    fn ending_slow_way(&mut self, slow: Vec<Jump>, op: &Op) {
+    fn ending_slow_way(&mut self, slow: Vec<Miss>, op: &Op) {
         let site = self.site(op, true);
         self.slow_way_to(slow, site);
     }

@@ -14,6 +14,21 @@ use super::unit::{Fixed, Link, Site};
 use crate::interp::op::Op;
 use crate::mmu::{Entry, SET_ENTRIES};
 
+/// A jump that is taken when an access cannot be done in place.
+#[derive(Debug)]
+pub(super) struct Miss {
+    jump: Jump,
+    /// Where the first-level TLB has no such entry the second may: what to look for, and where the
+    /// code goes on then.
+    second: Option<(Way, u32, u64)>,
+}
+
+impl From<Jump> for Miss {
+    fn from(jump: Jump) -> Miss {
+        Miss { jump, second: None }
+    }
+}
+
 /// Where the guest's status flags are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flags {
@@ -39,7 +54,7 @@ impl From<iced_x86::IcedError> for Refused {
 enum Cold {
     /// Runs a site's handler and goes on after its instruction.
     Slow {
-        from: Vec<Jump>,
+        from: Vec<Miss>,
         site: u64,
         resume: u64,
         restore: bool,
@@ -61,7 +76,7 @@ enum Cold {
     Unknown { from: Jump, site: u64, release: i64 },
     /// The instructions of a group, each with its own check.
     Apart {
-        from: Vec<Jump>,
+        from: Vec<Miss>,
         first: usize,
         last: usize,
         resume: u64,
@@ -197,13 +212,13 @@ impl<'a> Emitter<'a> {
 
     /// From the linear address in RAX to the host's, for an access of `size` bytes. The flags must be
     /// in memory. Answers the jumps to be taken when the TLB has no such access.
-    pub(super) fn translate(&mut self, way: Way, size: u32, aligned: bool) -> Vec<Jump> {
+    pub(super) fn translate(&mut self, way: Way, size: u32, aligned: bool) -> Vec<Miss> {
         debug_assert!(self.flags == Flags::Memory);
         let set = self.frame.mode.set;
         let mut slow = Vec::with_capacity(2);
         if aligned {
             self.asm.test_al(size as u8 - 1);
-            slow.push(self.asm.jump_if(condition::NOT_EQUAL));
+            slow.push(self.asm.jump_if(condition::NOT_EQUAL).into());
         }
         let entry_shift = size_of::<Entry>().trailing_zeros();
         self.asm
@@ -214,13 +229,43 @@ impl<'a> Emitter<'a> {
             Way::Write => native::tlb_write(set),
         });
         self.asm.compare_rax(0x1000 - size);
-        slow.push(self.asm.jump_if(condition::ABOVE));
+        let jump = self.asm.jump_if(condition::ABOVE);
         self.asm.add_slot(native::tlb_host(set));
+        slow.push(Miss {
+            jump,
+            second: Some((way, size, self.asm.here())),
+        });
         slow
     }
 
+    /// Every miss that the second-level TLB cannot help either goes on here.
+    fn land_misses(&mut self, misses: Vec<Miss>) {
+        let set = self.frame.mode.set;
+        let mut lost = Vec::with_capacity(misses.len());
+        for miss in misses {
+            let Some((way, size, resume)) = miss.second else {
+                lost.push(miss.jump);
+                continue;
+            };
+            self.asm.land(miss.jump);
+            // The linear address again.
+            self.asm.add_slot(match way {
+                Way::Read => native::tlb_read(set),
+                Way::Write => native::tlb_write(set),
+            });
+            self.asm.set_r13(size);
+            self.asm.call(self.frame.stubs.refill(way, set));
+            let found = self.asm.jump_if(condition::NOT_EQUAL);
+            self.asm.land_at(found, resume);
+            lost.push(self.asm.jump());
+        }
+        for jump in lost {
+            self.asm.land(jump);
+        }
+    }
+
     /// Opens a group: R12 will point at its first byte. Answers the jumps for where it cannot.
-    pub(super) fn open(&mut self, group: &Group) -> Result<Vec<Jump>, Refused> {
+    pub(super) fn open(&mut self, group: &Group) -> Result<Vec<Miss>, Refused> {
         self.flags_to_memory();
         let base = self.guest_in(wide(group.base), RAX);
         self.asm.lea(wide(RAX), Some(base), None, group.from)?;
@@ -231,7 +276,7 @@ impl<'a> Emitter<'a> {
 
     /// What is to run where a group cannot be opened: its instructions from `first` to `last`, the
     /// last of which has just been written.
-    pub(super) fn apart(&mut self, from: Vec<Jump>, first: usize, last: usize) {
+    pub(super) fn apart(&mut self, from: Vec<Miss>, first: usize, last: usize) {
         let resume = self.asm.here();
         self.cold.push(Cold::Apart {
             from,
@@ -259,7 +304,7 @@ impl<'a> Emitter<'a> {
     }
 
     /// The slow way of the instruction just written: its handler, then on from here.
-    pub(super) fn slow_way(&mut self, from: Vec<Jump>, op: &Op) {
+    pub(super) fn slow_way(&mut self, from: Vec<Miss>, op: &Op) {
         if from.is_empty() {
             return;
         }
@@ -274,7 +319,7 @@ impl<'a> Emitter<'a> {
     }
 
     /// Runs the handler at `site`, which does not come back, when one of the jumps is taken.
-    pub(super) fn slow_way_to(&mut self, from: Vec<Jump>, site: u64) {
+    pub(super) fn slow_way_to(&mut self, from: Vec<Miss>, site: u64) {
         if from.is_empty() {
             return;
         }
@@ -423,9 +468,7 @@ impl<'a> Emitter<'a> {
                 resume,
                 flags,
             } => {
-                for jump in from {
-                    self.asm.land(jump);
-                }
+                self.land_misses(from);
                 self.flags = Flags::Memory;
                 if apart(self, first, last) == Then::GoOn {
                     self.flags_as(flags);
@@ -438,9 +481,7 @@ impl<'a> Emitter<'a> {
                 resume,
                 restore,
             } => {
-                for jump in from {
-                    self.asm.land(jump);
-                }
+                self.land_misses(from);
                 self.asm.set_rax(site);
                 self.asm.call(self.frame.stubs.handler);
                 if restore {

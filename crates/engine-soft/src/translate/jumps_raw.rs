@@ -11,7 +11,7 @@ use super::mode::Mode;
 use crate::mmu::PAGE_MASK;
 use crate::mmu::used::Used;
 
-const ENTRIES: usize = 1 << 14;
+const ENTRIES: usize = 1 << 15;
 pub(crate) const TABLES: usize = 3;
 
 /// Byte offset of an entry, from the hash of its address.
@@ -42,7 +42,7 @@ pub(crate) struct Jumps {
     /// Of the tables in the same [`Placed`](super::placed_raw::Placed); null until then.
     pub(super) tables: *mut [Table; TABLES],
     notes: Box<[Note]>,
-    used: Used<{ ENTRIES * TABLES / 64 }>,
+    used: Used,
     /// Filled entries by a hash of their linear page: most flushed pages hold no code.
     pages: Box<[u16; 256]>,
     /// Mode bits that each table was filled under.
@@ -73,7 +73,7 @@ impl Jumps {
         Jumps {
             tables: std::ptr::null_mut(),
             notes: vec![Note::default(); ENTRIES * TABLES].into_boxed_slice(),
-            used: Used::none(),
+            used: Used::none(ENTRIES * TABLES),
             pages: Box::new([0; 256]),
             modes: [0; TABLES],
         }

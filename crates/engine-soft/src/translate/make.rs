@@ -2,9 +2,9 @@
 
 use iced_x86::{Code, DecoderError, FlowControl, Instruction, InstructionInfoFactory};
 
-use super::assembler::{Assembler, Jump};
+use super::assembler::Assembler;
 use super::control::Then;
-use super::emitter::{Emitter, Frame, Refused};
+use super::emitter::{Emitter, Frame, Miss, Refused};
 use super::group::Plan;
 use super::simple::{is_simple, is_vector};
 use super::special::{is_special, uses_vectors};
@@ -129,7 +129,7 @@ impl Emitter<'_> {
         plan: &Plan,
         infos: &mut InstructionInfoFactory,
     ) -> Then {
-        let mut open: Option<(usize, usize, Vec<Jump>)> = None;
+        let mut open: Option<(usize, usize, Vec<Miss>)> = None;
         let mut then = Then::GoOn;
         for (index, one) in decoded.iter().enumerate() {
             if let Some(group) = &plan.begins[index] {

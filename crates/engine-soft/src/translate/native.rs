@@ -8,7 +8,7 @@ use super::jumps_raw::{Entry as Jump, Jumps, Table};
 use super::placed_raw::Placed;
 use crate::cpu::Cpu;
 use crate::interp::op::Stop;
-use crate::mmu::{Entry, Mmu, SET_ENTRIES};
+use crate::mmu::{Entry, Mmu, SET_ENTRIES, second_raw, set};
 
 /// Reached by translated code from the vCPU's address, which GS holds.
 #[repr(C)]
@@ -91,17 +91,30 @@ pub(super) const fn segment_base(index: u8) -> u32 {
 }
 
 /// Offsets of the first entry's fields in TLB set `set`.
+pub(super) const fn first(set: usize) -> u32 {
+    (TLB + set * SET_ENTRIES * size_of::<Entry>()) as u32
+}
+
 pub(super) const fn tlb_read(set: usize) -> u32 {
-    (TLB + set * SET_ENTRIES * size_of::<Entry>() + offset_of!(Entry, read)) as u32
+    first(set) + READ_AT
 }
 
 pub(super) const fn tlb_write(set: usize) -> u32 {
-    (TLB + set * SET_ENTRIES * size_of::<Entry>() + offset_of!(Entry, write)) as u32
+    first(set) + WRITE_AT
 }
 
 pub(super) const fn tlb_host(set: usize) -> u32 {
-    (TLB + set * SET_ENTRIES * size_of::<Entry>() + offset_of!(Entry, host)) as u32
+    first(set) + HOST_AT
 }
+
+/// The second-level TLB's fields likewise.
+pub(super) const fn second(set: usize) -> u32 {
+    (Placed::SECOND_AT + set * size_of::<second_raw::Tables>() / set::CHECKED) as u32
+}
+
+pub(super) const READ_AT: u32 = offset_of!(Entry, read) as u32;
+pub(super) const WRITE_AT: u32 = offset_of!(Entry, write) as u32;
+pub(super) const HOST_AT: u32 = offset_of!(Entry, host) as u32;
 
 /// Offsets of the first entry's fields in jump table `set`.
 pub(super) const fn jump_tag(set: usize) -> u32 {

@@ -1,4 +1,4 @@
-//! A vCPU with its jump tables behind it, at one address that stays: translated code reaches both
+//! A vCPU with its jump tables and its second-level TLB behind it, at one address that stays: translated code reaches all
 //! from there.
 
 use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
@@ -7,17 +7,20 @@ use std::ops::{Deref, DerefMut};
 
 use super::jumps_raw::{TABLES, Table, empty, slot};
 use crate::cpu::Cpu;
+use crate::mmu::second_raw;
 
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Placed {
     cpu: Cpu,
     tables: [Table; TABLES],
+    second: second_raw::Tables,
 }
 
 impl Placed {
     /// Where the tables are, from the vCPU's address.
     pub(super) const TABLES_AT: usize = offset_of!(Placed, tables);
+    pub(super) const SECOND_AT: usize = offset_of!(Placed, second);
 
     /// Puts `cpu` in its place. The tables begin empty, and cost nothing until they are used.
     pub(crate) fn new(cpu: Cpu) -> Box<Placed> {
@@ -38,6 +41,8 @@ impl Placed {
         for table in &mut placed.tables {
             table[zero] = empty(zero);
         }
+        second_raw::clear_zero(&mut placed.second);
+        placed.cpu.mmu.second.tables = &raw mut placed.second;
         let tables = &raw mut placed.tables;
         placed.cpu.native.jumps.tables = tables;
         placed

@@ -12,6 +12,8 @@ pub(super) type Number = u8;
 
 /// First scratch: addresses, status flags, what fixed-register instructions need of RAX.
 pub(super) const RAX: Number = 0;
+pub(super) const RCX: Number = 1;
+pub(super) const RDX: Number = 2;
 /// Second scratch: TLB slots, memory-resident operands.
 pub(super) const R13: Number = 13;
 

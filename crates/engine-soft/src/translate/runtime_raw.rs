@@ -10,12 +10,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use x86::register::rflags;
 
 use super::assembler::{Assembler, condition};
+use super::emitter::Way as Access;
 use super::mode::Mode;
 use super::native;
-use super::registers::{RAX, resident};
+use super::registers::{R13, RAX, RCX, RDX, resident};
 use super::unit::{Link, Site};
 use crate::cpu::{Cpu, RIP_SLOT, attention};
 use crate::interp::op::Stop;
+use crate::mmu::{Entry, SET_ENTRIES, second_raw};
 
 /// What translated code returns.
 mod code {
@@ -49,6 +51,7 @@ pub(super) struct Stubs {
     pub(super) leave_at: u64,
     /// Leaves at the link in RAX.
     pub(super) leave_link: u64,
+    refills: [[u64; 3]; 2],
     /// Loads the vector registers; RAX is the unit's page offset, should they not be loadable.
     pub(super) load_vectors: u64,
 }
@@ -59,6 +62,12 @@ const POP_AND_RETURN: [u8; 11] = [
 ];
 
 impl Stubs {
+    /// Looks in the second-level TLB: RAX is a linear address, R13 the size of the access. Answers
+    /// the host's address in RAX, and "equal" when there is none.
+    pub(super) fn refill(&self, way: Access, set: usize) -> u64 {
+        self.refills[way as usize][set]
+    }
+
     /// Writes them all.
     pub(super) fn write(asm: &mut Assembler) -> Stubs {
         let avx = is_x86_feature_detected!("avx");
@@ -96,14 +105,55 @@ impl Stubs {
 
         let handler = asm.here();
         write_handler(asm, save_vectors, restore_vectors, leave_saved);
+        let mut refills = [[0; 3]; 2];
+        for (set, way) in (0..3).flat_map(|set| [(set, Access::Read), (set, Access::Write)]) {
+            refills[way as usize][set] = asm.here();
+            write_refill(asm, way, set);
+        }
         Stubs {
             enter,
+            refills,
             handler,
             leave_at,
             leave_link,
             load_vectors,
         }
     }
+}
+
+fn write_refill(asm: &mut Assembler, way: Access, set: usize) {
+    let tag_at = match way {
+        Access::Read => native::READ_AT,
+        Access::Write => native::WRITE_AT,
+    };
+    // push rcx; push rdx; mov ecx, eax; and ecx, 0fffh; add ecx, r13d; cmp ecx, 1000h
+    asm.raw(&[0x51, 0x52, 0x89, 0xc1, 0x81, 0xe1, 0xff, 0x0f, 0, 0]);
+    asm.raw(&[0x44, 0x01, 0xe9, 0x81, 0xf9, 0x00, 0x10, 0, 0]);
+    let crosses = asm.jump_if(condition::ABOVE);
+    // mov rdx, rax; and rdx, -1000h; xor r13d, r13d; crc32 r13, rdx; and r13d, mask
+    asm.raw(&[0x48, 0x89, 0xc2, 0x48, 0x81, 0xe2, 0x00, 0xf0, 0xff, 0xff]);
+    asm.raw(&[0x45, 0x31, 0xed, 0xf2, 0x4c, 0x0f, 0x38, 0xf1, 0xea]);
+    asm.mask_r13(second_raw::OFFSET_MASK);
+    let second = native::second(set);
+    asm.slot_op(0x3b, RDX, R13, second + tag_at);
+    let missing = asm.jump_if(condition::NOT_EQUAL);
+    // mov ecx, eax; shr ecx, 7; and ecx, mask: the first level's slot
+    let shift = 12 - size_of::<Entry>().trailing_zeros() as u8;
+    asm.raw(&[0x89, 0xc1, 0xc1, 0xe9, shift, 0x81, 0xe1]);
+    let mask = ((SET_ENTRIES - 1) * size_of::<Entry>()) as u32;
+    asm.raw(&mask.to_le_bytes());
+    for word in (0..size_of::<Entry>() as u32).step_by(8) {
+        asm.slot_op(0x8b, RDX, R13, second + word);
+        asm.slot_op(0x89, RDX, RCX, native::first(set) + word);
+    }
+    // and eax, 0fffh; add rax, host; the sum is never zero
+    asm.raw(&[0x25, 0xff, 0x0f, 0, 0]);
+    asm.slot_op(0x03, RAX, R13, second + native::HOST_AT);
+    asm.raw(&[0x5a, 0x59, 0xc3]);
+    asm.land(crosses);
+    asm.land(missing);
+    // xor edx, edx: equal
+    asm.raw(&[0x31, 0xd2, 0x5a, 0x59, 0xc3]);
 }
 
 fn store_registers(asm: &mut Assembler) {

@@ -70,7 +70,7 @@ impl Emitter<'_> {
         self.asm.raw(&native::RFLAGS.to_le_bytes());
         self.asm.raw(&[0x41, 0xf7, 0xc5]);
         self.asm.raw(&(!STATUS).to_le_bytes());
-        slow.push(self.asm.jump_if(condition::NOT_EQUAL));
+        slow.push(self.asm.jump_if(condition::NOT_EQUAL).into());
         // mov r13d, eax; shr r13d, 11; and r13d, 1; shl eax, 8; and eax, 0d500h; or eax, r13d
         self.asm.raw(&[0x41, 0x89, 0xc5, 0x41, 0xc1, 0xed, 11]);
         self.asm.mask_r13(1);
@@ -107,7 +107,7 @@ impl Emitter<'_> {
         self.asm.raw(&[0x65, 0x81, 0x0c, 0x25]);
         self.asm.raw(&native::RFLAGS.to_le_bytes());
         self.asm.raw(&IF.to_le_bytes());
-        self.slow_way(vec![slow], op);
+        self.slow_way(vec![slow.into()], op);
         Ok(())
     }
 
@@ -137,13 +137,13 @@ impl Emitter<'_> {
         let mut slow = self.translate(Way::Read, 4, false);
         // mov eax, [rax]; test eax, 0ffff0000h
         self.asm.raw(&[0x8b, 0x00, 0xa9, 0x00, 0x00, 0xff, 0xff]);
-        slow.push(self.asm.jump_if(condition::NOT_EQUAL));
+        slow.push(self.asm.jump_if(condition::NOT_EQUAL).into());
         // mov r13d, eax; and r13d, ALL_MASKED; cmp r13d, ALL_MASKED
         self.asm.raw(&[0x41, 0x89, 0xc5]);
         self.asm.mask_r13(ALL_MASKED);
         self.asm.raw(&[0x41, 0x81, 0xfd]);
         self.asm.raw(&ALL_MASKED.to_le_bytes());
-        slow.push(self.asm.jump_if(condition::NOT_EQUAL));
+        slow.push(self.asm.jump_if(condition::NOT_EQUAL).into());
         // mov gs:[MXCSR], eax; ldmxcsr gs:[MXCSR]
         self.asm.raw(&[0x65, 0x89, 0x04, 0x25]);
         self.asm.raw(&native::MXCSR.to_le_bytes());

@@ -1,6 +1,6 @@
 use super::*;
 
-fn slots(used: &Used<2>) -> Vec<usize> {
+fn slots(used: &Used) -> Vec<usize> {
     let mut seen = Vec::new();
     used.for_each(|slot| seen.push(slot));
     seen
@@ -8,7 +8,7 @@ fn slots(used: &Used<2>) -> Vec<usize> {
 
 #[test]
 fn what_was_noted_is_shown_once() {
-    let mut used = Used::none();
+    let mut used = Used::none(128);
     for slot in [127, 0, 63, 64, 0] {
         used.note(slot);
     }
@@ -17,7 +17,7 @@ fn what_was_noted_is_shown_once() {
 
 #[test]
 fn what_is_not_kept_is_gone() {
-    let mut used = Used::none();
+    let mut used = Used::none(128);
     (0..128).for_each(|slot| used.note(slot));
     used.retain(|slot| slot % 50 == 0);
     assert_eq!(slots(&used), [0, 50, 100]);
@@ -25,7 +25,19 @@ fn what_is_not_kept_is_gone() {
 
 #[test]
 fn a_slot_beyond_the_last_is_nobodys() {
-    let mut used = Used::none();
+    let mut used = Used::none(128);
     used.note(128);
+    assert!(slots(&used).is_empty());
+}
+
+#[test]
+fn slots_of_a_large_table_are_found_again() {
+    let mut used = Used::none(1 << 16);
+    for slot in [5, 4095, 4096, 65535] {
+        used.note(slot);
+    }
+    used.retain(|slot| slot != 4096);
+    assert_eq!(slots(&used), [5, 4095, 65535]);
+    used.retain(|_| false);
     assert!(slots(&used).is_empty());
 }
