@@ -7,8 +7,8 @@
 //! breakpoint, accesses that cross a page) misses by construction and takes the slow path.
 
 pub(crate) mod access_raw;
-pub(crate) mod slow;
 pub(crate) mod second_raw;
+pub(crate) mod slow;
 pub(crate) mod used;
 pub(crate) mod walk;
 
@@ -239,7 +239,7 @@ impl Mmu {
     /// Puts a mapping in. `slot` counts from the first set.
     fn fill(&mut self, slot: usize, page: u64, entry: Entry) {
         self.entries[slot] = entry;
-        self.used.note(slot);
+        self.used.note(slot, entry.gpa & GLOBAL != 0);
         let set = slot / SET_ENTRIES;
         self.second.fill(set, page, entry, &mut self.used);
     }
@@ -247,20 +247,16 @@ impl Mmu {
     /// Flushes what a load of CR3 flushes: everything that is not global.
     pub(crate) fn flush_local(&mut self) {
         self.second.drop_local(&mut self.used);
-        self.used.retain(|slot| {
-            let global = self.entries[slot].gpa & GLOBAL != 0;
-            if !global {
+        self.used.take_local(|slot| {
+            if self.entries[slot].gpa & GLOBAL == 0 {
                 self.entries[slot] = empty(slot % SET_ENTRIES);
             }
-            global
         });
         self.flushed.local = true;
-        self.fetch_used.retain(|slot| {
-            let global = self.fetch[slot].global;
-            if !global {
+        self.fetch_used.take_local(|slot| {
+            if !self.fetch[slot].global {
                 self.fetch[slot] = NO_FETCH;
             }
-            global
         });
     }
 
@@ -333,7 +329,7 @@ impl Mmu {
             gpa: gpa & PAGE_MASK,
             global,
         };
-        self.fetch_used.note(slot);
+        self.fetch_used.note(slot, global);
     }
 
     pub(crate) fn region(&self, gpa: u64) -> Option<&Region> {

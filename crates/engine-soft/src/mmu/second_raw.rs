@@ -104,9 +104,10 @@ impl Second {
         let Some(tables) = self.tables() else { return };
         let old = std::mem::replace(&mut tables[table][slot], entry);
         if old.host != 0 {
-            first.note(first_slot(table, &old));
+            first.note(first_slot(table, &old), old.gpa & GLOBAL != 0);
         }
-        self.used.note(table * ENTRIES + slot);
+        self.used
+            .note(table * ENTRIES + slot, entry.gpa & GLOBAL != 0);
     }
 
     /// Drops what is not kept, and notes it in `first`.
@@ -120,7 +121,7 @@ impl Second {
             let table = index / ENTRIES;
             let entry = &mut tables[table][index % ENTRIES];
             let page = page_of(entry);
-            first.note(first_slot(table, entry));
+            first.note(first_slot(table, entry), entry.gpa & GLOBAL != 0);
             let kept = keep(entry, page);
             if !kept {
                 *entry = EMPTY;
@@ -134,7 +135,19 @@ impl Second {
     }
 
     pub(super) fn drop_local(&mut self, first: &mut Used) {
-        self.retain(first, |entry, _| entry.gpa & GLOBAL != 0);
+        let Second { tables, used } = self;
+        // SAFETY: as in `tables`.
+        let Some(tables) = (unsafe { tables.as_mut() }) else {
+            return;
+        };
+        used.take_local(|index| {
+            let table = index / ENTRIES;
+            let entry = &mut tables[table][index % ENTRIES];
+            if entry.gpa & GLOBAL == 0 {
+                first.note(first_slot(table, entry), false);
+                *entry = EMPTY;
+            }
+        });
     }
 
     pub(super) fn drop_page(&mut self, page: u64) {

@@ -2,36 +2,80 @@
 //!
 //! Guests flush often and fill little in between: a system call with page-table isolation, a task
 //! switch, a change of CR0.WP. Looking through the whole table for what to drop cost more than all
-//! the rest of such an instruction, and threw everything else out of the host's nearest cache. A
-//! bitmap of the slots, and one of the words of that bitmap which are not zero.
+//! the rest of such an instruction, and threw everything else out of the host's nearest cache. So
+//! there is a bitmap of the slots, and one of the words of that bitmap which are not zero; and all of
+//! it twice, since a flush mostly spares global mappings, which are most of a kernel's.
+
+/// Slots in use, those of global mappings apart.
+#[derive(Debug)]
+pub(crate) struct Used {
+    local: Slots,
+    global: Slots,
+}
+
+impl Used {
+    pub(crate) fn none(slots: usize) -> Used {
+        Used {
+            local: Slots::none(slots),
+            global: Slots::none(slots),
+        }
+    }
+
+    /// Slots beyond the last are not a table's. A slot may be noted as both.
+    pub(crate) fn note(&mut self, slot: usize, global: bool) {
+        if global {
+            self.global.note(slot);
+        } else {
+            self.local.note(slot);
+        }
+    }
+
+    /// Shows every slot to `keep`, some twice; what it does not keep is used no longer.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
+        self.local.retain(&mut keep);
+        self.global.retain(keep);
+    }
+
+    /// Forgets all slots that are noted as local, after showing them. Those whose mapping is global by
+    /// now are noted as that too.
+    pub(crate) fn take_local(&mut self, mut show: impl FnMut(usize)) {
+        self.local.retain(|slot| {
+            show(slot);
+            false
+        });
+    }
+
+    pub(crate) fn for_each(&self, mut show: impl FnMut(usize)) {
+        self.local.for_each(&mut show);
+        self.global.for_each(show);
+    }
+}
 
 /// A set of slot numbers below a bound.
 #[derive(Debug)]
-pub(crate) struct Used {
+struct Slots {
     words: Box<[u64]>,
     /// Bit n: `words[n]` may be other than zero.
     summary: Box<[u64]>,
 }
 
-impl Used {
-    pub(crate) fn none(slots: usize) -> Used {
+impl Slots {
+    fn none(slots: usize) -> Slots {
         let words = slots.div_ceil(64);
-        Used {
+        Slots {
             words: vec![0; words].into_boxed_slice(),
             summary: vec![0; words.div_ceil(64)].into_boxed_slice(),
         }
     }
 
-    /// Slots beyond the last are not a table's.
-    pub(crate) fn note(&mut self, slot: usize) {
+    fn note(&mut self, slot: usize) {
         if let Some(word) = self.words.get_mut(slot / 64) {
             *word |= 1 << (slot % 64);
             self.summary[slot / 4096] |= 1 << (slot / 64 % 64);
         }
     }
 
-    /// Shows every slot to `keep`; what it does not keep is used no longer.
-    pub(crate) fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
+    fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
         for (high, summary) in self.summary.iter_mut().enumerate() {
             for_bits(*summary, |middle| {
                 let index = 64 * high + middle;
@@ -48,7 +92,7 @@ impl Used {
         }
     }
 
-    pub(crate) fn for_each(&self, mut show: impl FnMut(usize)) {
+    fn for_each(&self, mut show: impl FnMut(usize)) {
         for (high, &summary) in self.summary.iter().enumerate() {
             for_bits(summary, |middle| {
                 let index = 64 * high + middle;

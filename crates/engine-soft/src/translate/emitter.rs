@@ -10,7 +10,7 @@ use super::mode::Mode;
 use super::native;
 use super::registers::{GUEST_RSP, Number, R12, R13, RAX, wide};
 use super::runtime_raw::Stubs;
-use super::unit::{Fixed, Link, Site};
+use super::unit::{Link, Referred, Site};
 use crate::interp::op::Op;
 use crate::mmu::{Entry, SET_ENTRIES};
 
@@ -115,8 +115,7 @@ pub(super) struct Emitter<'a> {
     pub(super) code: Code,
     /// Where the unit's code begins for jumps inside the page.
     pub(super) inner: u64,
-    pub(super) sites: Fixed<Site>,
-    pub(super) links: Fixed<Link>,
+    referred: &'a mut Referred,
     /// The instruction's access is this far from what R12 points at.
     pub(super) member: Option<u32>,
     cold: Vec<Cold>,
@@ -132,15 +131,18 @@ pub(super) struct Mark {
 
 impl<'a> Emitter<'a> {
     /// Begins with the way in for everybody outside the page: RAX is the unit's linear address.
-    pub(super) fn new(asm: &'a mut Assembler, frame: Frame<'a>) -> Emitter<'a> {
+    pub(super) fn new(
+        asm: &'a mut Assembler,
+        referred: &'a mut Referred,
+        frame: Frame<'a>,
+    ) -> Emitter<'a> {
         let mut emitter = Emitter {
             asm,
             frame,
             flags: Flags::Memory,
             code: Code::INVALID,
             inner: 0,
-            sites: Vec::new(),
-            links: Vec::new(),
+            referred,
             member: None,
             cold: Vec::new(),
         };
@@ -172,7 +174,7 @@ impl<'a> Emitter<'a> {
 
     /// Address of a new site of `op` for translated code.
     fn any_site(&mut self, op: &Op, ends: bool, stands_in: bool) -> u64 {
-        let site = Box::new(Site {
+        self.referred.sites.add(Site {
             op: *op,
             unit: self.frame.unit,
             after: self.frame.unit + op.start + u16::from(op.len),
@@ -180,10 +182,7 @@ impl<'a> Emitter<'a> {
             ends,
             code: self.code,
             stands_in,
-        });
-        let address = std::ptr::from_ref(&*site) as u64;
-        self.sites.push(site);
-        address
+        })
     }
 
     /// Makes sure that the vCPU has the status flags; EFLAGS may be changed afterwards.
@@ -214,7 +213,7 @@ impl<'a> Emitter<'a> {
     /// in memory. Answers the jumps to be taken when the TLB has no such access.
     pub(super) fn translate(&mut self, way: Way, size: u32, aligned: bool) -> Vec<Miss> {
         debug_assert!(self.flags == Flags::Memory);
-        let set = self.frame.mode.set;
+        let set = self.frame.mode.set();
         let mut slow = Vec::with_capacity(2);
         if aligned {
             self.asm.test_al(size as u8 - 1);
@@ -240,7 +239,7 @@ impl<'a> Emitter<'a> {
 
     /// Every miss that the second-level TLB cannot help either goes on here.
     fn land_misses(&mut self, misses: Vec<Miss>) {
-        let set = self.frame.mode.set;
+        let set = self.frame.mode.set();
         let mut lost = Vec::with_capacity(misses.len());
         for miss in misses {
             let Some((way, size, resume)) = miss.second else {
@@ -389,7 +388,7 @@ impl<'a> Emitter<'a> {
     /// handler raises the exception then. Flags must be in memory.
     pub(super) fn look_up(&mut self, site: Option<u64>, release: i64) {
         debug_assert!(self.flags == Flags::Memory);
-        let set = self.frame.mode.set;
+        let set = self.frame.mode.set();
         self.asm.hash_rax();
         self.asm.mask_r13(super::jumps_raw::OFFSET_MASK);
         self.asm.compare_slot(native::jump_tag(set));
@@ -490,15 +489,14 @@ impl<'a> Emitter<'a> {
                 self.asm.jump_to(resume);
             }
             Cold::Link { from, target } => {
-                let link = Box::new(Link {
+                let link = self.referred.links.add(Link {
                     target,
                     patch: self.asm.place(from),
                     page: self.frame.page,
                 });
                 self.asm.land(from);
-                self.asm.set_rax(std::ptr::from_ref(&*link) as u64);
+                self.asm.set_rax(link);
                 self.asm.jump_to(self.frame.stubs.leave_link);
-                self.links.push(link);
             }
             Cold::Leave { from, target } => {
                 self.asm.land(from);

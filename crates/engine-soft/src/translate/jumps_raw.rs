@@ -81,14 +81,14 @@ impl Jumps {
 
     /// The code at `rip` for `mode`, if it is known.
     pub(super) fn find(&self, mode: Mode, rip: u64) -> Option<u64> {
-        let entry = self.tables().get(mode.set)?.get(slot(rip))?;
-        (self.modes[mode.set] == mode.bits() && entry.tag == rip && entry.code != 0)
+        let entry = self.tables().get(mode.set())?.get(slot(rip))?;
+        (self.modes[mode.set()] == mode.bits() && entry.tag == rip && entry.code != 0)
             .then_some(entry.code)
     }
 
     /// `rip`, mapped to the guest-physical page at `page`, is translated at `code`.
     pub(super) fn fill(&mut self, mode: Mode, rip: u64, code: u64, page: u64, global: bool) {
-        let table = mode.set;
+        let table = mode.set();
         if self.modes[table] != mode.bits() {
             self.modes[table] = mode.bits();
             self.clear();
@@ -104,7 +104,7 @@ impl Jumps {
         }
         self.pages[page_hash(rip)] += 1;
         self.notes[index].page = page | if global { GLOBAL } else { 0 };
-        self.used.note(index);
+        self.used.note(index, global);
     }
 
     fn retain(&mut self, keep: impl Fn(u64, u64) -> bool) {
@@ -123,6 +123,9 @@ impl Jumps {
         used.retain(|index| {
             let (table, slot) = (index / ENTRIES, index % ENTRIES);
             let entry = &mut tables[table][slot];
+            if entry.code == 0 {
+                return false;
+            }
             let kept = keep(entry.tag, notes[index].page);
             if !kept {
                 pages[page_hash(entry.tag)] -= 1;
@@ -134,7 +137,25 @@ impl Jumps {
 
     /// After a flush of what is not global.
     pub(crate) fn drop_local(&mut self) {
-        self.retain(|_, page| page & GLOBAL != 0);
+        let Jumps {
+            tables,
+            notes,
+            used,
+            pages,
+            ..
+        } = self;
+        // SAFETY: see `tables_mut`.
+        let Some(tables) = (unsafe { tables.as_mut() }) else {
+            return;
+        };
+        used.take_local(|index| {
+            let (table, slot) = (index / ENTRIES, index % ENTRIES);
+            let entry = &mut tables[table][slot];
+            if notes[index].page & GLOBAL == 0 && entry.code != 0 {
+                pages[page_hash(entry.tag)] -= 1;
+                *entry = empty(slot);
+            }
+        });
     }
 
     /// After a flush of everything, or when all code is gone.

@@ -8,7 +8,7 @@ use super::emitter::{Emitter, Frame, Miss, Refused};
 use super::group::Plan;
 use super::simple::{is_simple, is_vector};
 use super::special::{is_special, uses_vectors};
-use super::unit::Unit;
+use super::unit::{Referred, Unit};
 use crate::interp::decode::{self, Context};
 use crate::interp::op::Op;
 
@@ -24,21 +24,32 @@ struct Decoded {
     simple: bool,
 }
 
+/// What a translator uses again for each unit.
+pub(super) struct Tools<'a> {
+    pub(super) asm: &'a mut Assembler,
+    pub(super) infos: &'a mut InstructionInfoFactory,
+    pub(super) referred: &'a mut Referred,
+}
+
 /// Translates the code in `bytes`, the rest of a page from the unit on. `None` when not even the
 /// first instruction lies in the page as a whole.
 pub(super) fn unit(
-    asm: &mut Assembler,
+    tools: Tools<'_>,
     frame: Frame<'_>,
     bytes: &[u8],
     context: Context,
-    infos: &mut InstructionInfoFactory,
 ) -> Option<(Unit, usize)> {
+    let Tools {
+        asm,
+        infos,
+        referred,
+    } = tools;
     let decoded = decode_all(bytes, context, frame);
     if decoded.is_empty() {
         return None;
     }
     let outer = asm.here();
-    let mut emitter = Emitter::new(asm, frame);
+    let mut emitter = Emitter::new(asm, referred, frame);
     if decoded
         .iter()
         .any(|d| d.simple && (is_vector(&d.insn) || uses_vectors(&d.insn)))
@@ -60,8 +71,8 @@ pub(super) fn unit(
         }
         then
     });
-    let (sites, links, inner) = (emitter.sites, emitter.links, emitter.inner);
-    Some((Unit::new(inner, outer, sites, links), decoded.len()))
+    let inner = emitter.inner;
+    Some((Unit { inner, outer }, decoded.len()))
 }
 
 fn decode_all(bytes: &[u8], context: Context, frame: Frame<'_>) -> Vec<Decoded> {

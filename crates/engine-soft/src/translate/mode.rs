@@ -9,7 +9,7 @@ use crate::mmu::set;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Mode {
     /// TLB set of data accesses: user, supervisor, supervisor that may touch user pages.
-    pub(super) set: usize,
+    set: u8,
     /// Legacy SSE instructions run without #UD or #NM.
     pub(super) sse: bool,
     /// VEX-encoded ones do.
@@ -30,19 +30,24 @@ impl Mode {
             && cpu.cr4 & cr4::OSXSAVE != 0
             && cpu.xcr0 & SSE_AND_AVX == SSE_AND_AVX;
         Some(Mode {
-            set: cpu.mmu.current_set(),
+            set: cpu.mmu.current_set() as u8,
             sse,
             avx,
         })
     }
 
+    /// Which of the MMU's sets.
+    pub(super) fn set(self) -> usize {
+        self.set.into()
+    }
+
     /// Ring 0, which may do anything.
     pub(super) fn is_supervisor(self) -> bool {
-        self.set != set::USER
+        self.set() != set::USER
     }
 
     /// Four bits that tell modes apart.
     pub(super) fn bits(self) -> u16 {
-        self.set as u16 | u16::from(self.sse) << 2 | u16::from(self.avx) << 3
+        u16::from(self.set) | u16::from(self.sse) << 2 | u16::from(self.avx) << 3
     }
 }

@@ -11,10 +11,10 @@ use rustc_hash::FxHashMap;
 use super::assembler::Assembler;
 use super::code_memory_raw::CodeMemory;
 use super::emitter::Frame;
-use super::make;
+use super::make::{self, Tools};
 use super::mode::Mode;
 use super::runtime_raw::{self, Stubs, Way};
-use super::unit::{Left, Unit, key};
+use super::unit::{Fixed, Left, Referred, Unit, key};
 use crate::cpu::Cpu;
 use crate::interp::block::fetch_translate;
 use crate::interp::decode::Context;
@@ -23,6 +23,8 @@ use crate::mmu::access_raw::fetch_bytes;
 
 /// Room for one vCPU's translations. Pages that are never written cost nothing.
 const CODE_BYTES: usize = 48 << 20;
+/// Units refer to so many instructions at most, 64 bytes each, before all are thrown away.
+const MOST_SITES: usize = 1 << 20;
 const HEAT_SLOTS: usize = 1 << 15;
 
 /// Translations of one guest-physical page.
@@ -60,6 +62,7 @@ pub(crate) struct Translator {
     stubs: Stubs,
     asm: Assembler,
     infos: InstructionInfoFactory,
+    referred: Referred,
     pages: FxHashMap<u64, PageCode>,
     heat: Box<[u8]>,
     bmi2: bool,
@@ -89,6 +92,10 @@ impl Translator {
             stubs,
             asm,
             infos: InstructionInfoFactory::new(),
+            referred: Referred {
+                sites: Fixed::new(),
+                links: Fixed::new(),
+            },
             pages: FxHashMap::default(),
             heat: vec![0; HEAT_SLOTS].into_boxed_slice(),
             warm,
@@ -199,14 +206,14 @@ impl Translator {
         };
         self.asm.start(self.memory.next());
         let context = Context::of(cpu);
-        let made = make::unit(
-            &mut self.asm,
-            frame,
-            &bytes[..have],
-            context,
-            &mut self.infos,
-        );
-        if made.is_some() && !self.memory.add(self.asm.bytes()) {
+        let tools = Tools {
+            asm: &mut self.asm,
+            infos: &mut self.infos,
+            referred: &mut self.referred,
+        };
+        let made = make::unit(tools, frame, &bytes[..have], context);
+        let full = self.referred.sites.len() > MOST_SITES;
+        if made.is_some() && (full || !self.memory.add(self.asm.bytes())) {
             self.clear(cpu);
             return None;
         }
@@ -258,6 +265,8 @@ impl Translator {
     fn clear(&mut self, cpu: &mut Cpu) {
         self.pages.clear();
         self.memory.clear();
+        self.referred.sites.clear();
+        self.referred.links.clear();
         cpu.native.jumps.clear();
         self.counters.cleared += 1;
     }

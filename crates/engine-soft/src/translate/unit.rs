@@ -36,34 +36,61 @@ pub(super) struct Link {
     pub(super) page: u64,
 }
 
-/// Things whose addresses code holds, so that they may not move.
-#[allow(
-    clippy::vec_box,
-    reason = "their addresses must stay when the vector grows"
-)]
-pub(super) type Fixed<T> = Vec<Box<T>>;
-
-/// A translation and what it refers to.
+/// Things whose addresses code holds: they do not move, and go all at once.
 #[derive(Debug)]
+pub(super) struct Fixed<T> {
+    chunks: Vec<Vec<T>>,
+}
+
+impl<T> Fixed<T> {
+    const CHUNK: usize = 1024;
+
+    pub(super) const fn new() -> Fixed<T> {
+        Fixed { chunks: Vec::new() }
+    }
+
+    /// Keeps `value` and answers its address.
+    pub(super) fn add(&mut self, value: T) -> u64 {
+        if self
+            .chunks
+            .last()
+            .is_none_or(|chunk| chunk.len() == Self::CHUNK)
+        {
+            self.chunks.push(Vec::with_capacity(Self::CHUNK));
+        }
+        let Some(chunk) = self.chunks.last_mut() else {
+            return 0;
+        };
+        // Within its capacity a vector does not move what it holds.
+        chunk.push(value);
+        chunk
+            .last()
+            .map_or(0, |last| std::ptr::from_ref(last) as u64)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.chunks.len() * Self::CHUNK
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.chunks.clear();
+    }
+}
+
+/// What the code of all units refers to.
+#[derive(Debug)]
+pub(super) struct Referred {
+    pub(super) sites: Fixed<Site>,
+    pub(super) links: Fixed<Link>,
+}
+
+/// A translation.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Unit {
     /// Where jumps inside the page enter.
     pub(super) inner: u64,
     /// Where everybody else enters, with the linear address in RAX.
     pub(super) outer: u64,
-    /// Kept alive for the code, which holds their addresses.
-    _sites: Fixed<Site>,
-    _links: Fixed<Link>,
-}
-
-impl Unit {
-    pub(super) fn new(inner: u64, outer: u64, sites: Fixed<Site>, links: Fixed<Link>) -> Unit {
-        Unit {
-            inner,
-            outer,
-            _sites: sites,
-            _links: links,
-        }
-    }
 }
 
 /// Key of a unit in its page.
