@@ -23,6 +23,14 @@ impl Pair {
         Ok(Pair { native, guest })
     }
 
+    /// The same pages, with another guest.
+    #[cfg_attr(not(test), allow(dead_code, reason = "only the test compares both engines"))]
+    pub(crate) fn with_guest(self, translated: bool) -> Pair {
+        let native = self.native;
+        let guest = Guest::new(translated);
+        Pair { native, guest }
+    }
+
     /// Tells `seen` of each case what differed; answers how many cases ran.
     pub(crate) fn run(
         &mut self,
