@@ -56,3 +56,13 @@ fn the_interpreter_runs_the_guests() {
     let failures = report.failures(false);
     assert!(failures.is_empty(), "{failures:?}\n{report}");
 }
+
+/// Likewise, and each unit checked against the interpreter.
+#[test]
+fn lockstep_keeps_the_contract() {
+    let make = |memory: GuestMemory| Ok(Box::new(SoftEngine::lockstep(memory)) as Box<dyn Engine>);
+    let report = engine_tests::run_all(&make);
+    println!("{report}");
+    let failures = report.failures(false);
+    assert!(failures.is_empty(), "{failures:?}\n{report}");
+}

@@ -47,6 +47,28 @@ fn programs_end_the_same_on_interpreter_and_translator() {
     assert!(ran > 300, "{ran} programs are few");
 }
 
+/// Every unit is checked as it runs, and what comes out is what the interpreter does.
+#[test]
+fn programs_end_the_same_when_each_unit_is_checked() {
+    let engines = Pair::new(
+        &|memory| Ok(Box::new(SoftEngine::new(memory)) as Box<dyn Engine>),
+        &|memory| Ok(Box::new(SoftEngine::lockstep(memory)) as Box<dyn Engine>),
+        ["the interpreter", "lockstep"],
+    );
+    let mut engines = engines.expect("two engines");
+    for case in 0..150 {
+        let Some(program) = Program::new(&mut Choices::of_case(20_261_124, case)) else {
+            continue;
+        };
+        if let Verdict::Differs(found) = engines.run(&program).expect("no host failure") {
+            panic!("case {case}:\n{}\n{}", found.join("\n"), program.listing());
+        }
+    }
+    let compared = &engines.stats()[1].counters;
+    let many = |(name, count): &(String, u64)| name == "units compared" && *count > 10_000;
+    assert!(compared.iter().any(many), "{compared:?}");
+}
+
 /// The comparison sees what is different: the same program with one instruction changed.
 #[test]
 fn a_different_program_is_seen() {

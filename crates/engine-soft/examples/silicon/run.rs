@@ -24,7 +24,10 @@ impl Pair {
     }
 
     /// The same pages, with another guest.
-    #[cfg_attr(not(test), allow(dead_code, reason = "only the test compares both engines"))]
+    #[cfg_attr(
+        not(test),
+        allow(dead_code, reason = "only the test compares both engines")
+    )]
     pub(crate) fn with_guest(self, translated: bool) -> Pair {
         let native = self.native;
         let guest = Guest::new(translated);

@@ -62,6 +62,9 @@ fn decode_all(bytes: &[u8], context: Context, frame: Frame<'_>) -> Vec<Decoded> 
         if decoder.last_error() == DecoderError::NoMoreBytes {
             break;
         }
+        if frame.checked && !is_repeatable(&insn) {
+            break;
+        }
         let lowered = decode::lower(&insn, context);
         let usable = match is_vector(&insn) {
             true if insn.encoding() == iced_x86::EncodingKind::VEX => frame.mode.avx,
@@ -121,6 +124,15 @@ impl Emitter<'_> {
         }
         Ok(Then::GoOn)
     }
+}
+
+/// Does the instruction do the same when it runs again from the same state?
+fn is_repeatable(insn: &Instruction) -> bool {
+    use iced_x86::Mnemonic as M;
+    !matches!(
+        insn.mnemonic(),
+        M::Rdtsc | M::Rdtscp | M::Rdpmc | M::Rdrand | M::Rdseed | M::Rdmsr | M::Wrmsr
+    )
 }
 
 /// NOPs, hints and prefetches, but not PAUSE, which gives way now and then.

@@ -27,6 +27,7 @@ mod code_memory_raw;
 mod control;
 mod emitter;
 pub(crate) mod jumps;
+mod listing;
 mod make;
 mod mode;
 pub(crate) mod native;

@@ -63,6 +63,8 @@ pub(crate) struct Translator {
     pages: HashMap<u64, PageCode>,
     heat: Box<[u8]>,
     bmi2: bool,
+    /// Units run one at a time and are checked: see `crate::lockstep`.
+    checked: bool,
     /// Code is translated when it is about to run for the so-manieth time.
     warm: u8,
     /// Mode bits that each jump table was filled under.
@@ -93,10 +95,71 @@ impl Translator {
             pages: HashMap::new(),
             heat: vec![0; HEAT_SLOTS].into_boxed_slice(),
             warm,
+            checked: false,
             bmi2: is_x86_feature_detected!("bmi2"),
             table_modes: [0; super::jumps::TABLES],
             counters: Counters::default(),
         })
+    }
+
+    /// One whose units are checked: nothing leads from one to another.
+    pub(crate) fn checked(self) -> Translator {
+        Translator {
+            checked: true,
+            ..self
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_checked(&self) -> bool {
+        self.checked
+    }
+
+    /// The unit at RIP, if there is one.
+    pub(crate) fn unit_at(&mut self, cpu: &mut Cpu) -> Option<u64> {
+        cpu.mmu.tell_jumps(&mut cpu.native.jumps);
+        Some(self.find(cpu, true)?.inner)
+    }
+
+    /// Runs the unit that [`Translator::unit_at`] found, and no other.
+    pub(crate) fn run_one(&mut self, cpu: &mut Cpu, entry: u64) -> Left {
+        cpu.native.page_base = cpu.rip & PAGE_MASK;
+        match runtime_raw::enter(cpu, &self.stubs, entry) {
+            Way::Next => Left::Next,
+            Way::Interpret => Left::Interpret,
+            Way::Stopped(stop, site) => {
+                let (unit, op) = (u64::from(site.unit), site.op);
+                Left::Stopped(stop, cpu.native.page_base.wrapping_add(unit), op)
+            }
+            Way::Link(link) => {
+                let target = u64::from(link.target);
+                cpu.rip = cpu.native.page_base | target;
+                Left::Next
+            }
+        }
+    }
+
+    /// The code at RIP and what it becomes, as text.
+    pub(crate) fn listing(&mut self, cpu: &mut Cpu) -> Option<String> {
+        let mode = Mode::of(cpu)?;
+        let (page, _) = cpu.mmu.fetch_mapping(cpu.rip)?;
+        let offset = (cpu.rip & !PAGE_MASK) as u16;
+        let mut bytes = [0; 0x1000];
+        let have = fetch_bytes(cpu, page | u64::from(offset), &mut bytes);
+        let frame = self.frame(mode, offset, page);
+        let context = Context::of(cpu);
+        super::listing::listing(frame, &bytes[..have], context, cpu.rip)
+    }
+
+    fn frame(&self, mode: Mode, unit: u16, page: u64) -> Frame<'_> {
+        Frame {
+            stubs: &self.stubs,
+            mode,
+            bmi2: self.bmi2,
+            checked: self.checked,
+            unit,
+            page,
+        }
     }
 
     /// Bytes of translated code.
@@ -173,6 +236,12 @@ impl Translator {
     }
 
     fn note_jump(&mut self, cpu: &mut Cpu, mode: Mode, outer: u64, page: u64, global: bool) {
+        // What is checked comes out at each jump.
+        let outer = if self.checked {
+            self.stubs.leave_at
+        } else {
+            outer
+        };
         let bits = mode.bits();
         if self.table_modes[mode.set] != bits {
             self.table_modes[mode.set] = bits;
@@ -206,6 +275,7 @@ impl Translator {
             stubs: &self.stubs,
             mode,
             bmi2: self.bmi2,
+            checked: self.checked,
             unit: offset,
             page,
         };

@@ -145,10 +145,13 @@ pub(crate) fn write_tables(ram: &mut [u8], mapping: Mapping) {
     put(ram, PD + (REGION >> 21) * 8, PT | link);
     let own = if mapping.user { USER } else { 0 };
     let used = if mapping.used { USED } else { 0 };
-    let large = 0x80 | PRESENT | WRITE | own | used;
+    let large = 0x80 | PRESENT | WRITE | own | used | NO_EXECUTE;
     put(ram, PD + (LARGE >> 21) * 8, large);
     for page in 0..RAM / PAGE {
-        let entry = (page * PAGE) | PRESENT | WRITE | USED;
+        // A program gone wild must not run page tables: what they become need not reach the TLB.
+        let execute = page == HANDLERS / PAGE || page == HANDLERS / PAGE + 1;
+        let execute = if execute { 0 } else { NO_EXECUTE };
+        let entry = (page * PAGE) | PRESENT | WRITE | USED | execute;
         put(ram, PT_SYSTEM + page * 8, entry);
     }
     for (n, (kind, behind)) in PAGES.iter().enumerate() {

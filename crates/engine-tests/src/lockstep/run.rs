@@ -13,7 +13,7 @@ use x86::cpuid::{self, HostCpuid, VcpuParams};
 use x86::{CpuState, Exception};
 
 use super::handlers::{EXTERNAL, Handlers};
-use super::layout::{INTERRUPT_PAGE, PAGE, RAM};
+use super::layout::{INTERRUPT_PAGE, LOG, PAGE, RAM};
 use super::program::Program;
 use crate::Make;
 
@@ -311,6 +311,13 @@ fn differences(a: &Outcome, b: &Outcome) -> Vec<String> {
     ] {
         check(name, format!("{x:x}"), format!("{y:x}"));
     }
+    for n in 0..64 {
+        let (x, y) = (fault(&a.ram, n), fault(&b.ram, n));
+        if x != y {
+            check(&format!("exception {n}"), x, y);
+            break;
+        }
+    }
     let mut bytes = (0..a.ram.len()).filter(|&at| a.ram[at] != b.ram[at]);
     for at in bytes.by_ref().take(12) {
         check(
@@ -323,6 +330,16 @@ fn differences(a: &Outcome, b: &Outcome) -> Vec<String> {
         found.push(format!("states: {:x?} / {:x?}", a.state, b.state));
     }
     found
+}
+
+/// What the handlers logged of exception `n`.
+fn fault(ram: &[u8], n: usize) -> String {
+    let word = |field: usize| {
+        let at = LOG as usize + n * 64 + field * 8;
+        u64::from_le_bytes(ram[at..at + 8].try_into().unwrap_or_default())
+    };
+    let [vector, code, rip, flags, cr2] = [0, 1, 2, 3, 4].map(word);
+    format!("vector {vector} code {code:x} rip {rip:x} flags {flags:x} cr2 {cr2:x}")
 }
 
 fn hex(bytes: &[u8]) -> String {
