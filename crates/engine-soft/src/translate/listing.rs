@@ -17,23 +17,22 @@ use super::native;
 use super::{make, registers};
 use crate::interp::decode::{self, Context};
 
-/// Where the code is assembled for.
-const BASE: u64 = 0x1_0000_0000;
-
-/// The unit at the start of `bytes` and its translation; `None` where there is none.
+/// The unit at the start of `bytes` and its translation, made for `base`, which the stubs must be near;
+/// `None` where there is none.
 pub(super) fn listing(
     frame: Frame<'_>,
+    base: u64,
     bytes: &[u8],
     context: Context,
     rip: u64,
 ) -> Option<String> {
     let mut asm = Assembler::new();
-    asm.start(BASE);
+    asm.start(base);
     let mut infos = InstructionInfoFactory::new();
     let (_unit, count) = make::unit(&mut asm, frame, bytes, context, &mut infos)?;
     let mut text = guest(bytes, context, rip, count);
     text.push_str("->\n");
-    text.push_str(&host(frame, asm.bytes()));
+    text.push_str(&host(frame, base, asm.bytes()));
     Some(text)
 }
 
@@ -50,11 +49,11 @@ fn guest(bytes: &[u8], context: Context, rip: u64, count: usize) -> String {
     text
 }
 
-fn host(frame: Frame<'_>, bytes: &[u8]) -> String {
-    let all: Vec<Instruction> = Decoder::with_ip(64, bytes, BASE, DecoderOptions::NONE)
+fn host(frame: Frame<'_>, base: u64, bytes: &[u8]) -> String {
+    let all: Vec<Instruction> = Decoder::with_ip(64, bytes, base, DecoderOptions::NONE)
         .into_iter()
         .collect();
-    let inside = BASE..BASE + bytes.len() as u64;
+    let inside = base..base + bytes.len() as u64;
     let targets: BTreeSet<u64> = all
         .iter()
         .filter(|insn| insn.op0_kind() == OpKind::NearBranch64)
@@ -167,3 +166,6 @@ fn place(disp: u32) -> Option<String> {
         .find(|(_, at)| *at == disp)
         .map(|(name, _)| name.to_owned())
 }
+
+#[cfg(test)]
+mod tests;

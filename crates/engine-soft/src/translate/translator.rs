@@ -148,7 +148,7 @@ impl Translator {
         let have = fetch_bytes(cpu, page | u64::from(offset), &mut bytes);
         let frame = self.frame(mode, offset, page);
         let context = Context::of(cpu);
-        super::listing::listing(frame, &bytes[..have], context, cpu.rip)
+        super::listing::listing(frame, self.memory.next(), &bytes[..have], context, cpu.rip)
     }
 
     fn frame(&self, mode: Mode, unit: u16, page: u64) -> Frame<'_> {

@@ -78,7 +78,8 @@ impl Roles {
         };
         let offset = match choices.below(8) {
             0 => PAGE - choices.below(40),
-            1 => choices.below(40),
+            1 => PAGE - choices.pick(&[1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 31, 32, 33]),
+            3 => choices.below(40),
             2 => choices.below(PAGE),
             _ => 0x100 + choices.below(0xd0) * 16,
         };
