@@ -9,6 +9,7 @@
 mod address;
 mod cpu;
 mod interp;
+mod lockstep;
 mod mmu;
 mod msrs;
 mod replay;

@@ -20,6 +20,8 @@ pub struct SoftEngine {
     memory: GuestMemory,
     /// Code that ran this often is translated; `None` for an interpreter.
     warm: Option<u8>,
+    /// What is translated is checked against the interpreter.
+    checked: bool,
     tsc: SharedTsc,
 }
 
@@ -41,10 +43,22 @@ impl SoftEngine {
         SoftEngine::with(memory, Some(warm))
     }
 
+    /// One that translates everything and checks each unit, each time it runs, against the interpreter:
+    /// a run ends with [`Exit::Failed`] at the first that differs. For one vCPU, and devices that do
+    /// not write memory while it runs.
+    #[must_use]
+    pub fn lockstep(memory: GuestMemory) -> SoftEngine {
+        SoftEngine {
+            checked: true,
+            ..SoftEngine::with(memory, Some(1))
+        }
+    }
+
     fn with(memory: GuestMemory, warm: Option<u8>) -> SoftEngine {
         SoftEngine {
             memory,
             warm,
+            checked: false,
             tsc: SharedTsc::new(0u64.wrapping_sub(host_tsc())),
         }
     }
@@ -62,7 +76,9 @@ const NO_CONTROLLER: EngineError = EngineError::Unsupported {
 
 impl Engine for SoftEngine {
     fn name(&self) -> &'static str {
-        if self.warm.is_some() {
+        if self.checked {
+            "lockstep"
+        } else if self.warm.is_some() {
             "translator"
         } else {
             "interpreter"
@@ -74,10 +90,13 @@ impl Engine for SoftEngine {
     }
 
     fn create_vcpu(&self, id: u32, cpuid: &CpuidTable) -> Result<Box<dyn Vcpu>, EngineError> {
-        let translator = match self.warm {
+        let mut translator = match self.warm {
             Some(warm) => Some(Translator::new(warm).ok_or(NO_CODE_MEMORY)?),
             None => None,
         };
+        if self.checked {
+            translator = translator.map(Translator::checked);
+        }
         let mut cpu = Cpu::new(id, cpuid.clone(), self.memory.clone());
         cpu.mmu.map(&self.memory);
         cpu.join(&self.tsc);
@@ -189,10 +208,15 @@ impl Vcpu for SoftVcpu {
         ];
         if let Some(translator) = &self.interpreter.translator {
             let done = &translator.counters;
+            let compared = self.interpreter.compared;
             counters.extend([
                 ("units translated", done.units),
                 ("instructions translated", done.instructions),
                 ("entries into translated code", done.entries),
+                ("units compared", compared.units),
+                ("instructions compared", compared.instructions),
+                ("pages compared", compared.pages),
+                ("units equal only with an empty TLB", compared.flushed),
                 ("jumps linked", done.links),
                 ("code pages that died", done.pages_died),
                 ("times all translations were dropped", done.cleared),

@@ -56,3 +56,19 @@ fn the_interpreter_runs_the_guests() {
     let failures = report.failures(false);
     assert!(failures.is_empty(), "{failures:?}\n{report}");
 }
+
+/// The guests have one vCPU each, as lockstep needs.
+#[test]
+fn lockstep_runs_the_guests() {
+    let make = |memory: GuestMemory| Ok(Box::new(SoftEngine::lockstep(memory)) as Box<dyn Engine>);
+    let report = match engine_tests::guests::run_all(&make, "translator") {
+        Ok(report) => report,
+        Err(error) => {
+            println!("skipped: NASM cannot be run: {error}");
+            return;
+        }
+    };
+    println!("{report}");
+    let failures = report.failures(false);
+    assert!(failures.is_empty(), "{failures:?}\n{report}");
+}

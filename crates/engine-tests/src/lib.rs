@@ -11,6 +11,7 @@ mod bench;
 mod contract;
 pub mod guests;
 mod image;
+pub mod lockstep;
 mod report;
 
 pub use bench::{Bench, Make, Trouble};

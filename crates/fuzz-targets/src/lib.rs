@@ -11,6 +11,7 @@ mod devices;
 mod disk;
 mod input;
 mod interpreter;
+mod lockstep;
 mod machines;
 mod pci;
 
@@ -70,6 +71,10 @@ pub const TARGETS: &[Target] = &[
     target("interpreter", interpreter::interpreter),
     target("interpreter-smp", interpreter::interpreter_smp),
     target("cpu-state", interpreter::cpu_state),
+    Target {
+        seeds: lockstep::seeds,
+        ..target("lockstep", lockstep::lockstep)
+    },
     Target {
         seeds: boot::seeds,
         ..target("kernels", boot::kernels)

@@ -116,6 +116,7 @@ smoke! {
     interpreter "interpreter",
     interpreter_smp "interpreter-smp",
     cpu_state "cpu-state",
+    lockstep "lockstep",
     kernels "kernels",
     qcow2 "qcow2",
     block_requests "block-requests",

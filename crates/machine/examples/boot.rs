@@ -1,7 +1,7 @@
 //! Boots a kernel with the terminal as its serial port: the machine without Python.
 //!
 //! `cargo run --profile guest --example boot -- --kernel K [--initrd I]… [--append TEXT]
-//! [--memory MIB] [--cpus N] [--disk FILE]… [--engine auto|kvm|interpreter] [--stats]
+//! [--memory MIB] [--cpus N] [--disk FILE]… [--engine auto|kvm|interpreter|translator|lockstep] [--stats]
 //! [--seconds N]`, after which the guest is stopped and its registers shown.
 //! Ends with 0 for power-off, the device's value for a device exit, and 2 when it cannot start.
 
@@ -63,6 +63,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, Box<dyn Err
                     "kvm" => EngineChoice::Kvm,
                     "interpreter" => EngineChoice::Interpreter,
                     "translator" => EngineChoice::Translator,
+                    "lockstep" => EngineChoice::Lockstep,
                     _ => return Err(USAGE.into()),
                 }
             }

@@ -25,6 +25,10 @@ pub(crate) fn choose(choice: EngineChoice, memory: &GuestMemory) -> Result<Chose
         EngineChoice::Kvm => kvm(memory, "it was asked for".to_owned()),
         EngineChoice::Interpreter => Ok(interpreter(memory, "it was asked for".to_owned())),
         EngineChoice::Translator => Ok(translator(memory, "it was asked for".to_owned())),
+        EngineChoice::Lockstep => Ok(Chosen {
+            engine: Arc::new(SoftEngine::lockstep(memory.clone())),
+            reason: "it was asked for".to_owned(),
+        }),
     }
 }
 

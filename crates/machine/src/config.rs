@@ -13,6 +13,8 @@ pub enum EngineChoice {
     Auto,
     Kvm,
     Translator,
+    /// The translator, each unit checked against the interpreter: for one vCPU, to find faults of ours.
+    Lockstep,
     Interpreter,
 }
 

@@ -144,6 +144,7 @@ fn engine(py: Python<'_>, name: &str) -> PyResult<EngineChoice> {
         "auto" => EngineChoice::Auto,
         "kvm" => EngineChoice::Kvm,
         "translator" => EngineChoice::Translator,
+        "lockstep" => EngineChoice::Lockstep,
         "interpreter" => EngineChoice::Interpreter,
         other => return Err(unknown(py, "engine", other)),
     })

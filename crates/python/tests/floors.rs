@@ -36,6 +36,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "devices",
             "engine",
             "engine-soft",
+            "engine-tests",
             "machine",
             "memory",
             "x86",

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from innkeeper.cli import guest, image, run
+from innkeeper.cli import debug, guest, image, run
 from innkeeper.cli.doctor import doctor
 from innkeeper.cli.help import Command, Group
 from innkeeper.cli.output import remark
@@ -24,6 +24,7 @@ app = typer.Typer(
 app.command("run", cls=Command)(run.run)
 app.add_typer(image.app, name="image")
 app.add_typer(guest.app, name="guest")
+app.add_typer(debug.app, name="debug", hidden=True)
 app.command("doctor", cls=Command)(doctor)
 app.command("version", cls=Command)(version)
 

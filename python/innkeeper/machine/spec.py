@@ -21,12 +21,15 @@ MAXIMUM_COMMAND_LINE: Final = 2047
 
 
 class EngineChoice(StrEnum):
-    """How guest instructions run. `auto` measures the host and takes the fastest that works."""
+    """How guest instructions run. `auto` measures the host and takes the fastest that works;
+    `lockstep` is the translator with each unit checked, for work on the translator.
+    """
 
     AUTO = "auto"
     KVM = "kvm"
     TRANSLATOR = "translator"
     INTERPRETER = "interpreter"
+    LOCKSTEP = "lockstep"
 
 
 class DiskFormat(StrEnum):

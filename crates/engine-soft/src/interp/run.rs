@@ -12,6 +12,7 @@ use super::op::{Op, STACK, Stop};
 use super::system::deliver::{self, Source, TripleFault};
 use crate::cpu::features::has;
 use crate::cpu::{CodeSize, Cpu, RIP_SLOT, attention};
+use crate::lockstep::Compared;
 use crate::translate::placed_raw::Placed;
 use crate::translate::{Left, Translator};
 
@@ -25,11 +26,12 @@ pub(crate) struct Interpreter {
     awaiting: bool,
     /// After HLT: nothing runs before an interrupt or NMI.
     pub(crate) halted: bool,
+    pub(crate) compared: Compared,
 }
 
 /// How a stretch of instructions ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+pub(crate) enum End {
     /// Go on.
     Next,
     /// Leave with `Cpu::exit`.
@@ -51,6 +53,7 @@ impl Interpreter {
             cache: BlockCache::new(),
             awaiting: false,
             halted: false,
+            compared: Compared::default(),
         }
     }
 
@@ -135,6 +138,9 @@ impl Interpreter {
         let Some(translator) = &mut self.translator else {
             return self.execute(u32::MAX);
         };
+        if translator.is_checked() {
+            return self.check_one();
+        }
         match translator.run(&mut self.cpu) {
             Some(Left::Next) => Ok(End::Next),
             Some(Left::Stopped(stop, start, op)) => self.stopped(stop, start, op),
@@ -233,7 +239,7 @@ impl Interpreter {
 
     /// Runs at most `most` instructions of the block at RIP.
     #[inline(always)]
-    fn execute(&mut self, most: u32) -> Result<End, TripleFault> {
+    pub(crate) fn execute(&mut self, most: u32) -> Result<End, TripleFault> {
         let cpu = &mut self.cpu;
         cpu.delivered = false;
         let start = cpu.rip;
@@ -282,7 +288,7 @@ impl Interpreter {
 
     /// The instruction `op` of the block at `start` did not simply finish.
     #[cold]
-    fn stopped(&mut self, stop: Stop, start: u64, op: Op) -> Result<End, TripleFault> {
+    pub(crate) fn stopped(&mut self, stop: Stop, start: u64, op: Op) -> Result<End, TripleFault> {
         let cpu = &mut self.cpu;
         let at = start.wrapping_add(u64::from(op.start)) & cpu.ip_mask;
         let after = at.wrapping_add(u64::from(op.len)) & cpu.ip_mask;

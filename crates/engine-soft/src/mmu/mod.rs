@@ -20,6 +20,7 @@ use used::Used;
 use vm_regions::Region;
 use x86::cpuid::CpuidTable;
 
+use crate::lockstep::journal_raw::Journal;
 use crate::translate::jumps_raw::Jumps;
 
 mod vm_regions;
@@ -130,6 +131,8 @@ pub(crate) struct Mmu {
     fetch_current: usize,
     regions: Vec<Region>,
     flushed: Flushed,
+    /// Of guests in lockstep only.
+    journal: Option<Box<Journal>>,
     /// One bit for each 1 GiB of linear space (modulo 64) from which a large page was cached.
     large_seen: u64,
     /// Physical-address bits that do not exist.
@@ -154,12 +157,52 @@ impl Mmu {
             fetch_current: 0,
             regions: Vec::new(),
             flushed: Flushed::default(),
+            journal: None,
             large_seen: 0,
             beyond_physical: 0x000f_ffff_ffff_ffff & !((1 << width) - 1),
             has_1g_pages: cpuid
                 .find(0x8000_0001, 0)
                 .is_some_and(|e| e.edx & 1 << 26 != 0),
             walks: 0,
+        }
+    }
+
+    /// The journal of writes. From the first time that it is asked for, nothing is written directly
+    /// but what it knows.
+    pub(crate) fn journal(&mut self) -> &mut Journal {
+        self.journal.get_or_insert_default()
+    }
+
+    /// The page at `gpa` is about to be written.
+    pub(crate) fn note_in_journal(&mut self, gpa: u64) {
+        let Some(mut journal) = self.journal.take() else {
+            return;
+        };
+        if let Some(region) = self.region(gpa) {
+            let plain = region.tracker.is_plain(region.page(gpa));
+            journal.write(gpa, region.host + (gpa - region.base), plain);
+        }
+        self.journal = Some(journal);
+    }
+
+    /// A page walk has set `bits` of the table entry at `gpa`.
+    pub(crate) fn keep_bits(&mut self, gpa: u64, bits: u64) {
+        if let Some(journal) = &mut self.journal {
+            journal.keep_bits(gpa, bits);
+        }
+    }
+
+    /// May the TLB entry in `slot` allow direct writes to the page?
+    pub(crate) fn may_write_directly(&mut self, gpa: u64, slot: usize) -> bool {
+        self.journal
+            .as_mut()
+            .is_none_or(|journal| journal.allows(gpa, slot))
+    }
+
+    /// What the journal knew may not be written directly any more.
+    pub(crate) fn end_journal(&mut self) {
+        for slot in self.journal().end() {
+            self.entries[slot].write = no_tag(slot % SET_ENTRIES);
         }
     }
 
@@ -240,6 +283,10 @@ impl Mmu {
     fn fill(&mut self, slot: usize, page: u64, entry: Entry) {
         self.entries[slot] = entry;
         self.used.note(slot, entry.gpa & GLOBAL != 0);
+        if self.journal.is_some() {
+            // A copy made by translated code would allow writes that the journal does not know of.
+            return;
+        }
         let set = slot / SET_ENTRIES;
         self.second.fill(set, page, entry, &mut self.used);
     }

@@ -43,6 +43,9 @@ impl Cpu {
             Err(exception) => return self.raise(exception),
         };
         let gpa = mapping.gpa() | gla & 0xfff;
+        if write {
+            self.mmu.note_in_journal(gpa);
+        }
         if write && let Some((tracker, page)) = self.mmu.tracker(gpa) {
             // Only a page that is not plain has anything to be told.
             if !tracker.is_plain(page) {
@@ -70,6 +73,8 @@ impl Cpu {
         let host = region.host + (mapping.gpa() - region.base);
         let direct_write =
             mapping.is_writable() && region.tracker.is_plain(region.page(mapping.gpa()));
+        let slot = (gla >> 12) as usize & (SET_ENTRIES - 1);
+        let direct_write = direct_write && self.mmu.may_write_directly(mapping.gpa(), first + slot);
         let size = match (mapping.is_large(), mapping.is_huge()) {
             (true, _) => LARGE,
             (_, true) => HUGE,
@@ -78,7 +83,6 @@ impl Cpu {
         if size != 0 {
             self.mmu.large_seen |= 1 << (gla >> 30 & 63);
         }
-        let slot = (gla >> 12) as usize & (SET_ENTRIES - 1);
         let entry = Entry {
             read: if mapping.is_readable() {
                 page

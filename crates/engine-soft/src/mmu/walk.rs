@@ -320,6 +320,9 @@ fn mark(cpu: &mut Cpu, path: &Path, write: bool) -> Option<u64> {
         if wanted != entry && !physical_or(cpu, at, entry, wanted, path.wide) {
             return None;
         }
+        if wanted != entry {
+            cpu.mmu.keep_bits(at, wanted & !entry);
+        }
         leaf = wanted;
     }
     Some(leaf)

@@ -100,6 +100,8 @@ pub(super) struct Frame<'a> {
     pub(super) stubs: &'a Stubs,
     pub(super) mode: Mode,
     pub(super) bmi2: bool,
+    /// The unit is run alone and repeated: see `crate::lockstep`.
+    pub(super) checked: bool,
     /// Page offset of the unit's first byte.
     pub(super) unit: u16,
     /// Guest-physical page.
@@ -351,7 +353,7 @@ impl<'a> Emitter<'a> {
                 if target < i64::from(at) {
                     self.poll(offset);
                 }
-                if target == 0 {
+                if target == 0 && !self.frame.checked {
                     self.asm.jump_to(self.inner);
                 } else {
                     let from = self.asm.jump();

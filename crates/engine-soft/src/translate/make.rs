@@ -84,6 +84,9 @@ fn decode_all(bytes: &[u8], context: Context, frame: Frame<'_>) -> Vec<Decoded> 
         if decoder.last_error() == DecoderError::NoMoreBytes {
             break;
         }
+        if frame.checked && !is_repeatable(&insn) {
+            break;
+        }
         let lowered = decode::lower(&insn, context);
         let usable = match is_vector(&insn) || uses_vectors(&insn) {
             true if insn.encoding() == iced_x86::EncodingKind::VEX => frame.mode.avx,
@@ -206,6 +209,15 @@ fn falls_through(insn: &Instruction) -> bool {
     matches!(
         insn.mnemonic(),
         M::Cli | M::Sti | M::Stac | M::Clac | M::Swapgs | M::Popfq | M::Wrmsr | M::Rdmsr | M::Mov
+    )
+}
+
+/// Does the instruction do the same when it runs again from the same state?
+fn is_repeatable(insn: &Instruction) -> bool {
+    use iced_x86::Mnemonic as M;
+    !matches!(
+        insn.mnemonic(),
+        M::Rdtsc | M::Rdtscp | M::Rdpmc | M::Rdrand | M::Rdseed | M::Rdmsr | M::Wrmsr
     )
 }
 

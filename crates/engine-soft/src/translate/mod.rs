@@ -29,6 +29,7 @@ mod control;
 mod emitter;
 mod group;
 pub(crate) mod jumps_raw;
+mod listing;
 mod make;
 mod mode;
 pub(crate) mod native;

@@ -9,7 +9,7 @@ use crate::mmu::set;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Mode {
     /// TLB set of data accesses: user, supervisor, supervisor that may touch user pages.
-    set: u8,
+    pub(super) set: u8,
     /// Legacy SSE instructions run without #UD or #NM.
     pub(super) sse: bool,
     /// VEX-encoded ones do.

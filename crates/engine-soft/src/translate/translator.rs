@@ -14,7 +14,7 @@ use super::emitter::Frame;
 use super::make::{self, Tools};
 use super::mode::Mode;
 use super::runtime_raw::{self, Stubs, Way};
-use super::unit::{Fixed, Left, Referred, Unit, key};
+use super::unit::{Left, Referred, Unit, key};
 use crate::cpu::Cpu;
 use crate::interp::block::fetch_translate;
 use crate::interp::decode::Context;
@@ -66,6 +66,8 @@ pub(crate) struct Translator {
     pages: FxHashMap<u64, PageCode>,
     heat: Box<[u8]>,
     bmi2: bool,
+    /// Units run one at a time and are checked: see `crate::lockstep`.
+    checked: bool,
     /// Code is translated when it is about to run for the so-manieth time.
     warm: u8,
     pub(crate) counters: Counters,
@@ -92,16 +94,74 @@ impl Translator {
             stubs,
             asm,
             infos: InstructionInfoFactory::new(),
-            referred: Referred {
-                sites: Fixed::new(),
-                links: Fixed::new(),
-            },
+            referred: Referred::new(),
             pages: FxHashMap::default(),
             heat: vec![0; HEAT_SLOTS].into_boxed_slice(),
             warm,
+            checked: false,
             bmi2: is_x86_feature_detected!("bmi2"),
             counters: Counters::default(),
         })
+    }
+
+    /// One whose units are checked: nothing leads from one to another.
+    pub(crate) fn checked(self) -> Translator {
+        Translator {
+            checked: true,
+            ..self
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_checked(&self) -> bool {
+        self.checked
+    }
+
+    /// The unit at RIP, if there is one.
+    pub(crate) fn unit_at(&mut self, cpu: &mut Cpu) -> Option<u64> {
+        cpu.mmu.tell_jumps(&mut cpu.native.jumps);
+        Some(self.find(cpu, true)?.inner)
+    }
+
+    /// Runs the unit that [`Translator::unit_at`] found, and no other.
+    pub(crate) fn run_one(&mut self, cpu: &mut Cpu, entry: u64) -> Left {
+        cpu.native.page_base = cpu.rip & PAGE_MASK;
+        match runtime_raw::enter(cpu, &self.stubs, entry) {
+            Way::Next => Left::Next,
+            Way::Interpret => Left::Interpret,
+            Way::Stopped(stop, site) => {
+                let (unit, op) = (u64::from(site.unit), site.op);
+                Left::Stopped(stop, cpu.native.page_base.wrapping_add(unit), op)
+            }
+            Way::Link(link) => {
+                let target = u64::from(link.target);
+                cpu.rip = cpu.native.page_base | target;
+                Left::Next
+            }
+        }
+    }
+
+    /// The code at RIP and what it becomes, as text.
+    pub(crate) fn listing(&mut self, cpu: &mut Cpu) -> Option<String> {
+        let mode = Mode::of(cpu)?;
+        let (page, _) = cpu.mmu.fetch_mapping(cpu.rip)?;
+        let offset = (cpu.rip & !PAGE_MASK) as u16;
+        let mut bytes = [0; 0x1000];
+        let have = fetch_bytes(cpu, page | u64::from(offset), &mut bytes);
+        let frame = self.frame(mode, offset, page);
+        let context = Context::of(cpu);
+        super::listing::listing(frame, self.memory.next(), &bytes[..have], context, cpu.rip)
+    }
+
+    fn frame(&self, mode: Mode, unit: u16, page: u64) -> Frame<'_> {
+        Frame {
+            stubs: &self.stubs,
+            mode,
+            bmi2: self.bmi2,
+            checked: self.checked,
+            unit,
+            page,
+        }
     }
 
     /// Bytes of translated code.
@@ -169,7 +229,13 @@ impl Translator {
         };
         if enter_in_table {
             let jumps = &mut cpu.native.jumps;
-            jumps.fill(mode, cpu.rip, unit.1, page, global);
+            // What is checked comes out at each jump.
+            let outer = if self.checked {
+                self.stubs.leave_at
+            } else {
+                unit.1
+            };
+            jumps.fill(mode, cpu.rip, outer, page, global);
         }
         Some(Found {
             inner: unit.0,
@@ -201,6 +267,7 @@ impl Translator {
             stubs: &self.stubs,
             mode,
             bmi2: self.bmi2,
+            checked: self.checked,
             unit: offset,
             page,
         };

@@ -84,6 +84,15 @@ pub(super) struct Referred {
     pub(super) links: Fixed<Link>,
 }
 
+impl Referred {
+    pub(super) const fn new() -> Referred {
+        Referred {
+            sites: Fixed::new(),
+            links: Fixed::new(),
+        }
+    }
+}
+
 /// A translation.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Unit {

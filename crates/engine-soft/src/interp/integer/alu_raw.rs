@@ -170,6 +170,37 @@ shift!(Shl, "shl");
 shift!(Shr, "shr");
 shift!(Sar, "sar");
 
+/// A rotation of a register by an immediate other than 1 that leaves OF, as it does on some processors.
+#[derive(Debug)]
+pub(crate) struct KeepsOverflow<O>(std::marker::PhantomData<O>);
+
+impl<T: Word, O: Shift<T>> Shift<T> for KeepsOverflow<O> {
+    #[inline(always)]
+    fn apply(a: T, count: u8, status: u16) -> (T, u16) {
+        let (result, after) = O::apply(a, count, status);
+        (result, after & !1 | status & 1)
+    }
+}
+
+/// What this host does with OF, which is undefined, when it rotates a register by an immediate: does it
+/// leave it, where rotations by CL and those of memory compute it?
+pub(crate) fn immediate_rotations_keep_overflow() -> bool {
+    let overflow: u8;
+    // SAFETY: register arithmetic only. `xor` clears OF; by CL the rotation would set it.
+    unsafe {
+        asm!(
+            "xor eax, eax",
+            "mov ecx, 0x40000000",
+            "rol ecx, 5",
+            "seto al",
+            out("ecx") _,
+            out("al") overflow,
+            options(pure, nomem, nostack)
+        );
+    }
+    overflow == 0
+}
+
 /// SHLD, SHRD: a shift that brings in bits of a second register.
 pub(crate) trait DoubleShift<T: Word> {
     fn apply(a: T, b: T, count: u8, status: u16) -> (T, u16);

@@ -1,6 +1,6 @@
 //! ADD OR ADC SBB AND SUB XOR CMP TEST, INC DEC NEG NOT, shifts and rotates, multiply and divide.
 
-use iced_x86::{Instruction, Mnemonic};
+use iced_x86::{Instruction, Mnemonic, OpKind};
 use x86::Exception;
 use x86::exception::vector;
 
@@ -308,6 +308,20 @@ macro_rules! shift_handler {
     }};
 }
 
+/// A rotation of a register by an immediate, which leaves OF on some hosts. By 1 it is defined, by 0
+/// nothing happens.
+fn keeps_overflow(insn: &Instruction) -> bool {
+    let mask = if insn.op0_register().size() == 8 {
+        63
+    } else {
+        31
+    };
+    insn.op0_kind() == OpKind::Register
+        && insn.op1_kind() == OpKind::Immediate8
+        && insn.immediate8() & mask > 1
+        && alu_raw::immediate_rotations_keep_overflow()
+}
+
 macro_rules! double_shift_handler {
     ($insn:expr, $op:expr, $o:ty) => {{
         match place($insn, 2)? {
@@ -396,6 +410,12 @@ pub(crate) fn handler(insn: &Instruction, _code: CodeSize, op: &mut Op) -> Optio
         Mnemonic::Dec => unary_handler!(insn, op, alu_raw::Dec),
         Mnemonic::Neg => unary_handler!(insn, op, alu_raw::Neg),
         Mnemonic::Not => unary_handler!(insn, op, alu_raw::Not),
+        Mnemonic::Rol if keeps_overflow(insn) => {
+            shift_handler!(insn, op, alu_raw::KeepsOverflow<alu_raw::Rol>)
+        }
+        Mnemonic::Ror if keeps_overflow(insn) => {
+            shift_handler!(insn, op, alu_raw::KeepsOverflow<alu_raw::Ror>)
+        }
         Mnemonic::Rol => shift_handler!(insn, op, alu_raw::Rol),
         Mnemonic::Ror => shift_handler!(insn, op, alu_raw::Ror),
         Mnemonic::Rcl => shift_handler!(insn, op, alu_raw::Rcl),

@@ -1,0 +1,182 @@
+//! Translations as text: the guest's instructions, and the host's that they become.
+//!
+//! Nothing in it depends on where things lie in this process: places in the vCPU have names, jumps
+//! go to labels, and the addresses of sites are left out. So it can be compared with a file.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use iced_x86::{
+    Code, Decoder, DecoderOptions, FlowControl, Formatter, Instruction, InstructionInfoFactory,
+    NasmFormatter, OpKind, Register,
+};
+
+use super::assembler::Assembler;
+use super::emitter::Frame;
+use super::make::{self, Tools};
+use super::native;
+use super::registers;
+use super::unit::Referred;
+use crate::interp::decode::{self, Context};
+
+/// The unit at the start of `bytes` and its translation, made for `base`, which the stubs must be near;
+/// `None` where there is none.
+pub(super) fn listing(
+    frame: Frame<'_>,
+    base: u64,
+    bytes: &[u8],
+    context: Context,
+    rip: u64,
+) -> Option<String> {
+    let mut asm = Assembler::new();
+    asm.start(base);
+    let mut infos = InstructionInfoFactory::new();
+    let mut referred = Referred::new();
+    let tools = Tools {
+        asm: &mut asm,
+        infos: &mut infos,
+        referred: &mut referred,
+    };
+    let (_unit, count) = make::unit(tools, frame, bytes, context)?;
+    let mut text = guest(bytes, context, rip, count);
+    text.push_str("->\n");
+    text.push_str(&host(frame, base, asm.bytes()));
+    Some(text)
+}
+
+fn guest(bytes: &[u8], context: Context, rip: u64, count: usize) -> String {
+    let mut text = String::new();
+    let mut decoder = decode::decoder(bytes, context.code);
+    decoder.set_ip(rip);
+    let mut formatter = NasmFormatter::new();
+    for insn in decoder.iter().take(count) {
+        let _ = write!(text, "{:x}  ", insn.ip());
+        formatter.format(&insn, &mut text);
+        text.push('\n');
+    }
+    text
+}
+
+fn host(frame: Frame<'_>, base: u64, bytes: &[u8]) -> String {
+    let all: Vec<Instruction> = Decoder::with_ip(64, bytes, base, DecoderOptions::NONE)
+        .into_iter()
+        .collect();
+    let inside = base..base + bytes.len() as u64;
+    let targets: BTreeSet<u64> = all
+        .iter()
+        .filter(|insn| insn.op0_kind() == OpKind::NearBranch64)
+        .map(Instruction::near_branch_target)
+        .filter(|target| inside.contains(target))
+        .collect();
+    let label = |at: u64| format!("L{}", targets.range(..at).count());
+    let mut formatter = NasmFormatter::new();
+    let mut text = String::new();
+    for insn in &all {
+        if targets.contains(&insn.ip()) {
+            let _ = writeln!(text, "{}:", label(insn.ip()));
+        }
+        let mut line = String::new();
+        formatter.format(insn, &mut line);
+        if insn.op0_kind() == OpKind::NearBranch64 {
+            let target = insn.near_branch_target();
+            let mnemonic = line.split(' ').next().unwrap_or_default().to_owned();
+            let to = if targets.contains(&target) {
+                label(target)
+            } else {
+                stub(frame, target)
+            };
+            line = format!("{mnemonic} {to}");
+        } else if is_address(insn) {
+            line = "mov rax,<site>".to_owned();
+        } else if insn.memory_segment() == Register::GS {
+            line = named(insn, &line);
+        }
+        let _ = writeln!(text, "    {line}");
+    }
+    text
+}
+
+/// Does the instruction load the address of something of ours?
+fn is_address(insn: &Instruction) -> bool {
+    insn.code() == Code::Mov_r64_imm64
+        && insn.flow_control() == FlowControl::Next
+        && insn.op0_register() == Register::RAX
+}
+
+fn stub(frame: Frame<'_>, target: u64) -> String {
+    let stubs = frame.stubs;
+    for (name, at) in [
+        ("handler", stubs.handler),
+        ("leave_at", stubs.leave_at),
+        ("leave_link", stubs.leave_link),
+        ("load_vectors", stubs.load_vectors),
+    ] {
+        if at == target {
+            return name.to_owned();
+        }
+    }
+    "elsewhere".to_owned()
+}
+
+/// The line with the name of the place in the vCPU.
+fn named(insn: &Instruction, line: &str) -> String {
+    let Some(name) = place(insn.memory_displacement64() as u32) else {
+        return line.to_owned();
+    };
+    let (Some(open), Some(close)) = (line.find('['), line.find(']')) else {
+        return line.to_owned();
+    };
+    let inside = &line[open + 1..close];
+    let operand = match (insn.memory_base(), insn.memory_index()) {
+        (Register::None, Register::None) => format!("gs:{name}"),
+        _ => {
+            let cut = inside.rfind(['+', '-']).unwrap_or(inside.len());
+            format!("{}+{name}", &inside[..cut])
+        }
+    };
+    format!("{}[{operand}]{}", &line[..open], &line[close + 1..])
+}
+
+fn place(disp: u32) -> Option<String> {
+    for number in 0..16 {
+        if native::gpr(number) == disp {
+            return Some(format!("{:?}", registers::wide(number)).to_lowercase());
+        }
+    }
+    for index in 0..6 {
+        if native::segment_base(index) == disp {
+            return Some(format!("segment_base[{index}]"));
+        }
+    }
+    for set in 0..3 {
+        for (name, at) in [
+            ("tlb.read", native::tlb_read(set)),
+            ("tlb.write", native::tlb_write(set)),
+            ("tlb.host", native::tlb_host(set)),
+            ("jumps.tags", native::jump_tag(set)),
+            ("jumps.codes", native::jump_code(set)),
+        ] {
+            if at == disp {
+                return Some(format!("{name}[{set}]"));
+            }
+        }
+    }
+    let single = [
+        ("page_base", native::PAGE_BASE),
+        ("target", native::TARGET),
+        ("bell", native::BELL),
+        ("vectors_loaded", native::VECTORS_LOADED),
+        ("rip", native::RIP),
+        ("status", native::STATUS),
+        ("rflags", native::RFLAGS),
+        ("attention", native::ATTENTION),
+        ("mxcsr", native::MXCSR),
+    ];
+    single
+        .into_iter()
+        .find(|(_, at)| *at == disp)
+        .map(|(name, _)| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,54 @@
+//! The translator against the interpreter: programs made from the input's bytes must end the same.
+
+use std::cell::RefCell;
+
+use engine::{Engine, EngineError};
+use engine_soft::SoftEngine;
+use engine_tests::lockstep::{Choices, Pair, Program, Verdict};
+
+/// Programs that run on the same engines one after the other.
+const BATCH: u32 = 64;
+
+thread_local! {
+    static ENGINES: RefCell<Option<(Pair, u32)>> = const { RefCell::new(None) };
+}
+
+fn pair() -> Result<Pair, EngineError> {
+    Pair::new(
+        &|memory| Ok(Box::new(SoftEngine::new(memory)) as Box<dyn Engine>),
+        &|memory| Ok(Box::new(SoftEngine::translator_after(memory, 1)) as Box<dyn Engine>),
+        ["the interpreter", "the translator"],
+    )
+}
+
+pub(crate) fn lockstep(bytes: &[u8]) {
+    let Some(program) = Program::new(&mut Choices::of_bytes(bytes)) else {
+        return;
+    };
+    ENGINES.with_borrow_mut(|engines| {
+        if engines.as_ref().is_none_or(|(_, ran)| *ran == BATCH) {
+            *engines = Some((pair().expect("two engines"), 0));
+        }
+        let Some((pair, ran)) = engines else { return };
+        *ran += 1;
+        if let Verdict::Differs(found) = pair.run(&program).expect("no host failure") {
+            panic!("{}\n{}", found.join("\n"), program.listing());
+        }
+    });
+}
+
+/// Bytes enough for whole programs.
+pub(crate) fn seeds() -> Vec<Vec<u8>> {
+    (0..8)
+        .map(|seed: u64| {
+            let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+            let mut next = || {
+                state ^= state >> 12;
+                state ^= state << 25;
+                state ^= state >> 27;
+                state.wrapping_mul(0x2545_f491_4f6c_dd1d).to_le_bytes()
+            };
+            (0..512).flat_map(|_| next()).collect()
+        })
+        .collect()
+}
