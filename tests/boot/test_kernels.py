@@ -1,6 +1,7 @@
 """Unmodified kernels of others, each to the line that shows that it is well.
 
-All of them run on the interpreter, which is the engine that has to know every instruction.
+All of them run on both software engines: the interpreter has to know every instruction, and the
+translator every way from one to the next.
 """
 
 import re
@@ -80,8 +81,12 @@ LINUX = [
 ]
 
 
+ENGINES = ["interpreter", "translator"]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("linux", LINUX, ids=str)
-def test_linux_runs_its_init(inn: Inn, linux: Linux, tmp_path: Path) -> None:
+def test_linux_runs_its_init(inn: Inn, engine: str, linux: Linux, tmp_path: Path) -> None:
     image = packages.file(linux.package, "boot/vmlinuz-*", linux.architecture)
     if linux.as_elf:
         elf = tmp_path / "vmlinux"
@@ -90,7 +95,7 @@ def test_linux_runs_its_init(inn: Inn, linux: Linux, tmp_path: Path) -> None:
     initrd = busybox(tmp_path / "initrd", INIT, architecture=linux.architecture)
     result = inn(
         "run",
-        *("--kernel", image, "--initrd", initrd, "--engine", "interpreter"),
+        *("--kernel", image, "--initrd", initrd, "--engine", engine),
         *("--cpus", str(linux.cpus), "--memory", f"{linux.memory}M"),
         *("--append", f"console=ttyS0 panic=-1 {linux.append}"),
     )
@@ -105,10 +110,11 @@ def test_linux_runs_its_init(inn: Inn, linux: Linux, tmp_path: Path) -> None:
     assert troubled == []
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("variant", ["x64", "ia32"])
-def test_memtest_finds_the_memory_sound(inn: Inn, variant: str) -> None:
+def test_memtest_finds_the_memory_sound(inn: Inn, engine: str, variant: str) -> None:
     image = packages.file("memtest86+", f"boot/memtest86+{variant}.bin")
-    options = ("--engine", "interpreter", "--append", "console=ttyS0", "--memory", "8M")
+    options = ("--engine", engine, "--append", "console=ttyS0", "--memory", "8M")
     with inn.start("run", "--kernel", image, *options) as process:
         assert process.stdout is not None
         # Test 0 is over when another runs; the screen does not show each of them.
@@ -121,12 +127,13 @@ def test_memtest_finds_the_memory_sound(inn: Inn, variant: str) -> None:
 
 
 @pytest.mark.long_guest(reason="its packed initrd has 130 MB, which the guest unpacks and reads")
-def test_the_debian_installer_shows_its_menu(inn: Inn) -> None:
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_debian_installer_shows_its_menu(inn: Inn, engine: str) -> None:
     package = "debian-installer-12-netboot-amd64"
     where = "usr/lib/debian-installer/images/12/amd64/text/debian-installer/amd64"
     image = packages.file(package, f"{where}/linux")
     initrd = packages.file(package, f"{where}/initrd.gz")
-    options = ("--engine", "interpreter", "--append", "console=ttyS0", "--memory", "1G")
+    options = ("--engine", engine, "--append", "console=ttyS0", "--memory", "1G")
     with inn.start("run", "--kernel", image, "--initrd", initrd, *options) as process:
         assert process.stdout is not None
         screen = wait_for(process.stdout.fileno(), b"Select a language")

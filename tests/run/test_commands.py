@@ -46,7 +46,10 @@ def test_doctor_chooses_one_engine_and_says_why(inn: Inn) -> None:
 def test_doctor_measures_what_can_run(inn: Inn) -> None:
     engines = json.loads(inn("doctor", "--json").stdout)["engines"]
     assert {engine["name"] for engine in engines if engine["speed"]} == {
-        engine["name"] for engine in engines if engine["usable"]
+        engine["name"]
+        for engine in engines
+        # The loop that measures is 32-bit code, which the translator leaves to the interpreter.
+        if engine["usable"] and engine["name"] != "translator"
     }
 
 

@@ -54,6 +54,12 @@ impl SoftEngine {
         }
     }
 
+    /// Does this host allow translation: executable memory, and a processor with SSE4.2?
+    #[must_use]
+    pub fn can_translate() -> bool {
+        Translator::new(WARM).is_some()
+    }
+
     fn with(memory: GuestMemory, warm: Option<u8>) -> SoftEngine {
         SoftEngine {
             memory,

@@ -35,8 +35,8 @@ pub(crate) fn choose(choice: EngineChoice, memory: &GuestMemory) -> Result<Chose
 fn automatic(memory: &GuestMemory) -> Result<Chosen, MachineError> {
     match measured::measurement() {
         Ok(measured) if measured.is_worth_having() => kvm(memory, measured.verdict()),
-        Ok(measured) => Ok(interpreter(memory, measured.verdict())),
-        Err(error) => Ok(interpreter(memory, no_kvm(&error))),
+        Ok(measured) => Ok(software(memory, measured.verdict())),
+        Err(error) => Ok(software(memory, no_kvm(&error))),
     }
 }
 
@@ -50,6 +50,19 @@ fn kvm(memory: &GuestMemory, reason: String) -> Result<Chosen, MachineError> {
         reason,
     })
 }
+
+/// The better of the software engines that this host allows.
+fn software(memory: &GuestMemory, reason: String) -> Chosen {
+    if SoftEngine::can_translate() {
+        translator(memory, reason)
+    } else {
+        interpreter(memory, format!("{reason}; and {CANNOT_TRANSLATE}"))
+    }
+}
+
+/// Why there is no translator, where there is none.
+pub(crate) const CANNOT_TRANSLATE: &str =
+    "this host gives no executable memory, or its processor lacks SSE4.2";
 
 fn translator(memory: &GuestMemory, reason: String) -> Chosen {
     Chosen {

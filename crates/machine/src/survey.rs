@@ -1,7 +1,9 @@
 //! What each engine can do on this host: what `inn doctor` shows, by the rule that
 //! [`crate::EngineChoice::Auto`] follows.
 
-use crate::choice::no_kvm;
+use engine_soft::SoftEngine;
+
+use crate::choice::{CANNOT_TRANSLATE, no_kvm};
 
 /// One engine on this host.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,14 +22,21 @@ pub struct EngineFinding {
 #[must_use]
 pub fn survey() -> Vec<EngineFinding> {
     let kvm = kvm();
-    let interpreted = !kvm.chosen;
+    let translates = SoftEngine::can_translate();
+    let translated = !kvm.chosen && translates;
+    let interpreted = !kvm.chosen && !translates;
     vec![
         kvm,
         EngineFinding {
             name: "translator",
-            usable: false,
-            chosen: false,
-            reason: "this version of Innkeeper has no translator".to_owned(),
+            usable: translates,
+            chosen: translated,
+            reason: if translates {
+                "it makes host code of guest code, and needs nothing of the host but executable memory"
+            } else {
+                CANNOT_TRANSLATE
+            }
+            .to_owned(),
             instructions_per_second: None,
         },
         EngineFinding {

@@ -60,6 +60,9 @@ def diagnose() -> Diagnosis:
 def _speed(report: measure.EngineReport) -> float | None:
     if report.speed is not None or not report.usable:
         return report.speed
+    if report.name == "translator":
+        # It translates 64-bit code, which the loop is not, and does not count instructions.
+        return None
     try:
         return measure.speed(report.name)
     except InnkeeperError:
