@@ -2,7 +2,7 @@
 
 use x86::{DescriptorTable, Events, Fpu, Segment};
 
-use crate::cpu::Cpu;
+use crate::cpu::{Cpu, attention};
 use crate::msrs::Msrs;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +54,8 @@ impl Registers {
             msrs: cpu.msrs.clone(),
             events: cpu.events,
             second_nmi: cpu.second_nmi,
-            shadow_by_ss: cpu.shadow_by_ss,
+            // Means something only in a shadow.
+            shadow_by_ss: cpu.shadow_by_ss && cpu.attention & attention::SHADOW != 0,
             debug_pending: cpu.debug_pending,
         }
     }
