@@ -2,7 +2,7 @@
 //! compared in every register and byte at the end. See docs/reference/lockstep.md.
 //!
 //! `cargo run --profile guest -p engine-soft --example lockstep -- --count 100000 --seed 1
-//! [--first N] [--show CASES] [--warm N]`
+//! [--first N] [--show CASES] [--warm N | --checked]`
 //!
 //! Case n of a seed is always the same program. Engines are made anew every [`BATCH`] cases; a case
 //! that differs is run again on new ones, and made smaller if it differs there too.
@@ -23,6 +23,7 @@ struct Options {
     show: u64,
     warm: Option<u8>,
     list: bool,
+    checked: bool,
 }
 
 fn options() -> Result<Options, String> {
@@ -33,11 +34,16 @@ fn options() -> Result<Options, String> {
         show: 5,
         warm: None,
         list: false,
+        checked: false,
     };
     let mut words = std::env::args().skip(1);
     while let Some(name) = words.next() {
         if name == "--list" {
             options.list = true;
+            continue;
+        }
+        if name == "--checked" {
+            options.checked = true;
             continue;
         }
         let value = words.next().ok_or(format!("{name} needs a value"))?;
@@ -59,9 +65,13 @@ fn pair(options: &Options, case: u64) -> Result<Pair, EngineError> {
     let warm = options
         .warm
         .unwrap_or([1, 1, 2, 5][(case / BATCH % 4) as usize]);
+    let translator = |memory| match options.checked {
+        true => SoftEngine::lockstep(memory),
+        false => SoftEngine::translator_after(memory, warm),
+    };
     Pair::new(
         &|memory| Ok(Box::new(SoftEngine::new(memory)) as Box<dyn Engine>),
-        &|memory| Ok(Box::new(SoftEngine::translator_after(memory, warm)) as Box<dyn Engine>),
+        &|memory| Ok(Box::new(translator(memory)) as Box<dyn Engine>),
         ["the interpreter", "the translator"],
     )
 }

@@ -152,6 +152,8 @@ impl Interpreter {
     fn interpret(&mut self, wanted: &Ended) -> Verdict {
         let goal = wanted.registers.rip;
         let mut done = 0;
+        // What differed where translated code ended: it may come by there more than once.
+        let mut nearest = None;
         if wanted.stopped.is_none() && self.cpu.rip == goal && self.is_equal(wanted) {
             return Verdict::Same(None);
         }
@@ -184,7 +186,7 @@ impl Interpreter {
                     if stop == Stop::Repeat {
                         continue;
                     }
-                    return self.differs(&here, wanted);
+                    return nearest.unwrap_or_else(|| self.differs(&here, wanted));
                 }
                 n += 1;
                 if n < ops.len() {
@@ -196,6 +198,9 @@ impl Interpreter {
                         self.count(done);
                         return Verdict::Same(None);
                     }
+                    if nearest.is_none() {
+                        nearest = Some(self.differs(&here, wanted));
+                    }
                 }
                 if self.cpu.limit == 0 {
                     break;
@@ -206,7 +211,7 @@ impl Interpreter {
             }
         }
         let here = Ended::new(&self.cpu, None);
-        self.differs(&here, wanted)
+        nearest.unwrap_or_else(|| self.differs(&here, wanted))
     }
 
     fn count(&mut self, instructions: u64) {

@@ -54,7 +54,7 @@ impl Registers {
             msrs: cpu.msrs.clone(),
             events: cpu.events,
             second_nmi: cpu.second_nmi,
-            // Of a shadow that is over it says nothing.
+            // Means something only in a shadow.
             shadow_by_ss: cpu.shadow_by_ss && cpu.attention & attention::SHADOW != 0,
             debug_pending: cpu.debug_pending,
         }

@@ -173,6 +173,10 @@ impl Mmu {
         self.journal.get_or_insert_default()
     }
 
+    pub(crate) fn has_journal(&self) -> bool {
+        self.journal.is_some()
+    }
+
     /// The page at `gpa` is about to be written.
     pub(crate) fn note_in_journal(&mut self, gpa: u64) {
         let Some(mut journal) = self.journal.take() else {

@@ -381,7 +381,9 @@ fn go_on(cpu: &mut Cpu, site: &Site) -> u64 {
 const ALL_MASKED: u32 = 0x1f80;
 
 fn may_go_on(cpu: &Cpu) -> bool {
-    cpu.attention & !attention::WINDOW == 0 && !cpu.bell.rings() && !cpu.replay.is_active()
+    // Where each unit is checked a kick waits, lest it come at one of several runs alone.
+    let kicked = cpu.bell.rings() && !cpu.mmu.has_journal();
+    cpu.attention & !attention::WINDOW == 0 && !kicked && !cpu.replay.is_active()
 }
 
 thread_local! {

@@ -91,6 +91,12 @@ impl Handlers {
             }
             entries.push(entry);
         }
+        let mut entry = a.create_label();
+        a.set_label(&mut entry)?;
+        a.swapgs()?;
+        a.swapgs()?;
+        a.sysretq()?;
+        entries.push(entry);
         a.set_label(&mut common)?;
         common_part(&mut a)?;
         let options = iced_x86::BlockEncoderOptions::RETURN_NEW_INSTRUCTION_OFFSETS;
@@ -105,6 +111,11 @@ impl Handlers {
         })
     }
 
+    /// Where SYSCALL goes.
+    pub(crate) fn system_call(&self) -> u64 {
+        self.entries.last().copied().unwrap_or_default()
+    }
+
     /// Writes handlers, descriptors and what they go by into `ram`.
     pub(crate) fn write(&self, ram: &mut [u8], told: &Told) {
         let code = HANDLERS as usize;
@@ -113,7 +124,7 @@ impl Handlers {
             "too much handler"
         );
         ram[code..code + self.code.len()].copy_from_slice(&self.code);
-        for (n, entry) in self.entries.iter().enumerate() {
+        for (n, entry) in self.entries.iter().take(256).enumerate() {
             let own_stack = match n as u8 {
                 vector::DF => 2,
                 EXTERNAL | vector::NMI => 3,

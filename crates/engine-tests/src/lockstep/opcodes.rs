@@ -65,6 +65,10 @@ const EXCLUDED: &[Mnemonic] = &[
     Mnemonic::Popfq,
     Mnemonic::Popf,
     Mnemonic::Xsetbv,
+    // These go where RDI points, which could be page tables.
+    Mnemonic::Maskmovq,
+    Mnemonic::Maskmovdqu,
+    Mnemonic::Vmaskmovdqu,
     Mnemonic::Reservednop,
 ];
 

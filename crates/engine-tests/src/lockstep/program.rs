@@ -205,7 +205,9 @@ impl Writer<'_, '_> {
         self.a.set_label(&mut label)?;
         self.blocks[n] = label;
         self.a.nop()?;
-        for _ in 0..self.choices.below(12) {
+        // Now and then more than a unit holds.
+        let most = if self.choices.chance(12) { 90 } else { 12 };
+        for _ in 0..self.choices.below(most) {
             self.item()?;
         }
         self.terminator(n)
@@ -221,7 +223,7 @@ impl Writer<'_, '_> {
             8 => self.patch(),
             9 => self.string(),
             10 => self.control_words(),
-            11 if self.choices.chance(4) => self.trap(),
+            11 if self.choices.chance(3) => self.trap(),
             12 if !self.user => self.system(),
             _ => self.random(),
         }

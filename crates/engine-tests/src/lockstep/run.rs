@@ -10,7 +10,7 @@ use engine::{EngineError, Entry, Exit, Kick, Vcpu, VcpuStats};
 use memory::{Gpa, GuestMemory, RamRange};
 use vm_memory::{Bytes, GuestAddress};
 use x86::cpuid::{self, HostCpuid, VcpuParams};
-use x86::{CpuState, Exception};
+use x86::{CpuState, Exception, msr};
 
 use super::handlers::{EXTERNAL, Handlers};
 use super::layout::{INTERRUPT_PAGE, LOG, PAGE, RAM};
@@ -104,9 +104,16 @@ impl Side {
     }
 
     /// `None` when the program does not end.
-    fn run(&mut self, program: &Program, ram: &[u8]) -> Result<Option<Outcome>, EngineError> {
+    fn run(
+        &mut self,
+        program: &Program,
+        ram: &[u8],
+        system_call: u64,
+    ) -> Result<Option<Outcome>, EngineError> {
         self.write(ram);
-        self.vcpu.set_state(&program.state)?;
+        let mut state = program.state.clone();
+        state.msrs.insert(msr::LSTAR, system_call);
+        self.vcpu.set_state(&state)?;
         self.vcpu.want_interrupt_window(false);
         self.watch.late.store(false, Ordering::SeqCst);
         self.watch.set(Some((Instant::now(), program.interrupted)));
@@ -250,9 +257,9 @@ impl Pair {
     pub fn run_different(&mut self, a: &Program, b: &Program) -> Result<Verdict, EngineError> {
         let mut ram = vec![0; RAM as usize];
         a.fill(&mut ram, &self.handlers);
-        let first = self.sides[0].run(a, &ram)?;
+        let first = self.sides[0].run(a, &ram, self.handlers.system_call())?;
         b.fill(&mut ram, &self.handlers);
-        let second = self.sides[1].run(b, &ram)?;
+        let second = self.sides[1].run(b, &ram, self.handlers.system_call())?;
         Ok(match (first, second) {
             (None, None) => Verdict::Endless,
             (Some(_), None) => Verdict::Differs(vec![format!("{} does not end", self.names[1])]),

@@ -134,6 +134,14 @@ impl Writer<'_, '_> {
         } else {
             self.a.mov(rdi, to)?;
         }
+        if self.choices.chance(6) {
+            let bytes = self.choices.pick(&[xmm1, xmm9]);
+            return match self.choices.below(3) {
+                0 => self.a.maskmovdqu(bytes, xmm3),
+                1 => self.a.vmaskmovdqu(bytes, xmm12),
+                _ => self.a.maskmovq(mm2, mm5),
+            };
+        }
         let code = self.choices.pick(&POOLS.string);
         let count = match self.choices.below(4) {
             0 => self.choices.below(3),
@@ -191,7 +199,14 @@ impl Writer<'_, '_> {
     }
 
     pub(super) fn trap(&mut self) -> Result<(), IcedError> {
-        match self.choices.below(6) {
+        const FIRST: [Register; 4] = [Register::RAX, Register::RBX, Register::RCX, Register::RDX];
+        match self.choices.below(9) {
+            6 | 7 if self.user && self.has_free(&[Register::RCX, Register::R11]) => {
+                self.a.syscall()
+            }
+            8 if self.has_free(&FIRST) => self.a.cpuid(),
+            6 => self.a.pause(),
+            7 => self.a.wrfsbase(wide(self.roles.index)),
             0 => self.a.int3(),
             1 => self.a.ud2(),
             2 | 3 => self.a.int(i32::from(NOTHING)),
@@ -210,7 +225,9 @@ impl Writer<'_, '_> {
             1 => self.a.clac(),
             2 => {
                 self.a.mov(free, cr3)?;
-                self.a.mov(cr3, free)
+                self.a.mov(cr3, free)?;
+                // No pointer to page tables stays, whose changes the TLB need not see.
+                self.a.mov(free, 0i64)
             }
             3 => self.a.invlpg(byte_ptr(pointer)),
             4 => {

@@ -1,7 +1,7 @@
 //! Registers that programs start with.
 
 use x86::register::{cr0, cr4, efer, xcr0};
-use x86::{CpuState, DescriptorTable, Fpu, Segment};
+use x86::{CpuState, DescriptorTable, Fpu, Segment, msr};
 
 use super::choices::Choices;
 use super::handlers::{Told, selector};
@@ -59,6 +59,11 @@ pub(crate) fn at_start(
     if interrupted {
         state.rflags |= 0x200;
     }
+    // SYSRET's selectors begin eight bytes before the user's data.
+    let selectors =
+        u64::from(selector::USER_DATA - 8) << 48 | u64::from(selector::KERNEL_CODE) << 32;
+    state.msrs.insert(msr::STAR, selectors);
+    state.msrs.insert(msr::FMASK, 0x700);
     fpu(choices, &mut state.fpu);
     state
 }
