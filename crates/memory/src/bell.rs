@@ -120,6 +120,15 @@ impl Bells {
         self.each(|bell| bell.ring(bits));
     }
 
+    /// Rings all but one.
+    pub(crate) fn ring_others(&self, own: &Bell, bits: u32) {
+        self.each(|bell| {
+            if !std::ptr::eq(bell, own) {
+                bell.ring(bits);
+            }
+        });
+    }
+
     pub(crate) fn code_died(&self, page: Gpa) {
         self.each(|bell| bell.code_died(page));
     }

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use vm_memory::bitmap::{Bitmap, BitmapSlice, NewBitmap, WithBitmapSlice};
 
 use crate::bell::Bells;
-use crate::{Gpa, PAGE_SHIFT, news};
+use crate::{Bell, Gpa, PAGE_SHIFT, news};
 
 #[derive(Debug, Default)]
 struct Pages {
@@ -96,14 +96,15 @@ impl PageTracker {
     }
 
     /// Code is about to be decoded from this page. Answers the code word its blocks remember.
-    /// Call it before reading the bytes.
-    pub fn note_code(&self, page: usize) -> u32 {
+    /// Call it before reading the bytes, and end direct writes of the vCPU with the bell `own`; the
+    /// others' bells ring.
+    pub fn note_code(&self, page: usize, own: &Bell) -> u32 {
         let Some(code) = self.pages.code.get(page) else {
             return 0;
         };
         let before = code.fetch_or(HAS_CODE, Ordering::AcqRel);
         if before & HAS_CODE == 0 {
-            self.pages.bells.ring(news::UNPLAIN);
+            self.pages.bells.ring_others(own, news::UNPLAIN);
         }
         before | HAS_CODE
     }

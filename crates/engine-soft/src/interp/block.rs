@@ -161,7 +161,7 @@ fn note(cpu: &mut Cpu, gpa: u64) -> Option<Page> {
     let (tracker, index) = cpu.mmu.tracker(gpa)?;
     let tracker = Arc::clone(tracker);
     let was_plain = tracker.is_plain(index);
-    let word = tracker.note_code(index);
+    let word = tracker.note_code(index, &cpu.bell);
     if was_plain {
         cpu.mmu.drop_writes_to(gpa);
     }

@@ -11,6 +11,7 @@ pub(crate) mod second_raw;
 pub(crate) mod slow;
 pub(crate) mod used;
 pub(crate) mod walk;
+mod writers;
 
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use memory::{GuestMemory, PageTracker};
 use second_raw::Second;
 use used::Used;
 use vm_regions::Region;
+use writers::Writers;
 use x86::cpuid::CpuidTable;
 
 use crate::lockstep::journal_raw::Journal;
@@ -130,6 +132,7 @@ pub(crate) struct Mmu {
     fetch_used: Used,
     fetch_current: usize,
     regions: Vec<Region>,
+    writers: Writers,
     flushed: Flushed,
     /// Of guests in lockstep only.
     journal: Option<Box<Journal>>,
@@ -139,6 +142,14 @@ pub(crate) struct Mmu {
     pub(crate) beyond_physical: u64,
     pub(crate) has_1g_pages: bool,
     pub(crate) walks: u64,
+}
+
+/// Does some entry of the first level let this pair's page be written?
+fn may_write(entries: &[Entry], (gpa, gla): writers::Pair) -> bool {
+    (0..set::CHECKED).any(|n| {
+        let entry = &entries[n * SET_ENTRIES + Mmu::slot(gla)];
+        entry.write == gla && entry.gpa & PAGE_MASK == gpa
+    })
 }
 
 impl Mmu {
@@ -156,6 +167,7 @@ impl Mmu {
             fetch: vec![NO_FETCH; FETCH_ENTRIES * 2].into_boxed_slice(),
             fetch_current: 0,
             regions: Vec::new(),
+            writers: Writers::none(),
             flushed: Flushed::default(),
             journal: None,
             large_seen: 0,
@@ -272,6 +284,7 @@ impl Mmu {
             false
         });
         self.flush_fetch();
+        self.writers.clear();
         self.flushed.all = true;
         self.large_seen = 0;
     }
@@ -287,6 +300,12 @@ impl Mmu {
     fn fill(&mut self, slot: usize, page: u64, entry: Entry) {
         self.entries[slot] = entry;
         self.used.note(slot, entry.gpa & GLOBAL != 0);
+        if entry.write == page {
+            let (entries, second) = (&self.entries, &self.second);
+            self.writers.note((entry.gpa & PAGE_MASK, page), |pair| {
+                !may_write(entries, pair) && !second.may_write(pair)
+            });
+        }
         if self.journal.is_some() {
             // A copy made by translated code would allow writes that the journal does not know of.
             return;
@@ -423,6 +442,19 @@ impl Mmu {
     /// This vCPU is about to decode code from the page: its own direct writes to it end.
     pub(crate) fn drop_writes_to(&mut self, gpa: u64) {
         let page = gpa & PAGE_MASK;
+        if let Some(linear) = self.writers.of(page) {
+            for gla in linear {
+                for first in (0..set::CHECKED).map(|n| n * SET_ENTRIES) {
+                    let slot = Self::slot(gla);
+                    let entry = &mut self.entries[first + slot];
+                    if entry.gpa & PAGE_MASK == page {
+                        entry.write = no_tag(slot);
+                    }
+                }
+                self.second.end_write(gla, page);
+            }
+            return;
+        }
         self.second.end_writes(&mut self.used, |of| of == page);
         self.used.for_each(|slot| {
             let entry = &mut self.entries[slot];

@@ -160,6 +160,28 @@ impl Second {
         }
     }
 
+    /// Does some entry let guest-physical page `gpa` be written through linear page `gla`?
+    pub(super) fn may_write(&self, (gpa, gla): (u64, u64)) -> bool {
+        // SAFETY: as in `tables`.
+        let Some(tables) = (unsafe { self.tables.as_ref() }) else {
+            return false;
+        };
+        let slot = slot(gla);
+        let allows = |entry: &Entry| entry.write == gla && entry.gpa & PAGE_MASK == gpa;
+        tables.iter().any(|table| allows(&table[slot]))
+    }
+
+    /// Ends direct writes to guest-physical page `gpa` through linear page `gla`.
+    pub(super) fn end_write(&mut self, gla: u64, gpa: u64) {
+        let slot = slot(gla);
+        for table in self.tables().into_iter().flatten() {
+            let entry = &mut table[slot];
+            if entry.write == gla && entry.gpa & PAGE_MASK == gpa {
+                entry.write = no_access(gla);
+            }
+        }
+    }
+
     /// Ends direct writes where `ends` says so of the guest-physical page.
     pub(super) fn end_writes(&mut self, first: &mut Used, ends: impl Fn(u64) -> bool) {
         self.retain(first, |entry, page| {

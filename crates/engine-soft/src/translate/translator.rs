@@ -256,7 +256,7 @@ impl Translator {
         let (tracker, index) = cpu.mmu.tracker(page)?;
         let (tracker, was_plain) = (Arc::clone(tracker), tracker.is_plain(index));
         // Noted before its bytes are read.
-        let word = tracker.note_code(index);
+        let word = tracker.note_code(index, &cpu.bell);
         if was_plain {
             cpu.mmu.drop_writes_to(page);
         }

@@ -1,15 +1,17 @@
 use vm_memory::bitmap::{Bitmap, NewBitmap};
 
 use super::PageTracker;
+use crate::Bell;
 
 #[test]
 fn a_write_kills_the_blocks_of_its_page_only() {
+    let bell = Bell::default();
     let tracker = PageTracker::with_len(0x4000);
-    let (first, second) = (tracker.note_code(1), tracker.note_code(2));
+    let (first, second) = (tracker.note_code(1, &bell), tracker.note_code(2, &bell));
     assert!(!tracker.is_plain(1));
     tracker.mark_dirty(0x1ff0, 0x10);
-    assert_ne!(tracker.note_code(1), first);
-    assert_eq!(tracker.note_code(2), second);
+    assert_ne!(tracker.note_code(1, &bell), first);
+    assert_eq!(tracker.note_code(2, &bell), second);
 }
 
 #[test]
