@@ -122,6 +122,18 @@ impl Registers {
         check("cpl", self.cpl.into(), other.cpl.into());
         check("attention", self.attention.into(), other.attention.into());
         check("mxcsr", self.fpu.mxcsr.into(), other.fpu.mxcsr.into());
+        check("fcw", self.fpu.control.into(), other.fpu.control.into());
+        check("fsw", self.fpu.status.into(), other.fpu.status.into());
+        check("ftw", self.fpu.tag.into(), other.fpu.tag.into());
+        let (a, b) = (&self.fpu, &other.fpu);
+        check("fip", a.instruction_pointer, b.instruction_pointer);
+        check("fdp", a.data_pointer, b.data_pointer);
+        for n in 0..8 {
+            let (a, b) = (self.fpu.st[n], other.fpu.st[n]);
+            if a != b {
+                found.push(format!("st{n}: {a:02x?} / {b:02x?}"));
+            }
+        }
         for n in 0..16 {
             let (a, b) = (self.fpu.ymm[n], other.fpu.ymm[n]);
             if a != b {

@@ -11,6 +11,7 @@ use super::native;
 use super::registers::{GUEST_RSP, Number, R12, R13, RAX, wide};
 use super::runtime_raw::Stubs;
 use super::unit::{Link, Referred, Site};
+use super::x87;
 use crate::interp::op::Op;
 use crate::mmu::{Entry, SET_ENTRIES};
 
@@ -82,8 +83,8 @@ enum Cold {
         resume: u64,
         flags: Flags,
     },
-    /// Loads the vector registers and comes back.
-    Vectors { from: Jump, resume: u64 },
+    /// Calls a stub that loads registers, and comes back.
+    Load { from: Jump, stub: u64, resume: u64 },
 }
 
 /// How memory is accessed.
@@ -115,6 +116,7 @@ pub(super) struct Emitter<'a> {
     pub(super) flags: Flags,
     /// The instruction that is being translated.
     pub(super) code: Code,
+    pub(super) x87: x87::Progress,
     /// Where the unit's code begins for jumps inside the page.
     pub(super) inner: u64,
     referred: &'a mut Referred,
@@ -143,6 +145,7 @@ impl<'a> Emitter<'a> {
             frame,
             flags: Flags::Memory,
             code: Code::INVALID,
+            x87: x87::Progress::default(),
             inner: 0,
             referred,
             member: None,
@@ -182,6 +185,7 @@ impl<'a> Emitter<'a> {
             after: self.frame.unit + op.start + u16::from(op.len),
             mode: self.frame.mode,
             ends,
+            x87: self.x87.loaded,
             code: self.code,
             stands_in,
         })
@@ -207,6 +211,8 @@ impl<'a> Emitter<'a> {
     pub(super) fn handler(&mut self, op: &Op, ends: bool) {
         self.flags_to_memory();
         let site = self.any_site(op, ends, false);
+        // It may change the last-instruction pointers.
+        self.x87.page = false;
         self.asm.set_rax(site);
         self.asm.call(self.frame.stubs.handler);
     }
@@ -442,9 +448,15 @@ impl<'a> Emitter<'a> {
     /// From here on the vector registers are the guest's. At a unit's start only.
     pub(super) fn need_vectors(&mut self) {
         self.asm.test_byte(native::VECTORS_LOADED);
+        self.load_when_equal(self.frame.stubs.load_vectors);
+    }
+
+    /// Calls `stub`, with the unit's page offset in RAX, when EFLAGS say equal.
+    pub(super) fn load_when_equal(&mut self, stub: u64) {
         let from = self.asm.jump_if(condition::EQUAL);
-        self.cold.push(Cold::Vectors {
+        self.cold.push(Cold::Load {
             from,
+            stub,
             resume: self.asm.here(),
         });
     }
@@ -471,6 +483,7 @@ impl<'a> Emitter<'a> {
             } => {
                 self.land_misses(from);
                 self.flags = Flags::Memory;
+                self.x87.page = false;
                 if apart(self, first, last) == Then::GoOn {
                     self.flags_as(flags);
                     self.asm.jump_to(resume);
@@ -529,10 +542,10 @@ impl<'a> Emitter<'a> {
                 self.asm.set_rax(site);
                 self.asm.call(self.frame.stubs.handler);
             }
-            Cold::Vectors { from, resume } => {
+            Cold::Load { from, stub, resume } => {
                 self.asm.land(from);
                 self.asm.set_rax(self.frame.unit.into());
-                self.asm.call(self.frame.stubs.load_vectors);
+                self.asm.call(stub);
                 self.asm.jump_to(resume);
             }
         }

@@ -9,6 +9,8 @@ use iced_x86::{Code, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, Op
 
 use super::emitter::Way;
 use super::registers::{Number, number};
+use super::simple::is_simple;
+use super::x87;
 use crate::interp::op::segment_index;
 use crate::interp::vector::rules;
 
@@ -236,7 +238,7 @@ fn near(insn: &Instruction) -> Option<Near> {
     }
     let has_memory = (0..insn.op_count()).any(|n| insn.op_kind(n) == OpKind::Memory);
     let plain = has_memory
-        && super::simple::is_simple(insn)
+        && (is_simple(insn) || x87::is_x87(insn) && !x87::is_own(insn))
         && insn.mnemonic() != Mnemonic::Lea
         && insn.memory_base().is_gpr64()
         && insn.memory_index() == Register::None
@@ -246,7 +248,7 @@ fn near(insn: &Instruction) -> Option<Near> {
     if !plain || !(1..=32).contains(&len) || disp.unsigned_abs() > 1 << 30 {
         return None;
     }
-    if super::simple::is_vector(insn) && rules::must_be_aligned(insn, len as u8) {
+    if rules::must_be_aligned(insn, len as u8) {
         return None;
     }
     let mut infos = InstructionInfoFactory::new();

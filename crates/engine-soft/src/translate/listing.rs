@@ -17,6 +17,7 @@ use super::make::{self, Tools};
 use super::native;
 use super::registers;
 use super::unit::Referred;
+use super::x87_state;
 use crate::interp::decode::{self, Context};
 
 /// The unit at the start of `bytes` and its translation, made for `base`, which the stubs must be near;
@@ -110,6 +111,7 @@ fn stub(frame: Frame<'_>, target: u64) -> String {
         ("leave_at", stubs.leave_at),
         ("leave_link", stubs.leave_link),
         ("load_vectors", stubs.load_vectors),
+        ("load_x87", stubs.x87.load),
     ] {
         if at == target {
             return name.to_owned();
@@ -171,6 +173,10 @@ fn place(disp: u32) -> Option<String> {
         ("rflags", native::RFLAGS),
         ("attention", native::ATTENTION),
         ("mxcsr", native::MXCSR),
+        ("x87.loaded", x87_state::LOADED),
+        ("x87.page", x87_state::PAGE),
+        ("x87.offset", x87_state::OFFSET),
+        ("x87.word", x87_state::WORD),
     ];
     single
         .into_iter()

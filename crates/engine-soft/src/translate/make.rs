@@ -9,6 +9,7 @@ use super::group::Plan;
 use super::simple::{is_simple, is_vector};
 use super::special::{is_special, uses_vectors};
 use super::unit::{Referred, Unit};
+use super::x87;
 use crate::interp::decode::{self, Context};
 use crate::interp::op::Op;
 
@@ -50,11 +51,12 @@ pub(super) fn unit(
     }
     let outer = asm.here();
     let mut emitter = Emitter::new(asm, referred, frame);
-    if decoded
-        .iter()
-        .any(|d| d.simple && (is_vector(&d.insn) || uses_vectors(&d.insn)))
-    {
+    let any = |kind: fn(&Instruction) -> bool| decoded.iter().any(|d| d.simple && kind(&d.insn));
+    if any(|insn| is_vector(insn) || uses_vectors(insn) || x87::uses_vectors(insn)) {
         emitter.need_vectors();
+    }
+    if any(x87::is_x87) {
+        emitter.need_x87(!context.available.data_pointer_on_exception_only());
     }
     let insns = decoded.iter().map(|one| (&one.insn, one.is_translated()));
     let plan = Plan::new(insns, infos);
@@ -91,12 +93,14 @@ fn decode_all(bytes: &[u8], context: Context, frame: Frame<'_>) -> Vec<Decoded> 
         let usable = match is_vector(&insn) || uses_vectors(&insn) {
             true if insn.encoding() == iced_x86::EncodingKind::VEX => frame.mode.avx,
             true => frame.mode.sse,
+            // What allows SSE allows x87 and MMX.
+            false if x87::is_x87(&insn) => frame.mode.sse && frame.stubs.has_x87,
             false => true,
         };
         let ends_block = lowered.ends_block && !falls_through(&insn);
         let simple = !ends_block
             && usable
-            && (is_simple(&insn) || is_special(&insn))
+            && (is_simple(&insn) || is_special(&insn) || x87::is_x87(&insn))
             && !context.available.lacks_any(insn.cpuid_features());
         // A call, a return, a jump: what follows is reached some other way. Past a conditional jump
         // the unit goes on.
@@ -191,6 +195,8 @@ impl Emitter<'_> {
         }
         if one.simple && is_special(insn) {
             self.special(insn, &one.op)?;
+        } else if one.simple && x87::is_own(insn) {
+            self.own_x87(insn, &one.op)?;
         } else if one.simple {
             self.simple(insn, &one.op, infos)?;
         } else if is_nothing(insn) {

@@ -18,6 +18,10 @@
 //! Each vCPU translates for itself: nothing needs a lock, jumps are patched without stopping others,
 //! and dead code is freed at once.
 //!
+//! The guest's vector registers and its x87 unit are the host's while translated code uses them; they
+//! are loaded when a unit needs them and saved before anything else runs ([`runtime_raw`],
+//! [`x87_state`]).
+//!
 //! Rejected: an intermediate representation and register allocation (guest and host have the same
 //! instructions and flags; most of what an allocator could gain is gained by leaving registers where
 //! they are); signals for accesses that miss (5 us each).
@@ -40,6 +44,8 @@ mod simple;
 mod special;
 mod translator;
 mod unit;
+mod x87;
+mod x87_state;
 
 pub(crate) use translator::Translator;
 pub(crate) use unit::Left;

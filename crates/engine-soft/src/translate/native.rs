@@ -6,6 +6,7 @@ use std::mem::offset_of;
 use super::calls::Calls;
 use super::jumps_raw::{Entry as Jump, Jumps, Table};
 use super::placed_raw::Placed;
+use super::x87_state::X87;
 use crate::cpu::Cpu;
 use crate::interp::op::Stop;
 use crate::mmu::{Entry, Mmu, SET_ENTRIES, second_raw, set};
@@ -29,6 +30,7 @@ pub(crate) struct Native {
     pub(crate) vectors_loaded: u8,
     /// The host's MXCSR, and where the guest's goes on its way.
     pub(crate) host_mxcsr: u32,
+    pub(crate) x87: X87,
     pub(crate) jumps: Jumps,
     pub(crate) calls: Calls,
     /// Why the handler at `left_at` did not simply finish.
@@ -54,6 +56,7 @@ impl Native {
             left_at: 0,
             vectors_loaded: 0,
             host_mxcsr: 0x1f80,
+            x87: X87::new(),
             jumps: Jumps::new(),
             calls: Calls::default(),
             stop: None,
@@ -131,3 +134,13 @@ pub(super) const fn vector(number: usize) -> u32 {
 }
 
 pub(super) const MXCSR: u32 = (offset_of!(Cpu, fpu) + offset_of!(x86::Fpu, mxcsr)) as u32;
+
+/// A field of the x87 state's beside `Cpu::fpu`.
+pub(super) const fn x87(offset: usize) -> u32 {
+    (NATIVE + offset_of!(Native, x87) + offset) as u32
+}
+
+/// A field of `Cpu::fpu`.
+pub(super) const fn fpu(offset: usize) -> u32 {
+    (offset_of!(Cpu, fpu) + offset) as u32
+}

@@ -15,6 +15,7 @@ use super::mode::Mode;
 use super::native;
 use super::registers::{R13, RAX, RCX, RDX, resident};
 use super::unit::{Link, Site};
+use super::x87_state::{self, X87Stubs};
 use crate::cpu::{Cpu, RIP_SLOT, attention};
 use crate::interp::op::Stop;
 use crate::mmu::{Entry, SET_ENTRIES, second_raw};
@@ -54,6 +55,9 @@ pub(super) struct Stubs {
     refills: [[u64; 3]; 2],
     /// Loads the vector registers; RAX is the unit's page offset, should they not be loadable.
     pub(super) load_vectors: u64,
+    pub(super) x87: X87Stubs,
+    /// The host can load the x87 state without other registers.
+    pub(super) has_x87: bool,
 }
 
 const PUSH: [u8; 10] = [0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57];
@@ -75,6 +79,7 @@ impl Stubs {
         write_save_vectors(asm, avx);
         let restore_vectors = asm.here();
         write_load_vectors(asm, avx);
+        let mut x87 = X87Stubs::write(asm);
 
         // RAX is what to return; the guest's registers are in the vCPU already.
         let leave_saved = asm.here();
@@ -85,6 +90,7 @@ impl Stubs {
         let none = asm.jump_if(condition::EQUAL);
         asm.call(save_vectors);
         asm.land(none);
+        x87.save_if_loaded(asm);
         asm.jump_to(leave_saved);
 
         let leave_at = asm.here();
@@ -95,8 +101,11 @@ impl Stubs {
         asm.store(native::LEFT_AT, RAX);
         asm.set_rax(code::LINK);
         asm.jump_to(leave);
+        let interpret = asm.here();
+        write_interpret(asm, leave);
         let load_vectors = asm.here();
-        write_checked_load(asm, restore_vectors, leave);
+        write_checked_load(asm, restore_vectors, interpret);
+        x87.write_checked_load(asm, interpret);
 
         let enter = asm.here();
         asm.raw(&PUSH);
@@ -104,7 +113,7 @@ impl Stubs {
         asm.jump_from(native::ENTRY);
 
         let handler = asm.here();
-        write_handler(asm, save_vectors, restore_vectors, leave_saved);
+        write_handler(asm, (save_vectors, restore_vectors), &x87, leave_saved);
         let mut refills = [[0; 3]; 2];
         for (set, way) in (0..3).flat_map(|set| [(set, Access::Read), (set, Access::Write)]) {
             refills[way as usize][set] = asm.here();
@@ -117,6 +126,8 @@ impl Stubs {
             leave_at,
             leave_link,
             load_vectors,
+            x87,
+            has_x87: is_x86_feature_detected!("xsave"),
         }
     }
 }
@@ -248,7 +259,7 @@ fn low_half(asm: &mut Assembler, n: usize) {
 
 /// Loads the vector state if all exceptions are masked, as the host must run; otherwise leaves for
 /// the interpreter at the page offset in RAX.
-fn write_checked_load(asm: &mut Assembler, restore_vectors: u64, leave: u64) {
+fn write_checked_load(asm: &mut Assembler, restore_vectors: u64, interpret: u64) {
     // add rax, page base; mov [rip], rax
     asm.add_from(RAX, native::PAGE_BASE);
     asm.store(native::RIP, RAX);
@@ -260,16 +271,21 @@ fn write_checked_load(asm: &mut Assembler, restore_vectors: u64, leave: u64) {
     asm.raw(&[0x3d]);
     asm.raw(&ALL_MASKED.to_le_bytes());
     let unmasked = asm.jump_if(condition::NOT_EQUAL);
+    asm.land_at(unmasked, interpret);
     asm.jump_to(restore_vectors);
-    asm.land(unmasked);
+}
+
+/// Leaves for the interpreter from inside a call, RIP being right.
+fn write_interpret(asm: &mut Assembler, leave: u64) {
     // The return address is not needed: add rsp, 8
     asm.raw(&[0x48, 0x83, 0xc4, 8]);
     asm.set_rax(code::INTERPRET);
     asm.jump_to(leave);
 }
 
-/// The site is in RAX and the flags in memory.
-fn write_handler(asm: &mut Assembler, save: u64, restore: u64, leave_saved: u64) {
+/// The site is in RAX and the flags in memory. `vectors` are the stubs that save and restore them.
+fn write_handler(asm: &mut Assembler, vectors: (u64, u64), x87: &X87Stubs, leave_saved: u64) {
+    let (save, restore) = vectors;
     store_registers(asm);
     // push rbx, to keep across the call whether vectors were loaded: then the stack is off again.
     asm.raw(&[0x53, 0x48, 0x83, 0xec, 0x08]);
@@ -283,6 +299,7 @@ fn write_handler(asm: &mut Assembler, save: u64, restore: u64, leave_saved: u64)
     let none = asm.jump_if(condition::EQUAL);
     asm.call(save);
     asm.land(none);
+    x87.save_if_loaded(asm);
     asm.set_rax(run_site as *const () as u64);
     // call rax; test rax, rax
     asm.raw(&[0xff, 0xd0, 0x48, 0x85, 0xc0]);
@@ -291,6 +308,7 @@ fn write_handler(asm: &mut Assembler, save: u64, restore: u64, leave_saved: u64)
     let none = asm.jump_if(condition::EQUAL);
     asm.call(restore);
     asm.land(none);
+    x87.restore_if_needed(asm);
     asm.raw(&[0x48, 0x83, 0xc4, 0x08, 0x5b]);
     load_registers(asm);
     asm.raw(&[0xc3]);
@@ -355,8 +373,9 @@ fn run(cpu: &mut Cpu, site: &Site) -> u64 {
 
 /// Where a completed handler goes on: in its unit, in known code elsewhere, or outside.
 fn go_on(cpu: &mut Cpu, site: &Site) -> u64 {
-    // Else the vector registers may not go back into the host's.
-    if cpu.fpu.mxcsr & ALL_MASKED != ALL_MASKED {
+    // Else the vector registers, or the x87's, may not go back into the host's.
+    let x87_masked = cpu.fpu.control & x87_state::ALL_MASKED == x87_state::ALL_MASKED;
+    if cpu.fpu.mxcsr & ALL_MASKED != ALL_MASKED || site.x87 && !x87_masked {
         return code::NEXT;
     }
     let after = cpu.native.page_base.wrapping_add(u64::from(site.after));
@@ -371,6 +390,7 @@ fn go_on(cpu: &mut Cpu, site: &Site) -> u64 {
         return code::NEXT;
     }
     if here {
+        cpu.native.x87.set_reload(site.x87);
         return code::GO_ON;
     }
     mode.and_then(|mode| cpu.native.jumps.find(mode, cpu.rip))

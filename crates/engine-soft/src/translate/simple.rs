@@ -362,7 +362,7 @@ impl Emitter<'_> {
         } else if let Some((way, size)) = plan.memory {
             self.flags_to_memory();
             self.address(insn)?;
-            let aligned = is_vector(insn) && rules::must_be_aligned(insn, size as u8);
+            let aligned = rules::must_be_aligned(insn, size as u8);
             slow = self.translate(way, size, aligned);
             self.asm.copy(plan.pointer(), RAX);
             Assembler::point_at(&mut body, plan.pointer(), 0);
@@ -388,7 +388,7 @@ impl Emitter<'_> {
             self.flags = Flags::Host;
         }
         self.slow_way(slow, op);
-        Ok(())
+        self.note_x87(insn, op)
     }
 
     fn lea(&mut self, insn: &Instruction) -> Result<(), Refused> {
@@ -417,7 +417,7 @@ impl Emitter<'_> {
     }
 
     /// Offset of the memory operand into `to`. EFLAGS stay. Uses both scratches.
-    fn offset(&mut self, insn: &Instruction, to: Register) -> Result<(), Refused> {
+    pub(super) fn offset(&mut self, insn: &Instruction, to: Register) -> Result<(), Refused> {
         let base = insn.memory_base();
         let disp = insn.memory_displacement64() as i64;
         if base == Register::RIP {

@@ -19,6 +19,8 @@ pub(super) struct Site {
     pub(super) mode: Mode,
     /// The unit does not go on after this instruction's handler.
     pub(super) ends: bool,
+    /// What follows in the unit runs with the x87 state loaded.
+    pub(super) x87: bool,
     /// Which instruction, and whether it has a translation that the handler only stands in for.
     pub(super) code: Code,
     pub(super) stands_in: bool,
