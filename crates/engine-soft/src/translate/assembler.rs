@@ -11,8 +11,10 @@ pub(super) struct Jump(usize);
 
 /// Numbers of conditions in the encoding.
 pub(super) mod condition {
+    pub(crate) const NOT_BELOW: u8 = 3;
     pub(crate) const EQUAL: u8 = 4;
     pub(crate) const NOT_EQUAL: u8 = 5;
+    pub(crate) const NOT_ABOVE: u8 = 6;
     pub(crate) const ABOVE: u8 = 7;
 }
 

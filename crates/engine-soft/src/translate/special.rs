@@ -3,9 +3,9 @@
 use iced_x86::{Code, Instruction, Mnemonic};
 
 use super::assembler::condition;
-use super::emitter::{Emitter, Flags, Refused, Way};
+use super::emitter::{Emitter, Flags, Miss, Refused, Way};
 use super::native;
-use super::registers::{GUEST_RSP, RAX};
+use super::registers::{GUEST_RAX, GUEST_RSP, RAX};
 use crate::interp::op::Op;
 
 /// Is there one, where RAX and R13 are enough?
@@ -13,6 +13,10 @@ pub(super) fn is_special(insn: &Instruction) -> bool {
     uses_vectors(insn)
         || matches!(insn.mnemonic(), Mnemonic::Cli | Mnemonic::Sti)
         || matches!(insn.code(), Code::Pushfq | Code::Popfq | Code::Push_rm64)
+        || matches!(
+            insn.code(),
+            Code::Div_rm32 | Code::Div_rm64 | Code::Idiv_rm32 | Code::Idiv_rm64
+        )
 }
 
 /// Must the vector registers be loaded for it?
@@ -36,6 +40,7 @@ impl Emitter<'_> {
             Mnemonic::Cli => self.cli(),
             Mnemonic::Sti => self.sti(op),
             Mnemonic::Push => self.push_memory(insn, op),
+            Mnemonic::Div | Mnemonic::Idiv => self.divide(insn, op),
             _ => self.ldmxcsr(insn, op),
         }
     }
@@ -109,6 +114,61 @@ impl Emitter<'_> {
         self.asm.raw(&IF.to_le_bytes());
         self.slow_way(vec![slow.into()], op);
         Ok(())
+    }
+
+    /// Only where the quotient is sure to fit: for signed division, where the high half is nothing but
+    /// the low half's sign, as CDQ and CQO leave it. The rest, #DE included, is the handler's.
+    fn divide(&mut self, insn: &Instruction, op: &Op) -> Result<(), Refused> {
+        let wide = insn.code() == Code::Div_rm64 || insn.code() == Code::Idiv_rm64;
+        let mut slow = self.divisor(insn, wide)?;
+        // REX.W where the operands are 64 bits wide.
+        let w = u8::from(wide) << 3;
+        if insn.mnemonic() == Mnemonic::Div {
+            // cmp rdx, r13
+            self.asm.raw(&[0x44 | w, 0x39, 0xea]);
+            slow.push(self.asm.jump_if(condition::NOT_BELOW).into());
+        } else {
+            // lea rax, [r13 + 1]; cmp rax, 1: neither zero nor minus one
+            self.asm
+                .raw(&[0x41 | w, 0x8d, 0x45, 1, 0x40 | w, 0x83, 0xf8, 1]);
+            slow.push(self.asm.jump_if(condition::NOT_ABOVE).into());
+            // mov rax, r15; sar rax, 31 or 63; cmp rax, rdx
+            let sign = if wide { 63 } else { 31 };
+            self.asm
+                .raw(&[0x44 | w, 0x89, 0xf8, 0x40 | w, 0xc1, 0xf8, sign]);
+            self.asm.raw(&[0x40 | w, 0x39, 0xd0]);
+            slow.push(self.asm.jump_if(condition::NOT_EQUAL).into());
+        }
+        self.flags_to_host();
+        self.asm.copy(RAX, GUEST_RAX);
+        let divide = if insn.mnemonic() == Mnemonic::Div {
+            0xf5
+        } else {
+            0xfd
+        };
+        self.asm.raw(&[0x41 | w, 0xf7, divide]);
+        self.asm.copy(GUEST_RAX, RAX);
+        self.flags = Flags::Host;
+        self.slow_way(slow, op);
+        Ok(())
+    }
+
+    /// The divisor into R13.
+    fn divisor(&mut self, insn: &Instruction, wide: bool) -> Result<Vec<Miss>, Refused> {
+        let w = u8::from(wide) << 3;
+        self.flags_to_memory();
+        if insn.op0_kind() == iced_x86::OpKind::Register {
+            let host = self.guest_in(insn.op0_register(), RAX);
+            // mov r13, host
+            let rex = 0x41 | w | (host >> 3) << 2;
+            self.asm.raw(&[rex, 0x89, 0xc5 | (host & 7) << 3]);
+            return Ok(Vec::new());
+        }
+        self.address(insn)?;
+        let slow = self.translate(Way::Read, if wide { 8 } else { 4 }, false);
+        // mov r13, [rax]
+        self.asm.raw(&[0x44 | w, 0x8b, 0x28]);
+        Ok(slow)
     }
 
     fn push_memory(&mut self, insn: &Instruction, op: &Op) -> Result<(), Refused> {
