@@ -15,9 +15,9 @@ use memory::PageTracker;
 use super::decode::{self, Context};
 use super::op::{Op, Stop};
 use crate::cpu::{CodeSize, Cpu};
-use crate::mmu::PAGE_MASK;
 use crate::mmu::access_raw::fetch_bytes;
 use crate::mmu::walk::{Access, walk};
+use crate::mmu::{FetchKind, PAGE_MASK};
 
 /// Slots of the cache: 2^16 blocks of at most [`MOST_OPS`] ops bound it to some 100 MiB, and a
 /// kernel boot with 82 thousand blocks to about 20.
@@ -149,7 +149,11 @@ pub(crate) fn fetch_translate(cpu: &mut Cpu, gla: u64) -> Result<u64, Stop> {
     };
     match walk(cpu, gla, access) {
         Ok(mapping) => {
-            cpu.mmu.fill_fetch(gla, mapping.gpa(), mapping.is_global());
+            let kind = FetchKind {
+                global: mapping.is_global(),
+                large: mapping.is_large() || mapping.is_huge(),
+            };
+            cpu.mmu.fill_fetch(gla, mapping.gpa(), kind);
             Ok(mapping.gpa())
         }
         Err(exception) => cpu.raise(exception),

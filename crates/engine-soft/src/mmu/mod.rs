@@ -14,6 +14,7 @@ pub(crate) mod walk;
 mod writers;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use memory::{GuestMemory, PageTracker};
 use second_raw::Second;
@@ -88,13 +89,24 @@ static ALL_EMPTY: [Entry; SET_ENTRIES * SETS] = {
 pub(crate) struct FetchEntry {
     tag: u64,
     pub(crate) gpa: u64,
-    global: bool,
+    kind: FetchKind,
+}
+
+/// What matters for flushes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FetchKind {
+    pub(crate) global: bool,
+    /// Mapped by a large page.
+    pub(crate) large: bool,
 }
 
 const NO_FETCH: FetchEntry = FetchEntry {
     tag: NO_FETCH_TAG,
     gpa: 0,
-    global: false,
+    kind: FetchKind {
+        global: false,
+        large: false,
+    },
 };
 
 /// What was flushed since translated code's jumps were told.
@@ -105,9 +117,18 @@ struct Flushed {
     /// Single pages, the first `count`.
     pages: [u64; 4],
     count: usize,
+    /// The large page of this address, whatever its size.
+    large: Option<u64>,
 }
 
 impl Flushed {
+    fn large(&mut self, gla: u64) {
+        if self.large.is_some() {
+            self.all = true;
+        }
+        self.large = Some(gla);
+    }
+
     fn page(&mut self, gla: u64) {
         match self.pages.get_mut(self.count) {
             Some(page) => {
@@ -260,17 +281,20 @@ impl Mmu {
         } else if flushed.local {
             jumps.drop_local();
         }
+        if let Some(gla) = flushed.large {
+            jumps.drop_large(gla);
+        }
         for gla in flushed.pages.into_iter().take(flushed.count) {
             jumps.drop_linear(gla);
         }
         true
     }
 
-    /// The guest-physical page that instruction bytes at `gla` come from, if cached, and whether the
-    /// mapping is global.
-    pub(crate) fn fetch_mapping(&self, gla: u64) -> Option<(u64, bool)> {
+    /// The guest-physical page that instruction bytes at `gla` come from, if cached, and how it is
+    /// mapped.
+    pub(crate) fn fetch_mapping(&self, gla: u64) -> Option<(u64, FetchKind)> {
         let entry = &self.fetch[self.fetch_current + Self::fetch_slot(gla)];
-        (entry.tag == gla & PAGE_MASK).then_some((entry.gpa, entry.global))
+        (entry.tag == gla & PAGE_MASK).then_some((entry.gpa, entry.kind))
     }
 
     pub(crate) fn is_checked(&self) -> bool {
@@ -324,7 +348,7 @@ impl Mmu {
         });
         self.flushed.local = true;
         self.fetch_used.take_local(|slot| {
-            if !self.fetch[slot].global {
+            if !self.fetch[slot].kind.global {
                 self.fetch[slot] = NO_FETCH;
             }
         });
@@ -373,8 +397,15 @@ impl Mmu {
             }
             other
         });
-        self.flushed.all = true;
-        self.flush_fetch();
+        self.flushed.large(gla);
+        self.fetch_used.retain(|slot| {
+            let entry = self.fetch[slot];
+            let hit = entry.kind.large && (entry.tag ^ gla) >> 30 == 0;
+            if hit {
+                self.fetch[slot] = NO_FETCH;
+            }
+            !hit
+        });
     }
 
     fn slot(gla: u64) -> usize {
@@ -392,14 +423,14 @@ impl Mmu {
         (entry.tag == gla & PAGE_MASK).then_some(entry.gpa)
     }
 
-    pub(crate) fn fill_fetch(&mut self, gla: u64, gpa: u64, global: bool) {
+    pub(crate) fn fill_fetch(&mut self, gla: u64, gpa: u64, kind: FetchKind) {
         let slot = self.fetch_current + Self::fetch_slot(gla);
         self.fetch[slot] = FetchEntry {
             tag: gla & PAGE_MASK,
             gpa: gpa & PAGE_MASK,
-            global,
+            kind,
         };
-        self.fetch_used.note(slot, global);
+        self.fetch_used.note(slot, kind.global);
     }
 
     pub(crate) fn region(&self, gpa: u64) -> Option<&Region> {
@@ -462,6 +493,12 @@ impl Mmu {
                 entry.write = no_tag(slot % SET_ENTRIES);
             }
         });
+    }
+
+    /// The code word of the page of RAM at `gpa`.
+    pub(crate) fn code_word(&self, gpa: u64) -> Option<u32> {
+        let (tracker, index) = self.tracker(gpa)?;
+        Some(tracker.code_word(index)?.load(Ordering::Relaxed))
     }
 
     /// Handle to the page tracker of the RAM at `gpa` and the page's index in it.

@@ -8,8 +8,8 @@
 use std::arch::x86_64::_mm_crc32_u64;
 
 use super::mode::Mode;
-use crate::mmu::PAGE_MASK;
 use crate::mmu::used::Used;
+use crate::mmu::{FetchKind, PAGE_MASK};
 
 const ENTRIES: usize = 1 << 15;
 pub(crate) const TABLES: usize = 3;
@@ -30,11 +30,12 @@ pub(crate) type Table = [Entry; ENTRIES];
 /// Beside each entry, for us alone.
 #[derive(Debug, Clone, Copy, Default)]
 struct Note {
-    /// Guest-physical page of the code, with [`GLOBAL`] in its low bits.
+    /// Guest-physical page of the code, with [`GLOBAL`] and [`LARGE`] in its low bits.
     page: u64,
 }
 
 const GLOBAL: u64 = 1;
+const LARGE: u64 = 2;
 
 /// The tables' keeper. The tables themselves lie beside the vCPU, where translated code finds them.
 #[derive(Debug)]
@@ -87,7 +88,7 @@ impl Jumps {
     }
 
     /// `rip`, mapped to the guest-physical page at `page`, is translated at `code`.
-    pub(super) fn fill(&mut self, mode: Mode, rip: u64, code: u64, page: u64, global: bool) {
+    pub(super) fn fill(&mut self, mode: Mode, rip: u64, code: u64, page: u64, kind: FetchKind) {
         let table = mode.set();
         if self.modes[table] != mode.bits() {
             self.modes[table] = mode.bits();
@@ -103,8 +104,10 @@ impl Jumps {
             self.pages[page_hash(old.tag)] -= 1;
         }
         self.pages[page_hash(rip)] += 1;
-        self.notes[index].page = page | if global { GLOBAL } else { 0 };
-        self.used.note(index, global);
+        let global = if kind.global { GLOBAL } else { 0 };
+        let large = if kind.large { LARGE } else { 0 };
+        self.notes[index].page = page | global | large;
+        self.used.note(index, kind.global);
     }
 
     fn retain(&mut self, keep: impl Fn(u64, u64) -> bool) {
@@ -168,6 +171,11 @@ impl Jumps {
         if self.pages[page_hash(gla)] != 0 {
             self.retain(|tag, _| (tag ^ gla) & PAGE_MASK != 0);
         }
+    }
+
+    /// After a flush of the large page of `gla`: of all that lie in the same GiB.
+    pub(crate) fn drop_large(&mut self, gla: u64) {
+        self.retain(|tag, page| page & LARGE == 0 || (tag ^ gla) >> 30 != 0);
     }
 
     /// The code of guest-physical page `page` is dead.

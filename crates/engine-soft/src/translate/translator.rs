@@ -203,7 +203,7 @@ impl Translator {
     /// The unit at RIP, translated now if it is warm.
     fn find(&mut self, cpu: &mut Cpu, enter_in_table: bool) -> Option<Found> {
         let mode = Mode::of(cpu)?;
-        let (page, global) = match cpu.mmu.fetch_mapping(cpu.rip) {
+        let (page, kind) = match cpu.mmu.fetch_mapping(cpu.rip) {
             Some(mapping) => mapping,
             None => {
                 // A fault is found again, and raised, by the interpreter.
@@ -223,7 +223,8 @@ impl Translator {
             Some(Some(unit)) => (unit.inner, unit.outer),
             Some(None) => return None,
             None => {
-                self.is_warm(page | u64::from(key)).then_some(())?;
+                let word = cpu.mmu.code_word(page)?;
+                self.is_warm(page | u64::from(key), word).then_some(())?;
                 self.translate(cpu, page, key, mode)?
             }
         };
@@ -235,7 +236,7 @@ impl Translator {
             } else {
                 unit.1
             };
-            jumps.fill(mode, cpu.rip, outer, page, global);
+            jumps.fill(mode, cpu.rip, outer, page, kind);
         }
         Some(Found {
             inner: unit.0,
@@ -244,8 +245,9 @@ impl Translator {
         })
     }
 
-    /// Has the code with this key run often enough?
-    fn is_warm(&mut self, key: u64) -> bool {
+    /// Has the code with this key run often enough since it was written?
+    fn is_warm(&mut self, key: u64, word: u32) -> bool {
+        let key = key ^ u64::from(word >> 1) << 40;
         let hash = key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
         let heat = &mut self.heat[hash as usize % HEAT_SLOTS];
         *heat = heat.saturating_add(1);
