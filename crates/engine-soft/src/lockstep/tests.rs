@@ -77,6 +77,23 @@ fn what_is_translated_right_goes_on() {
 }
 
 #[test]
+fn a_unit_that_ran_before_is_still_taken_back() {
+    let mut interpreter = interpreter(&assemble(5));
+    for _ in 0..3 {
+        assert_eq!(interpreter.run(Entry::Resume), Exit::Halted);
+        interpreter.halted = false;
+        interpreter.cpu.rip = CODE;
+    }
+    let mut byte = [0];
+    let ram = interpreter.cpu.memory.ram();
+    ram.read_slice(&mut byte, GuestAddress(0x8000))
+        .expect("inside RAM");
+    assert_eq!(byte, [15]);
+    assert_eq!(interpreter.compared.pages, 3);
+    assert_eq!(interpreter.compared.flushed, 0);
+}
+
+#[test]
 fn a_stale_translation_is_named() {
     let mut interpreter = interpreter(&assemble(5));
     assert_eq!(interpreter.run(Entry::Resume), Exit::Halted);

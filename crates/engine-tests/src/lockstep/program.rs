@@ -225,6 +225,7 @@ impl Writer<'_, '_> {
             10 => self.control_words(),
             11 if self.choices.chance(3) => self.trap(),
             12 if !self.user => self.system(),
+            13 if self.choices.chance(2) => self.divide(),
             _ => self.random(),
         }
     }

@@ -198,6 +198,36 @@ impl Writer<'_, '_> {
         }
     }
 
+    /// A division whose quotient may fit, or just not.
+    pub(super) fn divide(&mut self) -> Result<(), IcedError> {
+        if !self.has_free(&[Register::RAX, Register::RDX]) {
+            return self.random();
+        }
+        let any = Register::RAX + self.choices.below(16) as u32;
+        let pointer = self.pointer();
+        if self.choices.chance(2) {
+            self.a.mov(rax, self.choices.integer())?;
+        }
+        let signed = self.choices.chance(2);
+        match self.choices.below(5) {
+            0 => self.a.cqo()?,
+            1 => self.a.cdq()?,
+            2 => self.a.xor(edx, edx)?,
+            3 => self.a.mov(edx, self.choices.below(8) as i32)?,
+            _ => self.a.and(edx, 0xff)?,
+        }
+        match (self.choices.below(4), signed) {
+            (0, false) => self.a.div(wide(any)),
+            (0, true) => self.a.idiv(wide(any)),
+            (1, false) => self.a.div(narrow(any)),
+            (1, true) => self.a.idiv(narrow(any)),
+            (2, false) => self.a.div(qword_ptr(pointer)),
+            (2, true) => self.a.idiv(qword_ptr(pointer)),
+            (_, false) => self.a.div(dword_ptr(pointer + 4)),
+            (_, true) => self.a.idiv(dword_ptr(pointer + 4)),
+        }
+    }
+
     pub(super) fn trap(&mut self) -> Result<(), IcedError> {
         const FIRST: [Register; 4] = [Register::RAX, Register::RBX, Register::RCX, Register::RDX];
         match self.choices.below(9) {
