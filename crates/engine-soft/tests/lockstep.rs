@@ -35,11 +35,7 @@ fn programs_end_the_same_on_interpreter_and_translator() {
             }
         }
         let translated = &engines.stats()[1].counters;
-        let counted = |name| {
-            translated
-                .iter()
-                .any(|(n, count)| n == name && *count > 10)
-        };
+        let counted = |name| translated.iter().any(|(n, count)| n == name && *count > 10);
         assert!(counted("units translated"), "{translated:?}");
         assert!(counted("jumps linked"), "{translated:?}");
         assert!(counted("code pages that died"), "{translated:?}");

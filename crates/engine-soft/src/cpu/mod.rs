@@ -238,6 +238,16 @@ impl Cpu {
         }
     }
 
+    /// Changes the rights of protection keys. TLB entries hold what the old ones allowed; but most guests
+    /// change only those of keys that no page has.
+    pub(crate) fn set_pkru(&mut self, pkru: u32) {
+        const KEY_0: u32 = 3;
+        let changed = std::mem::replace(&mut self.pkru, pkru) ^ pkru;
+        if changed & KEY_0 != 0 || changed != 0 && self.mmu.keys_seen {
+            self.mmu.flush_data();
+        }
+    }
+
     /// Stops the running instruction with this exception.
     pub(crate) fn raise<T>(&mut self, exception: Exception) -> Result<T, Stop> {
         self.fault = exception;

@@ -163,6 +163,8 @@ pub(crate) struct Mmu {
     pub(crate) beyond_physical: u64,
     pub(crate) has_1g_pages: bool,
     pub(crate) walks: u64,
+    /// A page with a protection key other than 0 may be cached.
+    pub(crate) keys_seen: bool,
 }
 
 /// Does some entry of the first level let this pair's page be written?
@@ -197,6 +199,7 @@ impl Mmu {
                 .find(0x8000_0001, 0)
                 .is_some_and(|e| e.edx & 1 << 26 != 0),
             walks: 0,
+            keys_seen: false,
         }
     }
 
@@ -302,15 +305,21 @@ impl Mmu {
     }
 
     pub(crate) fn flush_all(&mut self) {
+        self.flush_data();
+        self.flush_fetch();
+        self.writers.clear();
+        self.flushed.all = true;
+        self.large_seen = 0;
+    }
+
+    /// Flushes what data accesses use.
+    pub(crate) fn flush_data(&mut self) {
         self.second.drop_all(&mut self.used);
         self.used.retain(|slot| {
             self.entries[slot] = empty(slot % SET_ENTRIES);
             false
         });
-        self.flush_fetch();
-        self.writers.clear();
-        self.flushed.all = true;
-        self.large_seen = 0;
+        self.keys_seen = false;
     }
 
     fn flush_fetch(&mut self) {

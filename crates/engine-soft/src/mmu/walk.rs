@@ -314,6 +314,7 @@ fn denied_by_key(cpu: &Cpu, path: &Path, access: Access) -> bool {
 /// Sets accessed bits, and the leaf's dirty bit for a write. `None` when an entry changed meanwhile.
 fn mark(cpu: &mut Cpu, path: &Path, write: bool) -> Option<u64> {
     let mut leaf = 0;
+    cpu.mmu.keys_seen |= path.leaf().1 >> 59 & 15 != 0;
     for (n, &(at, entry)) in path.entries[..path.depth].iter().enumerate() {
         let last = n + 1 == path.depth;
         let wanted = entry | A | if last && write { D } else { 0 };

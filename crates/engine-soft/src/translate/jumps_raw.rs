@@ -88,7 +88,16 @@ impl Jumps {
     }
 
     /// `rip`, mapped to the guest-physical page at `page`, is translated at `code`.
-    pub(super) fn fill(&mut self, mode: Mode, rip: u64, code: u64, page: u64, kind: FetchKind) {
+    ///
+    /// Answers where it was put, for [`Jumps::drop_page_at`].
+    pub(super) fn fill(
+        &mut self,
+        mode: Mode,
+        rip: u64,
+        code: u64,
+        page: u64,
+        kind: FetchKind,
+    ) -> u32 {
         let table = mode.set();
         if self.modes[table] != mode.bits() {
             self.modes[table] = mode.bits();
@@ -108,6 +117,7 @@ impl Jumps {
         let large = if kind.large { LARGE } else { 0 };
         self.notes[index].page = page | global | large;
         self.used.note(index, kind.global);
+        index as u32
     }
 
     fn retain(&mut self, keep: impl Fn(u64, u64) -> bool) {
@@ -178,9 +188,19 @@ impl Jumps {
         self.retain(|tag, page| page & LARGE == 0 || (tag ^ gla) >> 30 != 0);
     }
 
-    /// The code of guest-physical page `page` is dead.
-    pub(super) fn drop_physical(&mut self, page: u64) {
-        self.retain(|_, of| of & PAGE_MASK != page);
+    /// The code of guest-physical page `page` is dead, and what is known of it was put at `places`.
+    pub(super) fn drop_page_at(&mut self, page: u64, places: &[u32]) {
+        for &index in places {
+            let index = index as usize;
+            let (table, slot) = (index / ENTRIES, index % ENTRIES);
+            if self.notes[index].page & PAGE_MASK == page {
+                let entry = &mut self.tables_mut()[table][slot];
+                if entry.code != 0 {
+                    let tag = std::mem::replace(entry, empty(slot)).tag;
+                    self.pages[page_hash(tag)] -= 1;
+                }
+            }
+        }
     }
 
     fn tables(&self) -> &[Table] {

@@ -36,9 +36,21 @@ struct PageCode {
     word: u32,
     /// By [`key`]; `None` where there cannot be a unit.
     units: FxHashMap<u16, Option<Unit>>,
+    /// Where jump tables know of them, or knew.
+    jumps: Vec<u32>,
 }
 
 impl PageCode {
+    /// The list does not grow beyond what a page can have.
+    fn note_jump(&mut self, place: u32) {
+        const MANY: usize = 1024;
+        if self.jumps.len() >= MANY && self.jumps.len().is_power_of_two() {
+            self.jumps.sort_unstable();
+            self.jumps.dedup();
+        }
+        self.jumps.push(place);
+    }
+
     fn is_current(&self) -> bool {
         self.tracker
             .code_word(self.index)
@@ -236,7 +248,10 @@ impl Translator {
             } else {
                 unit.1
             };
-            jumps.fill(mode, cpu.rip, outer, page, kind);
+            let place = jumps.fill(mode, cpu.rip, outer, page, kind);
+            if let Some(code) = self.pages.get_mut(&page) {
+                code.note_jump(place);
+            }
         }
         Some(Found {
             inner: unit.0,
@@ -291,6 +306,7 @@ impl Translator {
             index,
             word,
             units: FxHashMap::default(),
+            jumps: Vec::new(),
         });
         let (unit, instructions) = made.map_or((None, 0), |(unit, n)| (Some(unit), n));
         self.counters.units += 1;
@@ -325,8 +341,9 @@ impl Translator {
     }
 
     fn bury_page(&mut self, cpu: &mut Cpu, page: u64) {
-        self.pages.remove(&page);
-        cpu.native.jumps.drop_physical(page);
+        if let Some(code) = self.pages.remove(&page) {
+            cpu.native.jumps.drop_page_at(page, &code.jumps);
+        }
         self.counters.pages_died += 1;
     }
 

@@ -93,11 +93,6 @@ fn wrpkru(cpu: &mut Cpu, _op: &Op) -> Result<(), Stop> {
     if cpu.gpr[RDX] as u32 != 0 {
         return cpu.gp(0);
     }
-    let pkru = cpu.gpr[RAX] as u32;
-    if cpu.pkru != pkru {
-        cpu.pkru = pkru;
-        // Entries of the TLB hold what the old rights allowed.
-        cpu.mmu.flush_all();
-    }
+    cpu.set_pkru(cpu.gpr[RAX] as u32);
     Ok(())
 }

@@ -261,8 +261,7 @@ pub(super) fn restore<const WIDE: bool>(cpu: &mut Cpu, op: &Op) -> Result<(), St
         }
     }
     if wanted & xcr0::PKRU != 0 {
-        cpu.pkru = incoming.pkru as u32;
-        cpu.mmu.flush_all();
+        cpu.set_pkru(incoming.pkru as u32);
     }
     Ok(())
 }
