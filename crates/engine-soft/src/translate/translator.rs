@@ -26,6 +26,9 @@ const CODE_BYTES: usize = 48 << 20;
 /// Units refer to so many instructions at most, 64 bytes each, before all are thrown away.
 const MOST_SITES: usize = 1 << 20;
 const HEAT_SLOTS: usize = 1 << 15;
+/// After so many runs of cold code all of it is cold again, or code that is rewritten all the time would
+/// find every slot warm.
+const COOLING: u32 = 1 << 17;
 
 /// Translations of one guest-physical page.
 #[derive(Debug)]
@@ -77,6 +80,8 @@ pub(crate) struct Translator {
     referred: Referred,
     pages: FxHashMap<u64, PageCode>,
     heat: Box<[u8]>,
+    /// Times that code was not warm since all was made cold.
+    cooled: u32,
     bmi2: bool,
     /// Units run one at a time and are checked: see `crate::lockstep`.
     checked: bool,
@@ -109,6 +114,7 @@ impl Translator {
             referred: Referred::new(),
             pages: FxHashMap::default(),
             heat: vec![0; HEAT_SLOTS].into_boxed_slice(),
+            cooled: 0,
             warm,
             checked: false,
             bmi2: is_x86_feature_detected!("bmi2"),
@@ -263,6 +269,11 @@ impl Translator {
     /// Has the code with this key run often enough since it was written?
     fn is_warm(&mut self, key: u64, word: u32) -> bool {
         let key = key ^ u64::from(word >> 1) << 40;
+        self.cooled += 1;
+        if self.cooled > COOLING {
+            self.cooled = 0;
+            self.heat.fill(0);
+        }
         let hash = key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
         let heat = &mut self.heat[hash as usize % HEAT_SLOTS];
         *heat = heat.saturating_add(1);
