@@ -1,7 +1,7 @@
-//! Millions of guest instructions a second of the interpreter, on an integer loop with memory
+//! Millions of guest instructions a second of a software engine, on an integer loop with memory
 //! traffic in 64-bit mode. Prints one line: `mips <figure>`, best of five runs.
 //!
-//! `cargo run --profile guest -p engine-soft --example mips`
+//! `cargo run --profile guest -p engine-soft --example mips [translator]`
 #![allow(
     clippy::expect_used,
     clippy::cast_precision_loss,
