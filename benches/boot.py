@@ -93,7 +93,7 @@ def table(results: dict[str, list[Boot]], mips: dict[str, int]) -> str:
     """The page, as Markdown."""
 
     def median(boots: list[Boot], field: str) -> float:
-        return statistics.median(getattr(boot, field) for boot in boots)
+        return float(statistics.median(getattr(boot, field) for boot in boots))
 
     rows = [
         f"| {name} | {median(boots, 'processor'):.1f} | {median(boots, 'to_init'):.1f} "
