@@ -126,11 +126,19 @@ KNOWN = (
         "CMPXCHG of 32 bits clears the upper half of a register it does not write",
         lambda case: case["mnemonic"] == "cmpxchg" and not case["memory"],
     ),
-    Known("CVTDQ2PD reads 16 bytes of memory, not 8", named("cvtdq2pd")),
+    Known(
+        "conversions and ROUNDSS read 16 bytes of memory, not 8 or 4",
+        named("cvtdq2pd", "cvtps2pd", "roundss"),
+    ),
+    Known(
+        "BSF and BSR of 32 bits from zero clear the upper half; Intel leaves all 64 bits",
+        named("bsf", "bsr"),
+    ),
+    Known("BEXTR of 32 bits looks beyond the operand or cuts one bit too many", named("bextr")),
     Known("of two NaNs the one with the larger significand is taken, as on the x87", two_nans),
     Known(
         "a horizontal operation reads its source after writing it",
-        lambda case: case["mnemonic"].startswith(("phsub", "phadd")),
+        lambda case: case["mnemonic"].startswith(("phsub", "phadd", "hsub", "hadd")),
     ),
     Known("FZ reaches the x87 and not SSE, so denormal results stay", flushed),
     Known(
