@@ -1,13 +1,12 @@
 //! Guests that once hung or killed their host process.
 
-use std::sync::mpsc;
-use std::time::Duration;
+mod hostile_guest;
 
 use engine::{Engine, Entry, Exit, Vcpu};
 use engine_soft::SoftEngine;
+use hostile_guest::{run_and_kick, table};
 use memory::{Gpa, GuestMemory, RamRange};
 use vm_memory::{Bytes, GuestAddress};
-use x86::cpuid::{self, CpuidTable, HostCpuid, VcpuParams};
 use x86::register::cr0;
 use x86::{CpuState, DescriptorTable, Segment};
 
@@ -28,16 +27,6 @@ struct Guest {
 fn write(memory: &GuestMemory, at: u64, bytes: &[u8]) {
     let written = memory.ram().write_slice(bytes, GuestAddress(at));
     written.expect("inside RAM");
-}
-
-fn table() -> CpuidTable {
-    let model = cpuid::model(cpuid::DEFAULT_MODEL).expect("the default model");
-    let params = VcpuParams {
-        id: 0,
-        count: 1,
-        tsc_khz: 2_000_000,
-    };
-    cpuid::table(model, &HostCpuid::read(), &params)
 }
 
 /// Code at [`CODE`] with memory around it, in the state that `state` leaves.
@@ -71,26 +60,6 @@ fn protected() -> CpuState {
         limit: 0x7ff,
     };
     state
-}
-
-/// Runs until the guest leaves by itself, or answers a kick.
-fn run_and_kick(vcpu: &mut dyn Vcpu, entry: Entry) -> Exit {
-    let kick = vcpu.kick();
-    let (done, waiting) = mpsc::channel::<()>();
-    let kicker = std::thread::spawn(move || {
-        let mut left = 200;
-        while waiting.recv_timeout(Duration::from_millis(50))
-            == Err(mpsc::RecvTimeoutError::Timeout)
-        {
-            kick.kick();
-            left -= 1;
-            assert!(left > 0, "the vCPU does not answer its kick");
-        }
-    });
-    let exit = vcpu.run(entry).expect("no host failure");
-    drop(done);
-    kicker.join().expect("answered in time");
-    exit
 }
 
 /// Without CR0.NE an x87 instruction runs although an exception waits. The host's own x87 must not

@@ -154,6 +154,8 @@ pub(crate) struct Mmu {
     fetch_current: usize,
     regions: Vec<Region>,
     writers: Writers,
+    /// Pages that were about to be written when the tracker was told, since the last look at the bell.
+    told: Vec<u64>,
     flushed: Flushed,
     /// Of guests in lockstep only.
     journal: Option<Box<Journal>>,
@@ -191,6 +193,7 @@ impl Mmu {
             fetch_current: 0,
             regions: Vec::new(),
             writers: Writers::none(),
+            told: Vec::new(),
             flushed: Flushed::default(),
             journal: None,
             large_seen: 0,
@@ -395,11 +398,8 @@ impl Mmu {
                 LARGE => 22,
                 _ => 30,
             };
-            let tag = if entry.read == no_tag(slot % SET_ENTRIES) {
-                entry.write
-            } else {
-                entry.read
-            };
+            let unread = entry.read == no_tag(slot % SET_ENTRIES) || entry.read & !PAGE_MASK != 0;
+            let tag = if unread { entry.write } else { entry.read };
             let other = (tag ^ gla) >> shift != 0;
             if !other {
                 self.entries[slot] = empty(slot % SET_ENTRIES);
@@ -432,6 +432,11 @@ impl Mmu {
         (entry.tag == gla & PAGE_MASK).then_some(entry.gpa)
     }
 
+    /// A page of more than 4 KiB was found at `gla`.
+    pub(crate) fn note_large(&mut self, gla: u64) {
+        self.large_seen |= 1 << (gla >> 30 & 63);
+    }
+
     pub(crate) fn fill_fetch(&mut self, gla: u64, gpa: u64, kind: FetchKind) {
         let slot = self.fetch_current + Self::fetch_slot(gla);
         self.fetch[slot] = FetchEntry {
@@ -439,6 +444,9 @@ impl Mmu {
             gpa: gpa & PAGE_MASK,
             kind,
         };
+        if kind.large {
+            self.note_large(gla);
+        }
         self.fetch_used.note(slot, kind.global);
     }
 
@@ -446,6 +454,31 @@ impl Mmu {
         self.regions
             .iter()
             .find(|region| gpa.wrapping_sub(region.base) < region.len)
+    }
+
+    /// The page at `gpa` is about to be written. Answers whether that was news to anybody.
+    pub(crate) fn note_write(&mut self, gpa: u64) -> bool {
+        // Only a page that is not plain has anything to be told.
+        let told = self.tracker(gpa).filter(|(t, page)| !t.is_plain(*page));
+        let Some((tracker, page)) = told else {
+            return false;
+        };
+        tracker.note_write(page);
+        if self.told.last() != Some(&gpa) {
+            self.told.push(gpa);
+        }
+        true
+    }
+
+    /// The writes that [`Mmu::note_write`] told of are done. Where another vCPU decoded the page in
+    /// between, it may have read what was there before: with `again`, that code dies too.
+    pub(crate) fn writes_are_done(&mut self, again: bool) {
+        while let Some(gpa) = self.told.pop() {
+            let unplain = self.tracker(gpa).filter(|(t, page)| !t.is_plain(*page));
+            if let Some((tracker, page)) = unplain.filter(|_| again) {
+                tracker.note_write(page);
+            }
+        }
     }
 
     /// Stops direct writes to pages that are plain no longer. A page another vCPU has just decoded
@@ -462,7 +495,8 @@ impl Mmu {
         });
         self.used.for_each(|slot| {
             let entry = &mut self.entries[slot];
-            if entry.write == no_tag(slot % SET_ENTRIES) {
+            // Copies from the second level say "no" with a tag that is not aligned.
+            if entry.write == no_tag(slot % SET_ENTRIES) || entry.write & !PAGE_MASK != 0 {
                 return;
             }
             let gpa = entry.gpa & PAGE_MASK;

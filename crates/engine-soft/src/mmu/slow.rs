@@ -46,12 +46,8 @@ impl Cpu {
         if write {
             self.mmu.note_in_journal(gpa);
         }
-        if write && let Some((tracker, page)) = self.mmu.tracker(gpa) {
-            // Only a page that is not plain has anything to be told.
-            if !tracker.is_plain(page) {
-                tracker.note_write(page);
-                self.limit = 0;
-            }
+        if write && self.mmu.note_write(gpa) {
+            self.limit = 0;
         }
         self.fill(gla, mapping, system);
         Ok(gpa)
@@ -81,7 +77,7 @@ impl Cpu {
             _ => 0,
         };
         if size != 0 {
-            self.mmu.large_seen |= 1 << (gla >> 30 & 63);
+            self.mmu.note_large(gla);
         }
         let entry = Entry {
             read: if mapping.is_readable() {

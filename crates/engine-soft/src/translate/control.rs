@@ -164,8 +164,13 @@ impl Emitter<'_> {
             // jrcxz taken; jmp over
             Code::Jrcxz_rel8_64 => self.asm.raw(&[0xe3, 2, 0xeb, 5]),
             Code::Jecxz_rel8_64 => self.asm.raw(&[0x67, 0xe3, 2, 0xeb, 5]),
-            // lea rcx, [rcx - 1]; jrcxz over
-            Code::Loop_rel8_64_RCX => self.asm.raw(&[0x48, 0x8d, 0x49, 0xff, 0xe3, 5]),
+            // lea rcx, [rcx - 1]; jrcxz over. Not out of the page: should the target not be canonical,
+            // the handler would count again.
+            Code::Loop_rel8_64_RCX
+                if (0..0x1000).contains(&(i64::from(self.frame.unit) + target)) =>
+            {
+                self.asm.raw(&[0x48, 0x8d, 0x49, 0xff, 0xe3, 5]);
+            }
             _ => return Err(Refused),
         }
         self.taken(target, at, site);

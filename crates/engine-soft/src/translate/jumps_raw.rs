@@ -45,7 +45,7 @@ pub(crate) struct Jumps {
     notes: Box<[Note]>,
     used: Used,
     /// Filled entries by a hash of their linear page: most flushed pages hold no code.
-    pages: Box<[u16; 256]>,
+    pages: Box<[u32; 256]>,
     /// Mode bits that each table was filled under.
     modes: [u16; TABLES],
 }

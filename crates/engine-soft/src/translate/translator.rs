@@ -25,6 +25,8 @@ use crate::mmu::access_raw::fetch_bytes;
 const CODE_BYTES: usize = 48 << 20;
 /// Units refer to so many instructions at most, 64 bytes each, before all are thrown away.
 const MOST_SITES: usize = 1 << 20;
+/// So many units are known at most, those that there cannot be among them, before all are forgotten.
+const MOST_UNITS: usize = 1 << 20;
 const HEAT_SLOTS: usize = 1 << 15;
 /// After so many runs of cold code all of it is cold again, or code that is rewritten all the time would
 /// find every slot warm.
@@ -44,14 +46,16 @@ struct PageCode {
 }
 
 impl PageCode {
-    /// The list does not grow beyond what a page can have.
-    fn note_jump(&mut self, place: u32) {
+    /// Answers whether there are too many to remember: a guest may map one page at many addresses.
+    fn note_jump(&mut self, place: u32) -> bool {
         const MANY: usize = 1024;
-        if self.jumps.len() >= MANY && self.jumps.len().is_power_of_two() {
-            self.jumps.sort_unstable();
-            self.jumps.dedup();
-        }
         self.jumps.push(place);
+        if self.jumps.len() < MANY {
+            return false;
+        }
+        self.jumps.sort_unstable();
+        self.jumps.dedup();
+        self.jumps.len() > MANY / 2
     }
 
     fn is_current(&self) -> bool {
@@ -79,6 +83,8 @@ pub(crate) struct Translator {
     infos: InstructionInfoFactory,
     referred: Referred,
     pages: FxHashMap<u64, PageCode>,
+    /// Units made since everything was last thrown away.
+    known: usize,
     heat: Box<[u8]>,
     /// Times that code was not warm since all was made cold.
     cooled: u32,
@@ -113,6 +119,7 @@ impl Translator {
             infos: InstructionInfoFactory::new(),
             referred: Referred::new(),
             pages: FxHashMap::default(),
+            known: 0,
             heat: vec![0; HEAT_SLOTS].into_boxed_slice(),
             cooled: 0,
             warm,
@@ -255,8 +262,11 @@ impl Translator {
                 unit.1
             };
             let place = jumps.fill(mode, cpu.rip, outer, page, kind);
-            if let Some(code) = self.pages.get_mut(&page) {
-                code.note_jump(place);
+            if let Some(code) = self.pages.get_mut(&page)
+                && code.note_jump(place)
+            {
+                jumps.drop_page_at(page, &code.jumps);
+                code.jumps.clear();
             }
         }
         Some(Found {
@@ -307,8 +317,8 @@ impl Translator {
             referred: &mut self.referred,
         };
         let made = make::unit(tools, frame, &bytes[..have], context);
-        let full = self.referred.sites.len() > MOST_SITES;
-        if made.is_some() && (full || !self.memory.add(self.asm.bytes())) {
+        let full = self.referred.sites.len() > MOST_SITES || self.known > MOST_UNITS;
+        if full || made.is_some() && !self.memory.add(self.asm.bytes()) {
             self.clear(cpu);
             return None;
         }
@@ -324,6 +334,7 @@ impl Translator {
         self.counters.instructions += instructions as u64;
         let entries = unit.as_ref().map(|unit| (unit.inner, unit.outer));
         code.units.insert(key, unit);
+        self.known += 1;
         entries
     }
 
@@ -361,6 +372,7 @@ impl Translator {
     /// Throws everything away: the memory is full.
     fn clear(&mut self, cpu: &mut Cpu) {
         self.pages.clear();
+        self.known = 0;
         self.memory.clear();
         self.referred.sites.clear();
         self.referred.links.clear();

@@ -1,0 +1,386 @@
+//! Guests that attack the translator: what it runs in the guest's place must not become its host's
+//! signal, every loop must hear a kick, and what comes out is what the interpreter does.
+
+mod hostile_guest;
+
+use std::time::Duration;
+
+use engine::{Engine, Entry, Exit, Vcpu};
+use engine_soft::SoftEngine;
+use engine_tests::{CODE, DATA, Image, Mode};
+use hostile_guest::{run_and_kick, table};
+use memory::{Gpa, GuestMemory, RamRange};
+use vm_memory::{Bytes, GuestAddress};
+use x86::CpuState;
+use x86::register::{cr4, gpr, xcr0};
+
+const RAM: u64 = 0x60_0000;
+const MOST_EXITS: usize = 40;
+/// Tables of [`Image`].
+const PML4: u64 = 0x1000;
+const PD_LOW: u64 = 0x3000;
+const PT: u64 = 0x4000;
+/// Tables and page of our own: the last page of either half of the address space.
+const LAST_TABLES: u64 = 0x3_0000;
+const LAST_PAGE: u64 = 0x3_3000;
+const END_OF_LOW_HALF: u64 = 0x7fff_ffff_f000;
+const END_OF_ALL: u64 = 0xffff_ffff_ffff_f000;
+
+/// How a guest's run went on.
+#[derive(Debug, PartialEq)]
+struct Run {
+    exits: Vec<Exit>,
+    state: CpuState,
+}
+
+fn write(memory: &GuestMemory, at: u64, bytes: &[u8]) {
+    let written = memory.ram().write_slice(bytes, GuestAddress(at));
+    written.expect("inside RAM");
+}
+
+fn state() -> CpuState {
+    let image = Image {
+        mode: Mode::Long64,
+        code: Vec::new(),
+    };
+    let mut state = image.state();
+    state.cr4 |= cr4::OSXSAVE;
+    state.xcr0 = xcr0::X87 | xcr0::SSE | xcr0::AVX;
+    state
+}
+
+/// Memory with tables for long mode, and `code`.
+fn memory(code: &[u8]) -> GuestMemory {
+    let memory = GuestMemory::new(&[RamRange {
+        base: Gpa(0),
+        len: RAM,
+    }]);
+    let memory = memory.expect("memory");
+    let image = Image {
+        mode: Mode::Long64,
+        code: code.to_vec(),
+    };
+    image.load(&memory).expect("room");
+    for top in [255, 511] {
+        let entry = (LAST_TABLES | 7).to_le_bytes();
+        write(&memory, PML4 + top * 8, &entry);
+    }
+    for level in 0..3 {
+        let at = LAST_TABLES + level * 0x1000;
+        write(&memory, at + 511 * 8, &((at + 0x1000) | 7).to_le_bytes());
+    }
+    memory
+}
+
+fn translator(memory: &GuestMemory) -> Box<dyn Vcpu> {
+    let engine = SoftEngine::translator_after(memory.clone(), 1);
+    engine.create_vcpu(0, &table()).expect("a vCPU")
+}
+
+/// The same guest on the interpreter and on the translator.
+struct Both([(GuestMemory, Box<dyn Vcpu>); 2]);
+
+impl Both {
+    fn new() -> Both {
+        Both(
+            [SoftEngine::new, |memory| {
+                SoftEngine::translator_after(memory, 1)
+            }]
+            .map(|make| {
+                let memory = memory(&[]);
+                let vcpu = make(memory.clone()).create_vcpu(0, &table());
+                (memory, vcpu.expect("a vCPU"))
+            }),
+        )
+    }
+
+    fn write(&self, at: u64, bytes: &[u8]) {
+        for (memory, _) in &self.0 {
+            write(memory, at, bytes);
+        }
+    }
+
+    /// Runs from `state` on both until it halts, and answers the one way that both go.
+    fn run(&mut self, state: &CpuState, what: &str) -> Run {
+        let [expected, run] = self.0.each_mut().map(|(_, vcpu)| run(vcpu.as_mut(), state));
+        assert!(expected == run, "{what}:\n{expected:#x?}\n{run:#x?}");
+        run
+    }
+}
+
+/// Runs until it halts or has left often; reads of devices are answered with a pattern.
+fn run(vcpu: &mut dyn Vcpu, state: &CpuState) -> Run {
+    vcpu.set_state(state).expect("a state");
+    let mut exits = Vec::new();
+    let mut entry = Entry::Resume;
+    while exits.len() < MOST_EXITS {
+        exits.push(vcpu.run(entry).expect("no host failure"));
+        if matches!(exits.last(), Some(Exit::Halted | Exit::TripleFault)) {
+            break;
+        }
+        entry = Entry::CompleteRead(0x0123_4567_89ab_cdef);
+    }
+    let mut state = vcpu.state().expect("a state");
+    state.tsc = 0;
+    Run { exits, state }
+}
+
+/// Every opcode of the vector maps, and memory operands that are not aligned: a processor's #UD and
+/// #GP must not be the host's SIGILL and SIGSEGV.
+#[test]
+fn no_opcode_becomes_a_signal() {
+    let mut both = Both::new();
+    let mut opcodes = Vec::new();
+    for opcode in 0..=255u8 {
+        for prefix in [&[][..], &[0x66], &[0xf2], &[0xf3]] {
+            // Near jumps may go round for ever, and RDTSC differs.
+            if !matches!(opcode, 0x31 | 0x80..=0x8f) {
+                opcodes.push([prefix, &[0x0f, opcode]].concat());
+            }
+            opcodes.push([prefix, &[0x0f, 0x38, opcode]].concat());
+            opcodes.push([prefix, &[0x0f, 0x3a, opcode]].concat());
+        }
+        for last in 0..8 {
+            opcodes.extend((1..=3).map(|map| vec![0xc4, 0xe0 | map, 0x78 | last, opcode]));
+        }
+        opcodes.extend((8..=10).map(|map| vec![0x8f, 0xe0 | map, 0x78, opcode]));
+    }
+    for opcode in opcodes {
+        // lock or byte [rbx], 0, so that the TLB knows the page
+        let mut code = vec![0xf0, 0x80, 0x0b, 0x00];
+        code.extend(&opcode);
+        code.extend([0x03, 0x02, 0x90, 0x90, 0x90, 0xf4, 0xf4, 0xf4, 0xf4]);
+        both.write(CODE, &code);
+        let mut state = state();
+        state.gpr[gpr::RBX] = DATA + 0x41;
+        both.run(&state, &format!("{opcode:02x?}"));
+    }
+}
+
+/// Branches out of the canonical halves and over the end of the address space.
+#[test]
+fn branches_at_the_ends_of_the_address_space_are_the_interpreters() {
+    let mut both = Both::new();
+    both.write(0, &[0xf4; 0x1000]);
+    let branches: [&[u8]; 12] = [
+        // loop, jrcxz, jmp, jz, jnz, call forwards
+        &[0xe2, 0x40],
+        &[0xe3, 0x40],
+        &[0xeb, 0x40],
+        &[0x74, 0x40],
+        &[0x75, 0x40],
+        &[0xe8, 0x40, 0, 0, 0],
+        // jmp, call rax; push rax, ret; push rax, ret 8; jmp, call [rbx]
+        &[0xff, 0xe0],
+        &[0xff, 0xd0],
+        &[0x50, 0xc3],
+        &[0x50, 0xc2, 8, 0],
+        &[0xff, 0x23],
+        &[0xff, 0x13],
+    ];
+    let targets = [0, 1, 1 << 47, u64::MAX, END_OF_ALL, (1 << 47) - 1, 1 << 63];
+    for page in [END_OF_LOW_HALF, END_OF_ALL] {
+        for branch in branches {
+            let from = 0x1000 - branch.len();
+            for offset in [from, from - 1, from + 1] {
+                // What does not fit goes on in page 0, which does not follow the lower half.
+                let mut bytes = vec![0xf4; 0x1000];
+                let room = (0x1000 - offset).min(branch.len());
+                bytes[offset..][..room].copy_from_slice(&branch[..room]);
+                both.write(LAST_PAGE, &bytes);
+                for target in targets {
+                    let mut state = state();
+                    state.rip = page + offset as u64;
+                    state.gpr[gpr::RCX] = 2;
+                    state.gpr[gpr::RAX] = target;
+                    state.gpr[gpr::RBX] = DATA;
+                    both.write(DATA, &target.to_le_bytes());
+                    both.run(&state, &format!("{branch:02x?} at {page:#x} + {offset:#x}"));
+                }
+            }
+        }
+    }
+}
+
+/// Accesses that share a check, over the ends of the address space and over pages of several kinds.
+#[test]
+fn groups_over_borders_fault_as_single_accesses_do() {
+    let mut both = Both::new();
+    // No page, a page that may be read only, a device's.
+    both.write(PT + (DATA / 0x1000 + 1) * 8, &[0; 8]);
+    both.write(
+        PT + (DATA / 0x1000 + 2) * 8,
+        &((DATA + 0x2000) | 5).to_le_bytes(),
+    );
+    both.write(PT + (DATA / 0x1000 + 4) * 8, &0x8000_0007u64.to_le_bytes());
+    // mov ebp, 3; again: mov rdx, [rbx]; mov [rbx + 8], rdx; add rbx, 8; movups xmm0, [rbx + 9];
+    // mov [rbx - 8], rcx; push rdx; dec ebp; jnz again; hlt
+    let code = [
+        0xbd, 3, 0, 0, 0, 0x48, 0x8b, 0x13, 0x48, 0x89, 0x53, 8, 0x48, 0x83, 0xc3, 8, 0x0f, 0x10,
+        0x43, 9, 0x48, 0x89, 0x4b, 0xf8, 0x52, 0xff, 0xcd, 0x75, 0xe8, 0xf4,
+    ];
+    both.write(CODE, &code);
+    let borders = [
+        0,
+        1 << 47,
+        u64::MAX << 47,
+        DATA,
+        DATA + 0x1000,
+        DATA + 0x2000,
+    ];
+    let more = [DATA + 0x3000, DATA + 0x4000, DATA + 0x5000, 0x20_0000];
+    for border in borders.into_iter().chain(more) {
+        for distance in [0u64, 1, 7, 8, 9, 16, 24, 25, 33, 41] {
+            let mut state = state();
+            state.gpr[gpr::RBX] = border.wrapping_sub(distance);
+            both.run(&state, &format!("{distance} before {border:#x}"));
+        }
+    }
+}
+
+/// INVLPG of any address in a large page forgets all of it, though only code was run there.
+#[test]
+fn a_large_page_of_code_is_flushed_as_a_whole() {
+    let mut both = Both::new();
+    // mov esi, 200100h; call rsi; mov ebx, eax; mov dword [PD_LOW + 8], 400087h; invlpg [3ff000h];
+    // call rsi; hlt
+    let code = [
+        0xbe, 0x00, 0x01, 0x20, 0, 0xff, 0xd6, 0x89, 0xc3, 0xc7, 0x04, 0x25, 0x08, 0x30, 0, 0,
+        0x87, 0, 0x40, 0, 0x0f, 0x01, 0x3c, 0x25, 0, 0xf0, 0x3f, 0, 0xff, 0xd6, 0xf4,
+    ];
+    both.write(CODE, &code);
+    both.write(PD_LOW + 8, &0x20_0087u64.to_le_bytes());
+    // mov eax, n; ret
+    both.write(0x20_0100, &[0xb8, 1, 0, 0, 0, 0xc3]);
+    both.write(0x40_0100, &[0xb8, 2, 0, 0, 0, 0xc3]);
+    let run = both.run(&state(), "a large page");
+    assert_eq!([run.state.gpr[gpr::RBX], run.state.gpr[gpr::RAX]], [1, 2]);
+}
+
+/// Loops of every kind hear a kick.
+#[test]
+fn every_loop_answers_a_kick() {
+    let loops: [&[u8]; 11] = [
+        // jmp $; jmp rsi; push rsi, ret; call rsi
+        &[0xeb, 0xfe],
+        &[0xff, 0xe6],
+        &[0x56, 0xc3],
+        &[0x48, 0x89, 0xfc, 0xff, 0xd6],
+        // jz $ - 1 (never), jmp over, jmp back
+        &[0xeb, 2, 0xeb, 0xfc, 0xeb, 0xfc],
+        // sti, cli, jmp; pushf, popf, jmp; loop $, jmp
+        &[0xfb, 0xfa, 0xeb, 0xfc],
+        &[0x9c, 0x9d, 0xeb, 0xfc],
+        &[0xe2, 0xfe, 0xeb, 0xfc],
+        // mov esi, CODE; mov ecx, 4000h; rep lodsb; jmp
+        &[
+            0xbe, 0, 0x80, 0, 0, 0xb9, 0, 0x40, 0, 0, 0xf3, 0xac, 0xeb, 0xf2,
+        ],
+        // jmp to the next page, from where this is jumped to again
+        &[0xe9, 0xfb, 0x0f, 0, 0],
+        // push ss, rflags, cs …: iretq to itself (rsi)
+        &[0x6a, 0x10, 0x57, 0x9c, 0x6a, 0x08, 0x56, 0x48, 0xcf],
+    ];
+    for code in loops {
+        let memory = memory(code);
+        // jmp CODE
+        write(&memory, CODE + 0x1000, &[0xe9, 0xfb, 0xef, 0xff, 0xff]);
+        let mut vcpu = translator(&memory);
+        let mut state = state();
+        state.gpr[gpr::RSI] = CODE;
+        state.gpr[gpr::RDI] = state.gpr[gpr::RSP];
+        vcpu.set_state(&state).expect("a state");
+        let exit = run_and_kick(vcpu.as_mut(), Entry::Resume);
+        assert_eq!(exit, Exit::Interrupted, "{code:02x?}");
+    }
+}
+
+/// Runs for ever, until another vCPU is done.
+fn run_beside(mut vcpu: Box<dyn Vcpu>, done: impl FnOnce()) {
+    let kick = vcpu.kick();
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let over = &over;
+        scope.spawn(move || {
+            while !over.load(std::sync::atomic::Ordering::Acquire) {
+                let exit = vcpu.run(Entry::Resume).expect("no host failure");
+                let expected = matches!(exit, Exit::Interrupted | Exit::PortWrite { .. });
+                assert!(expected, "{exit:?}");
+            }
+        });
+        done();
+        over.store(true, std::sync::atomic::Ordering::Release);
+        kick.kick();
+        // It may have been on its way in at the first.
+        std::thread::sleep(Duration::from_millis(1));
+        kick.kick();
+    });
+}
+
+/// One vCPU writes the code that another runs, and waits for its effect each time.
+#[test]
+fn code_that_another_vcpu_writes_is_never_stale() {
+    const CALLED: u64 = 0x1_2000;
+    // mov esi, CALLED; again: call rsi; mov [DATA], eax; pause; jmp again
+    let caller = [
+        0xbe, 0, 0x20, 1, 0, 0xff, 0xd6, 0x89, 0x04, 0x25, 0, 0, 2, 0, 0xf3, 0x90, 0xeb, 0xf3,
+    ];
+    let memory = memory(&caller);
+    write(&memory, CALLED, &[0xb8, 0, 0, 0, 0, 0xc3]);
+    // mov ecx, ROUNDS; again: mov [CALLED + 1], ecx; wait: pause; cmp [DATA], ecx; jnz wait;
+    // dec ecx; jnz again; hlt
+    let writer = [
+        0xb9, 0x2c, 0x01, 0, 0, 0x89, 0x0c, 0x25, 1, 0x20, 1, 0, 0xf3, 0x90, 0x39, 0x0c, 0x25, 0,
+        0, 2, 0, 0x75, 0xf5, 0xff, 0xc9, 0x75, 0xea, 0xf4,
+    ];
+    write(&memory, CODE + 0x1000, &writer);
+    let [mut runs, mut writes] = [translator(&memory), translator(&memory)];
+    runs.set_state(&state()).expect("a state");
+    let mut state = state();
+    state.rip = CODE + 0x1000;
+    writes.set_state(&state).expect("a state");
+    run_beside(runs, || {
+        // Two vCPUs on one busy processor take long, but they come on.
+        let (mut rounds, mut kicks) = (u64::MAX, 0);
+        while run_and_kick(writes.as_mut(), Entry::Resume) == Exit::Interrupted {
+            let left = writes.state().expect("a state").gpr[gpr::RCX];
+            kicks = if left == rounds { kicks + 1 } else { 0 };
+            rounds = left;
+            assert!(kicks < 200, "{rounds} rounds are left");
+        }
+    });
+}
+
+/// One vCPU loads MXCSR from memory that another writes: with exceptions unmasked and with bits that
+/// must not be set.
+#[test]
+fn a_race_for_mxcsr_unmasks_nothing_in_the_host() {
+    // again: ldmxcsr [DATA]; divps xmm0, xmm0; fxsave [DATA + 40h]; jmp again
+    let code = [
+        0x0f, 0xae, 0x14, 0x25, 0, 0, 2, 0, 0x0f, 0x5e, 0xc0, 0x0f, 0xae, 0x04, 0x25, 0x40, 0, 2,
+        0, 0xeb, 0xeb,
+    ];
+    let memory = memory(&code);
+    write(&memory, DATA, &0x1f80u32.to_le_bytes());
+    // mov ecx, ROUNDS; again: mov dword [DATA], 1f80h; mov dword [DATA], 0; mov dword [DATA], 1f80h;
+    // mov dword [DATA], 11f80h; dec ecx; jnz again; hlt
+    let mut writer = vec![0xb9, 0x80, 0x84, 0x1e, 0];
+    for value in [0x1f80u32, 0, 0x1f80, 0x1_1f80] {
+        writer.extend([0xc7, 0x04, 0x25, 0, 0, 2, 0]);
+        writer.extend(value.to_le_bytes());
+    }
+    writer.extend([0xff, 0xc9, 0x75, 0xd0, 0xf4]);
+    write(&memory, CODE + 0x1000, &writer);
+    let [mut loads, mut writes] = [translator(&memory), translator(&memory)];
+    loads.set_state(&state()).expect("a state");
+    let mut state = state();
+    state.rip = CODE + 0x1000;
+    writes.set_state(&state).expect("a state");
+    run_beside(loads, || {
+        let mut exit = Exit::Interrupted;
+        while exit == Exit::Interrupted {
+            exit = writes.run(Entry::Resume).expect("no host failure");
+        }
+        assert_eq!(exit, Exit::Halted);
+    });
+}
