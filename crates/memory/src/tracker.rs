@@ -13,7 +13,7 @@
 //! and stopping all vCPUs at each newly decoded page (one host scheduling delay per page).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 
 use vm_memory::bitmap::{Bitmap, BitmapSlice, NewBitmap, WithBitmapSlice};
 
@@ -67,6 +67,8 @@ impl PageTracker {
         if self.pages.logging.load(Ordering::Relaxed) {
             self.pages.dirty[page / 64].fetch_or(1 << (page % 64), Ordering::Relaxed);
         }
+        // A write that came before is seen by whoever decodes the page after this look at it.
+        fence(Ordering::SeqCst);
         if code.load(Ordering::Relaxed) & HAS_CODE != 0 {
             // Every decoded block of this page is dead from here on, so the page is plain again.
             let _ = code.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |word| {
