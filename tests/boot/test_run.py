@@ -70,7 +70,7 @@ def test_the_console_of_a_guest_that_panicked_is_quoted(inn: Inn, debian: Image)
 
 
 def test_time_is_up_is_124(inn: Inn, debian: Image) -> None:
-    result = inn("run", "debian", "--timeout", "1", "--", "true")
+    result = inn("run", "debian", "--timeout", "1", "--", "sleep", "1000")
     assert result.returncode == 124
     assert result.stderr.startswith(b"inn: the guest did not end within 1 s")
 
