@@ -202,6 +202,30 @@ fn branches_at_the_ends_of_the_address_space_are_the_interpreters() {
     }
 }
 
+/// The farthest branches that can be written, from the ends of a page.
+#[test]
+fn branches_as_far_as_they_go_are_the_interpreters() {
+    let mut both = Both::new();
+    // jmp, call, jz, jnz; the last is taken
+    let branches: [&[u8]; 4] = [&[0xe9], &[0xe8], &[0x0f, 0x84], &[0x0f, 0x85]];
+    for offset in [0, 0xff0u64] {
+        for branch in branches {
+            for distance in [i32::MAX, i32::MIN] {
+                both.write(CODE, &[0xf4; 0x1000]);
+                let code = [branch, &distance.to_le_bytes()].concat();
+                both.write(CODE + offset, &code);
+                let mut state = state();
+                state.rip = CODE + offset;
+                state.rflags &= !0x40;
+                both.run(
+                    &state,
+                    &format!("{branch:02x?} by {distance:#x} from {offset:#x}"),
+                );
+            }
+        }
+    }
+}
+
 /// Accesses that share a check, over the ends of the address space and over pages of several kinds.
 #[test]
 fn groups_over_borders_fault_as_single_accesses_do() {

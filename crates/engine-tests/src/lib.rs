@@ -13,6 +13,7 @@ pub mod guests;
 mod image;
 pub mod lockstep;
 mod report;
+pub mod sets;
 
 pub use bench::{Bench, Make, Trouble};
 pub use contract::run_all;

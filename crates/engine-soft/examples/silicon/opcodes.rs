@@ -5,52 +5,9 @@ use iced_x86::{
     OpCodeOperandKind as Kind, OpKind, Register,
 };
 
-use crate::case::Width;
+use engine_tests::sets::REPEATABLE;
 
-/// Sets whose instructions user code may run, that any of our guests may have, and whose results
-/// depend on nothing but registers and memory.
-const SETS: &[CpuidFeature] = &[
-    CpuidFeature::INTEL8086,
-    CpuidFeature::INTEL186,
-    CpuidFeature::INTEL286,
-    CpuidFeature::INTEL386,
-    CpuidFeature::INTEL486,
-    CpuidFeature::X64,
-    CpuidFeature::ADX,
-    CpuidFeature::AES,
-    CpuidFeature::AVX,
-    CpuidFeature::AVX2,
-    CpuidFeature::AVX_VNNI,
-    CpuidFeature::BMI1,
-    CpuidFeature::BMI2,
-    CpuidFeature::CMOV,
-    CpuidFeature::CMPXCHG16B,
-    CpuidFeature::CX8,
-    CpuidFeature::F16C,
-    CpuidFeature::FMA,
-    CpuidFeature::FPU,
-    CpuidFeature::FPU287,
-    CpuidFeature::FPU387,
-    CpuidFeature::FXSR,
-    CpuidFeature::GFNI,
-    CpuidFeature::LZCNT,
-    CpuidFeature::MMX,
-    CpuidFeature::MOVBE,
-    CpuidFeature::MULTIBYTENOP,
-    CpuidFeature::PAUSE,
-    CpuidFeature::PCLMULQDQ,
-    CpuidFeature::POPCNT,
-    CpuidFeature::SHA,
-    CpuidFeature::SSE,
-    CpuidFeature::SSE2,
-    CpuidFeature::SSE3,
-    CpuidFeature::SSE4_1,
-    CpuidFeature::SSE4_2,
-    CpuidFeature::SSSE3,
-    CpuidFeature::VAES,
-    CpuidFeature::VPCLMULQDQ,
-    CpuidFeature::XSAVE,
-];
+use crate::case::Width;
 
 /// What depends on the operating system, or on more than one instruction.
 const EXCLUDED: &[Mnemonic] = &[
@@ -167,7 +124,7 @@ pub(crate) fn opcodes(group: Group, width: Width) -> Vec<Code> {
             && mode
             && matches!(code.encoding(), EncodingKind::Legacy | EncodingKind::VEX)
             && !features.is_empty()
-            && features.iter().all(|feature| SETS.contains(feature))
+            && features.iter().all(|feature| REPEATABLE.contains(feature))
             && !code.is_privileged()
             && !EXCLUDED.contains(&code.mnemonic())
             && !matches!(
@@ -194,7 +151,7 @@ pub(crate) fn acceptable(insn: &Instruction) -> bool {
         }
     });
     !features.is_empty()
-        && features.iter().all(|feature| SETS.contains(feature))
+        && features.iter().all(|feature| REPEATABLE.contains(feature))
         && matches!(insn.encoding(), EncodingKind::Legacy | EncodingKind::VEX)
         && !insn.is_privileged()
         && !EXCLUDED.contains(&insn.mnemonic())

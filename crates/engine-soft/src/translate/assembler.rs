@@ -114,6 +114,15 @@ impl Assembler {
         self.encode(&Instruction::with2(code, to, memory)?)
     }
 
+    /// `lea reg, [reg + by]`, nothing for zero; `by` has 32 bits.
+    pub(super) fn move_by(&mut self, reg: Number, by: i64) {
+        if by != 0 {
+            let moved = self.lea(wide(reg), Some(reg), None, by);
+            // Code that goes elsewhere than the guest must never run.
+            assert!(moved.is_ok(), "a displacement of {by:#x}");
+        }
+    }
+
     /// `op reg, gs:[disp]` or its reverse, 64 bits wide, with a one-byte opcode.
     fn gs_op(&mut self, opcode: u8, reg: Number, slot: bool, disp: u32) {
         let rex = 0x48 | (reg >> 3) << 2 | u8::from(slot);

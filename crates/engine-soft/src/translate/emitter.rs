@@ -380,15 +380,10 @@ impl<'a> Emitter<'a> {
     pub(super) fn load_rip(&mut self, to: Number, offset: i64) {
         debug_assert!(to == RAX || to == R13);
         self.asm.load(to, native::PAGE_BASE);
-        match i32::try_from(offset) {
-            // An offset of 32 bits always encodes.
-            Ok(offset) => {
-                let _ = self
-                    .asm
-                    .lea(super::registers::wide(to), Some(to), None, offset.into());
-            }
-            Err(_) => self.asm.raw(&[0x0f, 0x0b]),
-        }
+        // The farthest branch from a page's end goes beyond 32 bits.
+        let near = offset.clamp(i32::MIN.into(), i32::MAX.into());
+        self.asm.move_by(to, near);
+        self.asm.move_by(to, offset - near);
     }
 
     /// Goes on at the linear address in RAX after moving the stack pointer by `release`: in its code
@@ -415,10 +410,7 @@ impl<'a> Emitter<'a> {
 
     /// `lea` of the stack pointer, which keeps EFLAGS.
     pub(super) fn move_rsp(&mut self, by: i64) {
-        if by != 0 {
-            // A displacement of 32 bits always encodes.
-            let _ = self.asm.lea(wide(GUEST_RSP), Some(GUEST_RSP), None, by);
-        }
+        self.asm.move_by(GUEST_RSP, by);
     }
 
     /// A conditional jump of the guest's whose condition is in EFLAGS.

@@ -11,6 +11,9 @@ use crate::cpu::Cpu;
 use crate::interp::op::Stop;
 use crate::mmu::{Entry, Mmu, SET_ENTRIES, second_raw, set};
 
+/// MXCSR with every exception masked and nothing else set.
+pub(super) const MXCSR_MASKED: u32 = 0x1f80;
+
 /// Reached by translated code from the vCPU's address, which GS holds.
 #[repr(C)]
 pub(crate) struct Native {
@@ -55,7 +58,7 @@ impl Native {
             bell,
             left_at: 0,
             vectors_loaded: 0,
-            host_mxcsr: 0x1f80,
+            host_mxcsr: MXCSR_MASKED,
             x87: X87::new(),
             jumps: Jumps::new(),
             calls: Calls::default(),

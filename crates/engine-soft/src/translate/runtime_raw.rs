@@ -12,12 +12,12 @@ use x86::register::rflags;
 use super::assembler::{Assembler, condition};
 use super::emitter::Way as Access;
 use super::mode::Mode;
-use super::native;
+use super::native::{self, MXCSR_MASKED};
 use super::registers::{R13, RAX, RCX, RDX, resident};
 use super::unit::{Link, Site};
 use super::x87_state::{self, X87Stubs};
 use crate::cpu::{Cpu, RIP_SLOT, attention};
-use crate::interp::op::Stop;
+use crate::interp::op::{Op, Stop};
 use crate::mmu::{Entry, SET_ENTRIES, second_raw};
 
 /// What translated code returns.
@@ -35,11 +35,12 @@ mod code {
 
 /// How translated code was left.
 #[derive(Debug)]
-pub(super) enum Way<'a> {
+pub(super) enum Way {
     Next,
     Interpret,
-    Link(&'a Link),
-    Stopped(Stop, &'a Site),
+    Link(Link),
+    /// The handler of this op did; the unit that the op's start counts from begins at this page offset.
+    Stopped(Stop, u16, Op),
 }
 
 /// Addresses of the code that every vCPU's memory begins with.
@@ -267,9 +268,9 @@ fn write_checked_load(asm: &mut Assembler, restore_vectors: u64, interpret: u64)
     asm.raw(&[0x65, 0x8b, 0x04, 0x25]);
     asm.raw(&native::MXCSR.to_le_bytes());
     asm.raw(&[0x25]);
-    asm.raw(&ALL_MASKED.to_le_bytes());
+    asm.raw(&MXCSR_MASKED.to_le_bytes());
     asm.raw(&[0x3d]);
-    asm.raw(&ALL_MASKED.to_le_bytes());
+    asm.raw(&MXCSR_MASKED.to_le_bytes());
     let unmasked = asm.jump_if(condition::NOT_EQUAL);
     asm.land_at(unmasked, interpret);
     asm.jump_to(restore_vectors);
@@ -375,7 +376,7 @@ fn run(cpu: &mut Cpu, site: &Site) -> u64 {
 fn go_on(cpu: &mut Cpu, site: &Site) -> u64 {
     // Else the vector registers, or the x87's, may not go back into the host's.
     let x87_masked = cpu.fpu.control & x87_state::ALL_MASKED == x87_state::ALL_MASKED;
-    if cpu.fpu.mxcsr & ALL_MASKED != ALL_MASKED || site.x87 && !x87_masked {
+    if cpu.fpu.mxcsr & MXCSR_MASKED != MXCSR_MASKED || site.x87 && !x87_masked {
         return code::NEXT;
     }
     let after = cpu.native.page_base.wrapping_add(u64::from(site.after));
@@ -396,9 +397,6 @@ fn go_on(cpu: &mut Cpu, site: &Site) -> u64 {
     mode.and_then(|mode| cpu.native.jumps.find(mode, cpu.rip))
         .unwrap_or(code::NEXT)
 }
-
-/// MXCSR with every exception masked.
-const ALL_MASKED: u32 = 0x1f80;
 
 fn may_go_on(cpu: &Cpu) -> bool {
     // Where each unit is checked a kick waits, lest it come at one of several runs alone.
@@ -423,7 +421,7 @@ fn point_gs(at: u64) {
 }
 
 /// Runs translated code at `entry` until it is left.
-pub(super) fn enter<'a>(cpu: &'a mut Cpu, stubs: &Stubs, entry: u64) -> Way<'a> {
+pub(super) fn enter(cpu: &mut Cpu, stubs: &Stubs, entry: u64) -> Way {
     let address = std::ptr::from_mut(cpu) as u64;
     point_gs(address);
     cpu.native.cpu = address;
@@ -438,11 +436,12 @@ pub(super) fn enter<'a>(cpu: &'a mut Cpu, stubs: &Stubs, entry: u64) -> Way<'a> 
     }
     match code {
         // SAFETY: a link of the unit that was left, which lives on until the translator runs again.
-        code::LINK => Way::Link(unsafe { &*(cpu.native.left_at as *const Link) }),
+        code::LINK => Way::Link(unsafe { *(cpu.native.left_at as *const Link) }),
         code::STOPPED => {
             let stop = cpu.native.stop.take().unwrap_or(Stop::Repeat);
             // SAFETY: likewise.
-            Way::Stopped(stop, unsafe { &*(cpu.native.left_at as *const Site) })
+            let site = unsafe { &*(cpu.native.left_at as *const Site) };
+            Way::Stopped(stop, site.unit, site.op)
         }
         code::INTERPRET => Way::Interpret,
         _ => Way::Next,

@@ -463,6 +463,11 @@ impl Emitter<'_> {
 /// The instruction over host registers, its memory operand still the guest's.
 fn renamed(insn: &Instruction, plan: &Plan) -> Instruction {
     let mut body = *insn;
+    // Hints of lock elision above all: the host would begin a transaction of ours.
+    body.set_has_rep_prefix(false);
+    body.set_has_repne_prefix(false);
+    body.set_has_xacquire_prefix(false);
+    body.set_has_xrelease_prefix(false);
     for n in 0..insn.op_count() {
         if insn.op_kind(n) != OpKind::Register || !insn.op_register(n).is_gpr() {
             continue;

@@ -4,7 +4,7 @@ use iced_x86::{Code, Instruction, Mnemonic};
 
 use super::assembler::condition;
 use super::emitter::{Emitter, Flags, Miss, Refused, Way};
-use super::native;
+use super::native::{self, MXCSR_MASKED};
 use super::registers::{GUEST_RAX, GUEST_RSP, RAX};
 use crate::interp::op::Op;
 
@@ -28,8 +28,6 @@ const STATUS: u32 = 0x8d5;
 const IF: u32 = 0x200;
 /// RF and VM read as zero in a pushed image.
 const PUSHED: u32 = !0x3_0000;
-/// MXCSR's exception masks, all set.
-const ALL_MASKED: u32 = 0x1f80;
 
 impl Emitter<'_> {
     pub(super) fn special(&mut self, insn: &Instruction, op: &Op) -> Result<(), Refused> {
@@ -198,11 +196,11 @@ impl Emitter<'_> {
         // mov eax, [rax]; test eax, 0ffff0000h
         self.asm.raw(&[0x8b, 0x00, 0xa9, 0x00, 0x00, 0xff, 0xff]);
         slow.push(self.asm.jump_if(condition::NOT_EQUAL).into());
-        // mov r13d, eax; and r13d, ALL_MASKED; cmp r13d, ALL_MASKED
+        // mov r13d, eax; and r13d, MXCSR_MASKED; cmp r13d, MXCSR_MASKED
         self.asm.raw(&[0x41, 0x89, 0xc5]);
-        self.asm.mask_r13(ALL_MASKED);
+        self.asm.mask_r13(MXCSR_MASKED);
         self.asm.raw(&[0x41, 0x81, 0xfd]);
-        self.asm.raw(&ALL_MASKED.to_le_bytes());
+        self.asm.raw(&MXCSR_MASKED.to_le_bytes());
         slow.push(self.asm.jump_if(condition::NOT_EQUAL).into());
         // mov gs:[MXCSR], eax; ldmxcsr gs:[MXCSR]
         self.asm.raw(&[0x65, 0x89, 0x04, 0x25]);

@@ -14,7 +14,7 @@ use super::emitter::Frame;
 use super::make::{self, Tools};
 use super::mode::Mode;
 use super::runtime_raw::{self, Stubs, Way};
-use super::unit::{Left, Referred, Unit, key};
+use super::unit::{Left, Link, Referred, Unit, key};
 use crate::cpu::Cpu;
 use crate::interp::block::fetch_translate;
 use crate::interp::decode::Context;
@@ -150,19 +150,9 @@ impl Translator {
 
     /// Runs the unit that [`Translator::unit_at`] found, and no other.
     pub(crate) fn run_one(&mut self, cpu: &mut Cpu, entry: u64) -> Left {
-        cpu.native.page_base = cpu.rip & PAGE_MASK;
-        match runtime_raw::enter(cpu, &self.stubs, entry) {
-            Way::Next => Left::Next,
-            Way::Interpret => Left::Interpret,
-            Way::Stopped(stop, site) => {
-                let (unit, op) = (u64::from(site.unit), site.op);
-                Left::Stopped(stop, cpu.native.page_base.wrapping_add(unit), op)
-            }
-            Way::Link(link) => {
-                let target = u64::from(link.target);
-                cpu.rip = cpu.native.page_base | target;
-                Left::Next
-            }
+        match self.enter(cpu, entry) {
+            Entered::Left(left) => left,
+            Entered::AtLink(_) => Left::Next,
         }
     }
 
@@ -173,14 +163,14 @@ impl Translator {
         let offset = (cpu.rip & !PAGE_MASK) as u16;
         let mut bytes = [0; 0x1000];
         let have = fetch_bytes(cpu, page | u64::from(offset), &mut bytes);
-        let frame = self.frame(mode, offset, page);
+        let frame = self.frame(&self.stubs, mode, offset, page);
         let context = Context::of(cpu);
         super::listing::listing(frame, self.memory.next(), &bytes[..have], context, cpu.rip)
     }
 
-    fn frame(&self, mode: Mode, unit: u16, page: u64) -> Frame<'_> {
+    fn frame<'a>(&self, stubs: &'a Stubs, mode: Mode, unit: u16, page: u64) -> Frame<'a> {
         Frame {
-            stubs: &self.stubs,
+            stubs,
             mode,
             bmi2: self.bmi2,
             checked: self.checked,
@@ -199,28 +189,36 @@ impl Translator {
         cpu.mmu.tell_jumps(&mut cpu.native.jumps);
         let mut entry = self.find(cpu, true)?.inner;
         loop {
-            cpu.native.page_base = cpu.rip & PAGE_MASK;
-            self.counters.entries += 1;
-            match runtime_raw::enter(cpu, &self.stubs, entry) {
-                Way::Next => return Some(Left::Next),
-                Way::Interpret => return Some(Left::Interpret),
-                Way::Stopped(stop, site) => {
-                    let (unit, op) = (u64::from(site.unit), site.op);
-                    let start = cpu.native.page_base.wrapping_add(unit);
-                    return Some(Left::Stopped(stop, start, op));
-                }
-                Way::Link(link) => {
-                    let (patch, target, page) = (link.patch, link.target, link.page);
-                    cpu.rip = cpu.native.page_base | u64::from(target);
-                    let Some(found) = self.find(cpu, false) else {
-                        return Some(Left::Next);
-                    };
-                    entry = found.inner;
-                    if found.page == page && found.cleared == self.counters.cleared {
-                        self.memory.patch_jump(patch, entry);
-                        self.counters.links += 1;
-                    }
-                }
+            let link = match self.enter(cpu, entry) {
+                Entered::Left(left) => return Some(left),
+                Entered::AtLink(link) => link,
+            };
+            let Some(found) = self.find(cpu, false) else {
+                return Some(Left::Next);
+            };
+            entry = found.inner;
+            if found.page == link.page && found.cleared == self.counters.cleared {
+                self.memory.patch_jump(link.patch, entry);
+                self.counters.links += 1;
+            }
+        }
+    }
+
+    /// Runs translated code at `entry`, which RIP belongs to, until it is left; RIP is right then,
+    /// unless a handler stopped.
+    fn enter(&mut self, cpu: &mut Cpu, entry: u64) -> Entered {
+        cpu.native.page_base = cpu.rip & PAGE_MASK;
+        self.counters.entries += 1;
+        match runtime_raw::enter(cpu, &self.stubs, entry) {
+            Way::Next => Entered::Left(Left::Next),
+            Way::Interpret => Entered::Left(Left::Interpret),
+            Way::Stopped(stop, unit, op) => {
+                let start = cpu.native.page_base.wrapping_add(u64::from(unit));
+                Entered::Left(Left::Stopped(stop, start, op))
+            }
+            Way::Link(link) => {
+                cpu.rip = cpu.native.page_base | u64::from(link.target);
+                Entered::AtLink(link)
             }
         }
     }
@@ -301,14 +299,8 @@ impl Translator {
         let mut bytes = [0; 0x1000];
         let offset = key & 0xfff;
         let have = fetch_bytes(cpu, page | u64::from(offset), &mut bytes);
-        let frame = Frame {
-            stubs: &self.stubs,
-            mode,
-            bmi2: self.bmi2,
-            checked: self.checked,
-            unit: offset,
-            page,
-        };
+        let stubs = self.stubs;
+        let frame = self.frame(&stubs, mode, offset, page);
         self.asm.start(self.memory.next());
         let context = Context::of(cpu);
         let tools = Tools {
@@ -379,6 +371,13 @@ impl Translator {
         cpu.native.jumps.clear();
         self.counters.cleared += 1;
     }
+}
+
+/// How translated code was left.
+enum Entered {
+    Left(Left),
+    /// At a jump that can be made to go to its target's unit; RIP is there.
+    AtLink(Link),
 }
 
 /// A unit to go on in.

@@ -27,7 +27,7 @@ pub(super) struct Site {
 }
 
 /// A direct jump to another unit of the same page that did not exist when this one was made.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub(super) struct Link {
     /// Page offset of the target.

@@ -6,50 +6,7 @@ use iced_x86::{
     Code, CpuidFeature, EncodingKind, FlowControl, Instruction, Mnemonic, OpCodeOperandKind as Kind,
 };
 
-/// Sets that guests may have and whose results depend on nothing but registers and memory.
-const SETS: &[CpuidFeature] = &[
-    CpuidFeature::INTEL8086,
-    CpuidFeature::INTEL186,
-    CpuidFeature::INTEL286,
-    CpuidFeature::INTEL386,
-    CpuidFeature::INTEL486,
-    CpuidFeature::X64,
-    CpuidFeature::ADX,
-    CpuidFeature::AES,
-    CpuidFeature::AVX,
-    CpuidFeature::AVX2,
-    CpuidFeature::AVX_VNNI,
-    CpuidFeature::BMI1,
-    CpuidFeature::BMI2,
-    CpuidFeature::CMOV,
-    CpuidFeature::CMPXCHG16B,
-    CpuidFeature::CX8,
-    CpuidFeature::F16C,
-    CpuidFeature::FMA,
-    CpuidFeature::FPU,
-    CpuidFeature::FPU287,
-    CpuidFeature::FPU387,
-    CpuidFeature::FXSR,
-    CpuidFeature::GFNI,
-    CpuidFeature::LZCNT,
-    CpuidFeature::MMX,
-    CpuidFeature::MOVBE,
-    CpuidFeature::MULTIBYTENOP,
-    CpuidFeature::PAUSE,
-    CpuidFeature::PCLMULQDQ,
-    CpuidFeature::POPCNT,
-    CpuidFeature::PREFETCHW,
-    CpuidFeature::SHA,
-    CpuidFeature::SSE,
-    CpuidFeature::SSE2,
-    CpuidFeature::SSE3,
-    CpuidFeature::SSE4_1,
-    CpuidFeature::SSE4_2,
-    CpuidFeature::SSSE3,
-    CpuidFeature::VAES,
-    CpuidFeature::VPCLMULQDQ,
-    CpuidFeature::XSAVE,
-];
+use crate::sets::REPEATABLE;
 
 /// What tells the time or needs tables, and what programs do by other means.
 const EXCLUDED: &[Mnemonic] = &[
@@ -139,7 +96,7 @@ fn is_usable(code: Code) -> bool {
         && info.mode64()
         && matches!(code.encoding(), EncodingKind::Legacy | EncodingKind::VEX)
         && !features.is_empty()
-        && features.iter().all(|feature| SETS.contains(feature))
+        && features.iter().all(|feature| REPEATABLE.contains(feature))
         && !code.is_privileged()
         && !EXCLUDED.contains(&code.mnemonic())
         && code.flow_control() == FlowControl::Next
