@@ -3,8 +3,6 @@
 
 mod hostile_guest;
 
-use std::time::Duration;
-
 use engine::{Engine, Entry, Exit, Vcpu};
 use engine_soft::SoftEngine;
 use engine_tests::{CODE, DATA, Image, Mode};
@@ -325,7 +323,7 @@ fn run_beside(mut vcpu: Box<dyn Vcpu>, done: impl FnOnce()) {
     let over = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         let over = &over;
-        scope.spawn(move || {
+        let runs = scope.spawn(move || {
             while !over.load(std::sync::atomic::Ordering::Acquire) {
                 let exit = vcpu.run(Entry::Resume).expect("no host failure");
                 let expected = matches!(exit, Exit::Interrupted | Exit::PortWrite { .. });
@@ -334,10 +332,11 @@ fn run_beside(mut vcpu: Box<dyn Vcpu>, done: impl FnOnce()) {
         });
         done();
         over.store(true, std::sync::atomic::Ordering::Release);
-        kick.kick();
-        // It may have been on its way in at the first.
-        std::thread::sleep(Duration::from_millis(1));
-        kick.kick();
+        // It may be on its way in at the first.
+        while !runs.is_finished() {
+            kick.kick();
+            std::thread::yield_now();
+        }
     });
 }
 
