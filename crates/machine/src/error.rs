@@ -39,8 +39,6 @@ pub enum MachineError {
         engine: &'static str,
         source: engine::EngineError,
     },
-    #[error("this version of Innkeeper has no {engine}")]
-    NoSuchEngine { engine: &'static str },
     #[error("cannot attach a device")]
     Attach {
         #[from]

@@ -36,7 +36,7 @@ fn class(error: &MachineError) -> &'static str {
         | MachineError::Boot(_)
         | MachineError::Disk { .. }
         | MachineError::Attach { .. } => "InvalidInput",
-        MachineError::Engine { .. } | MachineError::NoSuchEngine { .. } => "EngineUnavailable",
+        MachineError::Engine { .. } => "EngineUnavailable",
         _ => "HostFailure",
     }
 }

@@ -20,7 +20,7 @@ use memory::{GuestMemory, PageTracker};
 use second_raw::Second;
 use used::Used;
 use vm_regions::Region;
-use writers::Writers;
+use writers::Writer;
 use x86::cpuid::CpuidTable;
 
 use crate::lockstep::journal_raw::Journal;
@@ -153,7 +153,6 @@ pub(crate) struct Mmu {
     fetch_used: Used,
     fetch_current: usize,
     regions: Vec<Region>,
-    writers: Writers,
     /// Pages that were about to be written when the tracker was told, since the last look at the bell.
     told: Vec<u64>,
     flushed: Flushed,
@@ -167,14 +166,6 @@ pub(crate) struct Mmu {
     pub(crate) walks: u64,
     /// A page with a protection key other than 0 may be cached.
     pub(crate) keys_seen: bool,
-}
-
-/// Does some entry of the first level let this pair's page be written?
-fn may_write(entries: &[Entry], (gpa, gla): writers::Pair) -> bool {
-    (0..set::CHECKED).any(|n| {
-        let entry = &entries[n * SET_ENTRIES + Mmu::slot(gla)];
-        entry.write == gla && entry.gpa & PAGE_MASK == gpa
-    })
 }
 
 impl Mmu {
@@ -192,7 +183,6 @@ impl Mmu {
             fetch: vec![NO_FETCH; FETCH_ENTRIES * 2].into_boxed_slice(),
             fetch_current: 0,
             regions: Vec::new(),
-            writers: Writers::none(),
             told: Vec::new(),
             flushed: Flushed::default(),
             journal: None,
@@ -310,7 +300,6 @@ impl Mmu {
     pub(crate) fn flush_all(&mut self) {
         self.flush_data();
         self.flush_fetch();
-        self.writers.clear();
         self.flushed.all = true;
         self.large_seen = 0;
     }
@@ -337,10 +326,11 @@ impl Mmu {
         self.entries[slot] = entry;
         self.used.note(slot, entry.gpa & GLOBAL != 0);
         if entry.write == page {
-            let (entries, second) = (&self.entries, &self.second);
-            self.writers.note((entry.gpa & PAGE_MASK, page), |pair| {
-                !may_write(entries, pair) && !second.may_write(pair)
-            });
+            let gpa = entry.gpa & PAGE_MASK;
+            if let Some(region) = self.region_mut(gpa) {
+                let index = region.page(gpa);
+                region.writers.note(index, page);
+            }
         }
         if self.journal.is_some() {
             // A copy made by translated code would allow writes that the journal does not know of.
@@ -456,6 +446,12 @@ impl Mmu {
             .find(|region| gpa.wrapping_sub(region.base) < region.len)
     }
 
+    fn region_mut(&mut self, gpa: u64) -> Option<&mut Region> {
+        self.regions
+            .iter_mut()
+            .find(|region| gpa.wrapping_sub(region.base) < region.len)
+    }
+
     /// The page at `gpa` is about to be written. Answers whether that was news to anybody.
     pub(crate) fn note_write(&mut self, gpa: u64) -> bool {
         // Only a page that is not plain has anything to be told.
@@ -516,18 +512,24 @@ impl Mmu {
     /// This vCPU is about to decode code from the page: its own direct writes to it end.
     pub(crate) fn drop_writes_to(&mut self, gpa: u64) {
         let page = gpa & PAGE_MASK;
-        if let Some(linear) = self.writers.of(page) {
-            for gla in linear {
+        let Some(region) = self.region_mut(page) else {
+            return;
+        };
+        let index = region.page(page);
+        match region.writers.take(index) {
+            Writer::Nobody => return,
+            Writer::Several => {}
+            Writer::Linear(gla) => {
+                let slot = Self::slot(gla);
                 for first in (0..set::CHECKED).map(|n| n * SET_ENTRIES) {
-                    let slot = Self::slot(gla);
                     let entry = &mut self.entries[first + slot];
                     if entry.gpa & PAGE_MASK == page {
                         entry.write = no_tag(slot);
                     }
                 }
                 self.second.end_write(gla, page);
+                return;
             }
-            return;
         }
         self.second.end_writes(&mut self.used, |of| of == page);
         self.used.for_each(|slot| {

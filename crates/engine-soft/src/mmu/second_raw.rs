@@ -160,17 +160,6 @@ impl Second {
         }
     }
 
-    /// Does some entry let guest-physical page `gpa` be written through linear page `gla`?
-    pub(super) fn may_write(&self, (gpa, gla): (u64, u64)) -> bool {
-        // SAFETY: as in `tables`.
-        let Some(tables) = (unsafe { self.tables.as_ref() }) else {
-            return false;
-        };
-        let slot = slot(gla);
-        let allows = |entry: &Entry| entry.write == gla && entry.gpa & PAGE_MASK == gpa;
-        tables.iter().any(|table| allows(&table[slot]))
-    }
-
     /// Ends direct writes to guest-physical page `gpa` through linear page `gla`.
     pub(super) fn end_write(&mut self, gla: u64, gpa: u64) {
         let slot = slot(gla);

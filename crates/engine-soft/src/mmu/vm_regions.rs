@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use memory::{GuestMemory, PageTracker};
 
+use super::writers::Writers;
+
 #[derive(Debug)]
 pub(crate) struct Region {
     pub(crate) base: u64,
@@ -11,6 +13,7 @@ pub(crate) struct Region {
     /// Host address of the first byte; valid while the vCPU's `GuestMemory` handle lives.
     pub(crate) host: u64,
     pub(crate) tracker: Arc<PageTracker>,
+    pub(super) writers: Writers,
 }
 
 impl Region {
@@ -29,6 +32,7 @@ pub(crate) fn regions(memory: &GuestMemory) -> Vec<Region> {
             len,
             host: page.host as u64,
             tracker: Arc::new(page.tracker),
+            writers: Writers::none((len >> memory::PAGE_SHIFT) as usize),
         })
     };
     memory.ranges().into_iter().filter_map(of).collect()

@@ -2,76 +2,53 @@
 //!
 //! A page that code is decoded from may be written directly no more. Code comes and goes all the
 //! time (a JIT, a kernel that patches itself), so the entries to end are looked up, not looked for.
+//! One linear page is remembered for each page of RAM; where there were several, all entries are
+//! looked through, once, and then there are none.
 
-const BUCKETS: usize = 1024;
-const MOST: usize = 4;
-
-/// Guest-physical and linear page.
-pub(super) type Pair = (u64, u64);
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Bucket {
-    pairs: [Pair; MOST],
-    count: usize,
-    /// There were more than are noted.
-    more: bool,
-}
-
-/// Pairs by a hash of the guest-physical page. Some may be over already.
+/// Of one region of RAM, by page. Pages that were never written cost nothing.
 #[derive(Debug)]
 pub(super) struct Writers {
-    buckets: Box<[Bucket]>,
+    /// Zero, a linear page with [`ONE`], or [`SEVERAL`].
+    pages: Box<[u64]>,
 }
 
-fn hash(gpa: u64) -> usize {
-    (gpa >> 12) as usize % BUCKETS
+const ONE: u64 = 1;
+const SEVERAL: u64 = 2;
+
+/// Who may write a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Writer {
+    Nobody,
+    /// Entries of this linear page, if there are any left.
+    Linear(u64),
+    Several,
 }
 
 impl Writers {
-    pub(super) fn none() -> Writers {
+    pub(super) fn none(pages: usize) -> Writers {
         Writers {
-            buckets: vec![Bucket::default(); BUCKETS].into_boxed_slice(),
+            pages: vec![0; pages].into_boxed_slice(),
         }
     }
 
-    /// Notes a pair. When there is no room, those are forgotten that `is_over` says are.
-    pub(super) fn note(&mut self, pair: Pair, is_over: impl Fn(Pair) -> bool) {
-        let bucket = &mut self.buckets[hash(pair.0)];
-        if bucket.more || bucket.pairs[..bucket.count].contains(&pair) {
-            return;
-        }
-        if bucket.count == MOST {
-            bucket.count = 0;
-            for known in bucket.pairs {
-                if !is_over(known) {
-                    bucket.pairs[bucket.count] = known;
-                    bucket.count += 1;
-                }
-            }
-        }
-        match bucket.pairs.get_mut(bucket.count) {
-            Some(free) => {
-                *free = pair;
-                bucket.count += 1;
-            }
-            None => bucket.more = true,
+    /// From now on page `page` may be written through the linear page `gla`.
+    pub(super) fn note(&mut self, page: usize, gla: u64) {
+        if let Some(known) = self.pages.get_mut(page) {
+            *known = match *known {
+                0 => gla | ONE,
+                same if same == gla | ONE => same,
+                _ => SEVERAL,
+            };
         }
     }
 
-    /// The linear pages of a guest-physical one; `None` where not all are known.
-    pub(super) fn of(&self, gpa: u64) -> Option<impl Iterator<Item = u64> + use<>> {
-        let bucket = self.buckets[hash(gpa)];
-        (!bucket.more).then(|| {
-            (0..bucket.count)
-                .map(move |n| bucket.pairs[n])
-                .filter(move |pair| pair.0 == gpa)
-                .map(|pair| pair.1)
-        })
-    }
-
-    /// Nothing may be written directly any more.
-    pub(super) fn clear(&mut self) {
-        self.buckets.fill(Bucket::default());
+    /// Who may write the page; nobody may afterwards.
+    pub(super) fn take(&mut self, page: usize) -> Writer {
+        match self.pages.get_mut(page).map(std::mem::take) {
+            None | Some(0) => Writer::Nobody,
+            Some(SEVERAL) => Writer::Several,
+            Some(one) => Writer::Linear(one & !ONE),
+        }
     }
 }
 

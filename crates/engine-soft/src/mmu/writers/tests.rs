@@ -1,38 +1,31 @@
-use super::{BUCKETS, MOST, Writers};
+use super::{Writer, Writers};
 
-fn pages(writers: &Writers, gpa: u64) -> Option<Vec<u64>> {
-    writers.of(gpa).map(Iterator::collect)
+#[test]
+fn a_writer_is_remembered_until_it_is_taken() {
+    let mut writers = Writers::none(4);
+    writers.note(1, 0x8000);
+    writers.note(1, 0x8000);
+    writers.note(2, 0);
+    assert_eq!(writers.take(0), Writer::Nobody);
+    assert_eq!(writers.take(1), Writer::Linear(0x8000));
+    assert_eq!(writers.take(1), Writer::Nobody);
+    assert_eq!(writers.take(2), Writer::Linear(0));
 }
 
 #[test]
-fn each_page_has_its_own_writers() {
-    let other = (BUCKETS as u64 + 1) << 12;
-    let mut writers = Writers::none();
-    writers.note((0x1000, 0x8000), |_| false);
-    writers.note((other, 0x9000), |_| false);
-    writers.note((0x1000, 0x8000), |_| false);
-    assert_eq!(pages(&writers, 0x1000), Some(vec![0x8000]));
-    assert_eq!(pages(&writers, other), Some(vec![0x9000]));
-    assert_eq!(pages(&writers, 0x2000), Some(Vec::new()));
-}
-
-#[test]
-fn what_is_over_makes_room() {
-    let mut writers = Writers::none();
-    for n in 0..=MOST as u64 {
-        writers.note((0x1000, n << 12), |pair| pair.1 == 0);
+fn several_are_several_until_they_are_taken() {
+    let mut writers = Writers::none(4);
+    for gla in [0x8000, 0x9000, 0x8000] {
+        writers.note(3, gla);
     }
-    let left: Vec<u64> = (1..=MOST as u64).map(|n| n << 12).collect();
-    assert_eq!(pages(&writers, 0x1000), Some(left));
+    assert_eq!(writers.take(3), Writer::Several);
+    writers.note(3, 0x9000);
+    assert_eq!(writers.take(3), Writer::Linear(0x9000));
 }
 
 #[test]
-fn too_many_are_not_named() {
-    let mut writers = Writers::none();
-    for n in 0..=MOST as u64 {
-        writers.note((0x1000, n << 12), |_| false);
-    }
-    assert_eq!(pages(&writers, 0x1000), None);
-    writers.clear();
-    assert_eq!(pages(&writers, 0x1000), Some(Vec::new()));
+fn a_page_beyond_the_region_is_nobodys() {
+    let mut writers = Writers::none(4);
+    writers.note(4, 0x8000);
+    assert_eq!(writers.take(4), Writer::Nobody);
 }
