@@ -25,10 +25,12 @@ build: ## Build and install into .venv
 	@scripts/setup
 	@scripts/build
 
-bench: ## Measure, and write docs/reference/benchmarks.md
+bench: ## Measure, and write docs/reference/benchmarks.md; ONLY=int,fp,disk for a part, ENGINES= ROUNDS=
 	@scripts/setup
+	@scripts/setup-bench
 	@scripts/build
-	@.venv/bin/python benches/boot.py
+	@.venv/bin/python -m benches $(if $(ONLY),--only $(ONLY)) $(if $(ENGINES),--engines $(ENGINES)) \
+		$(if $(ROUNDS),--rounds $(ROUNDS))
 
 clean: ## Remove what was built here; images stay, see inn image rm
 	rm -rf target build .venv
