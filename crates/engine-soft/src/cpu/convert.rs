@@ -45,6 +45,8 @@ impl Cpu {
             stack_mask: 0xffff,
             ip_mask: 0xffff_ffff,
             segment_bases: [0; 7],
+            open_segments: 0,
+            flat: false,
             attention: 0,
             mmu: Mmu::new(&cpuid),
             segments: reset.segments,

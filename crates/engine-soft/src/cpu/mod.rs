@@ -78,6 +78,11 @@ pub(crate) struct Cpu {
     pub(crate) ip_mask: u64,
     /// Base of each segment in the order of [`SegmentRegister`], then [`FLAT`].
     pub(crate) segment_bases: [u64; 7],
+    /// A bit for each segment, by index, whose every byte of 4 GiB may be read and written.
+    pub(crate) open_segments: u8,
+    /// 32-bit protected mode over segments that begin at zero and end nowhere: what linear addresses
+    /// and offsets being the same takes, FS and GS left aside.
+    pub(crate) flat: bool,
     pub(crate) attention: u32,
     pub(crate) mmu: Mmu,
     pub(crate) segments: [Segment; 6],
@@ -198,7 +203,29 @@ impl Cpu {
         self.segment_bases[register as usize] = segment.base;
         if matches!(register, SegmentRegister::Cs | SegmentRegister::Ss) {
             self.update_modes();
+        } else {
+            self.update_flat();
         }
+    }
+
+    /// Recomputes what is derived from the segments' limits and rights.
+    fn update_flat(&mut self) {
+        let is_open = |segment: &Segment| {
+            !segment.unusable
+                && !segment.has(Segment::CODE)
+                && segment.has(Segment::WRITABLE)
+                && !segment.has(Segment::EXPAND_DOWN)
+                && segment.limit == u32::MAX
+        };
+        let open = self.segments.iter().map(is_open).enumerate();
+        self.open_segments = open.fold(0, |bits, (n, open)| bits | u8::from(open) << n);
+        const ES_SS_DS: u8 = 0b1101;
+        self.flat = self.code_size == CodeSize::Bits32
+            && self.uses_descriptors()
+            && self.open_segments & ES_SS_DS == ES_SS_DS
+            && self.segment_bases[..4] == [0; 4]
+            && self.segments[SegmentRegister::Cs as usize].limit == u32::MAX
+            && self.stack_mask == 0xffff_ffff;
     }
 
     /// Recomputes what is derived from CS, SS, CPL, RFLAGS.AC, CR0, CR4 and EFER.
@@ -225,6 +252,7 @@ impl Cpu {
             _ if ss.has(Segment::BIG) => 0xffff_ffff,
             _ => 0xffff,
         };
+        self.update_flat();
         self.choose_access();
     }
 

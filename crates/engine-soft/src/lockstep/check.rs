@@ -27,7 +27,7 @@ impl Stopped {
         let has_fault = matches!(stop, Stop::Fault | Stop::Trap);
         Stopped {
             stop,
-            at: start.wrapping_add(u64::from(op.start)),
+            at: start.wrapping_add(u64::from(op.start)) & cpu.ip_mask,
             fault: has_fault.then_some(cpu.fault),
             exit: cpu.exit.clone(),
         }
@@ -164,7 +164,7 @@ impl Interpreter {
                 break;
             };
             let ops = block.ops.to_vec();
-            let end = start.wrapping_add(u64::from(block.bytes));
+            let end = start.wrapping_add(u64::from(block.bytes)) & cpu.ip_mask;
             let mut n = 0;
             while n < ops.len() && done < MOST {
                 let op = ops[n];

@@ -3,7 +3,7 @@
 
 use iced_x86::{Code, Encoder, IcedError, Instruction, MemoryOperand, Register};
 
-use super::registers::{Number, RAX, wide};
+use super::registers::{Number, RAX, sized, wide};
 
 /// A place in the code whose 32-bit displacement is to be filled in.
 #[derive(Debug, Clone, Copy)]
@@ -114,10 +114,10 @@ impl Assembler {
         self.encode(&Instruction::with2(code, to, memory)?)
     }
 
-    /// `lea reg, [reg + by]`, nothing for zero; `by` has 32 bits.
-    pub(super) fn move_by(&mut self, reg: Number, by: i64) {
+    /// `lea reg, [reg + by]`, nothing for zero; `by` has 32 bits. With `size` 4 the sum is truncated.
+    pub(super) fn move_by(&mut self, reg: Number, size: u32, by: i64) {
         if by != 0 {
-            let moved = self.lea(wide(reg), Some(reg), None, by);
+            let moved = self.lea(sized(reg, size as usize), Some(reg), None, by);
             // Code that goes elsewhere than the guest must never run.
             assert!(moved.is_ok(), "a displacement of {by:#x}");
         }
@@ -155,6 +155,12 @@ impl Assembler {
     /// `add reg, gs:[disp]`
     pub(super) fn add_from(&mut self, reg: Number, disp: u32) {
         self.gs_op(0x03, reg, false, disp);
+    }
+
+    /// `add eax, gs:[disp]`, which zero-extends.
+    pub(super) fn add_low_from(&mut self, disp: u32) {
+        self.raw(&[0x65, 0x03, 0x04, 0x25]);
+        self.raw32(disp);
     }
 
     /// `add rax, gs:[r13 + disp]`
@@ -203,6 +209,13 @@ impl Assembler {
         self.raw(&[0]);
     }
 
+    /// `test byte gs:[disp], bits`
+    pub(super) fn test_bits(&mut self, disp: u32, bits: u8) {
+        self.raw(&[0x65, 0xf6, 0x04, 0x25]);
+        self.raw32(disp);
+        self.raw(&[bits]);
+    }
+
     /// `mov byte gs:[disp], value`
     pub(super) fn set_byte(&mut self, disp: u32, value: u8) {
         self.raw(&[0x65, 0xc6, 0x04, 0x25]);
@@ -221,6 +234,12 @@ impl Assembler {
             let rex = 0x48 | (from >> 3) << 2 | to >> 3;
             self.raw(&[rex, 0x89, 0xc0 | (from & 7) << 3 | to & 7]);
         }
+    }
+
+    /// `mov to, from` of the lower halves; the upper one becomes zero.
+    pub(super) fn copy_low(&mut self, to: Number, from: Number) {
+        let rex = 0x40 | (from >> 3) << 2 | to >> 3;
+        self.raw(&[rex, 0x89, 0xc0 | (from & 7) << 3 | to & 7]);
     }
 
     /// `mov eax, imm32` zero-extended, or the 64-bit form.
@@ -288,9 +307,12 @@ impl Assembler {
         self.raw(&[0xa8, mask]);
     }
 
-    /// `mov [pointer + offset], reg` (89h) or `mov reg, [pointer + offset]` (8Bh), 64 bits.
-    pub(super) fn move_at(&mut self, opcode: u8, reg: Number, pointer: Number, offset: u32) {
-        let rex = 0x48 | (reg >> 3) << 2 | pointer >> 3;
+    /// `mov [at], reg` (89h) or `mov reg, [at]` (8Bh) of `size` bytes, 4 or 8; `at` is a pointer with
+    /// an offset.
+    pub(super) fn move_at(&mut self, opcode: u8, size: u32, reg: Number, at: (Number, u32)) {
+        let (pointer, offset) = at;
+        let w = if size == 8 { 0x08 } else { 0 };
+        let rex = 0x40 | w | (reg >> 3) << 2 | pointer >> 3;
         self.raw(&[rex, opcode, 0x80 | (reg & 7) << 3 | pointer & 7]);
         if pointer & 7 == 4 {
             self.raw(&[0x24]);

@@ -18,9 +18,9 @@ pub(super) enum Then {
 
 /// Opcodes of MOV to and from memory.
 const STORE: u8 = 0x89;
-const LOAD: u8 = 0x8b;
+pub(super) const LOAD: u8 = 0x8b;
 
-/// Where an access of eight bytes goes, and the jumps for where that cannot be.
+/// Where an access to the stack goes, and the jumps for where that cannot be.
 struct Slot {
     pointer: Number,
     offset: u32,
@@ -43,51 +43,62 @@ impl Slot {
             slow,
         }
     }
+
+    fn at(&self) -> (Number, u32) {
+        (self.pointer, self.offset)
+    }
 }
 
 impl Emitter<'_> {
-    /// PUSH, POP, LEAVE with 64-bit operands.
+    /// PUSH, POP, LEAVE with operands as wide as addresses.
     pub(super) fn stack(&mut self, insn: &Instruction, op: &Op) -> Result<(), Refused> {
+        let word = self.frame.mode.word();
+        let step = i64::from(word);
         match insn.code() {
-            Code::Push_r64 => {
-                let slot = self.slot(-8, Way::Write)?;
+            Code::Push_r64 | Code::Push_r32 => {
+                let slot = self.slot(-step, Way::Write)?;
                 let host = self.guest_in(insn.op0_register(), R13);
-                self.asm.move_at(STORE, host, slot.pointer, slot.offset);
-                self.move_rsp(-8);
+                self.asm.move_at(STORE, word, host, slot.at());
+                self.move_rsp(-step);
                 self.slow_way(slot.slow, op);
             }
-            Code::Pushq_imm8 | Code::Pushq_imm32 => {
+            Code::Pushq_imm8 | Code::Pushq_imm32 | Code::Pushd_imm8 | Code::Pushd_imm32 => {
                 let value = insn.immediate(0) as i32;
-                let slot = self.slot(-8, Way::Write)?;
+                let slot = self.slot(-step, Way::Write)?;
                 let target = MemoryOperand::with_base(wide(slot.pointer));
-                let mut store = Instruction::with2(Code::Mov_rm64_imm32, target, value)?;
+                let code = match word {
+                    4 => Code::Mov_rm32_imm32,
+                    _ => Code::Mov_rm64_imm32,
+                };
+                let mut store = Instruction::with2(code, target, value)?;
                 Assembler::point_at(&mut store, slot.pointer, slot.offset);
                 self.asm.encode(&store)?;
-                self.move_rsp(-8);
+                self.move_rsp(-step);
                 self.slow_way(slot.slow, op);
             }
-            Code::Pop_r64 => {
+            Code::Pop_r64 | Code::Pop_r32 => {
                 let slot = self.slot(0, Way::Read)?;
-                self.move_rsp(8);
+                self.move_rsp(step);
                 let guest = number(insn.op0_register());
                 let host = host_of(guest).unwrap_or(R13);
-                self.asm.move_at(LOAD, host, slot.pointer, slot.offset);
+                self.asm.move_at(LOAD, word, host, slot.at());
                 if host_of(guest).is_none() {
                     self.asm.store(native::gpr(guest), host);
                 }
                 self.slow_way(slot.slow, op);
             }
-            Code::Leaveq => {
+            Code::Leaveq | Code::Leaved => {
                 let slot = match self.member {
                     Some(offset) => Slot::member(offset),
                     None => {
                         self.flags_to_memory();
-                        self.asm.copy(RAX, GUEST_RBP);
-                        Slot::checked(self.translate(Way::Read, 8, false))
+                        self.near(GUEST_RBP, 0)?;
+                        Slot::checked(self.translate(Way::Read, word, false))
                     }
                 };
-                self.asm.lea(wide(GUEST_RSP), Some(GUEST_RBP), None, 8)?;
-                self.asm.move_at(LOAD, GUEST_RBP, slot.pointer, slot.offset);
+                let stack = self.address_register(GUEST_RSP);
+                self.asm.lea(stack, Some(GUEST_RBP), None, step)?;
+                self.asm.move_at(LOAD, word, GUEST_RBP, slot.at());
                 self.slow_way(slot.slow, op);
             }
             _ => return Err(Refused),
@@ -95,28 +106,44 @@ impl Emitter<'_> {
         Ok(())
     }
 
-    /// The eight bytes at `disp` from the stack pointer.
+    /// The word at `disp` from the stack pointer.
     fn slot(&mut self, disp: i64, way: Way) -> Result<Slot, Refused> {
         if let Some(offset) = self.member {
             return Ok(Slot::member(offset));
         }
         self.flags_to_memory();
-        self.asm.lea(wide(RAX), Some(GUEST_RSP), None, disp)?;
-        Ok(Slot::checked(self.translate(way, 8, false)))
+        self.near(GUEST_RSP, disp)?;
+        Ok(Slot::checked(self.translate(
+            way,
+            self.frame.mode.word(),
+            false,
+        )))
     }
 
-    /// Host address of the eight bytes below the stack pointer into RAX.
+    /// Host address of the word below the stack pointer into RAX.
     pub(super) fn slot_below(&mut self) -> Result<Vec<Miss>, Refused> {
         self.flags_to_memory();
-        self.asm.lea(wide(RAX), Some(GUEST_RSP), None, -8)?;
-        Ok(self.translate(Way::Write, 8, false))
+        let word = self.frame.mode.word();
+        self.near(GUEST_RSP, -i64::from(word))?;
+        Ok(self.translate(Way::Write, word, false))
     }
 
     /// A near branch.
     pub(super) fn control(&mut self, insn: &Instruction, op: &Op) -> Result<Then, Refused> {
         let at = op.start + u16::from(op.len);
-        let target = insn.near_branch_target() as i64;
-        let near = insn.op0_kind() == OpKind::NearBranch64;
+        let mut target = insn.near_branch_target() as i64;
+        let mut near = insn.op0_kind() == OpKind::NearBranch64;
+        if self.frame.mode.code32 {
+            target = i64::from(target as i32);
+            near = insn.op0_kind() == OpKind::NearBranch32;
+        }
+        let whole = matches!(
+            insn.code(),
+            Code::Jmp_rm64 | Code::Call_rm64 | Code::Retnq | Code::Retnq_imm16
+        ) || matches!(
+            insn.code(),
+            Code::Jmp_rm32 | Code::Call_rm32 | Code::Retnd | Code::Retnd_imm16
+        );
         match insn.flow_control() {
             FlowControl::ConditionalBranch if near && insn.is_jcc_short_or_near() => {
                 let condition = crate::interp::integer::condition::number(insn).ok_or(Refused)?;
@@ -135,19 +162,15 @@ impl Emitter<'_> {
                 self.go(target, at, Some(site));
                 Ok(Then::Ended)
             }
-            FlowControl::IndirectBranch if insn.code() == Code::Jmp_rm64 => {
+            FlowControl::IndirectBranch if whole => {
                 self.indirect_target(insn, op)?;
                 let site = self.site(op, true);
                 self.look_up(Some(site), 0);
                 Ok(Then::Ended)
             }
             FlowControl::Call if near => self.call(target, at, op),
-            FlowControl::IndirectCall if insn.code() == Code::Call_rm64 => {
-                self.call_indirect(insn, at, op)
-            }
-            FlowControl::Return if matches!(insn.code(), Code::Retnq | Code::Retnq_imm16) => {
-                self.ret(insn, op)
-            }
+            FlowControl::IndirectCall if whole => self.call_indirect(insn, at, op),
+            FlowControl::Return if whole => self.ret(insn, op),
             _ => Err(Refused),
         }
     }
@@ -163,7 +186,7 @@ impl Emitter<'_> {
         match insn.code() {
             // jrcxz taken; jmp over
             Code::Jrcxz_rel8_64 => self.asm.raw(&[0xe3, 2, 0xeb, 5]),
-            Code::Jecxz_rel8_64 => self.asm.raw(&[0x67, 0xe3, 2, 0xeb, 5]),
+            Code::Jecxz_rel8_64 | Code::Jecxz_rel8_32 => self.asm.raw(&[0x67, 0xe3, 2, 0xeb, 5]),
             // lea rcx, [rcx - 1]; jrcxz over. Not out of the page: should the target not be canonical,
             // the handler would count again.
             Code::Loop_rel8_64_RCX
@@ -171,6 +194,8 @@ impl Emitter<'_> {
             {
                 self.asm.raw(&[0x48, 0x8d, 0x49, 0xff, 0xe3, 5]);
             }
+            // lea ecx, [rcx - 1]; jecxz over
+            Code::Loop_rel8_32_ECX => self.asm.raw(&[0x8d, 0x49, 0xff, 0x67, 0xe3, 5]),
             _ => return Err(Refused),
         }
         self.taken(target, at, site);
@@ -182,13 +207,13 @@ impl Emitter<'_> {
         self.flags_to_memory();
         if insn.op0_kind() == OpKind::Register {
             let host = self.guest_in(insn.op0_register(), RAX);
-            self.asm.copy(RAX, host);
-            return Ok(());
+            return self.near(host, 0);
         }
+        let word = self.frame.mode.word();
         self.address(insn)?;
-        let slow = self.translate(Way::Read, 8, false);
+        let slow = self.translate(Way::Read, word, false);
         self.ending_slow_way(slow, op);
-        self.asm.move_at(LOAD, RAX, RAX, 0);
+        self.asm.move_at(LOAD, word, RAX, (RAX, 0));
         Ok(())
     }
 
@@ -199,24 +224,26 @@ impl Emitter<'_> {
     }
 
     /// Stores the return address. Keeps EFLAGS.
-    fn store_return(&mut self, at: u16, pointer: Number, offset: u32) {
+    fn store_return(&mut self, at: u16, slot: (Number, u32)) {
         self.load_rip(R13, i64::from(self.frame.unit + at));
-        self.asm.move_at(STORE, R13, pointer, offset);
+        self.asm.move_at(STORE, self.frame.mode.word(), R13, slot);
     }
 
     fn call(&mut self, target: i64, at: u16, op: &Op) -> Result<Then, Refused> {
         let offset = i64::from(self.frame.unit) + target;
-        let slot = self.slot(-8, Way::Write)?;
+        let step = i64::from(self.frame.mode.word());
+        let slot = self.slot(-step, Way::Write)?;
+        let place = slot.at();
         self.ending_slow_way(slot.slow, op);
-        self.store_return(at, slot.pointer, slot.offset);
+        self.store_return(at, place);
         self.flags_to_memory();
         if (0..0x1000).contains(&offset) {
-            self.move_rsp(-8);
+            self.move_rsp(-step);
             self.go(target, at, None);
         } else {
             self.load_rip(RAX, offset);
             let site = self.site(op, true);
-            self.look_up(Some(site), -8);
+            self.look_up(Some(site), -step);
         }
         Ok(Then::Ended)
     }
@@ -226,10 +253,10 @@ impl Emitter<'_> {
         self.asm.store(native::TARGET, RAX);
         let slow = self.slot_below()?;
         self.ending_slow_way(slow, op);
-        self.store_return(at, RAX, 0);
+        self.store_return(at, (RAX, 0));
         self.asm.load(RAX, native::TARGET);
         let site = self.site(op, true);
-        self.look_up(Some(site), -8);
+        self.look_up(Some(site), -i64::from(self.frame.mode.word()));
         Ok(Then::Ended)
     }
 
@@ -241,10 +268,11 @@ impl Emitter<'_> {
         };
         let slot = self.slot(0, Way::Read)?;
         self.flags_to_memory();
+        let (word, place) = (self.frame.mode.word(), slot.at());
         self.ending_slow_way(slot.slow, op);
-        self.asm.move_at(LOAD, RAX, slot.pointer, slot.offset);
+        self.asm.move_at(LOAD, word, RAX, place);
         let site = self.site(op, true);
-        self.look_up(Some(site), 8 + released);
+        self.look_up(Some(site), i64::from(word) + released);
         Ok(Then::Ended)
     }
 }

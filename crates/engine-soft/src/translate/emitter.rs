@@ -8,7 +8,7 @@ use super::control::Then;
 use super::group::Group;
 use super::mode::Mode;
 use super::native;
-use super::registers::{GUEST_RSP, Number, R12, R13, RAX, wide};
+use super::registers::{GUEST_RSP, Number, R12, R13, RAX, sized, wide};
 use super::runtime_raw::Stubs;
 use super::unit::{Link, Referred, Site};
 use super::x87;
@@ -123,6 +123,8 @@ pub(super) struct Emitter<'a> {
     /// The instruction's access is this far from what R12 points at.
     pub(super) member: Option<u32>,
     cold: Vec<Cold>,
+    /// Jumps that the next access takes instead of being made: its segment is not an open one.
+    closed: Vec<Miss>,
 }
 
 /// What to go back to when an instruction is refused half-way.
@@ -150,6 +152,7 @@ impl<'a> Emitter<'a> {
             referred,
             member: None,
             cold: Vec::new(),
+            closed: Vec::new(),
         };
         emitter.asm.mask_rax(-0x1000);
         emitter.asm.store(native::PAGE_BASE, RAX);
@@ -170,6 +173,7 @@ impl<'a> Emitter<'a> {
         self.asm.truncate(mark.len);
         self.flags = mark.flags;
         self.cold.truncate(mark.cold);
+        self.closed.clear();
     }
 
     /// A site of an instruction that has a translation.
@@ -222,7 +226,7 @@ impl<'a> Emitter<'a> {
     pub(super) fn translate(&mut self, way: Way, size: u32, aligned: bool) -> Vec<Miss> {
         debug_assert!(self.flags == Flags::Memory);
         let set = self.frame.mode.set();
-        let mut slow = Vec::with_capacity(2);
+        let mut slow = std::mem::take(&mut self.closed);
         if aligned {
             self.asm.test_al(size as u8 - 1);
             slow.push(self.asm.jump_if(condition::NOT_EQUAL).into());
@@ -243,6 +247,36 @@ impl<'a> Emitter<'a> {
             second: Some((way, size, self.asm.here())),
         });
         slow
+    }
+
+    /// Adds the base of FS or GS to the offset in RAX, where the segment may be accessed as a whole.
+    pub(super) fn add_base(&mut self, segment: u8) {
+        let base = native::segment_base(segment);
+        if !self.frame.mode.code32 {
+            return self.asm.add_from(RAX, base);
+        }
+        self.asm.test_bits(native::OPEN_SEGMENTS, 1 << segment);
+        let closed = self.asm.jump_if(condition::EQUAL);
+        self.closed.push(closed.into());
+        self.asm.add_low_from(base);
+    }
+
+    /// Linear address `disp` bytes from a register's offset into RAX.
+    pub(super) fn near(&mut self, from: Number, disp: i64) -> Result<(), Refused> {
+        match (disp, self.frame.mode.code32) {
+            (0, false) => self.asm.copy(RAX, from),
+            (0, true) => self.asm.copy_low(RAX, from),
+            _ => {
+                let to = self.address_register(RAX);
+                self.asm.lea(to, Some(from), None, disp)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// As much of a register as an address has bits.
+    pub(super) fn address_register(&self, number: Number) -> Register {
+        sized(number, self.frame.mode.word() as usize)
     }
 
     /// Every miss that the second-level TLB cannot help either goes on here.
@@ -275,7 +309,7 @@ impl<'a> Emitter<'a> {
     pub(super) fn open(&mut self, group: &Group) -> Result<Vec<Miss>, Refused> {
         self.flags_to_memory();
         let base = self.guest_in(wide(group.base), RAX);
-        self.asm.lea(wide(RAX), Some(base), None, group.from)?;
+        self.near(base, group.from)?;
         let apart = self.translate(group.way, group.len, false);
         self.asm.copy(R12, RAX);
         Ok(apart)
@@ -379,11 +413,12 @@ impl<'a> Emitter<'a> {
     /// Linear address of a page offset, possibly beyond the page.
     pub(super) fn load_rip(&mut self, to: Number, offset: i64) {
         debug_assert!(to == RAX || to == R13);
+        let size = self.frame.mode.word();
         self.asm.load(to, native::PAGE_BASE);
         // The farthest branch from a page's end goes beyond 32 bits.
         let near = offset.clamp(i32::MIN.into(), i32::MAX.into());
-        self.asm.move_by(to, near);
-        self.asm.move_by(to, offset - near);
+        self.asm.move_by(to, size, near);
+        self.asm.move_by(to, size, offset - near);
     }
 
     /// Goes on at the linear address in RAX after moving the stack pointer by `release`: in its code
@@ -398,7 +433,9 @@ impl<'a> Emitter<'a> {
         let miss = self.asm.jump_if(condition::NOT_EQUAL);
         self.move_rsp(release);
         self.asm.jump_slot(native::jump_code(set));
-        match site {
+        // 32-bit addresses are all canonical, and inside a flat segment.
+        let sure = self.frame.mode.code32 && release == 0;
+        match site.filter(|_| !sure) {
             Some(site) => self.cold.push(Cold::Unknown {
                 from: miss,
                 site,
@@ -410,7 +447,8 @@ impl<'a> Emitter<'a> {
 
     /// `lea` of the stack pointer, which keeps EFLAGS.
     pub(super) fn move_rsp(&mut self, by: i64) {
-        self.asm.move_by(GUEST_RSP, by);
+        let size = self.frame.mode.word();
+        self.asm.move_by(GUEST_RSP, size, by);
     }
 
     /// A conditional jump of the guest's whose condition is in EFLAGS.
@@ -527,12 +565,15 @@ impl<'a> Emitter<'a> {
                 release,
             } => {
                 self.asm.land(from);
-                let bad = self.asm.jump_unless_canonical();
+                let canonical = self.frame.mode.code32;
+                let bad = (!canonical).then(|| self.asm.jump_unless_canonical());
                 self.move_rsp(release);
                 self.asm.jump_to(self.frame.stubs.leave_at);
-                self.asm.land(bad);
-                self.asm.set_rax(site);
-                self.asm.call(self.frame.stubs.handler);
+                if let Some(bad) = bad {
+                    self.asm.land(bad);
+                    self.asm.set_rax(site);
+                    self.asm.call(self.frame.stubs.handler);
+                }
             }
             Cold::Load { from, stub, resume } => {
                 self.asm.land(from);

@@ -5,7 +5,9 @@
 //! for the whole range; its members then go straight to the host's memory. Where the range has no such
 //! entry, or crosses a page, a copy of the same code with a check at each access runs instead.
 
-use iced_x86::{Code, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
+use iced_x86::{
+    Code, CodeSize, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register,
+};
 
 use super::emitter::Way;
 use super::registers::{Number, number};
@@ -165,8 +167,10 @@ impl Seen {
         let mut effects = Vec::new();
         if let Some((register, by)) = constant_move(insn) {
             effects.push((register, Effect::Moves(by)));
-        } else if insn.code() == Code::Pop_r64 && number(insn.op0_register()) != RSP {
-            effects.push((RSP, Effect::Moves(8)));
+        } else if matches!(insn.code(), Code::Pop_r64 | Code::Pop_r32)
+            && number(insn.op0_register()) != RSP
+        {
+            effects.push((RSP, Effect::Moves(word(insn))));
             effects.push((number(insn.op0_register()), Effect::Loses));
         } else {
             let info = infos.info(insn);
@@ -189,14 +193,12 @@ impl Seen {
 /// The register that an instruction moves by a constant, and by how much.
 fn constant_move(insn: &Instruction) -> Option<(Number, i64)> {
     match insn.code() {
-        Code::Push_r64 | Code::Pushq_imm8 | Code::Pushq_imm32 | Code::Call_rel32_64 => {
-            return Some((RSP, -8));
-        }
-        Code::Retnq => return Some((RSP, 8)),
+        code if pushes(code) => return Some((RSP, -word(insn))),
+        Code::Retnq | Code::Retnd => return Some((RSP, word(insn))),
         _ => {}
     }
     let to = insn.op0_register();
-    if insn.op0_kind() != OpKind::Register || !to.is_gpr64() {
+    if insn.op0_kind() != OpKind::Register || !is_address(insn, to) {
         return None;
     }
     let by = match insn.mnemonic() {
@@ -205,7 +207,7 @@ fn constant_move(insn: &Instruction) -> Option<(Number, i64)> {
         Mnemonic::Inc => 1,
         Mnemonic::Dec => -1,
         Mnemonic::Lea if insn.memory_base() == to && insn.memory_index() == Register::None => {
-            insn.memory_displacement64() as i64
+            displacement(insn)
         }
         _ => return None,
     };
@@ -215,9 +217,55 @@ fn constant_move(insn: &Instruction) -> Option<(Number, i64)> {
 fn immediate(insn: &Instruction) -> Option<i64> {
     matches!(
         insn.op1_kind(),
-        OpKind::Immediate8to64 | OpKind::Immediate32to64
+        OpKind::Immediate8to64
+            | OpKind::Immediate32to64
+            | OpKind::Immediate8to32
+            | OpKind::Immediate32
     )
-    .then(|| insn.immediate(1) as i64)
+    .then(|| signed(insn, insn.immediate(1)))
+}
+
+/// Does the code's addresses have 32 bits?
+fn is_narrow(insn: &Instruction) -> bool {
+    insn.code_size() != CodeSize::Code64
+}
+
+/// Is it a register that holds an address, all of it?
+fn is_address(insn: &Instruction, register: Register) -> bool {
+    if is_narrow(insn) {
+        register.is_gpr32()
+    } else {
+        register.is_gpr64()
+    }
+}
+
+fn signed(insn: &Instruction, value: u64) -> i64 {
+    if is_narrow(insn) {
+        i64::from(value as i32)
+    } else {
+        value as i64
+    }
+}
+
+fn displacement(insn: &Instruction) -> i64 {
+    signed(insn, insn.memory_displacement64())
+}
+
+/// Bytes of a push.
+fn word(insn: &Instruction) -> i64 {
+    if is_narrow(insn) { 4 } else { 8 }
+}
+
+/// Does it push a word, and nothing else?
+fn pushes(code: Code) -> bool {
+    use Code as C;
+    matches!(
+        code,
+        C::Push_r64 | C::Pushq_imm8 | C::Pushq_imm32 | C::Call_rel32_64
+    ) || matches!(
+        code,
+        C::Push_r32 | C::Pushd_imm8 | C::Pushd_imm32 | C::Call_rel32_32
+    )
 }
 
 /// The access of an instruction if it is one that a group may have.
@@ -225,26 +273,26 @@ fn near(insn: &Instruction) -> Option<Near> {
     let stack = |base, disp, way| Near {
         base,
         disp,
-        len: 8,
+        len: word(insn) as u32,
         way,
     };
     match insn.code() {
-        Code::Push_r64 | Code::Pushq_imm8 | Code::Pushq_imm32 | Code::Call_rel32_64 => {
-            return Some(stack(RSP, -8, Way::Write));
-        }
+        code if pushes(code) => return Some(stack(RSP, -word(insn), Way::Write)),
         Code::Pop_r64 | Code::Retnq | Code::Retnq_imm16 => return Some(stack(RSP, 0, Way::Read)),
-        Code::Leaveq => return Some(stack(RBP, 0, Way::Read)),
+        Code::Pop_r32 | Code::Retnd | Code::Retnd_imm16 => return Some(stack(RSP, 0, Way::Read)),
+        Code::Leaveq | Code::Leaved => return Some(stack(RBP, 0, Way::Read)),
         _ => {}
     }
     let has_memory = (0..insn.op_count()).any(|n| insn.op_kind(n) == OpKind::Memory);
     let plain = has_memory
         && (is_simple(insn) || x87::is_x87(insn) && !x87::is_own(insn))
         && insn.mnemonic() != Mnemonic::Lea
-        && insn.memory_base().is_gpr64()
+        && is_address(insn, insn.memory_base())
         && insn.memory_index() == Register::None
-        && segment_index(insn.memory_segment()) < 4;
+        && segment_index(insn.memory_segment()) < 4
+        && !(is_narrow(insn) && insn.memory_segment() == Register::CS);
     let len = insn.memory_size().size() as u32;
-    let disp = insn.memory_displacement64() as i64;
+    let disp = displacement(insn);
     if !plain || !(1..=32).contains(&len) || disp.unsigned_abs() > 1 << 30 {
         return None;
     }

@@ -101,7 +101,7 @@ impl Jumps {
         let table = mode.set();
         if self.modes[table] != mode.bits() {
             self.modes[table] = mode.bits();
-            self.clear();
+            self.retain(|place, _, _| place / ENTRIES != table);
         }
         let slot = slot(rip);
         let index = table * ENTRIES + slot;
@@ -120,7 +120,8 @@ impl Jumps {
         index as u32
     }
 
-    fn retain(&mut self, keep: impl Fn(u64, u64) -> bool) {
+    /// Keeps the entries that `keep` answers yes to, by their place, linear address and note.
+    fn retain(&mut self, keep: impl Fn(usize, u64, u64) -> bool) {
         let Jumps {
             tables,
             notes,
@@ -139,7 +140,7 @@ impl Jumps {
             if entry.code == 0 {
                 return false;
             }
-            let kept = keep(entry.tag, notes[index].page);
+            let kept = keep(index, entry.tag, notes[index].page);
             if !kept {
                 pages[page_hash(entry.tag)] -= 1;
                 *entry = empty(slot);
@@ -173,19 +174,19 @@ impl Jumps {
 
     /// After a flush of everything, or when all code is gone.
     pub(crate) fn clear(&mut self) {
-        self.retain(|_, _| false);
+        self.retain(|_, _, _| false);
     }
 
     /// After a flush of the linear page of `gla`.
     pub(crate) fn drop_linear(&mut self, gla: u64) {
         if self.pages[page_hash(gla)] != 0 {
-            self.retain(|tag, _| (tag ^ gla) & PAGE_MASK != 0);
+            self.retain(|_, tag, _| (tag ^ gla) & PAGE_MASK != 0);
         }
     }
 
     /// After a flush of the large page of `gla`: of all that lie in the same GiB.
     pub(crate) fn drop_large(&mut self, gla: u64) {
-        self.retain(|tag, page| page & LARGE == 0 || (tag ^ gla) >> 30 != 0);
+        self.retain(|_, tag, page| page & LARGE == 0 || (tag ^ gla) >> 30 != 0);
     }
 
     /// The code of guest-physical page `page` is dead, and what is known of it was put at `places`.

@@ -171,6 +171,7 @@ fn place(disp: u32) -> Option<String> {
         ("rip", native::RIP),
         ("status", native::STATUS),
         ("rflags", native::RFLAGS),
+        ("open_segments", native::OPEN_SEGMENTS),
         ("attention", native::ATTENTION),
         ("mxcsr", native::MXCSR),
         ("x87.loaded", x87_state::LOADED),

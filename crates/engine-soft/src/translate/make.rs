@@ -106,7 +106,7 @@ fn decode_all(bytes: &[u8], context: Context, frame: Frame<'_>) -> Vec<Decoded> 
         // the unit goes on.
         let last = ends_block && insn.flow_control() != FlowControl::ConditionalBranch;
         all.push(Decoded {
-            insn,
+            insn: encodable(insn),
             op: lowered.op,
             ends_block,
             simple,
@@ -136,7 +136,30 @@ fn is_stack(insn: &Instruction) -> bool {
     matches!(
         insn.code(),
         Code::Push_r64 | Code::Pushq_imm8 | Code::Pushq_imm32 | Code::Pop_r64 | Code::Leaveq
+    ) || matches!(
+        insn.code(),
+        Code::Push_r32 | Code::Pushd_imm8 | Code::Pushd_imm32 | Code::Pop_r32 | Code::Leaved
     )
+}
+
+/// The instruction in a form that 64-bit code has, where 32-bit code has shorter ones of its own.
+fn encodable(mut insn: Instruction) -> Instruction {
+    if insn.code_size() != iced_x86::CodeSize::Code64 {
+        insn.set_code(match insn.code() {
+            Code::Inc_r16 => Code::Inc_rm16,
+            Code::Inc_r32 => Code::Inc_rm32,
+            Code::Dec_r16 => Code::Dec_rm16,
+            Code::Dec_r32 => Code::Dec_rm32,
+            Code::Mov_AL_moffs8 => Code::Mov_r8_rm8,
+            Code::Mov_AX_moffs16 => Code::Mov_r16_rm16,
+            Code::Mov_EAX_moffs32 => Code::Mov_r32_rm32,
+            Code::Mov_moffs8_AL => Code::Mov_rm8_r8,
+            Code::Mov_moffs16_AX => Code::Mov_rm16_r16,
+            Code::Mov_moffs32_EAX => Code::Mov_rm32_r32,
+            code => code,
+        });
+    }
+    insn
 }
 
 impl Emitter<'_> {
@@ -215,7 +238,7 @@ fn falls_through(insn: &Instruction) -> bool {
     matches!(
         insn.mnemonic(),
         M::Cli | M::Sti | M::Stac | M::Clac | M::Swapgs | M::Popfq | M::Wrmsr | M::Rdmsr | M::Mov
-    )
+    ) || matches!(insn.mnemonic(), M::Popfd | M::Pop | M::Lss)
 }
 
 /// Does the instruction do the same when it runs again from the same state?

@@ -5,9 +5,12 @@ use x86::register::{cr0, cr4, xcr0};
 use crate::cpu::{CodeSize, Cpu};
 use crate::mmu::set;
 
-/// Only 64-bit code is translated.
+/// 64-bit code is translated, and 32-bit protected-mode code over flat segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Mode {
+    /// 32-bit code, in a legacy mode or in compatibility mode: see `Cpu::flat`. Linear addresses are
+    /// offsets, of 32 bits. Through FS and GS they are not, which is looked at when it matters.
+    pub(super) code32: bool,
     /// TLB set of data accesses: user, supervisor, supervisor that may touch user pages.
     pub(super) set: u8,
     /// Legacy SSE instructions run without #UD or #NM.
@@ -20,8 +23,9 @@ impl Mode {
     /// The mode the vCPU is in; `None` where its code is interpreted.
     #[inline]
     pub(super) fn of(cpu: &Cpu) -> Option<Mode> {
-        // Nobody uses rings 1 and 2 for 64-bit code; so a supervisor is in ring 0.
-        if cpu.code_size != CodeSize::Bits64 || cpu.mmu.is_checked() || !matches!(cpu.cpl, 0 | 3) {
+        let code32 = cpu.code_size != CodeSize::Bits64;
+        // Nobody uses rings 1 and 2; so a supervisor is in ring 0.
+        if code32 && !cpu.flat || cpu.mmu.is_checked() || !matches!(cpu.cpl, 0 | 3) {
             return None;
         }
         const SSE_AND_AVX: u64 = xcr0::SSE | xcr0::AVX;
@@ -30,6 +34,7 @@ impl Mode {
             && cpu.cr4 & cr4::OSXSAVE != 0
             && cpu.xcr0 & SSE_AND_AVX == SSE_AND_AVX;
         Some(Mode {
+            code32,
             set: cpu.mmu.current_set() as u8,
             sse,
             avx,
@@ -46,8 +51,19 @@ impl Mode {
         self.set() != set::USER
     }
 
-    /// Four bits that tell modes apart.
+    /// Instruction pointers have these bits.
+    pub(super) fn ip_mask(self) -> u64 {
+        if self.code32 { 0xffff_ffff } else { u64::MAX }
+    }
+
+    /// Bytes of a return address, and of what PUSH and POP move unless told otherwise.
+    pub(super) fn word(self) -> u32 {
+        if self.code32 { 4 } else { 8 }
+    }
+
+    /// Five bits that tell modes apart.
     pub(super) fn bits(self) -> u16 {
-        u16::from(self.set) | u16::from(self.sse) << 2 | u16::from(self.avx) << 3
+        let flags = u16::from(self.sse) | u16::from(self.avx) << 1 | u16::from(self.code32) << 2;
+        u16::from(self.set) | flags << 2
     }
 }

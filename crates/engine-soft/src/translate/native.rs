@@ -84,6 +84,7 @@ pub(super) const ATTENTION: u32 = offset_of!(Cpu, attention) as u32;
 pub(super) const STATUS: u32 = offset_of!(Cpu, status) as u32;
 const GPR: u32 = offset_of!(Cpu, gpr) as u32;
 const SEGMENT_BASES: u32 = offset_of!(Cpu, segment_bases) as u32;
+pub(super) const OPEN_SEGMENTS: u32 = offset_of!(Cpu, open_segments) as u32;
 const TLB: usize = offset_of!(Cpu, mmu) + offset_of!(Mmu, entries);
 
 /// A guest register's place in the register file.

@@ -352,7 +352,7 @@ fn run(cpu: &mut Cpu, site: &Site) -> u64 {
     let page = cpu.native.page_base;
     let op = &site.op;
     cpu.gpr[usize::from(RIP_SLOT)] = page.wrapping_add(u64::from(site.unit));
-    cpu.rip = page.wrapping_add(u64::from(site.after));
+    cpu.rip = page.wrapping_add(u64::from(site.after)) & site.mode.ip_mask();
     cpu.limit = u32::MAX;
     cpu.native.calls.count(site);
     let mut result = (op.run)(cpu, op);
@@ -379,7 +379,7 @@ fn go_on(cpu: &mut Cpu, site: &Site) -> u64 {
     if cpu.fpu.mxcsr & MXCSR_MASKED != MXCSR_MASKED || site.x87 && !x87_masked {
         return code::NEXT;
     }
-    let after = cpu.native.page_base.wrapping_add(u64::from(site.after));
+    let after = cpu.native.page_base.wrapping_add(u64::from(site.after)) & site.mode.ip_mask();
     let mode = Mode::of(cpu);
     let here = !site.ends && cpu.rip == after && mode == Some(site.mode);
     if cpu.attention == attention::SHADOW && here {

@@ -12,7 +12,8 @@ use super::native;
 use super::registers::{
     GUEST_RAX, Number, R12, R13, RAX, host_of, is_high_byte, number, sized, wide,
 };
-use crate::interp::op::{Op, segment_index};
+use crate::cpu::CodeSize;
+use crate::interp::op::{Op, address_bytes, segment_index};
 use crate::interp::vector::rules;
 
 const STATUS: u32 = RflagsBits::OF
@@ -21,6 +22,9 @@ const STATUS: u32 = RflagsBits::OF
     | RflagsBits::AF
     | RflagsBits::CF
     | RflagsBits::PF;
+
+/// Index of the segment register.
+const CS: u8 = 1;
 
 /// May this instruction become itself? Everything that only computes; nothing that can fault but by
 /// its memory operand, and nothing that the mode of translation does not settle.
@@ -137,10 +141,14 @@ pub(super) fn is_vector(insn: &Instruction) -> bool {
             | M::Vpmaskmovd
             | M::Vpmaskmovq
     );
+    // Outside 64-bit mode they spare half of the registers.
+    let spares = matches!(insn.mnemonic(), M::Vzeroupper | M::Vzeroall)
+        && insn.code_size() != iced_x86::CodeSize::Code64;
     // LDMXCSR has a translation of its own.
     has_vector |= matches!(insn.mnemonic(), M::Stmxcsr | M::Vstmxcsr);
     has_vector
         && !element_faults
+        && !spares
         && !insn.is_vsib()
         && matches!(insn.encoding(), EncodingKind::Legacy | EncodingKind::VEX)
 }
@@ -407,11 +415,15 @@ impl Emitter<'_> {
     }
 
     /// Linear address of the memory operand into RAX. Uses both scratches; flags must be in memory.
+    /// Its access is to be translated before any other.
     pub(super) fn address(&mut self, insn: &Instruction) -> Result<(), Refused> {
-        self.offset(insn, wide(RAX))?;
         let segment = segment_index(insn.memory_segment());
+        if self.frame.mode.code32 && segment == CS {
+            return Err(Refused);
+        }
+        self.offset(insn, wide(RAX))?;
         if segment >= 4 {
-            self.asm.add_from(RAX, native::segment_base(segment));
+            self.add_base(segment);
         }
         Ok(())
     }
@@ -420,6 +432,12 @@ impl Emitter<'_> {
     pub(super) fn offset(&mut self, insn: &Instruction, to: Register) -> Result<(), Refused> {
         let base = insn.memory_base();
         let disp = insn.memory_displacement64() as i64;
+        if self.frame.mode.code32 {
+            if address_bytes(insn, CodeSize::Bits32) != 4 {
+                return Err(Refused);
+            }
+            return self.sum(insn, sized(number(to), 4), i64::from(disp as i32));
+        }
         if base == Register::RIP {
             let disp = i64::from(self.frame.unit).wrapping_add(disp);
             i32::try_from(disp).map_err(|_| Refused)?;
@@ -454,6 +472,7 @@ impl Emitter<'_> {
         };
         match (base, index, disp) {
             (Some(base), None, 0) if to.size() == 8 => self.asm.copy(number(to), base),
+            (Some(base), None, 0) => self.asm.copy_low(number(to), base),
             _ => self.asm.lea(to, base, index, disp)?,
         }
         Ok(())

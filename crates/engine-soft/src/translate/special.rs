@@ -3,6 +3,7 @@
 use iced_x86::{Code, Instruction, Mnemonic};
 
 use super::assembler::condition;
+use super::control::LOAD;
 use super::emitter::{Emitter, Flags, Miss, Refused, Way};
 use super::native::{self, MXCSR_MASKED};
 use super::registers::{GUEST_RAX, GUEST_RSP, RAX};
@@ -13,6 +14,7 @@ pub(super) fn is_special(insn: &Instruction) -> bool {
     uses_vectors(insn)
         || matches!(insn.mnemonic(), Mnemonic::Cli | Mnemonic::Sti)
         || matches!(insn.code(), Code::Pushfq | Code::Popfq | Code::Push_rm64)
+        || matches!(insn.code(), Code::Pushfd | Code::Popfd | Code::Push_rm32)
         || matches!(
             insn.code(),
             Code::Div_rm32 | Code::Div_rm64 | Code::Idiv_rm32 | Code::Idiv_rm64
@@ -32,8 +34,8 @@ const PUSHED: u32 = !0x3_0000;
 impl Emitter<'_> {
     pub(super) fn special(&mut self, insn: &Instruction, op: &Op) -> Result<(), Refused> {
         match insn.mnemonic() {
-            Mnemonic::Pushfq => self.pushf(op),
-            Mnemonic::Popfq => self.popf(op),
+            Mnemonic::Pushfq | Mnemonic::Pushfd => self.pushf(op),
+            Mnemonic::Popfq | Mnemonic::Popfd => self.popf(op),
             Mnemonic::Cli | Mnemonic::Sti if !self.frame.mode.is_supervisor() => Err(Refused),
             Mnemonic::Cli => self.cli(),
             Mnemonic::Sti => self.sti(op),
@@ -53,11 +55,13 @@ impl Emitter<'_> {
         self.asm.raw(&native::RFLAGS.to_le_bytes());
         self.asm.mask_r13(PUSHED);
         // mov [rax], r13; movzx r13d, byte gs:[status]; shl r13d, 11; or [rax], r13
-        self.asm.raw(&[0x4c, 0x89, 0x28]);
+        let word = self.frame.mode.word();
+        let rex = self.rex_r13();
+        self.asm.raw(&[rex, 0x89, 0x28]);
         self.asm.raw(&[0x65, 0x44, 0x0f, 0xb6, 0x2c, 0x25]);
         self.asm.raw(&native::STATUS.to_le_bytes());
-        self.asm.raw(&[0x41, 0xc1, 0xe5, 11, 0x4c, 0x09, 0x28]);
-        self.move_rsp(-8);
+        self.asm.raw(&[0x41, 0xc1, 0xe5, 11, rex, 0x09, 0x28]);
+        self.move_rsp(-i64::from(word));
         self.slow_way(slow, op);
         Ok(())
     }
@@ -65,8 +69,9 @@ impl Emitter<'_> {
     /// Only where nothing but status flags changes.
     fn popf(&mut self, op: &Op) -> Result<(), Refused> {
         self.flags_to_memory();
-        self.asm.copy(RAX, GUEST_RSP);
-        let mut slow = self.translate(Way::Read, 8, false);
+        let word = self.frame.mode.word();
+        self.near(GUEST_RSP, 0)?;
+        let mut slow = self.translate(Way::Read, word, false);
         // mov eax, [rax]; mov r13d, eax; xor r13d, gs:[rflags]; test r13d, !STATUS
         self.asm.raw(&[0x8b, 0x00, 0x41, 0x89, 0xc5]);
         self.asm.raw(&[0x65, 0x44, 0x33, 0x2c, 0x25]);
@@ -83,9 +88,14 @@ impl Emitter<'_> {
         self.asm.raw(&[0x0d, 0x00, 0x02, 0, 0]);
         self.asm.raw(&[0x65, 0x66, 0x89, 0x04, 0x25]);
         self.asm.raw(&native::STATUS.to_le_bytes());
-        self.move_rsp(8);
+        self.move_rsp(word.into());
         self.slow_way(slow, op);
         Ok(())
+    }
+
+    /// REX prefix of an instruction over R13, as wide as a word of the stack, and a pointer in RAX.
+    fn rex_r13(&self) -> u8 {
+        if self.frame.mode.code32 { 0x44 } else { 0x4c }
     }
 
     fn cli(&mut self) -> Result<(), Refused> {
@@ -174,15 +184,16 @@ impl Emitter<'_> {
             return Err(Refused);
         }
         self.flags_to_memory();
+        let word = self.frame.mode.word();
         self.address(insn)?;
-        let mut slow = self.translate(Way::Read, 8, false);
-        // mov rax, [rax]
-        self.asm.raw(&[0x48, 0x8b, 0x00]);
+        let mut slow = self.translate(Way::Read, word, false);
+        self.asm.move_at(LOAD, word, RAX, (RAX, 0));
         self.asm.store(native::TARGET, RAX);
         slow.extend(self.slot_below()?);
         self.asm.load(super::registers::R13, native::TARGET);
-        self.asm.raw(&[0x4c, 0x89, 0x28]);
-        self.move_rsp(-8);
+        let rex = self.rex_r13();
+        self.asm.raw(&[rex, 0x89, 0x28]);
+        self.move_rsp(-i64::from(word));
         self.slow_way(slow, op);
         Ok(())
     }

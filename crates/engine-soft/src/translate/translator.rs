@@ -40,7 +40,7 @@ struct PageCode {
     /// The page's code word when it was first translated.
     word: u32,
     /// By [`key`]; `None` where there cannot be a unit.
-    units: FxHashMap<u16, Option<Unit>>,
+    units: FxHashMap<u32, Option<Unit>>,
     /// Where jump tables know of them, or knew.
     jumps: Vec<u32>,
 }
@@ -226,6 +226,8 @@ impl Translator {
     /// The unit at RIP, translated now if it is warm.
     fn find(&mut self, cpu: &mut Cpu, enter_in_table: bool) -> Option<Found> {
         let mode = Mode::of(cpu)?;
+        // A restored RIP may lie outside every segment.
+        (cpu.rip & !mode.ip_mask() == 0).then_some(())?;
         let (page, kind) = match cpu.mmu.fetch_mapping(cpu.rip) {
             Some(mapping) => mapping,
             None => {
@@ -288,7 +290,7 @@ impl Translator {
         *heat >= self.warm
     }
 
-    fn translate(&mut self, cpu: &mut Cpu, page: u64, key: u16, mode: Mode) -> Option<(u64, u64)> {
+    fn translate(&mut self, cpu: &mut Cpu, page: u64, key: u32, mode: Mode) -> Option<(u64, u64)> {
         let (tracker, index) = cpu.mmu.tracker(page)?;
         let (tracker, was_plain) = (Arc::clone(tracker), tracker.is_plain(index));
         // Noted before its bytes are read.
@@ -297,7 +299,7 @@ impl Translator {
             cpu.mmu.drop_writes_to(page);
         }
         let mut bytes = [0; 0x1000];
-        let offset = key & 0xfff;
+        let offset = (key & 0xfff) as u16;
         let have = fetch_bytes(cpu, page | u64::from(offset), &mut bytes);
         let stubs = self.stubs;
         let frame = self.frame(&stubs, mode, offset, page);

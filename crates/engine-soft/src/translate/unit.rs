@@ -105,8 +105,8 @@ pub(super) struct Unit {
 }
 
 /// Key of a unit in its page.
-pub(super) fn key(offset: u16, mode: Mode) -> u16 {
-    offset | mode.bits() << 12
+pub(super) fn key(offset: u16, mode: Mode) -> u32 {
+    u32::from(offset) | u32::from(mode.bits()) << 12
 }
 
 /// Why translated code returned.

@@ -20,13 +20,14 @@ use crate::translate::runtime_raw::Stubs;
 const BASE: u64 = 0x1_0000_0000;
 
 /// The supervisor's code at offset 100h of its page, on a host with BMI2.
-fn translated(code: &[u8]) -> Option<String> {
+fn translated(size: CodeSize, code: &[u8]) -> Option<String> {
     let mut asm = Assembler::new();
     asm.start(BASE - 0x1_0000);
     let stubs = Stubs::write(&mut asm);
     let frame = Frame {
         stubs: &stubs,
         mode: Mode {
+            code32: size == CodeSize::Bits32,
             set: 1,
             sse: true,
             avx: true,
@@ -43,19 +44,21 @@ fn translated(code: &[u8]) -> Option<String> {
     };
     let model = cpuid::model("host").expect("the model");
     let context = Context {
-        code: CodeSize::Bits64,
+        code: size,
         available: Available::new(&cpuid::table(model, &HostCpuid::read(), &params)),
     };
     listing(frame, BASE, code, context, 0x4100)
 }
 
-/// Bytes after `code:`.
-fn code(text: &str) -> Vec<u8> {
-    let line = text.lines().find_map(|line| line.strip_prefix("code: "));
-    let words = line.expect("a line of code").split(' ');
-    words
-        .map(|word| u8::from_str_radix(word, 16).expect("a byte"))
-        .collect()
+/// Bytes after `code:` or `code32:`.
+fn code(text: &str) -> (CodeSize, Vec<u8>) {
+    let after = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
+    let (size, line) = match after("code32: ") {
+        Some(line) => (CodeSize::Bits32, line),
+        None => (CodeSize::Bits64, after("code: ").expect("a line of code")),
+    };
+    let byte = |word| u8::from_str_radix(word, 16).expect("a byte");
+    (size, line.split(' ').map(byte).collect())
 }
 
 #[test]
@@ -72,7 +75,8 @@ fn golden_translations_are_as_they_were() {
     for file in files {
         let text = fs::read_to_string(&file).expect("a text");
         let head: Vec<&str> = text.lines().take(2).collect();
-        let listing = translated(&code(&text)).expect("a translation");
+        let (size, code) = code(&text);
+        let listing = translated(size, &code).expect("a translation");
         let wanted = format!("{}\n\n{listing}", head.join("\n"));
         if wanted == text {
             continue;
