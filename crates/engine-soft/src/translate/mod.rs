@@ -15,6 +15,9 @@
 //! table of linear addresses ([`jumps_raw`]), which is emptied as mappings change. So the death of a page's
 //! code needs no unlinking: all of it dies together.
 //!
+//! 32-bit code over flat segments is the same with addresses cut to 32 bits ([`mode::Mode`]); the forms of
+//! instructions that 64-bit code lacks are replaced by longer ones ([`make`]).
+//!
 //! Each vCPU translates for itself: nothing needs a lock, jumps are patched without stopping others,
 //! and dead code is freed at once.
 //!
