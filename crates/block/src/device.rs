@@ -27,6 +27,17 @@ pub trait BlockDevice: Send + Sync + Debug {
     /// When the range is outside the disk or the host cannot read.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
 
+    /// Reads what can be read without waiting for storage, which is all of `buf` or nothing: false
+    /// says that only [`BlockDevice::read_at`] can do it, and `buf` then holds anything. For threads
+    /// that must not wait.
+    ///
+    /// # Errors
+    /// As [`BlockDevice::read_at`].
+    fn read_now(&self, buf: &mut [u8], offset: u64) -> io::Result<bool> {
+        let _ = (buf, offset);
+        Ok(false)
+    }
+
     /// # Errors
     /// When the range is outside the disk, the disk is read-only or the host cannot write.
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;

@@ -1,11 +1,12 @@
 //! A raw image: the disk's bytes are the file's bytes. Also the host's own block devices.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
 use crate::device::{refuse_write, round_to_sectors};
 use crate::file::{ImageFile, open_image};
@@ -66,6 +67,11 @@ impl BlockDevice for RawDisk {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         check_range(self.len, offset, buf.len() as u64)?;
         read_or_zeros(&self.image.file, buf, offset)
+    }
+
+    fn read_now(&self, buf: &mut [u8], offset: u64) -> io::Result<bool> {
+        check_range(self.len, offset, buf.len() as u64)?;
+        read_cached(&self.image.file, buf, offset)
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
@@ -130,6 +136,29 @@ pub(crate) fn read_or_zeros(file: &File, buf: &mut [u8], offset: u64) -> io::Res
     Ok(())
 }
 
+/// Likewise, but false as soon as something would have to come from storage.
+pub(crate) fn read_cached(file: &File, buf: &mut [u8], offset: u64) -> io::Result<bool> {
+    let mut done = 0;
+    while done < buf.len() {
+        let mut rest = [IoSliceMut::new(&mut buf[done..])];
+        let flags = ReadWriteFlags::NOWAIT;
+        match preadv2(file, &mut rest, offset + done as u64, flags) {
+            Ok(0) => {
+                buf[done..].fill(0);
+                return Ok(true);
+            }
+            Ok(count) => done += count,
+            Err(Errno::INTR) => {}
+            // Not there yet, or a file system (or a kernel before 4.14) that cannot say.
+            Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => {
+                return Ok(false);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(true)
+}
+
 /// Gives the range's storage back; it reads as zeros. The file keeps its length.
 pub(crate) fn punch_hole(file: &File, offset: u64, len: u64) -> io::Result<()> {
     if len == 0 {
@@ -164,8 +193,7 @@ pub(crate) fn zero_range(file: &File, offset: u64, len: u64, unmap: bool) -> io:
     Ok(())
 }
 
-fn unsupported_is_one_kind(error: rustix::io::Errno) -> io::Error {
-    use rustix::io::Errno;
+fn unsupported_is_one_kind(error: Errno) -> io::Error {
     // A block device that cannot discard answers EINVAL or ENODEV, a file system EOPNOTSUPP.
     if matches!(
         error,

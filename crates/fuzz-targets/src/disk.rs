@@ -42,6 +42,10 @@ impl BlockDevice for MemoryDisk {
         self.change(offset, buf.len() as u64, |bytes| buf.copy_from_slice(bytes))
     }
 
+    fn read_now(&self, buf: &mut [u8], offset: u64) -> io::Result<bool> {
+        self.read_at(buf, offset).map(|()| true)
+    }
+
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         self.change(offset, buf.len() as u64, |bytes| bytes.copy_from_slice(buf))
     }

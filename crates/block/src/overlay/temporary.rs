@@ -13,7 +13,7 @@ use std::sync::{Arc, RwLock};
 use rustix::fs::{Access, CWD, Mode, OFlags, access, openat, unlink};
 use rustix::io::Errno;
 
-use crate::raw::{punch_hole, read_or_zeros, zero_range};
+use crate::raw::{punch_hole, read_cached, read_or_zeros, zero_range};
 use crate::{BlockDevice, BlockError, check_range};
 
 /// What is copied as a whole, bytes: a guest's page and file-system block, so that its writes
@@ -79,6 +79,29 @@ impl TemporaryOverlay {
         (own, alike.count() as u64)
     }
 
+    /// The pieces of `buf`, read from `offset` on: whether the overlay holds each, and where it is.
+    fn each_piece(
+        written: &Written,
+        buf: &mut [u8],
+        offset: u64,
+        mut read: impl FnMut(bool, &mut [u8], u64) -> io::Result<bool>,
+    ) -> io::Result<bool> {
+        let mut at = offset;
+        let mut rest = buf;
+        let end = offset + rest.len() as u64;
+        while !rest.is_empty() {
+            let (own, blocks) = Self::run(written, at / BLOCK, end.div_ceil(BLOCK));
+            let stop = ((at / BLOCK + blocks) * BLOCK).min(end);
+            let (piece, after) = rest.split_at_mut(usize::try_from(stop - at).unwrap_or(0));
+            if !read(own, piece, at)? {
+                return Ok(false);
+            }
+            rest = after;
+            at = stop;
+        }
+        Ok(true)
+    }
+
     /// Brings blocks that a write covers only in part into the overlay.
     fn copy_partial(&self, written: &mut Written, offset: u64, end: u64) -> io::Result<()> {
         let mut edges = [None, None];
@@ -136,22 +159,31 @@ impl BlockDevice for TemporaryOverlay {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         check_range(self.len(), offset, buf.len() as u64)?;
         let written = self.written.read().map_err(|_| poisoned())?;
-        let mut at = offset;
-        let mut rest = buf;
-        let end = offset + rest.len() as u64;
-        while !rest.is_empty() {
-            let (own, blocks) = Self::run(&written, at / BLOCK, end.div_ceil(BLOCK));
-            let stop = ((at / BLOCK + blocks) * BLOCK).min(end);
-            let (piece, after) = rest.split_at_mut(usize::try_from(stop - at).unwrap_or(0));
+        let read = |own, piece: &mut [u8], at| {
             if own {
                 read_or_zeros(&self.file, piece, at)?;
             } else {
                 self.base.read_at(piece, at)?;
             }
-            rest = after;
-            at = stop;
-        }
-        Ok(())
+            Ok(true)
+        };
+        Self::each_piece(&written, buf, offset, read).map(drop)
+    }
+
+    fn read_now(&self, buf: &mut [u8], offset: u64) -> io::Result<bool> {
+        check_range(self.len(), offset, buf.len() as u64)?;
+        // A write may be waiting for storage.
+        let Ok(written) = self.written.try_read() else {
+            return Ok(false);
+        };
+        let read = |own, piece: &mut [u8], at| {
+            if own {
+                read_cached(&self.file, piece, at)
+            } else {
+                self.base.read_now(piece, at)
+            }
+        };
+        Self::each_piece(&written, buf, offset, read)
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {

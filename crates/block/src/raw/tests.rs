@@ -125,3 +125,18 @@ fn an_empty_file_is_an_empty_disk() {
     disk.read_at(&mut [], 0).unwrap();
     assert!(disk.write_at(&[1], 0).is_err());
 }
+
+#[test]
+fn what_is_in_memory_is_read_without_waiting() {
+    let directory = TestDirectory::new();
+    let content = pattern(5 * 512 + 100, 5);
+    let disk = RawDisk::open(&directory.file("disk", &content), true).unwrap();
+    let mut end = [1; 1024];
+    // Just written, so it is there; a file system that cannot say answers false.
+    if disk.read_now(&mut end, 4 * 512).unwrap() {
+        assert_eq!(end[..612], content[4 * 512..]);
+        assert!(end[612..].iter().all(|&byte| byte == 0));
+    }
+    let outside = disk.read_now(&mut end, 5 * 512 + 1).unwrap_err();
+    assert_eq!(outside.kind(), ErrorKind::InvalidInput);
+}

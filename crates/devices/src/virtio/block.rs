@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::virtio::{Backend, Doorbell, Next, Nonsense, Ring, VirtioDevice, WorkerPlan};
 
+use request::process_now;
 pub use request::{RequestContext, process_request, serve_prepared};
 
 const ID: u16 = 2;
@@ -202,6 +203,13 @@ impl Backend for BlockBackend {
             return Ok(Next::Wait);
         };
         ring.drain(|chain| process_request(&mut self.context, chain))
+    }
+
+    fn serve_now(&mut self, queue: usize, rings: &mut [Ring]) -> Result<Next, Nonsense> {
+        let Some(ring) = rings.get_mut(queue) else {
+            return Ok(Next::Wait);
+        };
+        ring.drain_now(|chain| process_now(&mut self.context, chain))
     }
 }
 

@@ -76,6 +76,17 @@ pub trait Backend: Send + Debug {
     /// When the driver has broken the protocol: the device then needs a reset.
     fn serve(&mut self, queue: usize, rings: &mut [Ring]) -> Result<Next, Nonsense>;
 
+    /// Serves what takes no time, on the thread of the vCPU that has just notified queue `queue`:
+    /// waking the worker costs more than some requests take. [`Next::Wait`] when nothing is left;
+    /// anything else leaves the rest to [`Backend::serve`]. Must not wait for anything.
+    ///
+    /// # Errors
+    /// As [`Backend::serve`].
+    fn serve_now(&mut self, queue: usize, rings: &mut [Ring]) -> Result<Next, Nonsense> {
+        let _ = (queue, rings);
+        Ok(Next::Again)
+    }
+
     /// The driver reset the device.
     fn reset(&mut self) {}
 }

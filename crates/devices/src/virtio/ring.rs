@@ -235,6 +235,34 @@ impl Ring {
         self.signal()?;
         Ok(next)
     }
+
+    /// Likewise, but stops at the first request that `answer` has no answer to, which stays in the
+    /// queue. The driver is not told to stop notifying: it has just done so, and waits for us.
+    ///
+    /// # Errors
+    /// When the driver has broken the protocol.
+    pub fn drain_now(
+        &mut self,
+        mut answer: impl FnMut(&Chain) -> Result<Option<u32>, Nonsense>,
+    ) -> Result<Next, Nonsense> {
+        let batch = Batch::begin();
+        let next = loop {
+            if let Some(chain) = self.pop()? {
+                let Some(written) = answer(&chain)? else {
+                    self.unpop();
+                    break Next::Again;
+                };
+                self.complete(&chain, written)?;
+            } else if !self.want_notifications()? {
+                break Next::Wait;
+            }
+            if batch.is_over() {
+                break Next::Again;
+            }
+        };
+        self.signal()?;
+        Ok(next)
+    }
 }
 
 #[cfg(test)]

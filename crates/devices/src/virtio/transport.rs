@@ -22,7 +22,7 @@ use crate::pci::{
 };
 use crate::virtio::interrupts::Interrupts;
 use crate::virtio::worker::{HOLD_BROKEN, HOLD_INACTIVE, HOLD_NO_MASTER, HOLD_PAUSED, Worker};
-use crate::virtio::{Backend, Doorbell, Ring, VirtioDevice, WorkerPlan};
+use crate::virtio::{Backend, Ring, VirtioDevice, WorkerPlan};
 use crate::{DeviceState, Line, MsiSink, RestoreError};
 
 use common::Registers;
@@ -152,10 +152,7 @@ impl VirtioPci {
 
     fn notify(&self, index: u16) {
         if let Some(&(worker, local)) = self.served_by.get(usize::from(index)) {
-            let bell: Option<&Arc<Doorbell>> = self.workers[worker].bell(local);
-            if let Some(bell) = bell {
-                bell.ring();
-            }
+            self.workers[worker].notify(local);
         }
     }
 

@@ -95,6 +95,15 @@ impl Worker {
         self.shared.waker.ring();
     }
 
+    /// The driver has notified queue `index`. Serves it at once where that takes no time, else wakes
+    /// the thread.
+    pub(super) fn notify(&self, index: usize) {
+        let served = self.shared.serve_now(index);
+        if !served && let Some(bell) = self.bell(index) {
+            bell.ring();
+        }
+    }
+
     /// The bell of the worker's queue `index`.
     pub(super) fn bell(&self, index: usize) -> Option<&Arc<Doorbell>> {
         self.shared.bells.get(index)
@@ -153,6 +162,30 @@ impl Shared {
         }
     }
 
+    /// Answers whether nothing is left in the queue. Never waits: a worker at its work, and whoever
+    /// holds it, has the lock.
+    fn serve_now(&self, queue: usize) -> bool {
+        let Ok(mut work) = self.work.try_lock() else {
+            return false;
+        };
+        // As the thread does, under the lock.
+        if self.held.load(Ordering::Acquire) != 0 {
+            return false;
+        }
+        let Work { rings, backend } = &mut *work;
+        let served = backend.serve_now(queue, rings);
+        if served.is_err() {
+            self.give_up();
+        }
+        matches!(served, Ok(Next::Wait) | Err(_))
+    }
+
+    /// The driver broke the protocol.
+    fn give_up(&self) {
+        self.held.fetch_or(HOLD_BROKEN, Ordering::AcqRel);
+        self.interrupts.ask_for_reset();
+    }
+
     /// Serves the marked queues in turn, batch by batch, until all are empty. Answers how long to
     /// sleep at most.
     fn turn(&self, rung: &mut [bool]) -> Option<Duration> {
@@ -177,8 +210,7 @@ impl Shared {
                     }
                     Err(_) => {
                         *rung = false;
-                        self.held.fetch_or(HOLD_BROKEN, Ordering::AcqRel);
-                        self.interrupts.ask_for_reset();
+                        self.give_up();
                     }
                 }
             }

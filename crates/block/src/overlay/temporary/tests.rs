@@ -36,6 +36,24 @@ fn it_shows_the_base_and_then_what_was_written() {
 }
 
 #[test]
+fn base_and_overlay_are_read_without_waiting() {
+    let directory = TestDirectory::new();
+    let (overlay, mut expected) = overlay(&directory);
+    overlay.write_at(&[7; 5000], 4000).unwrap();
+    expected[4000..9000].fill(7);
+    let mut read = vec![0; 12_000];
+    // Just written, so it is there; a file system that cannot say answers false.
+    if overlay.read_now(&mut read, 1000).unwrap() {
+        assert!(read == expected[1000..13_000]);
+    }
+    // Beside a write, which may wait for storage, nobody waits.
+    let writing = overlay.written.write().unwrap();
+    assert!(!overlay.read_now(&mut read, 1000).unwrap());
+    drop(writing);
+    assert!(overlay.read_now(&mut read, LEN as u64).is_err());
+}
+
+#[test]
 fn zeroing_hides_the_base() {
     let directory = TestDirectory::new();
     let (overlay, mut expected) = overlay(&directory);

@@ -14,6 +14,10 @@ pub(crate) struct MemoryDisk {
     pub(crate) read_only: bool,
     pub(crate) fails: bool,
     pub(crate) flushes: AtomicU32,
+    /// All of it can be read without waiting.
+    pub(crate) cached: bool,
+    /// Reads that may have waited.
+    pub(crate) patient_reads: AtomicU32,
 }
 
 impl MemoryDisk {
@@ -23,11 +27,22 @@ impl MemoryDisk {
             read_only: false,
             fails: false,
             flushes: AtomicU32::new(0),
+            cached: false,
+            patient_reads: AtomicU32::new(0),
         }
     }
 
     pub(crate) fn bytes(&self) -> Vec<u8> {
         self.bytes.lock().unwrap().clone()
+    }
+
+    fn read(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        check_range(self.len(), offset, buf.len() as u64)?;
+        if self.fails {
+            return Err(io::Error::other("bad sector"));
+        }
+        buf.copy_from_slice(&self.bytes.lock().unwrap()[offset as usize..][..buf.len()]);
+        Ok(())
     }
 
     fn change(&self, offset: u64, len: u64, change: impl FnOnce(&mut [u8])) -> io::Result<()> {
@@ -50,12 +65,15 @@ impl BlockDevice for MemoryDisk {
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        check_range(self.len(), offset, buf.len() as u64)?;
-        if self.fails {
-            return Err(io::Error::other("bad sector"));
+        self.patient_reads.fetch_add(1, Ordering::Relaxed);
+        self.read(buf, offset)
+    }
+
+    fn read_now(&self, buf: &mut [u8], offset: u64) -> io::Result<bool> {
+        if self.cached {
+            self.read(buf, offset)?;
         }
-        buf.copy_from_slice(&self.bytes.lock().unwrap()[offset as usize..][..buf.len()]);
-        Ok(())
+        Ok(self.cached)
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
