@@ -279,6 +279,44 @@ fn a_large_page_of_code_is_flushed_as_a_whole() {
     assert_eq!([run.state.gpr[gpr::RBX], run.state.gpr[gpr::RAX]], [1, 2]);
 }
 
+/// An instruction whose last bytes lie in the next page is made of what is there now, whoever wrote or
+/// mapped it, and faults where nothing is.
+#[test]
+fn an_instruction_over_a_page_end_is_never_stale() {
+    const LAST: u64 = 0x4_0000;
+    let mut both = Both::new();
+    // mov esi, LAST + 0ffdh; call rsi; call rsi; mov ebx, eax;
+    let twice = [0xbe, 0xfd, 0x0f, 4, 0, 0xff, 0xd6, 0xff, 0xd6, 0x89, 0xc3];
+    // mov byte [LAST + 1000h], 5; call rsi; mov edi, eax;
+    let written = [0xc6, 4, 0x25, 0, 0x10, 4, 0, 5, 0xff, 0xd6, 0x89, 0xc7];
+    // mov dword [PT + 208h], LAST + 2007h; invlpg [LAST + 1000h]; call rsi; mov ebp, eax;
+    let mapped = [
+        0xc7, 4, 0x25, 8, 0x42, 0, 0, 7, 0x20, 4, 0, 0x0f, 1, 0x3c, 0x25, 0, 0x10, 4, 0, 0xff,
+        0xd6, 0x89, 0xc5,
+    ];
+    // mov edx, LAST + 0f00h; call rdx; mov edx, eax;
+    let from_before = [0xba, 0, 0x0f, 4, 0, 0xff, 0xd2, 0x89, 0xc2];
+    // mov dword [PT + 208h], 0; invlpg [LAST + 1000h]; call rsi; hlt
+    let gone = [
+        0xc7, 4, 0x25, 8, 0x42, 0, 0, 0, 0, 0, 0, 0x0f, 1, 0x3c, 0x25, 0, 0x10, 4, 0, 0xff, 0xd6,
+        0xf4,
+    ];
+    let code = [&twice[..], &written, &mapped, &from_before, &gone].concat();
+    both.write(CODE, &code);
+    // mov eax, 1; ret, and the same of another page: mov eax, 70001h; ret
+    both.write(LAST + 0xffd, &[0xb8, 1, 0, 0, 0, 0xc3]);
+    both.write(LAST + 0x2000, &[7, 0, 0xc3]);
+    // mov byte [LAST + 1000h], 9; jmp LAST + 0ffdh
+    let before = [0xc6, 4, 0x25, 0, 0x10, 4, 0, 9, 0xe9, 0xf0, 0, 0, 0];
+    both.write(LAST + 0xf00, &before);
+    let run = both.run(&state(), "an instruction over a page's end");
+    let of = |register: usize| run.state.gpr[register];
+    let results = [of(gpr::RBX), of(gpr::RDI), of(gpr::RBP), of(gpr::RDX)];
+    assert_eq!(results, [1, 0x5_0001, 0x7_0001, 0x9_0001]);
+    let page_fault = |exit: &Exit| matches!(exit, Exit::PortWrite { value: 14, .. });
+    assert!(run.exits.iter().all(page_fault), "{:?}", run.exits);
+}
+
 /// Loops of every kind hear a kick.
 #[test]
 fn every_loop_answers_a_kick() {

@@ -23,7 +23,7 @@ use crate::mmu::{FetchKind, PAGE_MASK};
 /// kernel boot with 82 thousand blocks to about 20.
 const SLOT_BITS: u32 = 16;
 const MOST_OPS: usize = 32;
-const LONGEST_INSTRUCTION: usize = 15;
+pub(crate) const LONGEST_INSTRUCTION: usize = 15;
 
 /// A page that a block was decoded from, and its code word at that time.
 #[derive(Debug)]
@@ -126,7 +126,7 @@ pub(crate) fn linear_rip(cpu: &Cpu) -> u64 {
     cpu.segment_bases[1].wrapping_add(cpu.rip) & 0xffff_ffff
 }
 
-fn next_page(cpu: &Cpu, gla: u64) -> u64 {
+pub(crate) fn next_page(cpu: &Cpu, gla: u64) -> u64 {
     let next = (gla & PAGE_MASK).wrapping_add(0x1000);
     if cpu.code_size == CodeSize::Bits64 {
         next

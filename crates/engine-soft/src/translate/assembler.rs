@@ -163,6 +163,11 @@ impl Assembler {
         self.raw32(disp);
     }
 
+    /// `cmp reg, gs:[disp]`
+    pub(super) fn compare_from(&mut self, reg: Number, disp: u32) {
+        self.gs_op(0x3b, reg, false, disp);
+    }
+
     /// `add rax, gs:[r13 + disp]`
     pub(super) fn add_slot(&mut self, disp: u32) {
         self.gs_op(0x03, RAX, true, disp);

@@ -5,6 +5,7 @@ use iced_x86::{Code, Register};
 
 use super::assembler::{Assembler, Jump, condition};
 use super::control::Then;
+use super::crossings;
 use super::group::Group;
 use super::mode::Mode;
 use super::native;
@@ -107,6 +108,8 @@ pub(super) struct Frame<'a> {
     pub(super) unit: u16,
     /// Guest-physical page.
     pub(super) page: u64,
+    /// The unit is one instruction that crosses into the next page.
+    pub(super) crosses: bool,
 }
 
 #[derive(Debug)]
@@ -156,9 +159,28 @@ impl<'a> Emitter<'a> {
         };
         emitter.asm.mask_rax(-0x1000);
         emitter.asm.store(native::PAGE_BASE, RAX);
-        emitter.poll(frame.unit);
-        emitter.inner = emitter.asm.here();
+        if frame.crosses {
+            // What the other page holds may have changed by a write from this one.
+            emitter.inner = emitter.asm.here();
+            emitter.poll(frame.unit);
+            emitter.ask_crossing();
+        } else {
+            emitter.poll(frame.unit);
+            emitter.inner = emitter.asm.here();
+        }
         emitter
+    }
+
+    /// Leaves unless the next page is known to be what this unit was made from. Uses RAX.
+    fn ask_crossing(&mut self) {
+        let slot = crossings::slot(self.frame.page, self.frame.mode);
+        self.asm.load(RAX, native::PAGE_BASE);
+        self.asm.compare_from(RAX, native::crossing(slot));
+        let from = self.asm.jump_if(condition::NOT_EQUAL);
+        self.cold.push(Cold::Leave {
+            from,
+            target: self.frame.unit,
+        });
     }
 
     pub(super) fn mark(&self) -> Mark {

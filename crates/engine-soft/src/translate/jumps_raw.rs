@@ -7,6 +7,7 @@
 
 use std::arch::x86_64::_mm_crc32_u64;
 
+use super::crossings::Crossings;
 use super::mode::Mode;
 use crate::mmu::used::Used;
 use crate::mmu::{FetchKind, PAGE_MASK};
@@ -48,6 +49,7 @@ pub(crate) struct Jumps {
     pages: Box<[u32; 256]>,
     /// Mode bits that each table was filled under.
     modes: [u16; TABLES],
+    pub(super) crossings: Crossings,
 }
 
 // SAFETY: the tables belong to the vCPU that the keeper is part of, and move with it.
@@ -77,6 +79,7 @@ impl Jumps {
             used: Used::none(ENTRIES * TABLES),
             pages: Box::new([0; 256]),
             modes: [0; TABLES],
+            crossings: Crossings::new(),
         }
     }
 
@@ -151,6 +154,7 @@ impl Jumps {
 
     /// After a flush of what is not global.
     pub(crate) fn drop_local(&mut self) {
+        self.crossings.clear();
         let Jumps {
             tables,
             notes,
@@ -174,11 +178,13 @@ impl Jumps {
 
     /// After a flush of everything, or when all code is gone.
     pub(crate) fn clear(&mut self) {
+        self.crossings.clear();
         self.retain(|_, _, _| false);
     }
 
     /// After a flush of the linear page of `gla`.
     pub(crate) fn drop_linear(&mut self, gla: u64) {
+        self.crossings.clear();
         if self.pages[page_hash(gla)] != 0 {
             self.retain(|_, tag, _| (tag ^ gla) & PAGE_MASK != 0);
         }
@@ -186,6 +192,7 @@ impl Jumps {
 
     /// After a flush of the large page of `gla`: of all that lie in the same GiB.
     pub(crate) fn drop_large(&mut self, gla: u64) {
+        self.crossings.clear();
         self.retain(|_, tag, page| page & LARGE == 0 || (tag ^ gla) >> 30 != 0);
     }
 

@@ -10,6 +10,7 @@ use super::simple::{is_simple, is_vector};
 use super::special::{is_special, uses_vectors};
 use super::unit::{Referred, Unit};
 use super::x87;
+use crate::interp::block::LONGEST_INSTRUCTION;
 use crate::interp::decode::{self, Context};
 use crate::interp::op::Op;
 
@@ -32,8 +33,8 @@ pub(super) struct Tools<'a> {
     pub(super) referred: &'a mut Referred,
 }
 
-/// Translates the code in `bytes`, the rest of a page from the unit on. `None` when not even the
-/// first instruction lies in the page as a whole.
+/// Translates the code in `bytes`, the rest of a page from the unit on; where the frame says that it
+/// crosses, with bytes of the next. `None` when the first instruction is longer.
 pub(super) fn unit(
     tools: Tools<'_>,
     frame: Frame<'_>,
@@ -77,10 +78,22 @@ pub(super) fn unit(
     Some((Unit { inner, outer }, decoded.len()))
 }
 
+/// Does the first instruction of `bytes` go on behind them?
+pub(super) fn needs_more(bytes: &[u8], context: Context) -> bool {
+    if bytes.len() >= LONGEST_INSTRUCTION {
+        return false;
+    }
+    let mut decoder = decode::decoder(bytes, context.code);
+    let mut insn = Instruction::default();
+    decoder.decode_out(&mut insn);
+    decoder.last_error() == DecoderError::NoMoreBytes
+}
+
 fn decode_all(bytes: &[u8], context: Context, frame: Frame<'_>) -> Vec<Decoded> {
     let mut decoder = decode::decoder(bytes, context.code);
     let mut all = Vec::with_capacity(16);
-    while all.len() < MOST && decoder.can_decode() {
+    let most = if frame.crosses { 1 } else { MOST };
+    while all.len() < most && decoder.can_decode() {
         let mut insn = Instruction::default();
         decoder.decode_out(&mut insn);
         if decoder.last_error() == DecoderError::NoMoreBytes {

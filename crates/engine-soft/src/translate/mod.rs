@@ -33,6 +33,7 @@ mod assembler;
 mod calls;
 mod code_memory_raw;
 mod control;
+mod crossings;
 mod emitter;
 mod group;
 pub(crate) mod jumps_raw;

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::mem::offset_of;
 
 use super::calls::Calls;
+use super::crossings::Crossings;
 use super::jumps_raw::{Entry as Jump, Jumps, Table};
 use super::placed_raw::Placed;
 use super::x87_state::X87;
@@ -122,6 +123,12 @@ pub(super) const fn second(set: usize) -> u32 {
 pub(super) const READ_AT: u32 = offset_of!(Entry, read) as u32;
 pub(super) const WRITE_AT: u32 = offset_of!(Entry, write) as u32;
 pub(super) const HOST_AT: u32 = offset_of!(Entry, host) as u32;
+
+/// The place of slot `slot` of the crossings.
+pub(super) const fn crossing(slot: usize) -> u32 {
+    let crossings = offset_of!(Native, jumps) + offset_of!(Jumps, crossings);
+    (NATIVE + crossings + Crossings::offset(slot)) as u32
+}
 
 /// Offsets of the first entry's fields in jump table `set`.
 pub(super) const fn jump_tag(set: usize) -> u32 {

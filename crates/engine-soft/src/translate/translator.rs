@@ -10,13 +10,14 @@ use rustc_hash::FxHashMap;
 
 use super::assembler::Assembler;
 use super::code_memory_raw::CodeMemory;
+use super::crossings;
 use super::emitter::Frame;
 use super::make::{self, Tools};
 use super::mode::Mode;
 use super::runtime_raw::{self, Stubs, Way};
 use super::unit::{Left, Link, Referred, Unit, key};
 use crate::cpu::Cpu;
-use crate::interp::block::fetch_translate;
+use crate::interp::block::{LONGEST_INSTRUCTION, fetch_translate, next_page};
 use crate::interp::decode::Context;
 use crate::mmu::PAGE_MASK;
 use crate::mmu::access_raw::fetch_bytes;
@@ -35,12 +36,12 @@ const COOLING: u32 = 1 << 17;
 /// Translations of one guest-physical page.
 #[derive(Debug)]
 struct PageCode {
-    tracker: Arc<PageTracker>,
-    index: usize,
-    /// The page's code word when it was first translated.
-    word: u32,
+    /// As it was when it was first translated.
+    source: Source,
     /// By [`key`]; `None` where there cannot be a unit.
     units: FxHashMap<u32, Option<Unit>>,
+    /// Of units that cross into the next page, by the same key: what is there.
+    seconds: FxHashMap<u32, Source>,
     /// Where jump tables know of them, or knew.
     jumps: Vec<u32>,
 }
@@ -57,7 +58,18 @@ impl PageCode {
         self.jumps.dedup();
         self.jumps.len() > MANY / 2
     }
+}
 
+/// A page that code was read from, and its code word then.
+#[derive(Debug)]
+struct Source {
+    page: u64,
+    tracker: Arc<PageTracker>,
+    index: usize,
+    word: u32,
+}
+
+impl Source {
     fn is_current(&self) -> bool {
         self.tracker
             .code_word(self.index)
@@ -176,6 +188,7 @@ impl Translator {
             checked: self.checked,
             unit,
             page,
+            crosses: false,
         }
     }
 
@@ -239,10 +252,11 @@ impl Translator {
         let key = key((cpu.rip & !PAGE_MASK) as u16, mode);
         let cleared = self.counters.cleared;
         if let Some(code) = self.pages.get(&page)
-            && !code.is_current()
+            && !code.source.is_current()
         {
             self.bury_page(cpu, page);
         }
+        self.look_across(cpu, page, key, mode)?;
         let known = self.pages.get(&page).and_then(|code| code.units.get(&key));
         let unit = match known {
             Some(Some(unit)) => (unit.inner, unit.outer),
@@ -250,7 +264,9 @@ impl Translator {
             None => {
                 let word = cpu.mmu.code_word(page)?;
                 self.is_warm(page | u64::from(key), word).then_some(())?;
-                self.translate(cpu, page, key, mode)?
+                let unit = self.translate(cpu, page, key, mode)?;
+                self.look_across(cpu, page, key, mode)?;
+                unit
             }
         };
         if enter_in_table {
@@ -276,6 +292,26 @@ impl Translator {
         })
     }
 
+    /// A unit that crosses into the next page may run if that is what it was; otherwise it is
+    /// forgotten.
+    fn look_across(&mut self, cpu: &mut Cpu, page: u64, key: u32, mode: Mode) -> Option<()> {
+        let Some(code) = self.pages.get_mut(&page) else {
+            return Some(());
+        };
+        let Some(second) = code.seconds.get(&key) else {
+            return Some(());
+        };
+        if fetched_page(cpu, next_page(cpu, cpu.rip))? == second.page && second.is_current() {
+            let slot = crossings::slot(page, mode);
+            let linear = cpu.rip & PAGE_MASK;
+            cpu.native.jumps.crossings.allow(slot, linear, second.page);
+        } else {
+            code.seconds.remove(&key);
+            code.units.remove(&key);
+        }
+        Some(())
+    }
+
     /// Has the code with this key run often enough since it was written?
     fn is_warm(&mut self, key: u64, word: u32) -> bool {
         let key = key ^ u64::from(word >> 1) << 40;
@@ -291,20 +327,21 @@ impl Translator {
     }
 
     fn translate(&mut self, cpu: &mut Cpu, page: u64, key: u32, mode: Mode) -> Option<(u64, u64)> {
-        let (tracker, index) = cpu.mmu.tracker(page)?;
-        let (tracker, was_plain) = (Arc::clone(tracker), tracker.is_plain(index));
-        // Noted before its bytes are read.
-        let word = tracker.note_code(index, &cpu.bell);
-        if was_plain {
-            cpu.mmu.drop_writes_to(page);
-        }
-        let mut bytes = [0; 0x1000];
+        let source = note_code(cpu, page)?;
+        let mut bytes = [0; 0x1000 + LONGEST_INSTRUCTION];
         let offset = (key & 0xfff) as u16;
-        let have = fetch_bytes(cpu, page | u64::from(offset), &mut bytes);
+        let mut have = fetch_bytes(cpu, page | u64::from(offset), &mut bytes[..0x1000]);
         let stubs = self.stubs;
-        let frame = self.frame(&stubs, mode, offset, page);
-        self.asm.start(self.memory.next());
+        let mut frame = self.frame(&stubs, mode, offset, page);
         let context = Context::of(cpu);
+        let mut second = None;
+        if make::needs_more(&bytes[..have], context) {
+            let page = fetched_page(cpu, next_page(cpu, cpu.rip))?;
+            second = Some(note_code(cpu, page)?);
+            have += fetch_bytes(cpu, page, &mut bytes[have..have + LONGEST_INSTRUCTION]);
+            frame.crosses = true;
+        }
+        self.asm.start(self.memory.next());
         let tools = Tools {
             asm: &mut self.asm,
             infos: &mut self.infos,
@@ -317,10 +354,9 @@ impl Translator {
             return None;
         }
         let code = self.pages.entry(page).or_insert_with(|| PageCode {
-            tracker,
-            index,
-            word,
+            source,
             units: FxHashMap::default(),
+            seconds: FxHashMap::default(),
             jumps: Vec::new(),
         });
         let (unit, instructions) = made.map_or((None, 0), |(unit, n)| (Some(unit), n));
@@ -328,6 +364,10 @@ impl Translator {
         self.counters.instructions += instructions as u64;
         let entries = unit.as_ref().map(|unit| (unit.inner, unit.outer));
         code.units.insert(key, unit);
+        code.seconds.remove(&key);
+        if let Some(second) = second {
+            code.seconds.insert(key, second);
+        }
         self.known += 1;
         entries
     }
@@ -337,17 +377,20 @@ impl Translator {
         match dead {
             DeadCode::Pages(pages) => {
                 for page in pages {
+                    cpu.native.jumps.crossings.forget(page.0);
                     if self
                         .pages
                         .get(&page.0)
-                        .is_some_and(|code| !code.is_current())
+                        .is_some_and(|code| !code.source.is_current())
                     {
                         self.bury_page(cpu, page.0);
                     }
                 }
             }
             DeadCode::All => {
-                let died = |(page, code): (&u64, &PageCode)| (!code.is_current()).then_some(*page);
+                cpu.native.jumps.crossings.clear();
+                let died =
+                    |(page, code): (&u64, &PageCode)| (!code.source.is_current()).then_some(*page);
                 let pages: Vec<u64> = self.pages.iter().filter_map(died).collect();
                 for page in pages {
                     self.bury_page(cpu, page);
@@ -373,6 +416,31 @@ impl Translator {
         cpu.native.jumps.clear();
         self.counters.cleared += 1;
     }
+}
+
+/// Guest-physical page that instruction bytes at `gla` come from.
+fn fetched_page(cpu: &mut Cpu, gla: u64) -> Option<u64> {
+    if let Some((page, _)) = cpu.mmu.fetch_mapping(gla) {
+        return Some(page);
+    }
+    // A fault is found again, and raised, by the interpreter.
+    fetch_translate(cpu, gla).ok()
+}
+
+/// Bytes of `page` are about to be read as code. `None` where there is no RAM.
+fn note_code(cpu: &mut Cpu, page: u64) -> Option<Source> {
+    let (tracker, index) = cpu.mmu.tracker(page)?;
+    let (tracker, was_plain) = (Arc::clone(tracker), tracker.is_plain(index));
+    let word = tracker.note_code(index, &cpu.bell);
+    if was_plain {
+        cpu.mmu.drop_writes_to(page);
+    }
+    Some(Source {
+        page,
+        tracker,
+        index,
+        word,
+    })
 }
 
 /// How translated code was left.
