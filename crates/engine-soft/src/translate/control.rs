@@ -93,7 +93,7 @@ impl Emitter<'_> {
                     None => {
                         self.flags_to_memory();
                         self.near(GUEST_RBP, 0)?;
-                        Slot::checked(self.translate(Way::Read, word, false))
+                        Slot::checked(self.translate(Way::Read, word, 1))
                     }
                 };
                 let stack = self.address_register(GUEST_RSP);
@@ -116,7 +116,7 @@ impl Emitter<'_> {
         Ok(Slot::checked(self.translate(
             way,
             self.frame.mode.word(),
-            false,
+            1,
         )))
     }
 
@@ -125,7 +125,7 @@ impl Emitter<'_> {
         self.flags_to_memory();
         let word = self.frame.mode.word();
         self.near(GUEST_RSP, -i64::from(word))?;
-        Ok(self.translate(Way::Write, word, false))
+        Ok(self.translate(Way::Write, word, 1))
     }
 
     /// A near branch.
@@ -211,7 +211,7 @@ impl Emitter<'_> {
         }
         let word = self.frame.mode.word();
         self.address(insn)?;
-        let slow = self.translate(Way::Read, word, false);
+        let slow = self.translate(Way::Read, word, 1);
         self.ending_slow_way(slow, op);
         self.asm.move_at(LOAD, word, RAX, (RAX, 0));
         Ok(())

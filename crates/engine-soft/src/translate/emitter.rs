@@ -9,7 +9,7 @@ use super::crossings;
 use super::group::Group;
 use super::mode::Mode;
 use super::native;
-use super::registers::{GUEST_RSP, Number, R12, R13, RAX, sized, wide};
+use super::registers::{GUEST_RSP, Number, R12, R13, RAX, sized};
 use super::runtime_raw::Stubs;
 use super::unit::{Link, Referred, Site};
 use super::x87;
@@ -243,14 +243,14 @@ impl<'a> Emitter<'a> {
         self.asm.call(self.frame.stubs.handler);
     }
 
-    /// From the linear address in RAX to the host's, for an access of `size` bytes. The flags must be
-    /// in memory. Answers the jumps to be taken when the TLB has no such access.
-    pub(super) fn translate(&mut self, way: Way, size: u32, aligned: bool) -> Vec<Miss> {
+    /// From the linear address in RAX to the host's, for an access of `size` bytes at a multiple of
+    /// `align`. The flags must be in memory. Answers the jumps to be taken when the TLB has no such access.
+    pub(super) fn translate(&mut self, way: Way, size: u32, align: u32) -> Vec<Miss> {
         debug_assert!(self.flags == Flags::Memory);
         let set = self.frame.mode.set();
         let mut slow = std::mem::take(&mut self.closed);
-        if aligned {
-            self.asm.test_al(size as u8 - 1);
+        if align > 1 {
+            self.asm.test_al(align as u8 - 1);
             slow.push(self.asm.jump_if(condition::NOT_EQUAL).into());
         }
         let entry_shift = size_of::<Entry>().trailing_zeros();
@@ -330,9 +330,8 @@ impl<'a> Emitter<'a> {
     /// Opens a group: R12 will point at its first byte. Answers the jumps for where it cannot.
     pub(super) fn open(&mut self, group: &Group) -> Result<Vec<Miss>, Refused> {
         self.flags_to_memory();
-        let base = self.guest_in(wide(group.base), RAX);
-        self.near(base, group.from)?;
-        let apart = self.translate(group.way, group.len, false);
+        self.address(&group.address)?;
+        let apart = self.translate(group.way, group.len, group.align);
         self.asm.copy(R12, RAX);
         Ok(apart)
     }

@@ -1,16 +1,18 @@
-//! Accesses that share one check: several at constant distances from one register.
+//! Accesses that share one check: several at constant distances from one address.
 //!
 //! A stack frame, the fields of a structure, the words of a number: most accesses of a unit lie close
-//! to others whose address comes from the same register. Such a group is looked up in the TLB once,
+//! to others whose address comes from the same registers; so do the elements of an array that a loop
+//! reads and writes in one step. Such a group is looked up in the TLB once,
 //! for the whole range; its members then go straight to the host's memory. Where the range has no such
 //! entry, or crosses a page, a copy of the same code with a check at each access runs instead.
 
 use iced_x86::{
-    Code, CodeSize, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register,
+    Code, CodeSize, Instruction, InstructionInfoFactory, MemoryOperand, Mnemonic, OpAccess, OpKind,
+    Register,
 };
 
 use super::emitter::Way;
-use super::registers::{Number, number};
+use super::registers::{Number, number, sized, wide};
 use super::simple::is_simple;
 use super::x87;
 use crate::interp::op::segment_index;
@@ -25,11 +27,12 @@ const WIDEST: i64 = 256;
 /// A group as the instruction with its first access sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Group {
-    /// Guest register that addresses come from.
-    pub(super) base: Number,
-    /// First byte, from the register's value at the group's beginning.
-    pub(super) from: i64,
+    /// An instruction whose memory operand is the group's first byte, as registers are at the group's
+    /// beginning.
+    pub(super) address: Instruction,
     pub(super) len: u32,
+    /// What the first byte's address must be a multiple of.
+    pub(super) align: u32,
     pub(super) way: Way,
     /// Index of the instruction with the last access.
     pub(super) last: usize,
@@ -44,12 +47,46 @@ pub(super) struct Plan {
     pub(super) members: Vec<Option<u32>>,
 }
 
-/// An access at a constant distance from a register.
+/// What addresses come from beside a constant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Origin {
+    /// RIP among them; it is constant inside a unit.
+    base: Register,
+    index: Register,
+    scale: u32,
+    segment: u8,
+}
+
+impl Origin {
+    fn of(insn: &Instruction) -> Origin {
+        Origin {
+            base: insn.memory_base(),
+            index: insn.memory_index(),
+            scale: insn.memory_index_scale(),
+            segment: segment_index(insn.memory_segment()).max(3),
+        }
+    }
+
+    /// How far addresses move when general register `register` moves by one; `None` if it does not
+    /// matter.
+    fn moved_by(&self, register: Number) -> Option<i64> {
+        let is = |one: Register| one.is_gpr() && number(one) == register;
+        let base = is(self.base).then_some(1);
+        let index = is(self.index).then_some(i64::from(self.scale));
+        (base.is_some() || index.is_some()).then(|| base.unwrap_or(0) + index.unwrap_or(0))
+    }
+}
+
+/// An access at a constant distance from its origin.
 #[derive(Debug, Clone, Copy)]
 struct Near {
-    base: Number,
+    origin: Origin,
+    /// One with such a memory operand.
+    insn: Instruction,
     disp: i64,
     len: u32,
+    /// What its address must be a multiple of.
+    align: u32,
     way: Way,
 }
 
@@ -108,7 +145,7 @@ fn best(seen: &[Seen], first: usize) -> Option<(Group, Members)> {
     for inside in first + 1..group.last {
         let rival = group_at(seen, inside, seen.len());
         if let Some((other, of_other)) = rival
-            && other.base != group.base
+            && Origin::of(&other.address) != Origin::of(&group.address)
             && of_other.len() > members.len()
         {
             return group_at(seen, first, inside);
@@ -120,28 +157,38 @@ fn best(seen: &[Seen], first: usize) -> Option<(Group, Members)> {
 /// The group of the access at `first` with those that follow before `end`.
 fn group_at(seen: &[Seen], first: usize, end: usize) -> Option<(Group, Members)> {
     let near = seen.get(first)?.near?;
-    let (mut from, mut to) = (near.disp, near.disp + i64::from(near.len));
+    let mut range = Range {
+        from: near.disp,
+        to: near.disp,
+        anchor: near.disp,
+        align: 1,
+    };
     let (mut moved, mut way) = (0, Way::Read);
     let mut found: Vec<(usize, i64)> = Vec::new();
     for (index, one) in seen.iter().enumerate().take(end).skip(first) {
         if one.barrier {
             break;
         }
-        if let Some(access) = one.near.filter(|access| access.base == near.base) {
+        if let Some(access) = one.near.filter(|access| access.origin == near.origin) {
             let at = moved + access.disp;
-            let widened = (from.min(at), to.max(at + i64::from(access.len)));
-            if widened.1 - widened.0 <= WIDEST {
-                (from, to) = widened;
+            if let Some(wider) = range.with(at, &access) {
+                range = wider;
                 found.push((index, at));
                 if access.way == Way::Write {
                     way = Way::Write;
                 }
             }
         }
-        match one.effects.iter().find(|effect| effect.0 == near.base) {
-            Some((_, Effect::Moves(by))) => moved += by,
-            Some((_, Effect::Loses)) => break,
-            None => {}
+        let mut lost = false;
+        for (register, effect) in &one.effects {
+            match (near.origin.moved_by(*register), effect) {
+                (None, _) => {}
+                (Some(each), Effect::Moves(by)) => moved += by * each,
+                (Some(_), Effect::Loses) => lost = true,
+            }
+        }
+        if lost {
+            break;
         }
     }
     let last = found.last()?.0;
@@ -150,16 +197,50 @@ fn group_at(seen: &[Seen], first: usize, end: usize) -> Option<(Group, Members)>
     }
     let members = found
         .into_iter()
-        .map(|(index, at)| (index, (at - from) as u32))
+        .map(|(index, at)| (index, (at - range.from) as u32))
         .collect();
+    let mut address = near.insn;
+    address.set_memory_displacement64(range.from as u64);
     let group = Group {
-        base: near.base,
-        from,
-        len: (to - from) as u32,
+        address,
+        len: (range.to - range.from) as u32,
+        align: range.align,
         way,
         last,
     };
     Some((group, members))
+}
+
+/// The bytes of a group, from its origin.
+#[derive(Debug, Clone, Copy)]
+struct Range {
+    from: i64,
+    to: i64,
+    /// Where an access is that must be aligned most.
+    anchor: i64,
+    align: u32,
+}
+
+impl Range {
+    /// With an access at `at`; `None` where that does not fit.
+    fn with(self, at: i64, access: &Near) -> Option<Range> {
+        let mut wider = Range {
+            from: self.from.min(at),
+            to: self.to.max(at + i64::from(access.len)),
+            ..self
+        };
+        let common = i64::from(self.align.min(access.align));
+        if (at - self.anchor) % common != 0 {
+            return None;
+        }
+        if access.align > self.align {
+            (wider.anchor, wider.align) = (at, access.align);
+        }
+        // It begins at a multiple.
+        let align = i64::from(wider.align);
+        wider.from -= (wider.from - wider.anchor).rem_euclid(align);
+        (wider.to - wider.from <= WIDEST).then_some(wider)
+    }
 }
 
 impl Seen {
@@ -183,7 +264,7 @@ impl Seen {
             }
         }
         Seen {
-            near: near(insn),
+            near: near(insn, infos),
             effects,
             barrier: !translated,
         }
@@ -269,37 +350,29 @@ fn pushes(code: Code) -> bool {
 }
 
 /// The access of an instruction if it is one that a group may have.
-fn near(insn: &Instruction) -> Option<Near> {
-    let stack = |base, disp, way| Near {
-        base,
-        disp,
-        len: word(insn) as u32,
-        way,
-    };
+fn near(insn: &Instruction, infos: &mut InstructionInfoFactory) -> Option<Near> {
     match insn.code() {
-        code if pushes(code) => return Some(stack(RSP, -word(insn), Way::Write)),
-        Code::Pop_r64 | Code::Retnq | Code::Retnq_imm16 => return Some(stack(RSP, 0, Way::Read)),
-        Code::Pop_r32 | Code::Retnd | Code::Retnd_imm16 => return Some(stack(RSP, 0, Way::Read)),
-        Code::Leaveq | Code::Leaved => return Some(stack(RBP, 0, Way::Read)),
+        code if pushes(code) => return on_stack(insn, RSP, -word(insn), Way::Write),
+        Code::Pop_r64 | Code::Retnq | Code::Retnq_imm16 => {
+            return on_stack(insn, RSP, 0, Way::Read);
+        }
+        Code::Pop_r32 | Code::Retnd | Code::Retnd_imm16 => {
+            return on_stack(insn, RSP, 0, Way::Read);
+        }
+        Code::Leaveq | Code::Leaved => return on_stack(insn, RBP, 0, Way::Read),
         _ => {}
     }
     let has_memory = (0..insn.op_count()).any(|n| insn.op_kind(n) == OpKind::Memory);
     let plain = has_memory
         && (is_simple(insn) || x87::is_x87(insn) && !x87::is_own(insn))
         && insn.mnemonic() != Mnemonic::Lea
-        && is_address(insn, insn.memory_base())
-        && insn.memory_index() == Register::None
-        && segment_index(insn.memory_segment()) < 4
+        && has_origin(insn)
         && !(is_narrow(insn) && insn.memory_segment() == Register::CS);
     let len = insn.memory_size().size() as u32;
     let disp = displacement(insn);
     if !plain || !(1..=32).contains(&len) || disp.unsigned_abs() > 1 << 30 {
         return None;
     }
-    if rules::must_be_aligned(insn, len as u8) {
-        return None;
-    }
-    let mut infos = InstructionInfoFactory::new();
     let [used] = infos.info(insn).used_memory() else {
         return None;
     };
@@ -308,10 +381,44 @@ fn near(insn: &Instruction) -> Option<Near> {
     } else {
         Way::Write
     };
+    let aligned = rules::must_be_aligned(insn, len as u8);
     Some(Near {
-        base: number(insn.memory_base()),
+        origin: Origin::of(insn),
+        insn: *insn,
         disp,
         len,
+        align: if aligned { len } else { 1 },
+        way,
+    })
+}
+
+/// Does the address come from registers, each as wide as addresses are?
+fn has_origin(insn: &Instruction) -> bool {
+    let (base, index) = (insn.memory_base(), insn.memory_index());
+    match (base, index) {
+        (Register::None, Register::None) => false,
+        (Register::RIP, Register::None) => true,
+        (Register::None, index) => is_address(insn, index),
+        (base, Register::None) => is_address(insn, base),
+        (base, index) => is_address(insn, base) && is_address(insn, index),
+    }
+}
+
+/// A word at `disp` from stack register `base`.
+fn on_stack(insn: &Instruction, base: Number, disp: i64, way: Way) -> Option<Near> {
+    let (code, base, any) = if is_narrow(insn) {
+        (Code::Lea_r32_m, sized(base, 4), Register::EAX)
+    } else {
+        (Code::Lea_r64_m, wide(base), Register::RAX)
+    };
+    let mut at = Instruction::with2(code, any, MemoryOperand::with_base(base)).ok()?;
+    at.set_code_size(insn.code_size());
+    Some(Near {
+        origin: Origin::of(&at),
+        insn: at,
+        disp,
+        len: word(insn) as u32,
+        align: 1,
         way,
     })
 }

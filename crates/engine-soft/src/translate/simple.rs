@@ -371,7 +371,7 @@ impl Emitter<'_> {
             self.flags_to_memory();
             self.address(insn)?;
             let aligned = rules::must_be_aligned(insn, size as u8);
-            slow = self.translate(way, size, aligned);
+            slow = self.translate(way, size, if aligned { size } else { 1 });
             self.asm.copy(plan.pointer(), RAX);
             Assembler::point_at(&mut body, plan.pointer(), 0);
         }

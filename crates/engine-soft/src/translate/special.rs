@@ -71,7 +71,7 @@ impl Emitter<'_> {
         self.flags_to_memory();
         let word = self.frame.mode.word();
         self.near(GUEST_RSP, 0)?;
-        let mut slow = self.translate(Way::Read, word, false);
+        let mut slow = self.translate(Way::Read, word, 1);
         // mov eax, [rax]; mov r13d, eax; xor r13d, gs:[rflags]; test r13d, !STATUS
         self.asm.raw(&[0x8b, 0x00, 0x41, 0x89, 0xc5]);
         self.asm.raw(&[0x65, 0x44, 0x33, 0x2c, 0x25]);
@@ -173,7 +173,7 @@ impl Emitter<'_> {
             return Ok(Vec::new());
         }
         self.address(insn)?;
-        let slow = self.translate(Way::Read, if wide { 8 } else { 4 }, false);
+        let slow = self.translate(Way::Read, if wide { 8 } else { 4 }, 1);
         // mov r13, [rax]
         self.asm.raw(&[0x44 | w, 0x8b, 0x28]);
         Ok(slow)
@@ -186,7 +186,7 @@ impl Emitter<'_> {
         self.flags_to_memory();
         let word = self.frame.mode.word();
         self.address(insn)?;
-        let mut slow = self.translate(Way::Read, word, false);
+        let mut slow = self.translate(Way::Read, word, 1);
         self.asm.move_at(LOAD, word, RAX, (RAX, 0));
         self.asm.store(native::TARGET, RAX);
         slow.extend(self.slot_below()?);
@@ -203,7 +203,7 @@ impl Emitter<'_> {
     fn ldmxcsr(&mut self, insn: &Instruction, op: &Op) -> Result<(), Refused> {
         self.flags_to_memory();
         self.address(insn)?;
-        let mut slow = self.translate(Way::Read, 4, false);
+        let mut slow = self.translate(Way::Read, 4, 1);
         // mov eax, [rax]; test eax, 0ffff0000h
         self.asm.raw(&[0x8b, 0x00, 0xa9, 0x00, 0x00, 0xff, 0xff]);
         slow.push(self.asm.jump_if(condition::NOT_EQUAL).into());

@@ -104,7 +104,7 @@ impl Emitter<'_> {
     fn fldcw(&mut self, insn: &Instruction, op: &Op) -> Result<(), Refused> {
         self.flags_to_memory();
         self.address(insn)?;
-        let mut slow = self.translate(Way::Read, 2, false);
+        let mut slow = self.translate(Way::Read, 2, 1);
         // movzx eax, word [rax]; mov gs:[WORD], eax; not eax; test al, ALL_MASKED
         self.asm.raw(&[0x0f, 0xb7, 0x00, 0x65, 0x89, 0x04, 0x25]);
         self.asm.raw(&state::WORD.to_le_bytes());
