@@ -4,7 +4,7 @@
 use engine::EngineError;
 use kvm_bindings::{KVM_MEM_LOG_DIRTY_PAGES, kvm_userspace_memory_region};
 use kvm_ioctls::VmFd;
-use memory::{Gpa, GuestMemory, PAGE_SIZE, RamRange};
+use memory::{Gpa, GuestMemory, Lines, PAGE_SIZE, RamRange};
 
 use crate::host;
 
@@ -49,7 +49,7 @@ fn note(memory: &GuestMemory, first: Gpa, mut word: u64) {
     while word != 0 {
         let gpa = Gpa(first.0 + u64::from(word.trailing_zeros()) * PAGE_SIZE);
         if let Some(page) = memory.host_page(gpa) {
-            page.tracker.note_write(page.index);
+            page.tracker.note_write(page.index, Lines::ALL);
         }
         word &= word - 1;
     }

@@ -2,11 +2,11 @@
 //!
 //! Problem: translated code runs on without looking at anything but one word. Choice: each vCPU has
 //! a [`Bell`], one atomic word that it looks at on its way round; whoever has news sets a bit. News
-//! of dead code names the pages, so that a vCPU need not look through all it has translated.
+//! of code names the pages, so that a vCPU need not look through all it has translated or may write.
 //! Rejected: one counter for all (three loads at each look instead of two, and no names).
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::Gpa;
 
@@ -14,39 +14,48 @@ use crate::Gpa;
 pub mod news {
     /// The vCPU shall return to its caller.
     pub const KICK: u32 = 1 << 0;
-    /// Some page stopped being plain (see [`crate::PageTracker`]): drop direct writes to such.
+    /// Pages may be written directly no more (see [`crate::PageTracker`]): [`super::Bell::take_unplain`].
     pub const UNPLAIN: u32 = 1 << 1;
     /// Code of some page died: see [`super::Bell::take_dead`].
     pub const DEAD_CODE: u32 = 1 << 2;
 }
 
-/// More dead pages than this are told as "all".
-const MOST_DEAD: usize = 256;
+/// More pages than this are told as "all".
+const MOST_NAMED: usize = 4096;
 
-/// Pages whose decoded code died.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub enum DeadCode {
+/// Pages that there is news of.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Named {
     /// These, possibly some twice.
     Pages(Vec<Gpa>),
     /// Any page may be among them.
-    #[default]
     All,
 }
 
-/// One vCPU's bell.
-#[derive(Debug)]
-pub struct Bell {
-    word: AtomicU32,
-    dead: Mutex<DeadCode>,
+impl Default for Named {
+    fn default() -> Named {
+        Named::Pages(Vec::new())
+    }
 }
 
-impl Default for Bell {
-    fn default() -> Bell {
-        Bell {
-            word: AtomicU32::new(0),
-            dead: Mutex::new(DeadCode::Pages(Vec::new())),
+impl Named {
+    fn add(&mut self, page: Gpa) {
+        if let Named::Pages(pages) = self {
+            if pages.len() < MOST_NAMED {
+                pages.push(page);
+            } else {
+                *self = Named::All;
+            }
         }
     }
+}
+
+/// One vCPU's bell.
+#[derive(Debug, Default)]
+pub struct Bell {
+    word: AtomicU32,
+    dead: Mutex<Named>,
+    unplain: Mutex<Named>,
 }
 
 impl Bell {
@@ -75,23 +84,29 @@ impl Bell {
 
     /// Takes the list of pages whose code died.
     #[must_use]
-    pub fn take_dead(&self) -> DeadCode {
-        let mut dead = self.dead.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut *dead, DeadCode::Pages(Vec::new()))
+    pub fn take_dead(&self) -> Named {
+        std::mem::take(&mut *lock(&self.dead))
+    }
+
+    /// Takes the list of pages that may be written directly no more.
+    #[must_use]
+    pub fn take_unplain(&self) -> Named {
+        std::mem::take(&mut *lock(&self.unplain))
     }
 
     fn code_died(&self, page: Gpa) {
-        let mut dead = self.dead.lock().unwrap_or_else(PoisonError::into_inner);
-        if let DeadCode::Pages(pages) = &mut *dead {
-            if pages.len() < MOST_DEAD {
-                pages.push(page);
-            } else {
-                *dead = DeadCode::All;
-            }
-        }
-        drop(dead);
+        lock(&self.dead).add(page);
         self.ring(news::DEAD_CODE);
     }
+
+    fn unplain(&self, page: Gpa) {
+        lock(&self.unplain).add(page);
+        self.ring(news::UNPLAIN);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The bells of all vCPUs of one guest.
@@ -103,28 +118,32 @@ pub(crate) struct Bells {
 impl Bells {
     pub(crate) fn add(&self) -> Arc<Bell> {
         let bell = Arc::new(Bell::default());
-        let mut bells = self.bells.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bells = lock(&self.bells);
         bells.retain(|bell| bell.strong_count() != 0);
         bells.push(Arc::downgrade(&bell));
         bell
     }
 
     fn each(&self, tell: impl Fn(&Bell)) {
-        let bells = self.bells.lock().unwrap_or_else(PoisonError::into_inner);
+        let bells = lock(&self.bells);
         for bell in bells.iter().filter_map(Weak::upgrade) {
             tell(&bell);
         }
     }
 
-    pub(crate) fn ring(&self, bits: u32) {
-        self.each(|bell| bell.ring(bits));
+    /// Any page may be written directly no more.
+    pub(crate) fn all_unplain(&self) {
+        self.each(|bell| {
+            *lock(&bell.unplain) = Named::All;
+            bell.ring(news::UNPLAIN);
+        });
     }
 
-    /// Rings all but one.
-    pub(crate) fn ring_others(&self, own: &Bell, bits: u32) {
+    /// This page may not. Told to all but one.
+    pub(crate) fn unplain(&self, own: &Bell, page: Gpa) {
         self.each(|bell| {
             if !std::ptr::eq(bell, own) {
-                bell.ring(bits);
+                bell.unplain(page);
             }
         });
     }

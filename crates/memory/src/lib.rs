@@ -9,9 +9,11 @@
 mod addr;
 mod bell;
 mod guest_memory;
+mod lines;
 mod tracker;
 
 pub use addr::{Gla, Gpa, PAGE_SHIFT, PAGE_SIZE};
-pub use bell::{Bell, DeadCode, news};
+pub use bell::{Bell, Named, news};
 pub use guest_memory::{GuestMemory, GuestRam, HostPage, MemoryError, RamRange};
+pub use lines::Lines;
 pub use tracker::PageTracker;

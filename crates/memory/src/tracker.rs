@@ -1,30 +1,40 @@
 //! Per-page facts about one RAM region: dirty since the log was last read, and holding decoded code.
 //!
 //! Problem: a software engine writes guest RAM through cached host pointers, and decodes guest code
-//! into blocks. A write to a page with decoded code must make those blocks unusable, on whatever
-//! thread they run; a write to a clean page must be logged. Choice: an engine may keep a direct
-//! write pointer only for a page that is *plain* (no code, and dirty already if the log is on);
-//! all other writes come through [`PageTracker::note_write`]. When a page stops being plain, every
-//! vCPU's [`Bell`](crate::Bell) rings; at its next look it drops write pointers to pages that are
-//! plain no longer, adding one to the page's `generation` in case it wrote there meanwhile. A
-//! decoded block remembers the generation of its pages and is dead when they differ; the bells tell
-//! of that too.
+//! into blocks. A write to decoded code must make those blocks unusable, on whatever thread they run;
+//! a write to a clean page must be logged; and a write to data that merely lies on a page with code
+//! should cost nothing. Choice: which *lines* of a page hold decoded code is known ([`Lines`]). An
+//! engine may write directly to lines that hold none, of pages that are dirty already if the log is
+//! on; all other writes come through [`PageTracker::note_write`], which ends all blocks of a page by
+//! adding one to its *generation*. A decoded block remembers the generation of its pages and is
+//! dead when they differ; every vCPU's [`Bell`](crate::Bell) tells of that too.
+//!
+//! Whoever is about to write asks [`PageTracker::claim`] first, which answers what may not be written
+//! directly. A vCPU remembers which pages it has claimed. When code is decoded from lines that held
+//! none, and the page was claimed since that happened last, the page is named to every other vCPU; one
+//! that has claimed it gives up its direct pointers at its next look at the bell, and adds one to
+//! the generation in case it wrote there meanwhile. Whatever it writes later, it must claim again.
+//!
 //! Rejected: host page protection (a fault costs 5 us; the guest's kernel patches itself often),
-//! and stopping all vCPUs at each newly decoded page (one host scheduling delay per page).
+//! stopping all vCPUs at each newly decoded page (one host scheduling delay per page), and a
+//! generation for each line (sixty times the memory; code that shares a page mostly dies together).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 use vm_memory::bitmap::{Bitmap, BitmapSlice, NewBitmap, WithBitmapSlice};
 
 use crate::bell::Bells;
-use crate::{Bell, Gpa, PAGE_SHIFT, news};
+use crate::{Bell, Gpa, Lines, PAGE_SHIFT};
 
 #[derive(Debug, Default)]
 struct Pages {
     dirty: Vec<AtomicU64>,
-    /// Bit 0: an engine has decoded code from this page. The rest: generation, times two.
-    code: Vec<AtomicU32>,
+    /// Low half: lines that an engine has decoded code from. High half: generation. One word, so that
+    /// a generation is never seen with the lines of another.
+    code: Vec<AtomicU64>,
+    /// One bit a page: some vCPU may write it directly, or is writing it.
+    claimed: Vec<AtomicU64>,
     logging: AtomicBool,
     /// Where the region begins.
     first: Gpa,
@@ -38,17 +48,24 @@ pub struct PageTracker {
     base: usize,
 }
 
-const HAS_CODE: u32 = 1;
-const ONE_GENERATION: u32 = 2;
+const ONE_GENERATION: u64 = 1 << 32;
+
+fn lines_of(word: u64) -> Lines {
+    Lines(u32::try_from(word & u64::from(u32::MAX)).unwrap_or(u32::MAX))
+}
+
+fn generation_of(word: u64) -> u32 {
+    u32::try_from(word >> 32).unwrap_or(u32::MAX)
+}
 
 impl PageTracker {
     pub(crate) fn new(first: Gpa, len: usize, bells: Arc<Bells>) -> PageTracker {
         let page_count = len.div_ceil(1 << PAGE_SHIFT);
+        let words = |count: usize| (0..count).map(|_| AtomicU64::new(0)).collect();
         let pages = Pages {
-            dirty: (0..page_count.div_ceil(64))
-                .map(|_| AtomicU64::new(0))
-                .collect(),
-            code: (0..page_count).map(|_| AtomicU32::new(0)).collect(),
+            dirty: words(page_count.div_ceil(64)),
+            code: words(page_count),
+            claimed: words(page_count.div_ceil(64)),
             logging: AtomicBool::new(false),
             first,
             bells,
@@ -59,8 +76,8 @@ impl PageTracker {
         }
     }
 
-    /// A write of any length inside page `page` (index in the region) has happened or is about to.
-    pub fn note_write(&self, page: usize) {
+    /// A write to `lines` of page `page` (index in the region) has happened or is about to.
+    pub fn note_write(&self, page: usize, lines: Lines) {
         let Some(code) = self.pages.code.get(page) else {
             return;
         };
@@ -69,46 +86,77 @@ impl PageTracker {
         }
         // A write that came before is seen by whoever decodes the page after this look at it.
         fence(Ordering::SeqCst);
-        if code.load(Ordering::Relaxed) & HAS_CODE != 0 {
-            // Every decoded block of this page is dead from here on, so the page is plain again.
-            let _ = code.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |word| {
-                Some(word.wrapping_add(ONE_GENERATION) & !HAS_CODE)
-            });
-            let offset = (page as u64) << PAGE_SHIFT;
-            self.pages.bells.code_died(Gpa(self.pages.first.0 + offset));
+        let kill = |word| {
+            lines_of(word)
+                .meets(lines)
+                .then(|| (word & !u64::from(u32::MAX)).wrapping_add(ONE_GENERATION))
+        };
+        // Every decoded block of this page is dead from there on.
+        let killed = code.fetch_update(Ordering::AcqRel, Ordering::Relaxed, kill);
+        if killed.is_ok() {
+            self.pages.bells.code_died(self.gpa(page));
         }
     }
 
-    /// May an engine write to this page without telling us each time?
+    /// The caller is a vCPU that may write the page from now on, directly to all lines but those
+    /// answered.
     #[must_use]
-    pub fn is_plain(&self, page: usize) -> bool {
+    pub fn claim(&self, page: usize) -> Lines {
+        let (Some(claimed), bit) = (self.pages.claimed.get(page / 64), 1 << (page % 64)) else {
+            return Lines::ALL;
+        };
+        // In order with the look at the page's lines: of a claim and a decoding, one sees the other.
+        if claimed.load(Ordering::Acquire) & bit == 0 {
+            claimed.fetch_or(bit, Ordering::SeqCst);
+        }
+        self.guarded(page)
+    }
+
+    /// The lines of the page of which a write must be told: all, where the log does not know of it.
+    #[must_use]
+    pub fn guarded(&self, page: usize) -> Lines {
         let Some(code) = self.pages.code.get(page) else {
-            return false;
+            return Lines::ALL;
         };
         let logged = !self.pages.logging.load(Ordering::Relaxed)
             || self.pages.dirty[page / 64].load(Ordering::Relaxed) & (1 << (page % 64)) != 0;
-        logged && code.load(Ordering::Acquire) & HAS_CODE == 0
+        if logged {
+            lines_of(code.load(Ordering::SeqCst))
+        } else {
+            Lines::ALL
+        }
     }
 
-    /// Where the engine finds the page's code word. A block decoded from the page is alive while
-    /// the word equals what [`PageTracker::note_code`] answered.
+    /// How often decoded code of the page died.
     #[must_use]
-    pub fn code_word(&self, page: usize) -> Option<&AtomicU32> {
-        self.pages.code.get(page)
+    #[inline]
+    pub fn generation(&self, page: usize) -> Option<u32> {
+        let code = self.pages.code.get(page)?;
+        Some(generation_of(code.load(Ordering::Acquire)))
     }
 
-    /// Code is about to be decoded from this page. Answers the code word its blocks remember.
-    /// Call it before reading the bytes, and end direct writes of the vCPU with the bell `own`; the
-    /// others' bells ring.
-    pub fn note_code(&self, page: usize, own: &Bell) -> u32 {
+    /// Code is about to be decoded from `lines` of the page. Answers the generation that its blocks
+    /// remember. Call it before reading the bytes for the last time, and end direct writes of the vCPU
+    /// with the bell `own`; the others' bells ring.
+    #[must_use]
+    pub fn note_code(&self, page: usize, lines: Lines, own: &Bell) -> u32 {
         let Some(code) = self.pages.code.get(page) else {
             return 0;
         };
-        let before = code.fetch_or(HAS_CODE, Ordering::AcqRel);
-        if before & HAS_CODE == 0 {
-            self.pages.bells.ring_others(own, news::UNPLAIN);
+        let before = code.fetch_or(lines.0.into(), Ordering::SeqCst);
+        let news = !lines.without(lines_of(before)).is_empty();
+        let (claimed, bit) = (&self.pages.claimed[page / 64], 1 << (page % 64));
+        if news
+            && claimed.load(Ordering::SeqCst) & bit != 0
+            && claimed.fetch_and(!bit, Ordering::SeqCst) & bit != 0
+        {
+            self.pages.bells.unplain(own, self.gpa(page));
         }
-        before | HAS_CODE
+        generation_of(before)
+    }
+
+    fn gpa(&self, page: usize) -> Gpa {
+        Gpa(self.pages.first.0 + ((page as u64) << PAGE_SHIFT))
     }
 
     /// Starts or stops the dirty log. Starting forgets what was logged before.
@@ -119,7 +167,7 @@ impl PageTracker {
             }
         }
         self.pages.logging.store(on, Ordering::Release);
-        self.pages.bells.ring(news::UNPLAIN);
+        self.pages.bells.all_unplain();
     }
 
     /// Bitmap of pages written since the last call, one bit a page; clears it.
@@ -130,7 +178,7 @@ impl PageTracker {
             .iter()
             .map(|word| word.swap(0, Ordering::AcqRel))
             .collect();
-        self.pages.bells.ring(news::UNPLAIN);
+        self.pages.bells.all_unplain();
         taken
     }
 }
@@ -146,10 +194,13 @@ impl Bitmap for PageTracker {
         if len == 0 {
             return;
         }
-        let first = (self.base + offset) >> PAGE_SHIFT;
-        let last = (self.base + offset + len - 1) >> PAGE_SHIFT;
-        for page in first..=last {
-            self.note_write(page);
+        let (mut at, end) = (self.base + offset, self.base + offset + len);
+        while at < end {
+            let page = at >> PAGE_SHIFT;
+            let next = (page + 1) << PAGE_SHIFT;
+            let here = next.min(end) - at;
+            self.note_write(page, Lines::of(at as u64, here as u64));
+            at = next;
         }
     }
 

@@ -1,16 +1,15 @@
 //! Decoded blocks and the cache that finds them by guest-physical address and code size.
 //!
 //! A block is a run of instructions inside one page (or one instruction that crosses into the
-//! next), ended by a control transfer. It is alive while the code words of its pages are what they
+//! next), ended by a control transfer. It is alive while the generations of its pages are what they
 //! were when it was decoded (see `memory::PageTracker`). The cache is direct-mapped and bounded; a
 //! block that another displaces is decoded again when it comes back. Being keyed by physical
 //! address, it survives every change of address space.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use iced_x86::{Code, DecoderError, Instruction};
-use memory::PageTracker;
+use memory::{Lines, PageTracker};
 
 use super::decode::{self, Context};
 use super::op::{Op, Stop};
@@ -24,20 +23,23 @@ use crate::mmu::{FetchKind, PAGE_MASK};
 const SLOT_BITS: u32 = 16;
 const MOST_OPS: usize = 32;
 pub(crate) const LONGEST_INSTRUCTION: usize = 15;
+/// A block's bytes at most, and those of one instruction more.
+const LONGEST_BLOCK: usize = (MOST_OPS + 1) * LONGEST_INSTRUCTION;
 
-/// A page that a block was decoded from, and its code word at that time.
+/// Guest-physical base of a block's second page, and that page if it is RAM.
+type Second = (u64, Option<Page>);
+
+/// A page that a block was decoded from, and its generation at that time.
 #[derive(Debug)]
 struct Page {
     tracker: Arc<PageTracker>,
     index: usize,
-    word: u32,
+    generation: u32,
 }
 
 impl Page {
     fn is_current(&self) -> bool {
-        self.tracker
-            .code_word(self.index)
-            .is_some_and(|w| w.load(Ordering::Acquire) == self.word)
+        self.tracker.generation(self.index) == Some(self.generation)
     }
 }
 
@@ -50,7 +52,7 @@ pub(crate) struct Block {
     /// `None` where code was fetched from outside RAM.
     first: Option<Page>,
     /// For an instruction that crosses a page: guest-physical base of the second page.
-    second: Option<(u64, Option<Page>)>,
+    second: Option<Second>,
 }
 
 /// What the cache did, for people.
@@ -160,49 +162,106 @@ pub(crate) fn fetch_translate(cpu: &mut Cpu, gla: u64) -> Result<u64, Stop> {
     }
 }
 
-/// Marks the page at `gpa` as decoded from, before its bytes are read.
-fn note(cpu: &mut Cpu, gpa: u64) -> Option<Page> {
+/// Marks `lines` of the page at `gpa` as decoded from, before their bytes are read for the last time.
+fn note(cpu: &mut Cpu, gpa: u64, lines: Lines) -> Option<Page> {
     let (tracker, index) = cpu.mmu.tracker(gpa)?;
     let tracker = Arc::clone(tracker);
-    let was_plain = tracker.is_plain(index);
-    let word = tracker.note_code(index, &cpu.bell);
-    if was_plain {
-        cpu.mmu.drop_writes_to(gpa);
-    }
+    let generation = tracker.note_code(index, lines, &cpu.bell);
+    cpu.mmu.drop_writes_to(gpa);
     Some(Page {
         tracker,
         index,
-        word,
+        generation,
     })
 }
 
-fn decode_block(cpu: &mut Cpu, gla: u64, gpa: u64, key: u64) -> Result<Block, Stop> {
-    let first = note(cpu, gpa);
-    let mut bytes = [0u8; 0x1000 + LONGEST_INSTRUCTION];
-    let longest = MOST_OPS * LONGEST_INSTRUCTION;
-    let mut have = fetch_bytes(cpu, gpa, &mut bytes[..longest.min(0x1000)]);
-    let mut second = None;
-    if needs_more(&bytes[..have], cpu.code_size) {
-        let next = next_page(cpu, gla);
-        let next_gpa = match cpu.mmu.fetch_page(next) {
-            Some(page) => page,
-            None => fetch_translate(cpu, next)?,
+/// Bytes to decode from, and where the second half of an instruction that crosses into the next page is.
+struct Source {
+    bytes: [u8; LONGEST_BLOCK],
+    have: usize,
+    /// How many of them are the first page's.
+    here: usize,
+    second: Option<u64>,
+}
+
+impl Source {
+    fn read(cpu: &mut Cpu, gla: u64, gpa: u64) -> Result<Source, Stop> {
+        let mut bytes = [0u8; LONGEST_BLOCK];
+        let here = fetch_bytes(cpu, gpa, &mut bytes);
+        let mut source = Source {
+            bytes,
+            have: here,
+            here,
+            second: None,
         };
-        second = Some((next_gpa, note(cpu, next_gpa)));
-        have += fetch_bytes(cpu, next_gpa, &mut bytes[have..have + LONGEST_INSTRUCTION]);
+        if needs_more(&source.bytes[..here], cpu.code_size) {
+            let next = next_page(cpu, gla);
+            let next_gpa = match cpu.mmu.fetch_page(next) {
+                Some(page) => page,
+                None => fetch_translate(cpu, next)?,
+            };
+            source.second = Some(next_gpa);
+            let more = &mut source.bytes[here..here + LONGEST_INSTRUCTION];
+            source.have += fetch_bytes(cpu, next_gpa, more);
+        }
+        Ok(source)
     }
+
+    /// The ops, and of how many bytes they depend.
+    fn lower(&self, context: Context) -> (Box<[Op]>, usize) {
+        lower_all(&self.bytes[..self.have], context, self.second.is_some())
+    }
+
+    /// Marks the first `len` bytes' lines as decoded from.
+    fn note(&self, cpu: &mut Cpu, gpa: u64, len: usize) -> (Option<Page>, Option<Second>) {
+        let first = note(cpu, gpa, Lines::of(gpa, len.min(self.here) as u64));
+        let second = self.second.map(|next| {
+            let rest = len.saturating_sub(self.here) as u64;
+            (next, note(cpu, next, Lines::of(next, rest)))
+        });
+        (first, second)
+    }
+
+    /// Have the first `len` bytes, or the mapping of the second page, changed since?
+    fn has_changed(&self, cpu: &Cpu, gpa: u64, len: usize) -> bool {
+        let mut now = [0; LONGEST_BLOCK];
+        let here = fetch_bytes(cpu, gpa, &mut now[..len.min(self.here)]);
+        if let Some(next) = self.second.filter(|_| len > here) {
+            fetch_bytes(cpu, next, &mut now[here..len]);
+        }
+        now[..len] != self.bytes[..len]
+    }
+}
+
+fn decode_block(cpu: &mut Cpu, gla: u64, gpa: u64, key: u64) -> Result<Block, Stop> {
+    const TRIES: u32 = 8;
     let context = Context::of(cpu);
-    let ops = lower_all(&bytes[..have], context, second.is_some());
-    let bytes = ops
-        .last()
-        .map_or(0, |op| u32::from(op.start) + u32::from(op.len));
-    Ok(Block {
-        key,
-        ops,
-        bytes,
-        first,
-        second,
-    })
+    let mut tries = 0;
+    loop {
+        let source = Source::read(cpu, gla, gpa)?;
+        let (ops, decoded) = source.lower(context);
+        // Which lines these are is known only now, and what was written meanwhile was not told.
+        let (mut first, second) = source.note(cpu, gpa, decoded);
+        let changed = source.has_changed(cpu, gpa, decoded);
+        tries += 1;
+        if changed && tries < TRIES {
+            continue;
+        }
+        if let Some(page) = first.as_mut().filter(|_| changed) {
+            // Good for this once.
+            page.generation = page.generation.wrapping_sub(1);
+        }
+        let bytes = ops
+            .last()
+            .map_or(0, |op| u32::from(op.start) + u32::from(op.len));
+        return Ok(Block {
+            key,
+            ops,
+            bytes,
+            first,
+            second,
+        });
+    }
 }
 
 /// Does even the first instruction need bytes of the next page?
@@ -216,22 +275,24 @@ fn needs_more(bytes: &[u8], code: CodeSize) -> bool {
     insn.code() == Code::INVALID && decoder.last_error() == DecoderError::NoMoreBytes
 }
 
-fn lower_all(bytes: &[u8], context: Context, only_one: bool) -> Box<[Op]> {
+fn lower_all(bytes: &[u8], context: Context, only_one: bool) -> (Box<[Op]>, usize) {
     let most = if only_one { 1 } else { MOST_OPS };
     let mut decoder = decode::decoder(bytes, context.code);
     let mut insn = Instruction::default();
     let mut ops = Vec::with_capacity(8);
+    let mut end = 0;
     while ops.len() < most && decoder.can_decode() {
         decoder.decode_out(&mut insn);
         let cut = decoder.last_error() == DecoderError::NoMoreBytes;
         if cut && !ops.is_empty() {
             break;
         }
+        end = insn.ip() as usize + decode::depends_on(&insn);
         let lowered = decode::lower(&insn, context);
         ops.push(lowered.op);
         if lowered.ends_block {
             break;
         }
     }
-    ops.into_boxed_slice()
+    (ops.into_boxed_slice(), end.min(bytes.len()))
 }

@@ -61,6 +61,17 @@ pub(crate) fn decoder(bytes: &[u8], code: CodeSize) -> Decoder<'_> {
     Decoder::with_ip(bits(code), bytes, 0, DecoderOptions::NONE)
 }
 
+/// Of how many bytes it depends that this is the instruction. What is none may be so because of bytes
+/// beyond those that were looked at.
+pub(crate) fn depends_on(insn: &Instruction) -> usize {
+    const LONGEST: usize = 15;
+    if insn.code() == Code::INVALID {
+        LONGEST
+    } else {
+        insn.len()
+    }
+}
+
 /// Lowers one valid or invalid instruction. What nobody knows raises #UD.
 pub(crate) fn lower(insn: &Instruction, context: Context) -> Lowered {
     if insn.code() == Code::INVALID || insn.has_lock_prefix() && !may_lock(insn) {

@@ -152,11 +152,10 @@ impl Interpreter {
     fn attend(&mut self) -> Result<Option<Exit>, TripleFault> {
         let cpu = &mut self.cpu;
         let heard = cpu.bell.answer();
-        let unplain = heard & news::UNPLAIN != 0;
-        if unplain {
-            cpu.mmu.drop_writes_to_unplain();
+        if heard & news::UNPLAIN != 0 {
+            let unplain = cpu.bell.take_unplain();
+            cpu.mmu.give_up_writes(&unplain);
         }
-        cpu.mmu.writes_are_done(unplain);
         if heard & news::DEAD_CODE != 0 {
             let dead = cpu.bell.take_dead();
             if let Some(translator) = &mut self.translator {

@@ -4,6 +4,8 @@
 use std::arch::asm;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use memory::Lines;
+
 use super::{PAGE_MASK, SET_ENTRIES, set};
 use crate::cpu::Cpu;
 use crate::interp::op::Stop;
@@ -117,8 +119,10 @@ impl Cpu {
     #[inline(always)]
     pub(crate) fn host_for_write(&self, gla: u64, size: u64) -> Option<u64> {
         let entry = self.entry(self.mmu.current, gla);
-        (entry.write == gla.wrapping_add(size - 1) & PAGE_MASK)
-            .then(|| entry.host + (gla & !PAGE_MASK))
+        if entry.write == gla.wrapping_add(size - 1) & PAGE_MASK {
+            return Some(entry.host + (gla & !PAGE_MASK));
+        }
+        self.mmu.beside(gla, size)
     }
 
     /// Reads a descriptor, TSS field or the like: as supervisor, whatever the privilege.
@@ -198,8 +202,13 @@ pub(crate) fn physical_write(cpu: &Cpu, gpa: u64, size: u8, value: u64) {
     let Some(region) = cpu.mmu.region(gpa) else {
         return;
     };
-    let host = region.host + (gpa - region.base);
-    // SAFETY: as in `physical_read`.
+    store_sized(region.host + (gpa - region.base), size, value);
+}
+
+/// Stores the low `size` (1, 2, 4, 8) bytes of `value` at a host address that the MMU gave for so many.
+pub(super) fn store_sized(host: u64, size: u8, value: u64) {
+    // SAFETY: `host` is of RAM for the whole size, by the caller's word; the vCPU's memory handle keeps
+    // it mapped.
     unsafe {
         match size {
             1 => store(host, value as u8),
@@ -216,9 +225,8 @@ pub(crate) fn physical_or(cpu: &Cpu, gpa: u64, old: u64, new: u64, wide: bool) -
         return true;
     };
     let host = region.host + (gpa - region.base);
-    region.tracker.note_write(region.page(gpa));
     let relaxed = Ordering::Relaxed;
-    if wide {
+    let done = if wide {
         // SAFETY: entries are aligned to their size, inside a mapped region; shared as an atomic.
         let entry = unsafe { AtomicU64::from_ptr(host as *mut u64) };
         entry
@@ -230,7 +238,10 @@ pub(crate) fn physical_or(cpu: &Cpu, gpa: u64, old: u64, new: u64, wide: bool) -
         entry
             .compare_exchange(old as u32, new as u32, Ordering::AcqRel, relaxed)
             .is_ok()
-    }
+    };
+    let lines = Lines::of(gpa, if wide { 8 } else { 4 });
+    region.tracker.note_write(region.page(gpa), lines);
+    done
 }
 
 /// Copies up to a page of instruction bytes from the page of RAM at `gpa` on; returns how many.

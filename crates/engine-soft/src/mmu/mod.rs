@@ -3,10 +3,12 @@
 //! Four sets of entries, chosen by who accesses: user; supervisor; supervisor that may touch user
 //! pages (SMAP off, or AC set); and one that is never filled, for code under alignment checking,
 //! which must see every access. An entry is a direct host pointer for a kind of access; what may
-//! not be direct (MMIO, pages with decoded code, clean pages under the dirty log, pages with a data
-//! breakpoint, accesses that cross a page) misses by construction and takes the slow path.
+//! not be direct (MMIO, clean pages under the dirty log, pages with a data breakpoint, accesses that
+//! cross a page) misses by construction and takes the slow path. So do writes to pages with decoded
+//! code, of which [`beside`] sees to those that write data alone.
 
 pub(crate) mod access_raw;
+pub(crate) mod beside;
 pub(crate) mod second_raw;
 pub(crate) mod slow;
 pub(crate) mod used;
@@ -14,9 +16,9 @@ pub(crate) mod walk;
 mod writers;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use memory::{GuestMemory, PageTracker};
+use beside::Beside;
+use memory::{GuestMemory, Lines, Named, PageTracker};
 use second_raw::Second;
 use used::Used;
 use vm_regions::Region;
@@ -146,6 +148,7 @@ pub(crate) struct Mmu {
     /// In place, since translated code finds them from the vCPU's own address.
     pub(crate) entries: [Entry; SET_ENTRIES * SETS],
     used: Used,
+    pub(crate) beside: Beside,
     pub(crate) second: Second,
     /// First entry of the set in use.
     current: usize,
@@ -153,8 +156,6 @@ pub(crate) struct Mmu {
     fetch_used: Used,
     fetch_current: usize,
     regions: Vec<Region>,
-    /// Pages that were about to be written when the tracker was told, since the last look at the bell.
-    told: Vec<u64>,
     flushed: Flushed,
     /// Of guests in lockstep only.
     journal: Option<Box<Journal>>,
@@ -177,13 +178,13 @@ impl Mmu {
         Mmu {
             entries: ALL_EMPTY,
             used: Used::none(SET_ENTRIES * SETS),
+            beside: Beside::none(),
             second: Second::new(),
             current: 0,
             fetch_used: Used::none(FETCH_ENTRIES * 2),
             fetch: vec![NO_FETCH; FETCH_ENTRIES * 2].into_boxed_slice(),
             fetch_current: 0,
             regions: Vec::new(),
-            told: Vec::new(),
             flushed: Flushed::default(),
             journal: None,
             large_seen: 0,
@@ -206,13 +207,13 @@ impl Mmu {
         self.journal.is_some()
     }
 
-    /// The page at `gpa` is about to be written.
-    pub(crate) fn note_in_journal(&mut self, gpa: u64) {
+    /// `lines` of the page at `gpa` are about to be written.
+    pub(crate) fn note_in_journal(&mut self, gpa: u64, lines: Lines) {
         let Some(mut journal) = self.journal.take() else {
             return;
         };
         if let Some(region) = self.region(gpa) {
-            let plain = region.tracker.is_plain(region.page(gpa));
+            let plain = !region.tracker.guarded(region.page(gpa)).meets(lines);
             journal.write(gpa, region.host + (gpa - region.base), plain);
         }
         self.journal = Some(journal);
@@ -237,6 +238,7 @@ impl Mmu {
         for slot in self.journal().end() {
             self.entries[slot].write = no_tag(slot % SET_ENTRIES);
         }
+        self.beside.clear();
     }
 
     /// Learns where RAM is.
@@ -306,6 +308,7 @@ impl Mmu {
 
     /// Flushes what data accesses use.
     pub(crate) fn flush_data(&mut self) {
+        self.beside.clear();
         self.second.drop_all(&mut self.used);
         self.used.retain(|slot| {
             self.entries[slot] = empty(slot % SET_ENTRIES);
@@ -342,6 +345,7 @@ impl Mmu {
 
     /// Flushes what a load of CR3 flushes: everything that is not global.
     pub(crate) fn flush_local(&mut self) {
+        self.beside.clear();
         self.second.drop_local(&mut self.used);
         self.used.take_local(|slot| {
             if self.entries[slot].gpa & GLOBAL == 0 {
@@ -363,6 +367,7 @@ impl Mmu {
         for first in (0..set::CHECKED).map(|n| n * SET_ENTRIES) {
             self.entries[first + slot] = empty(slot);
         }
+        self.beside.drop_page(page);
         self.second.drop_page(page);
         for first in [0, FETCH_ENTRIES] {
             self.fetch[first + Self::fetch_slot(page)] = NO_FETCH;
@@ -374,6 +379,7 @@ impl Mmu {
     }
 
     fn flush_large(&mut self, gla: u64) {
+        self.beside.clear();
         self.second.retain(&mut self.used, |entry, page| {
             match entry.gpa & (LARGE | HUGE) {
                 0 => true,
@@ -452,73 +458,95 @@ impl Mmu {
             .find(|region| gpa.wrapping_sub(region.base) < region.len)
     }
 
-    /// The page at `gpa` is about to be written. Answers whether that was news to anybody.
-    pub(crate) fn note_write(&mut self, gpa: u64) -> bool {
-        // Only a page that is not plain has anything to be told.
-        let told = self.tracker(gpa).filter(|(t, page)| !t.is_plain(*page));
-        let Some((tracker, page)) = told else {
+    /// `lines` of the page at `gpa` are about to be written. Answers whether that was news to anybody.
+    pub(crate) fn note_write(&mut self, gpa: u64, lines: Lines) -> bool {
+        let Some(region) = self.region_mut(gpa) else {
             return false;
         };
-        tracker.note_write(page);
-        if self.told.last() != Some(&gpa) {
-            self.told.push(gpa);
+        let page = region.page(gpa);
+        region.writers.note_past(page);
+        let told = region.tracker.claim(page).meets(lines);
+        if told {
+            region.tracker.note_write(page, lines);
         }
-        true
+        told
     }
 
-    /// The writes that [`Mmu::note_write`] told of are done. Where another vCPU decoded the page in
-    /// between, it may have read what was there before: with `again`, that code dies too.
-    pub(crate) fn writes_are_done(&mut self, again: bool) {
-        while let Some(gpa) = self.told.pop() {
-            let unplain = self.tracker(gpa).filter(|(t, page)| !t.is_plain(*page));
-            if let Some((tracker, page)) = unplain.filter(|_| again) {
-                tracker.note_write(page);
+    /// All but `code` of the page at `gpa` may be written through linear page `gla`. `set` is one of
+    /// [`set`].
+    fn fill_beside(&mut self, set: usize, gla: u64, gpa: u64, code: Lines) {
+        let Some(region) = self.region_mut(gpa) else {
+            return;
+        };
+        let page = region.page(gpa);
+        region.writers.note(page, gla);
+        let host = region.host + (gpa - region.base);
+        self.beside.fill(set, gla, (gpa, host), code);
+    }
+
+    /// Host address for a write of `len` bytes at `gla`, with the current privilege, to what lies beside
+    /// code.
+    pub(crate) fn beside(&self, gla: u64, len: u64) -> Option<u64> {
+        self.beside.find(self.current_set(), gla, len)
+    }
+
+    /// Stops direct writes to pages that code was decoded from meanwhile, or that the log wants to hear
+    /// of again. As they may have been written here since, their blocks die.
+    pub(crate) fn give_up_writes(&mut self, named: &Named) {
+        match named {
+            Named::Pages(pages) => {
+                for page in pages {
+                    self.give_up_writes_to(page.0);
+                }
+            }
+            Named::All => {
+                self.end_direct_writes(|_| true);
+                self.beside.clear();
+                for region in &mut self.regions {
+                    let tracker = &region.tracker;
+                    region.writers.take_all(|page| {
+                        if !tracker.guarded(page).is_empty() {
+                            tracker.note_write(page, Lines::ALL);
+                        }
+                    });
+                }
             }
         }
     }
 
-    /// Stops direct writes to pages that are plain no longer. A page another vCPU has just decoded
-    /// may have been written here since: its blocks die.
-    pub(crate) fn drop_writes_to_unplain(&mut self) {
-        let regions = &self.regions;
-        self.second.end_writes(&mut self.used, |gpa| {
-            let region = regions.iter().find(|r| gpa.wrapping_sub(r.base) < r.len);
-            let unplain = region.filter(|r| !r.tracker.is_plain(r.page(gpa)));
-            if let Some(region) = unplain {
-                region.tracker.note_write(region.page(gpa));
-            }
-            unplain.is_some()
-        });
+    fn give_up_writes_to(&mut self, gpa: u64) {
+        if self.drop_writes_to(gpa)
+            && let Some((tracker, page)) = self.tracker(gpa)
+        {
+            tracker.note_write(page, Lines::ALL);
+        }
+    }
+
+    fn end_direct_writes(&mut self, ends: impl Fn(u64) -> bool) {
+        self.second.end_writes(&mut self.used, &ends);
         self.used.for_each(|slot| {
             let entry = &mut self.entries[slot];
-            // Copies from the second level say "no" with a tag that is not aligned.
-            if entry.write == no_tag(slot % SET_ENTRIES) || entry.write & !PAGE_MASK != 0 {
-                return;
-            }
-            let gpa = entry.gpa & PAGE_MASK;
-            let region = self
-                .regions
-                .iter()
-                .find(|r| gpa.wrapping_sub(r.base) < r.len);
-            let Some(region) = region else { return };
-            let page = region.page(gpa);
-            if !region.tracker.is_plain(page) {
+            if ends(entry.gpa & PAGE_MASK) {
                 entry.write = no_tag(slot % SET_ENTRIES);
-                region.tracker.note_write(page);
             }
         });
     }
 
-    /// This vCPU is about to decode code from the page: its own direct writes to it end.
-    pub(crate) fn drop_writes_to(&mut self, gpa: u64) {
+    /// This vCPU is about to decode code from the page: its own direct writes to it end. Answers
+    /// whether it has written the page since that happened last, or may have.
+    pub(crate) fn drop_writes_to(&mut self, gpa: u64) -> bool {
         let page = gpa & PAGE_MASK;
         let Some(region) = self.region_mut(page) else {
-            return;
+            return false;
         };
         let index = region.page(page);
         match region.writers.take(index) {
-            Writer::Nobody => return,
-            Writer::Several => {}
+            Writer::Nobody => return false,
+            Writer::Past => {}
+            Writer::Several => {
+                self.beside.drop_physical(page);
+                self.end_direct_writes(|of| of == page);
+            }
             Writer::Linear(gla) => {
                 let slot = Self::slot(gla);
                 for first in (0..set::CHECKED).map(|n| n * SET_ENTRIES) {
@@ -528,22 +556,16 @@ impl Mmu {
                     }
                 }
                 self.second.end_write(gla, page);
-                return;
+                self.beside.drop_page(gla);
             }
         }
-        self.second.end_writes(&mut self.used, |of| of == page);
-        self.used.for_each(|slot| {
-            let entry = &mut self.entries[slot];
-            if entry.gpa & PAGE_MASK == page {
-                entry.write = no_tag(slot % SET_ENTRIES);
-            }
-        });
+        true
     }
 
-    /// The code word of the page of RAM at `gpa`.
-    pub(crate) fn code_word(&self, gpa: u64) -> Option<u32> {
+    /// How often code of the page of RAM at `gpa` died.
+    pub(crate) fn generation(&self, gpa: u64) -> Option<u32> {
         let (tracker, index) = self.tracker(gpa)?;
-        Some(tracker.code_word(index)?.load(Ordering::Relaxed))
+        tracker.generation(index)
     }
 
     /// Handle to the page tracker of the RAM at `gpa` and the page's index in it.

@@ -1,12 +1,12 @@
 //! The slow path of memory accesses: TLB misses, page crossings, MMIO, pages that must be watched.
 
 use engine::Exit;
-use memory::Gpa;
+use memory::{Gpa, Lines};
 use x86::Exception;
 use x86::exception::vector;
 use x86::register::rflags;
 
-use super::access_raw::{physical_read, physical_write};
+use super::access_raw::{physical_read, physical_write, store_sized};
 use super::walk::{Access, Mapping, walk};
 use super::{Entry, GLOBAL, HUGE, LARGE, PAGE_MASK, SET_ENTRIES, no_tag, set};
 use crate::cpu::{CodeSize, Cpu, attention};
@@ -32,8 +32,9 @@ impl Cpu {
         }
     }
 
-    /// Translates one access inside one page, filling the TLB. Answers the guest-physical address.
-    fn locate(&mut self, gla: u64, write: bool, system: bool) -> Result<u64, Stop> {
+    /// Translates one access of `len` bytes, as far as they lie in the page, filling the TLB. Answers
+    /// the guest-physical address.
+    fn locate(&mut self, gla: u64, len: u64, write: bool, system: bool) -> Result<u64, Stop> {
         if !Cpu::canonical(gla) {
             return Err(Stop::NonCanonical);
         }
@@ -44,10 +45,11 @@ impl Cpu {
         };
         let gpa = mapping.gpa() | gla & 0xfff;
         if write {
-            self.mmu.note_in_journal(gpa);
-        }
-        if write && self.mmu.note_write(gpa) {
-            self.limit = 0;
+            let lines = Lines::of(gpa, len);
+            self.mmu.note_in_journal(gpa, lines);
+            if self.mmu.note_write(gpa, lines) {
+                self.limit = 0;
+            }
         }
         self.fill(gla, mapping, system);
         Ok(gpa)
@@ -63,14 +65,18 @@ impl Cpu {
             return;
         }
         let page = gla & PAGE_MASK;
+        let slot = (gla >> 12) as usize & (SET_ENTRIES - 1);
+        let writable =
+            mapping.is_writable() && self.mmu.may_write_directly(mapping.gpa(), first + slot);
         let Some(region) = self.mmu.region(mapping.gpa()) else {
             return;
         };
         let host = region.host + (mapping.gpa() - region.base);
-        let direct_write =
-            mapping.is_writable() && region.tracker.is_plain(region.page(mapping.gpa()));
-        let slot = (gla >> 12) as usize & (SET_ENTRIES - 1);
-        let direct_write = direct_write && self.mmu.may_write_directly(mapping.gpa(), first + slot);
+        let guarded = if writable {
+            region.tracker.claim(region.page(mapping.gpa()))
+        } else {
+            Lines::ALL
+        };
         let size = match (mapping.is_large(), mapping.is_huge()) {
             (true, _) => LARGE,
             (_, true) => HUGE,
@@ -85,11 +91,19 @@ impl Cpu {
             } else {
                 no_tag(slot)
             },
-            write: if direct_write { page } else { no_tag(slot) },
+            write: if guarded.is_empty() {
+                page
+            } else {
+                no_tag(slot)
+            },
             host,
             gpa: mapping.gpa() | size | if mapping.is_global() { GLOBAL } else { 0 },
         };
         self.mmu.fill(first + slot, page, entry);
+        if !guarded.is_empty() && guarded != Lines::ALL {
+            self.mmu
+                .fill_beside(first / SET_ENTRIES, page, mapping.gpa(), guarded);
+        }
     }
 
     #[cold]
@@ -98,11 +112,12 @@ impl Cpu {
         self.check_access(gla, size, false, system)?;
         let here = 0x1000 - (gla & 0xfff);
         if here >= u64::from(size) {
-            let gpa = self.locate(gla, false, system)?;
+            let gpa = self.locate(gla, size.into(), false, system)?;
             return self.read_physical(gpa, size, system);
         }
-        let first = self.locate(gla, false, system)?;
-        let second = self.locate(self.next_page(gla), false, system)?;
+        let rest = u64::from(size) - here;
+        let first = self.locate(gla, here, false, system)?;
+        let second = self.locate(self.next_page(gla), rest, false, system)?;
         let mut value = 0;
         for n in (0..u64::from(size)).rev() {
             let gpa = if n < here {
@@ -124,13 +139,19 @@ impl Cpu {
         value: u64,
         system: bool,
     ) -> Result<(), Stop> {
+        let beside = (!system).then(|| self.mmu.beside(gla, size.into()));
+        if let Some(host) = beside.flatten() {
+            store_sized(host, size, value);
+            return Ok(());
+        }
         self.check_access(gla, size, true, system)?;
         let here = 0x1000 - (gla & 0xfff);
-        let first = self.locate(gla, true, system)?;
+        let first = self.locate(gla, size.into(), true, system)?;
         if here >= u64::from(size) {
             return self.write_physical(first, size, value, system);
         }
-        let second = self.locate(self.next_page(gla), true, system)?;
+        let rest = u64::from(size) - here;
+        let second = self.locate(self.next_page(gla), rest, true, system)?;
         for n in 0..u64::from(size) {
             let gpa = if n < here {
                 first + n
@@ -144,18 +165,20 @@ impl Cpu {
 
     /// Checks that `size` bytes at `gla` may be written, without writing.
     pub(crate) fn prepare_write(&mut self, gla: u64, size: u32) -> Result<(), Stop> {
-        self.locate(gla, true, false)?;
-        if 0x1000 - (gla & 0xfff) < u64::from(size) {
-            self.locate(self.next_page(gla), true, false)?;
+        let here = 0x1000 - (gla & 0xfff);
+        self.locate(gla, size.into(), true, false)?;
+        if here < u64::from(size) {
+            self.locate(self.next_page(gla), u64::from(size) - here, true, false)?;
         }
         Ok(())
     }
 
     /// Checks that `size` bytes at `gla` may be read, without reading.
     pub(crate) fn prepare_read(&mut self, gla: u64, size: u32) -> Result<(), Stop> {
-        self.locate(gla, false, false)?;
-        if 0x1000 - (gla & 0xfff) < u64::from(size) {
-            self.locate(self.next_page(gla), false, false)?;
+        let here = 0x1000 - (gla & 0xfff);
+        self.locate(gla, size.into(), false, false)?;
+        if here < u64::from(size) {
+            self.locate(self.next_page(gla), u64::from(size) - here, false, false)?;
         }
         Ok(())
     }
@@ -163,10 +186,14 @@ impl Cpu {
     #[cold]
     #[inline(never)]
     pub(crate) fn host_for_update_slow(&mut self, gla: u64, size: u8) -> Result<Option<u64>, Stop> {
+        if let Some(host) = self.mmu.beside(gla, size.into()) {
+            return Ok(Some(host));
+        }
         self.check_access(gla, size, true, false)?;
-        let gpa = self.locate(gla, true, false)?;
-        if 0x1000 - (gla & 0xfff) < u64::from(size) {
-            self.locate(self.next_page(gla), true, false)?;
+        let gpa = self.locate(gla, size.into(), true, false)?;
+        let here = 0x1000 - (gla & 0xfff);
+        if here < u64::from(size) {
+            self.locate(self.next_page(gla), u64::from(size) - here, true, false)?;
             return Ok(None);
         }
         Ok(self

@@ -38,7 +38,7 @@ pub(super) fn listing(
         infos: &mut infos,
         referred: &mut referred,
     };
-    let (_unit, count) = make::unit(tools, frame, bytes, context)?;
+    let count = make::unit(tools, frame, bytes, context)?.instructions;
     let mut text = guest(bytes, context, rip, count);
     text.push_str("->\n");
     text.push_str(&host(frame, base, asm.bytes()));

@@ -1,6 +1,7 @@
 //! Making a unit: decoding from its first byte on, one instruction after the other.
 
 use iced_x86::{Code, DecoderError, FlowControl, Instruction, InstructionInfoFactory};
+use memory::Lines;
 
 use super::assembler::Assembler;
 use super::control::Then;
@@ -33,6 +34,14 @@ pub(super) struct Tools<'a> {
     pub(super) referred: &'a mut Referred,
 }
 
+/// A unit, and what it was made of.
+pub(super) struct Made {
+    pub(super) unit: Unit,
+    pub(super) instructions: usize,
+    /// Where in the page they lie.
+    pub(super) lines: Lines,
+}
+
 /// Translates the code in `bytes`, the rest of a page from the unit on; where the frame says that it
 /// crosses, with bytes of the next. `None` when the first instruction is longer.
 pub(super) fn unit(
@@ -40,7 +49,7 @@ pub(super) fn unit(
     frame: Frame<'_>,
     bytes: &[u8],
     context: Context,
-) -> Option<(Unit, usize)> {
+) -> Option<Made> {
     let Tools {
         asm,
         infos,
@@ -75,7 +84,18 @@ pub(super) fn unit(
         then
     });
     let inner = emitter.inner;
-    Some((Unit { inner, outer }, decoded.len()))
+    Some(Made {
+        unit: Unit { inner, outer },
+        instructions: decoded.len(),
+        lines: lines(&decoded, frame.unit),
+    })
+}
+
+fn lines(decoded: &[Decoded], unit: u16) -> Lines {
+    decoded.iter().fold(Lines::NONE, |lines, one| {
+        let offset = u64::from(unit) + u64::from(one.op.start);
+        lines.or(Lines::of(offset, decode::depends_on(&one.insn) as u64))
+    })
 }
 
 /// Does the first instruction of `bytes` go on behind them?

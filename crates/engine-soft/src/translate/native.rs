@@ -10,6 +10,7 @@ use super::placed_raw::Placed;
 use super::x87_state::X87;
 use crate::cpu::Cpu;
 use crate::interp::op::Stop;
+use crate::mmu::beside::Beside;
 use crate::mmu::{Entry, Mmu, SET_ENTRIES, second_raw, set};
 
 /// MXCSR with every exception masked and nothing else set.
@@ -118,6 +119,11 @@ pub(super) const fn tlb_host(set: usize) -> u32 {
 /// The second-level TLB's fields likewise.
 pub(super) const fn second(set: usize) -> u32 {
     (Placed::SECOND_AT + set * size_of::<second_raw::Tables>() / set::CHECKED) as u32
+}
+
+/// Where a set of the entries for pages that hold code begins.
+pub(super) const fn beside(set: usize) -> u32 {
+    (offset_of!(Cpu, mmu) + offset_of!(Mmu, beside) + Beside::set_at(set)) as u32
 }
 
 pub(super) const READ_AT: u32 = offset_of!(Entry, read) as u32;

@@ -5,11 +5,13 @@
 
 use std::arch::is_x86_feature_detected;
 use std::cell::Cell;
+use std::mem::offset_of;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use memory::Lines;
 use x86::register::rflags;
 
-use super::assembler::{Assembler, condition};
+use super::assembler::{Assembler, Jump, condition};
 use super::emitter::Way as Access;
 use super::mode::Mode;
 use super::native::{self, MXCSR_MASKED};
@@ -18,7 +20,7 @@ use super::unit::{Link, Site};
 use super::x87_state::{self, X87Stubs};
 use crate::cpu::{Cpu, RIP_SLOT, attention};
 use crate::interp::op::{Op, Stop};
-use crate::mmu::{Entry, SET_ENTRIES, second_raw};
+use crate::mmu::{Entry, SET_ENTRIES, beside, second_raw};
 
 /// What translated code returns.
 mod code {
@@ -138,8 +140,9 @@ fn write_refill(asm: &mut Assembler, way: Access, set: usize) {
         Access::Read => native::READ_AT,
         Access::Write => native::WRITE_AT,
     };
-    // push rcx; push rdx; mov ecx, eax; and ecx, 0fffh; add ecx, r13d; cmp ecx, 1000h
-    asm.raw(&[0x51, 0x52, 0x89, 0xc1, 0x81, 0xe1, 0xff, 0x0f, 0, 0]);
+    // push rcx; push rdx; push r13; mov ecx, eax; and ecx, 0fffh; add ecx, r13d; cmp ecx, 1000h
+    asm.raw(&[0x51, 0x52, 0x41, 0x55]);
+    asm.raw(&[0x89, 0xc1, 0x81, 0xe1, 0xff, 0x0f, 0, 0]);
     asm.raw(&[0x44, 0x01, 0xe9, 0x81, 0xf9, 0x00, 0x10, 0, 0]);
     let crosses = asm.jump_if(condition::ABOVE);
     // mov rdx, rax; and rdx, -1000h; xor r13d, r13d; crc32 r13, rdx; and r13d, mask
@@ -161,11 +164,48 @@ fn write_refill(asm: &mut Assembler, way: Access, set: usize) {
     // and eax, 0fffh; add rax, host; the sum is never zero
     asm.raw(&[0x25, 0xff, 0x0f, 0, 0]);
     asm.slot_op(0x03, RAX, R13, second + native::HOST_AT);
-    asm.raw(&[0x5a, 0x59, 0xc3]);
-    asm.land(crosses);
+    asm.raw(&POP_SCRATCH);
     asm.land(missing);
+    let code = (way == Access::Write).then(|| write_beside(asm, set));
+    for missing in code.into_iter().flatten().chain([crosses]) {
+        asm.land(missing);
+    }
     // xor edx, edx: equal
-    asm.raw(&[0x31, 0xd2, 0x5a, 0x59, 0xc3]);
+    asm.raw(&[0x31, 0xd2]);
+    asm.raw(&POP_SCRATCH);
+}
+
+/// `pop r13; pop rdx; pop rcx; ret`
+const POP_SCRATCH: [u8; 5] = [0x41, 0x5d, 0x5a, 0x59, 0xc3];
+
+/// Looks for a page with code, of which this writes other lines: RDX is the page, RAX the linear
+/// address. Answers as a refill does, or goes on after the jumps.
+fn write_beside(asm: &mut Assembler, set: usize) -> [Jump; 2] {
+    let at = native::beside(set);
+    // mov ecx, eax; shr ecx, 7; and ecx, mask: the slot
+    let shift = 12 - size_of::<beside::Entry>().trailing_zeros() as u8;
+    asm.raw(&[0x89, 0xc1, 0xc1, 0xe9, shift, 0x81, 0xe1]);
+    asm.raw(&beside::OFFSET_MASK.to_le_bytes());
+    asm.slot_op(0x3b, RDX, RCX, at + offset_of!(beside::Entry, tag) as u32);
+    let missing = asm.jump_if(condition::NOT_EQUAL);
+    asm.slot_op(0x8b, RDX, RCX, at + offset_of!(beside::Entry, host) as u32);
+    asm.slot_op(0x8b, R13, RCX, at + offset_of!(beside::Entry, code) as u32);
+    // mov ecx, eax; shr ecx, 7; and ecx, 31; shr r13, cl: bit 0 is the first line
+    asm.raw(&[0x89, 0xc1, 0xc1, 0xe9, Lines::SHIFT as u8]);
+    asm.raw(&[0x83, 0xe1, 31, 0x49, 0xd3, 0xed]);
+    // mov ecx, eax; and ecx, 127; add ecx, [rsp] (the size); dec ecx; shr ecx, 7: lines after it
+    asm.raw(&[0x89, 0xc1, 0x83, 0xe1, (1 << Lines::SHIFT) - 1]);
+    asm.raw(&[0x03, 0x0c, 0x24, 0xff, 0xc9, 0xc1, 0xe9]);
+    asm.raw(&[Lines::SHIFT as u8]);
+    // xor ecx, 63; shl r13, cl: only those are left
+    asm.raw(&[0x83, 0xf1, 63, 0x49, 0xd3, 0xe5]);
+    // test r13, r13
+    asm.raw(&[0x4d, 0x85, 0xed]);
+    let code = asm.jump_if(condition::NOT_EQUAL);
+    // and eax, 0fffh; add rax, rdx: never zero
+    asm.raw(&[0x25, 0xff, 0x0f, 0, 0, 0x48, 0x01, 0xd0]);
+    asm.raw(&POP_SCRATCH);
+    [missing, code]
 }
 
 fn store_registers(asm: &mut Assembler) {

@@ -2,10 +2,9 @@
 
 use std::arch::is_x86_feature_detected;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use iced_x86::InstructionInfoFactory;
-use memory::{DeadCode, PageTracker};
+use memory::{Lines, Named, PageTracker};
 use rustc_hash::FxHashMap;
 
 use super::assembler::Assembler;
@@ -60,20 +59,18 @@ impl PageCode {
     }
 }
 
-/// A page that code was read from, and its code word then.
+/// A page that code was read from, and its generation then.
 #[derive(Debug)]
 struct Source {
     page: u64,
     tracker: Arc<PageTracker>,
     index: usize,
-    word: u32,
+    generation: u32,
 }
 
 impl Source {
     fn is_current(&self) -> bool {
-        self.tracker
-            .code_word(self.index)
-            .is_some_and(|word| word.load(Ordering::Acquire) == self.word)
+        self.tracker.generation(self.index) == Some(self.generation)
     }
 }
 
@@ -262,8 +259,9 @@ impl Translator {
             Some(Some(unit)) => (unit.inner, unit.outer),
             Some(None) => return None,
             None => {
-                let word = cpu.mmu.code_word(page)?;
-                self.is_warm(page | u64::from(key), word).then_some(())?;
+                let generation = cpu.mmu.generation(page)?;
+                self.is_warm(page | u64::from(key), generation)
+                    .then_some(())?;
                 let unit = self.translate(cpu, page, key, mode)?;
                 self.look_across(cpu, page, key, mode)?;
                 unit
@@ -313,8 +311,8 @@ impl Translator {
     }
 
     /// Has the code with this key run often enough since it was written?
-    fn is_warm(&mut self, key: u64, word: u32) -> bool {
-        let key = key ^ u64::from(word >> 1) << 40;
+    fn is_warm(&mut self, key: u64, generation: u32) -> bool {
+        let key = key ^ u64::from(generation) << 40;
         self.cooled += 1;
         if self.cooled > COOLING {
             self.cooled = 0;
@@ -327,17 +325,17 @@ impl Translator {
     }
 
     fn translate(&mut self, cpu: &mut Cpu, page: u64, key: u32, mode: Mode) -> Option<(u64, u64)> {
-        let source = note_code(cpu, page)?;
         let mut bytes = [0; 0x1000 + LONGEST_INSTRUCTION];
         let offset = (key & 0xfff) as u16;
         let mut have = fetch_bytes(cpu, page | u64::from(offset), &mut bytes[..0x1000]);
         let stubs = self.stubs;
         let mut frame = self.frame(&stubs, mode, offset, page);
         let context = Context::of(cpu);
-        let mut second = None;
+        let here = have;
+        let mut next = None;
         if make::needs_more(&bytes[..have], context) {
             let page = fetched_page(cpu, next_page(cpu, cpu.rip))?;
-            second = Some(note_code(cpu, page)?);
+            next = Some(page);
             have += fetch_bytes(cpu, page, &mut bytes[have..have + LONGEST_INSTRUCTION]);
             frame.crosses = true;
         }
@@ -348,6 +346,21 @@ impl Translator {
             referred: &mut self.referred,
         };
         let made = make::unit(tools, frame, &bytes[..have], context);
+        let rest = Lines::of(offset.into(), here as u64);
+        let lines = made.as_ref().map_or(rest, |made| made.lines);
+        // Which lines these are is known only now. What was written before was not told: another time.
+        let source = note_code(cpu, page, lines)?;
+        let changed = has_changed(cpu, page | u64::from(offset), &bytes[..here], lines);
+        let mut second = None;
+        let mut second_changed = false;
+        if let Some(next) = next {
+            let lines = Lines::of(next, (have - here) as u64);
+            second = Some(note_code(cpu, next, lines)?);
+            second_changed = has_changed(cpu, next, &bytes[here..have], lines);
+        }
+        if changed || second_changed {
+            return None;
+        }
         let full = self.referred.sites.len() > MOST_SITES || self.known > MOST_UNITS;
         if full || made.is_some() && !self.memory.add(self.asm.bytes()) {
             self.clear(cpu);
@@ -359,7 +372,8 @@ impl Translator {
             seconds: FxHashMap::default(),
             jumps: Vec::new(),
         });
-        let (unit, instructions) = made.map_or((None, 0), |(unit, n)| (Some(unit), n));
+        let (unit, instructions) =
+            made.map_or((None, 0), |made| (Some(made.unit), made.instructions));
         self.counters.units += 1;
         self.counters.instructions += instructions as u64;
         let entries = unit.as_ref().map(|unit| (unit.inner, unit.outer));
@@ -373,9 +387,9 @@ impl Translator {
     }
 
     /// Forgets the translations of pages whose code died.
-    pub(crate) fn bury(&mut self, cpu: &mut Cpu, dead: &DeadCode) {
+    pub(crate) fn bury(&mut self, cpu: &mut Cpu, dead: &Named) {
         match dead {
-            DeadCode::Pages(pages) => {
+            Named::Pages(pages) => {
                 for page in pages {
                     cpu.native.jumps.crossings.forget(page.0);
                     if self
@@ -387,7 +401,7 @@ impl Translator {
                     }
                 }
             }
-            DeadCode::All => {
+            Named::All => {
                 cpu.native.jumps.crossings.clear();
                 let died =
                     |(page, code): (&u64, &PageCode)| (!code.source.is_current()).then_some(*page);
@@ -427,20 +441,27 @@ fn fetched_page(cpu: &mut Cpu, gla: u64) -> Option<u64> {
     fetch_translate(cpu, gla).ok()
 }
 
-/// Bytes of `page` are about to be read as code. `None` where there is no RAM.
-fn note_code(cpu: &mut Cpu, page: u64) -> Option<Source> {
+/// `lines` of `page` are about to be read as code. `None` where there is no RAM.
+fn note_code(cpu: &mut Cpu, page: u64, lines: Lines) -> Option<Source> {
     let (tracker, index) = cpu.mmu.tracker(page)?;
-    let (tracker, was_plain) = (Arc::clone(tracker), tracker.is_plain(index));
-    let word = tracker.note_code(index, &cpu.bell);
-    if was_plain {
-        cpu.mmu.drop_writes_to(page);
-    }
+    let tracker = Arc::clone(tracker);
+    let generation = tracker.note_code(index, lines, &cpu.bell);
+    cpu.mmu.drop_writes_to(page);
     Some(Source {
         page,
         tracker,
         index,
-        word,
+        generation,
     })
+}
+
+/// Do the bytes at `gpa`, as far as they lie in `lines`, differ from what they were?
+fn has_changed(cpu: &Cpu, gpa: u64, before: &[u8], lines: Lines) -> bool {
+    let first = (gpa & !PAGE_MASK) as usize;
+    let end = (lines.end() as usize).clamp(first, first + before.len());
+    let mut now = [0; 0x1000];
+    let have = fetch_bytes(cpu, gpa, &mut now[..end - first]);
+    now[..have] != before[..have]
 }
 
 /// How translated code was left.

@@ -19,7 +19,8 @@ fn writable(cpu: &mut Cpu, gla: u64, bytes: u64) -> Result<Option<u64>, Stop> {
     if let Some(host) = cpu.host_for_write(gla, bytes) {
         return Ok(Some(host));
     }
-    cpu.prepare_write(gla, 1)?;
+    // All of it is told of at once, or every element before the first line of code would be alone.
+    cpu.prepare_write(gla, bytes as u32)?;
     Ok(cpu.host_for_write(gla, bytes))
 }
 

@@ -29,3 +29,20 @@ fn a_page_beyond_the_region_is_nobodys() {
     writers.note(4, 0x8000);
     assert_eq!(writers.take(4), Writer::Nobody);
 }
+
+#[test]
+fn a_past_write_is_remembered_but_is_nobodys() {
+    let mut writers = Writers::none(4);
+    writers.note_past(0);
+    assert_eq!(writers.take(0), Writer::Past);
+    writers.note_past(1);
+    writers.note(1, 0x8000);
+    writers.note_past(1);
+    assert_eq!(writers.take(1), Writer::Linear(0x8000));
+    writers.note(2, 0x8000);
+    writers.note_past(3);
+    let mut all = Vec::new();
+    writers.take_all(|page| all.push(page));
+    assert_eq!(all, [2, 3]);
+    assert_eq!(writers.take(2), Writer::Nobody);
+}
