@@ -91,7 +91,7 @@ impl Emitter<'_> {
                 let slot = match self.member {
                     Some(offset) => Slot::member(offset),
                     None => {
-                        self.flags_to_memory();
+                        self.free_flags();
                         self.near(GUEST_RBP, 0)?;
                         Slot::checked(self.translate(Way::Read, word, 1))
                     }
@@ -111,7 +111,7 @@ impl Emitter<'_> {
         if let Some(offset) = self.member {
             return Ok(Slot::member(offset));
         }
-        self.flags_to_memory();
+        self.free_flags();
         self.near(GUEST_RSP, disp)?;
         Ok(Slot::checked(self.translate(
             way,
@@ -232,11 +232,11 @@ impl Emitter<'_> {
     fn call(&mut self, target: i64, at: u16, op: &Op) -> Result<Then, Refused> {
         let offset = i64::from(self.frame.unit) + target;
         let step = i64::from(self.frame.mode.word());
+        self.flags_to_memory();
         let slot = self.slot(-step, Way::Write)?;
         let place = slot.at();
         self.ending_slow_way(slot.slow, op);
         self.store_return(at, place);
-        self.flags_to_memory();
         if (0..0x1000).contains(&offset) {
             self.move_rsp(-step);
             self.go(target, at, None);
@@ -266,8 +266,8 @@ impl Emitter<'_> {
         } else {
             0
         };
-        let slot = self.slot(0, Way::Read)?;
         self.flags_to_memory();
+        let slot = self.slot(0, Way::Read)?;
         let (word, place) = (self.frame.mode.word(), slot.at());
         self.ending_slow_way(slot.slow, op);
         self.asm.move_at(LOAD, word, RAX, place);

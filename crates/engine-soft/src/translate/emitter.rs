@@ -9,6 +9,7 @@ use super::crossings;
 use super::group::Group;
 use super::mode::Mode;
 use super::native;
+use super::recipe::Recipe;
 use super::registers::{GUEST_RSP, Number, R12, R13, RAX, sized};
 use super::runtime_raw::Stubs;
 use super::unit::{Link, Referred, Site};
@@ -31,6 +32,14 @@ impl From<Jump> for Miss {
     }
 }
 
+/// A group whose range was found.
+#[derive(Debug)]
+pub(super) struct Opened {
+    /// The jumps for where it was not.
+    apart: Vec<Miss>,
+    lost: Option<Recipe>,
+}
+
 /// Where the guest's status flags are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flags {
@@ -39,6 +48,8 @@ pub(super) enum Flags {
     /// In the host's EFLAGS only.
     Host,
     Both,
+    /// Nowhere: to be computed again.
+    Lost,
 }
 
 /// The instruction cannot be translated this way; its handler will run it.
@@ -59,6 +70,8 @@ enum Cold {
         from: Vec<Miss>,
         site: u64,
         resume: u64,
+        /// How to compute the flags, where they are lost.
+        lost: Option<Recipe>,
         restore: bool,
     },
     /// Leaves for the unit at a page offset, until the jump is patched to go there itself.
@@ -71,6 +84,7 @@ enum Cold {
         target: i64,
         at: u16,
         flags: Flags,
+        recipe: Option<Recipe>,
         site: u64,
     },
     /// The address in RAX has no known code. Leaves, or runs the site's handler where the address
@@ -82,6 +96,7 @@ enum Cold {
         first: usize,
         last: usize,
         resume: u64,
+        lost: Option<Recipe>,
         flags: Flags,
     },
     /// Calls a stub that loads registers, and comes back.
@@ -112,11 +127,28 @@ pub(super) struct Frame<'a> {
     pub(super) crosses: bool,
 }
 
+/// What an instruction does to registers and flags.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Doing {
+    /// The guest registers that it writes, one bit each.
+    pub(super) writes: u16,
+    /// It writes all status flags, whatever they were.
+    pub(super) replaces_flags: bool,
+    /// It has to find them in EFLAGS, and has no memory operand.
+    pub(super) wants_flags: bool,
+}
+
 #[derive(Debug)]
 pub(super) struct Emitter<'a> {
     pub(super) asm: &'a mut Assembler,
     pub(super) frame: Frame<'a>,
     pub(super) flags: Flags,
+    /// What computes them, as long as it can.
+    recipe: Option<Recipe>,
+    /// It, where the last check began without flags.
+    lost: Option<Recipe>,
+    /// What the instruction that is being translated does.
+    pub(super) doing: Doing,
     /// The instruction that is being translated.
     pub(super) code: Code,
     pub(super) x87: x87::Progress,
@@ -135,6 +167,7 @@ pub(super) struct Emitter<'a> {
 pub(super) struct Mark {
     len: usize,
     flags: Flags,
+    recipe: Option<Recipe>,
     cold: usize,
 }
 
@@ -149,6 +182,9 @@ impl<'a> Emitter<'a> {
             asm,
             frame,
             flags: Flags::Memory,
+            recipe: None,
+            lost: None,
+            doing: Doing::default(),
             code: Code::INVALID,
             x87: x87::Progress::default(),
             inner: 0,
@@ -187,6 +223,7 @@ impl<'a> Emitter<'a> {
         Mark {
             len: self.asm.len(),
             flags: self.flags,
+            recipe: self.recipe,
             cold: self.cold.len(),
         }
     }
@@ -194,6 +231,7 @@ impl<'a> Emitter<'a> {
     pub(super) fn go_back(&mut self, mark: Mark) {
         self.asm.truncate(mark.len);
         self.flags = mark.flags;
+        self.recipe = mark.recipe;
         self.cold.truncate(mark.cold);
         self.closed.clear();
     }
@@ -219,23 +257,87 @@ impl<'a> Emitter<'a> {
 
     /// Makes sure that the vCPU has the status flags; EFLAGS may be changed afterwards.
     pub(super) fn flags_to_memory(&mut self) {
+        if self.flags == Flags::Lost {
+            self.compute_flags();
+        }
         if self.flags == Flags::Host {
             self.asm.save_flags(native::STATUS);
         }
         self.flags = Flags::Memory;
     }
 
+    /// Does what the flags come from again. Uses RAX.
+    fn compute_flags(&mut self) {
+        let written = self.recipe.map(|recipe| recipe.write(self.asm));
+        // Flags that are lost can be computed.
+        assert!(matches!(written, Some(Ok(()))), "{:?}", self.recipe);
+        self.flags = Flags::Host;
+    }
+
+    /// Before an address check, which needs EFLAGS. Uses RAX.
+    pub(super) fn free_flags(&mut self) {
+        let doing = self.doing;
+        let stays = |recipe: Recipe| recipe.registers() & doing.writes == 0;
+        match (self.flags, self.recipe) {
+            (Flags::Host, Some(recipe)) if doing.replaces_flags || stays(recipe) => {
+                self.flags = Flags::Lost;
+            }
+            (Flags::Lost, _) => {}
+            _ => self.flags_to_memory(),
+        }
+        self.lost = self.recipe.filter(|_| self.flags == Flags::Lost);
+    }
+
+    /// Before an instruction: it may change what the flags are computed from.
+    pub(super) fn begin(&mut self, doing: Doing) {
+        self.doing = doing;
+        self.lost = None;
+        let spoils = |recipe: Recipe| recipe.registers() & doing.writes != 0;
+        if doing.replaces_flags || !self.recipe.is_some_and(spoils) {
+            return;
+        }
+        if self.flags == Flags::Lost {
+            if doing.wants_flags {
+                self.compute_flags();
+            } else {
+                self.flags_to_memory();
+            }
+        }
+        self.recipe = None;
+    }
+
+    /// After an instruction that left the flags in EFLAGS.
+    pub(super) fn flags_written(&mut self, recipe: Option<Recipe>) {
+        self.flags = Flags::Host;
+        self.recipe = recipe;
+    }
+
+    /// What computed the flags does so no more.
+    pub(super) fn forget_recipe(&mut self) {
+        debug_assert!(self.flags != Flags::Lost);
+        self.recipe = None;
+    }
+
     /// Makes sure that EFLAGS has them. Uses RAX.
     pub(super) fn flags_to_host(&mut self) {
-        if self.flags == Flags::Memory {
-            self.asm.restore_flags(native::STATUS);
-            self.flags = Flags::Both;
+        match (self.flags, self.recipe) {
+            (Flags::Lost, _) => self.compute_flags(),
+            (Flags::Memory, Some(_)) => {
+                self.compute_flags();
+                self.flags = Flags::Both;
+            }
+            (Flags::Memory, None) => {
+                self.asm.restore_flags(native::STATUS);
+                self.flags = Flags::Both;
+            }
+            (Flags::Host | Flags::Both, _) => {}
         }
     }
 
     /// The instruction runs in its handler. What follows begins with the flags in memory.
     pub(super) fn handler(&mut self, op: &Op, ends: bool) {
         self.flags_to_memory();
+        self.forget_recipe();
         let site = self.any_site(op, ends, false);
         // It may change the last-instruction pointers.
         self.x87.page = false;
@@ -244,9 +346,9 @@ impl<'a> Emitter<'a> {
     }
 
     /// From the linear address in RAX to the host's, for an access of `size` bytes at a multiple of
-    /// `align`. The flags must be in memory. Answers the jumps to be taken when the TLB has no such access.
+    /// `align`. The flags must not be in EFLAGS alone. Answers the jumps to be taken when the TLB has no such access.
     pub(super) fn translate(&mut self, way: Way, size: u32, align: u32) -> Vec<Miss> {
-        debug_assert!(self.flags == Flags::Memory);
+        debug_assert!(matches!(self.flags, Flags::Memory | Flags::Lost));
         let set = self.frame.mode.set();
         let mut slow = std::mem::take(&mut self.closed);
         if align > 1 {
@@ -328,23 +430,27 @@ impl<'a> Emitter<'a> {
     }
 
     /// Opens a group: R12 will point at its first byte. Answers the jumps for where it cannot.
-    pub(super) fn open(&mut self, group: &Group) -> Result<Vec<Miss>, Refused> {
-        self.flags_to_memory();
+    pub(super) fn open(&mut self, group: &Group) -> Result<Opened, Refused> {
+        self.free_flags();
         self.address(&group.address)?;
         let apart = self.translate(group.way, group.len, group.align);
         self.asm.copy(R12, RAX);
-        Ok(apart)
+        Ok(Opened {
+            apart,
+            lost: self.lost,
+        })
     }
 
     /// What is to run where a group cannot be opened: its instructions from `first` to `last`, the
     /// last of which has just been written.
-    pub(super) fn apart(&mut self, from: Vec<Miss>, first: usize, last: usize) {
+    pub(super) fn apart(&mut self, opened: Opened, first: usize, last: usize) {
         let resume = self.asm.here();
         self.cold.push(Cold::Apart {
-            from,
+            from: opened.apart,
             first,
             last,
             resume,
+            lost: opened.lost,
             flags: self.flags,
         });
     }
@@ -354,7 +460,12 @@ impl<'a> Emitter<'a> {
         match wanted {
             Flags::Memory => self.flags_to_memory(),
             Flags::Host => self.flags_to_host(),
+            // The registers are the same on both ways.
+            Flags::Lost => {}
             Flags::Both => {
+                if self.flags == Flags::Lost {
+                    self.compute_flags();
+                }
                 if self.flags == Flags::Host {
                     self.asm.save_flags(native::STATUS);
                 } else {
@@ -376,7 +487,8 @@ impl<'a> Emitter<'a> {
             from,
             site,
             resume,
-            restore: self.flags != Flags::Memory,
+            lost: self.lost,
+            restore: matches!(self.flags, Flags::Host | Flags::Both),
         });
     }
 
@@ -390,6 +502,7 @@ impl<'a> Emitter<'a> {
             from,
             site,
             resume,
+            lost: self.lost,
             restore: false,
         });
     }
@@ -480,6 +593,7 @@ impl<'a> Emitter<'a> {
             target,
             at,
             flags: self.flags,
+            recipe: self.recipe,
             site,
         });
     }
@@ -492,6 +606,7 @@ impl<'a> Emitter<'a> {
             target,
             at,
             flags: self.flags,
+            recipe: self.recipe,
             site,
         });
     }
@@ -530,10 +645,12 @@ impl<'a> Emitter<'a> {
                 first,
                 last,
                 resume,
+                lost,
                 flags,
             } => {
                 self.land_misses(from);
-                self.flags = Flags::Memory;
+                self.flags = lost.map_or(Flags::Memory, |_| Flags::Lost);
+                self.recipe = lost;
                 self.x87.page = false;
                 if apart(self, first, last) == Then::GoOn {
                     self.flags_as(flags);
@@ -544,9 +661,15 @@ impl<'a> Emitter<'a> {
                 from,
                 site,
                 resume,
+                lost,
                 restore,
             } => {
                 self.land_misses(from);
+                if lost.is_some() {
+                    self.recipe = lost;
+                    self.flags = Flags::Lost;
+                    self.flags_to_memory();
+                }
                 self.asm.set_rax(site);
                 self.asm.call(self.frame.stubs.handler);
                 if restore {
@@ -574,10 +697,12 @@ impl<'a> Emitter<'a> {
                 target,
                 at,
                 flags,
+                recipe,
                 site,
             } => {
                 self.asm.land(from);
                 self.flags = flags;
+                self.recipe = recipe;
                 self.go(target, at, Some(site));
             }
             Cold::Unknown {

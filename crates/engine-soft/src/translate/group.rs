@@ -45,6 +45,8 @@ pub(super) struct Plan {
     pub(super) begins: Vec<Option<Group>>,
     /// The member's distance from its group's first byte.
     pub(super) members: Vec<Option<u32>>,
+    /// The general registers that an instruction writes, one bit each.
+    pub(super) writes: Vec<u16>,
 }
 
 /// What addresses come from beside a constant.
@@ -119,6 +121,7 @@ impl Plan {
         let mut plan = Plan {
             begins: vec![None; seen.len()],
             members: vec![None; seen.len()],
+            writes: seen.iter().map(Seen::writes).collect(),
         };
         let mut first = 0;
         while first < seen.len() {
@@ -244,6 +247,12 @@ impl Range {
 }
 
 impl Seen {
+    fn writes(&self) -> u16 {
+        self.effects
+            .iter()
+            .fold(0, |all, (register, _)| all | 1 << register)
+    }
+
     fn new(insn: &Instruction, translated: bool, infos: &mut InstructionInfoFactory) -> Seen {
         let mut effects = Vec::new();
         if let Some((register, by)) = constant_move(insn) {

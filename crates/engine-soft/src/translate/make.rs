@@ -5,9 +5,9 @@ use memory::Lines;
 
 use super::assembler::Assembler;
 use super::control::Then;
-use super::emitter::{Emitter, Frame, Miss, Refused};
+use super::emitter::{Doing, Emitter, Frame, Opened, Refused};
 use super::group::Plan;
-use super::simple::{is_simple, is_vector};
+use super::simple::{self, is_simple, is_vector};
 use super::special::{is_special, uses_vectors};
 use super::unit::{Referred, Unit};
 use super::x87;
@@ -23,6 +23,7 @@ struct Decoded {
     insn: Instruction,
     op: Op,
     ends_block: bool,
+    doing: Doing,
     /// It may become itself.
     simple: bool,
 }
@@ -55,7 +56,7 @@ pub(super) fn unit(
         infos,
         referred,
     } = tools;
-    let decoded = decode_all(bytes, context, frame);
+    let mut decoded = decode_all(bytes, context, frame);
     if decoded.is_empty() {
         return None;
     }
@@ -70,6 +71,9 @@ pub(super) fn unit(
     }
     let insns = decoded.iter().map(|one| (&one.insn, one.is_translated()));
     let plan = Plan::new(insns, infos);
+    for (one, writes) in decoded.iter_mut().zip(&plan.writes) {
+        one.doing = simple::doing(&one.insn, *writes);
+    }
     if emitter.all(&decoded, &plan, infos) == Then::GoOn
         && let Some(last) = decoded.last()
     {
@@ -142,6 +146,7 @@ fn decode_all(bytes: &[u8], context: Context, frame: Frame<'_>) -> Vec<Decoded> 
             insn: encodable(insn),
             op: lowered.op,
             ends_block,
+            doing: Doing::default(),
             simple,
         });
         if last {
@@ -203,13 +208,14 @@ impl Emitter<'_> {
         plan: &Plan,
         infos: &mut InstructionInfoFactory,
     ) -> Then {
-        let mut open: Option<(usize, usize, Vec<Miss>)> = None;
+        let mut open: Option<(usize, usize, Opened)> = None;
         let mut then = Then::GoOn;
         for (index, one) in decoded.iter().enumerate() {
+            self.begin(one.doing);
             if let Some(group) = &plan.begins[index] {
                 let mark = self.mark();
                 match self.open(group) {
-                    Ok(apart) => open = Some((index, group.last, apart)),
+                    Ok(opened) => open = Some((index, group.last, opened)),
                     Err(Refused) => self.go_back(mark),
                 }
             }
@@ -217,9 +223,9 @@ impl Emitter<'_> {
             then = self.one(one, infos);
             self.member = None;
             if open.as_ref().is_some_and(|group| group.1 == index)
-                && let Some((first, last, apart)) = open.take()
+                && let Some((first, last, opened)) = open.take()
             {
-                self.apart(apart, first, last);
+                self.apart(opened, first, last);
             }
         }
         then
@@ -227,6 +233,7 @@ impl Emitter<'_> {
 
     fn one(&mut self, one: &Decoded, infos: &mut InstructionInfoFactory) -> Then {
         self.code = one.insn.code();
+        self.begin(one.doing);
         let mark = self.mark();
         let done = self.try_one(one, infos);
         done.unwrap_or_else(|Refused| {

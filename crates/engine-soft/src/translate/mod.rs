@@ -42,6 +42,7 @@ mod make;
 mod mode;
 pub(crate) mod native;
 pub(crate) mod placed_raw;
+mod recipe;
 mod registers;
 mod runtime_raw;
 mod simple;

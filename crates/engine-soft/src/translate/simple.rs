@@ -3,25 +3,19 @@
 
 use iced_x86::{
     Code, EncodingKind, Instruction, InstructionInfo, InstructionInfoFactory, MemorySize, Mnemonic,
-    OpAccess, OpCodeOperandKind, OpKind, Register, RflagsBits,
+    OpAccess, OpCodeOperandKind, OpKind, Register,
 };
 
 use super::assembler::Assembler;
-use super::emitter::{Emitter, Flags, Refused, Way};
+use super::emitter::{Doing, Emitter, Refused, Way};
 use super::native;
+use super::recipe::{Recipe, STATUS};
 use super::registers::{
     GUEST_RAX, Number, R12, R13, RAX, host_of, is_high_byte, number, sized, wide,
 };
 use crate::cpu::CodeSize;
 use crate::interp::op::{Op, address_bytes, segment_index};
 use crate::interp::vector::rules;
-
-const STATUS: u32 = RflagsBits::OF
-    | RflagsBits::SF
-    | RflagsBits::ZF
-    | RflagsBits::AF
-    | RflagsBits::CF
-    | RflagsBits::PF;
 
 /// Index of the segment register.
 const CS: u8 = 1;
@@ -236,6 +230,9 @@ fn needs_flags(insn: &Instruction) -> bool {
             | Mnemonic::Bzhi
             | Mnemonic::Bextr
     );
+    if is_constant_shift(insn) {
+        return false;
+    }
     insn.rflags_read() & STATUS != 0
         || modified != 0 && modified != STATUS
         || insn.rflags_undefined() & STATUS != 0 && !fresh
@@ -252,6 +249,30 @@ fn needs_flags(insn: &Instruction) -> bool {
                 | Mnemonic::Shld
                 | Mnemonic::Shrd
         )
+}
+
+/// Does it write all status flags, whatever they were?
+fn replaces_flags(insn: &Instruction) -> bool {
+    insn.rflags_modified() & STATUS == STATUS && !needs_flags(insn)
+}
+
+/// What an instruction that [`is_simple`] does, beside the registers that it writes.
+pub(super) fn doing(insn: &Instruction, writes: u16) -> Doing {
+    Doing {
+        writes,
+        replaces_flags: replaces_flags(insn),
+        wants_flags: needs_flags(insn) && !has_memory(insn),
+    }
+}
+
+/// Is it a shift by a constant other than zero? As the silicon goes, its flags do not depend on what
+/// they were.
+fn is_constant_shift(insn: &Instruction) -> bool {
+    let kind = matches!(
+        insn.mnemonic(),
+        Mnemonic::Shl | Mnemonic::Sal | Mnemonic::Shr | Mnemonic::Sar
+    );
+    kind && insn.op1_kind() == OpKind::Immediate8 && insn.immediate8() & 31 != 0
 }
 
 impl Plan {
@@ -368,7 +389,7 @@ impl Emitter<'_> {
         if let Some(offset) = member {
             Assembler::point_at(&mut body, R12, offset);
         } else if let Some((way, size)) = plan.memory {
-            self.flags_to_memory();
+            self.free_flags();
             self.address(insn)?;
             let aligned = rules::must_be_aligned(insn, size as u8);
             slow = self.translate(way, size, if aligned { size } else { 1 });
@@ -393,7 +414,7 @@ impl Emitter<'_> {
                 .store(native::gpr(resident.guest), resident.scratch);
         }
         if plan.writes_flags {
-            self.flags = Flags::Host;
+            self.flags_written(Recipe::after(insn).filter(|_| replaces_flags(insn)));
         }
         self.slow_way(slow, op);
         self.note_x87(insn, op)

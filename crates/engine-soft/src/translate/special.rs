@@ -4,7 +4,7 @@ use iced_x86::{Code, Instruction, Mnemonic};
 
 use super::assembler::condition;
 use super::control::LOAD;
-use super::emitter::{Emitter, Flags, Miss, Refused, Way};
+use super::emitter::{Emitter, Miss, Refused, Way};
 use super::native::{self, MXCSR_MASKED};
 use super::registers::{GUEST_RAX, GUEST_RSP, RAX};
 use crate::interp::op::Op;
@@ -69,6 +69,7 @@ impl Emitter<'_> {
     /// Only where nothing but status flags changes.
     fn popf(&mut self, op: &Op) -> Result<(), Refused> {
         self.flags_to_memory();
+        self.forget_recipe();
         let word = self.frame.mode.word();
         self.near(GUEST_RSP, 0)?;
         let mut slow = self.translate(Way::Read, word, 1);
@@ -156,7 +157,7 @@ impl Emitter<'_> {
         };
         self.asm.raw(&[0x41 | w, 0xf7, divide]);
         self.asm.copy(GUEST_RAX, RAX);
-        self.flags = Flags::Host;
+        self.flags_written(None);
         self.slow_way(slow, op);
         Ok(())
     }
@@ -218,7 +219,7 @@ impl Emitter<'_> {
         self.asm.raw(&native::MXCSR.to_le_bytes());
         self.asm.raw(&[0x65, 0x0f, 0xae, 0x14, 0x25]);
         self.asm.raw(&native::MXCSR.to_le_bytes());
-        self.flags = Flags::Memory;
+        self.forget_recipe();
         self.slow_way(slow, op);
         Ok(())
     }
