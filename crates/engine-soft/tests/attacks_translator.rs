@@ -2,18 +2,19 @@
 //! signal, every loop must hear a kick, and what comes out is what the interpreter does.
 
 mod hostile_guest;
+#[path = "hostile_guest/pair.rs"]
+mod pair;
 
 use engine::{Engine, Entry, Exit, Vcpu};
 use engine_soft::SoftEngine;
 use engine_tests::{CODE, DATA, Image, Mode};
 use hostile_guest::{run_and_kick, table};
 use memory::{Gpa, GuestMemory, RamRange};
-use vm_memory::{Bytes, GuestAddress};
+use pair::{Both, write};
 use x86::CpuState;
 use x86::register::{cr4, gpr, xcr0};
 
 const RAM: u64 = 0x60_0000;
-const MOST_EXITS: usize = 40;
 /// Tables of [`Image`].
 const PML4: u64 = 0x1000;
 const PD_LOW: u64 = 0x3000;
@@ -23,18 +24,6 @@ const LAST_TABLES: u64 = 0x3_0000;
 const LAST_PAGE: u64 = 0x3_3000;
 const END_OF_LOW_HALF: u64 = 0x7fff_ffff_f000;
 const END_OF_ALL: u64 = 0xffff_ffff_ffff_f000;
-
-/// How a guest's run went on.
-#[derive(Debug, PartialEq)]
-struct Run {
-    exits: Vec<Exit>,
-    state: CpuState,
-}
-
-fn write(memory: &GuestMemory, at: u64, bytes: &[u8]) {
-    let written = memory.ram().write_slice(bytes, GuestAddress(at));
-    written.expect("inside RAM");
-}
 
 fn state() -> CpuState {
     let image = Image {
@@ -75,59 +64,11 @@ fn translator(memory: &GuestMemory) -> Box<dyn Vcpu> {
     engine.create_vcpu(0, &table()).expect("a vCPU")
 }
 
-/// The same guest on the interpreter and on the translator.
-struct Both([(GuestMemory, Box<dyn Vcpu>); 2]);
-
-impl Both {
-    fn new() -> Both {
-        Both(
-            [SoftEngine::new, |memory| {
-                SoftEngine::translator_after(memory, 1)
-            }]
-            .map(|make| {
-                let memory = memory(&[]);
-                let vcpu = make(memory.clone()).create_vcpu(0, &table());
-                (memory, vcpu.expect("a vCPU"))
-            }),
-        )
-    }
-
-    fn write(&self, at: u64, bytes: &[u8]) {
-        for (memory, _) in &self.0 {
-            write(memory, at, bytes);
-        }
-    }
-
-    /// Runs from `state` on both until it halts, and answers the one way that both go.
-    fn run(&mut self, state: &CpuState, what: &str) -> Run {
-        let [expected, run] = self.0.each_mut().map(|(_, vcpu)| run(vcpu.as_mut(), state));
-        assert!(expected == run, "{what}:\n{expected:#x?}\n{run:#x?}");
-        run
-    }
-}
-
-/// Runs until it halts or has left often; reads of devices are answered with a pattern.
-fn run(vcpu: &mut dyn Vcpu, state: &CpuState) -> Run {
-    vcpu.set_state(state).expect("a state");
-    let mut exits = Vec::new();
-    let mut entry = Entry::Resume;
-    while exits.len() < MOST_EXITS {
-        exits.push(vcpu.run(entry).expect("no host failure"));
-        if matches!(exits.last(), Some(Exit::Halted | Exit::TripleFault)) {
-            break;
-        }
-        entry = Entry::CompleteRead(0x0123_4567_89ab_cdef);
-    }
-    let mut state = vcpu.state().expect("a state");
-    state.tsc = 0;
-    Run { exits, state }
-}
-
 /// Every opcode of the vector maps, and memory operands that are not aligned: a processor's #UD and
 /// #GP must not be the host's SIGILL and SIGSEGV.
 #[test]
 fn no_opcode_becomes_a_signal() {
-    let mut both = Both::new();
+    let mut both = Both::new(|| memory(&[]));
     let mut opcodes = Vec::new();
     for opcode in 0..=255u8 {
         for prefix in [&[][..], &[0x66], &[0xf2], &[0xf3]] {
@@ -158,7 +99,7 @@ fn no_opcode_becomes_a_signal() {
 /// Branches out of the canonical halves and over the end of the address space.
 #[test]
 fn branches_at_the_ends_of_the_address_space_are_the_interpreters() {
-    let mut both = Both::new();
+    let mut both = Both::new(|| memory(&[]));
     both.write(0, &[0xf4; 0x1000]);
     let branches: [&[u8]; 12] = [
         // loop, jrcxz, jmp, jz, jnz, call forwards
@@ -203,7 +144,7 @@ fn branches_at_the_ends_of_the_address_space_are_the_interpreters() {
 /// The farthest branches that can be written, from the ends of a page.
 #[test]
 fn branches_as_far_as_they_go_are_the_interpreters() {
-    let mut both = Both::new();
+    let mut both = Both::new(|| memory(&[]));
     // jmp, call, jz, jnz; the last is taken
     let branches: [&[u8]; 4] = [&[0xe9], &[0xe8], &[0x0f, 0x84], &[0x0f, 0x85]];
     for offset in [0, 0xff0u64] {
@@ -227,7 +168,7 @@ fn branches_as_far_as_they_go_are_the_interpreters() {
 /// Accesses that share a check, over the ends of the address space and over pages of several kinds.
 #[test]
 fn groups_over_borders_fault_as_single_accesses_do() {
-    let mut both = Both::new();
+    let mut both = Both::new(|| memory(&[]));
     // No page, a page that may be read only, a device's.
     both.write(PT + (DATA / 0x1000 + 1) * 8, &[0; 8]);
     both.write(
@@ -263,7 +204,7 @@ fn groups_over_borders_fault_as_single_accesses_do() {
 /// INVLPG of any address in a large page forgets all of it, though only code was run there.
 #[test]
 fn a_large_page_of_code_is_flushed_as_a_whole() {
-    let mut both = Both::new();
+    let mut both = Both::new(|| memory(&[]));
     // mov esi, 200100h; call rsi; mov ebx, eax; mov dword [PD_LOW + 8], 400087h; invlpg [3ff000h];
     // call rsi; hlt
     let code = [
@@ -284,7 +225,7 @@ fn a_large_page_of_code_is_flushed_as_a_whole() {
 #[test]
 fn an_instruction_over_a_page_end_is_never_stale() {
     const LAST: u64 = 0x4_0000;
-    let mut both = Both::new();
+    let mut both = Both::new(|| memory(&[]));
     // mov esi, LAST + 0ffdh; call rsi; call rsi; mov ebx, eax;
     let twice = [0xbe, 0xfd, 0x0f, 4, 0, 0xff, 0xd6, 0xff, 0xd6, 0x89, 0xc3];
     // mov byte [LAST + 1000h], 5; call rsi; mov edi, eax;

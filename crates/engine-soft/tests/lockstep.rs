@@ -14,15 +14,27 @@ fn pair(warm: u8) -> Pair {
     pair.expect("two engines")
 }
 
+/// Makes a program of one of the two widths.
+type Make = fn(&mut Choices<'_>) -> Option<Program>;
+
 #[test]
 fn programs_end_the_same_on_interpreter_and_translator() {
+    programs_end_the_same(Program::new);
+}
+
+#[test]
+fn programs_of_32_bits_end_the_same_on_interpreter_and_translator() {
+    programs_end_the_same(Program::new_32);
+}
+
+fn programs_end_the_same(make: Make) {
     let seed = 20_261_123;
     let mut ran = 0;
     for warm in [1, 2, 5] {
         let mut engines = pair(warm);
         for case in 0..150 {
             let choices = &mut Choices::of_case(seed + u64::from(warm), case);
-            let Some(program) = Program::new(choices) else {
+            let Some(program) = make(choices) else {
                 continue;
             };
             ran += 1;
@@ -46,6 +58,15 @@ fn programs_end_the_same_on_interpreter_and_translator() {
 /// Every unit is checked as it runs, and what comes out is what the interpreter does.
 #[test]
 fn programs_end_the_same_when_each_unit_is_checked() {
+    programs_end_the_same_checked(Program::new);
+}
+
+#[test]
+fn programs_of_32_bits_end_the_same_when_each_unit_is_checked() {
+    programs_end_the_same_checked(Program::new_32);
+}
+
+fn programs_end_the_same_checked(make: Make) {
     let engines = Pair::new(
         &|memory| Ok(Box::new(SoftEngine::new(memory)) as Box<dyn Engine>),
         &|memory| Ok(Box::new(SoftEngine::lockstep(memory)) as Box<dyn Engine>),
@@ -53,7 +74,7 @@ fn programs_end_the_same_when_each_unit_is_checked() {
     );
     let mut engines = engines.expect("two engines");
     for case in 0..150 {
-        let Some(program) = Program::new(&mut Choices::of_case(20_261_124, case)) else {
+        let Some(program) = make(&mut Choices::of_case(20_261_124, case)) else {
             continue;
         };
         if let Verdict::Differs(found) = engines.run(&program).expect("no host failure") {

@@ -2,7 +2,7 @@
 //! compared in every register and byte at the end. See docs/reference/lockstep.md.
 //!
 //! `cargo run --profile guest -p engine-soft --example lockstep -- --count 100000 --seed 1
-//! [--first N] [--show CASES] [--warm N | --checked]`
+//! [--first N] [--show CASES] [--warm N | --checked] [--bits 32]`
 //!
 //! Case n of a seed is always the same program. Engines are made anew every [`BATCH`] cases; a case
 //! that differs is run again on new ones, and made smaller if it differs there too.
@@ -24,6 +24,8 @@ struct Options {
     warm: Option<u8>,
     list: bool,
     checked: bool,
+    /// Width of the programs' code: 32 or 64.
+    bits: u64,
 }
 
 fn options() -> Result<Options, String> {
@@ -35,6 +37,7 @@ fn options() -> Result<Options, String> {
         warm: None,
         list: false,
         checked: false,
+        bits: 64,
     };
     let mut words = std::env::args().skip(1);
     while let Some(name) = words.next() {
@@ -52,6 +55,7 @@ fn options() -> Result<Options, String> {
             "--count" => options.count = number,
             "--seed" => options.seed = number,
             "--first" => options.first = number,
+            "--bits" if matches!(number, 32 | 64) => options.bits = number,
             "--show" => options.show = number,
             "--warm" => options.warm = Some(u8::try_from(number).map_err(|e| e.to_string())?),
             _ => return Err(format!("unknown option {name}")),
@@ -85,7 +89,12 @@ fn run(options: &Options) -> Result<u64, String> {
             instructions += engines.stats()[0].instructions;
             engines = pair(options, case).map_err(failed)?;
         }
-        let Some(program) = Program::new(&mut Choices::of_case(options.seed, case)) else {
+        let choices = &mut Choices::of_case(options.seed, case);
+        let program = match options.bits {
+            32 => Program::new_32(choices),
+            _ => Program::new(choices),
+        };
+        let Some(program) = program else {
             continue;
         };
         if options.list {

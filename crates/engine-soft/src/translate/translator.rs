@@ -299,7 +299,7 @@ impl Translator {
         let Some(second) = code.seconds.get(&key) else {
             return Some(());
         };
-        if fetched_page(cpu, next_page(cpu, cpu.rip))? == second.page && second.is_current() {
+        if page_across(cpu, mode)? == second.page && second.is_current() {
             let slot = crossings::slot(page, mode);
             let linear = cpu.rip & PAGE_MASK;
             cpu.native.jumps.crossings.allow(slot, linear, second.page);
@@ -334,7 +334,7 @@ impl Translator {
         let here = have;
         let mut next = None;
         if make::needs_more(&bytes[..have], context) {
-            let page = fetched_page(cpu, next_page(cpu, cpu.rip))?;
+            let page = page_across(cpu, mode)?;
             next = Some(page);
             have += fetch_bytes(cpu, page, &mut bytes[have..have + LONGEST_INSTRUCTION]);
             frame.crosses = true;
@@ -430,6 +430,14 @@ impl Translator {
         cpu.native.jumps.clear();
         self.counters.cleared += 1;
     }
+}
+
+/// Guest-physical page that the instruction at RIP crosses into. `None` where that faults, as it does over
+/// the end of 32-bit segments.
+fn page_across(cpu: &mut Cpu, mode: Mode) -> Option<u64> {
+    let next = next_page(cpu, cpu.rip);
+    (!mode.code32 || next != 0).then_some(())?;
+    fetched_page(cpu, next)
 }
 
 /// Guest-physical page that instruction bytes at `gla` come from.

@@ -20,9 +20,16 @@ pub(crate) const NOTHING: u8 = 0x41;
 pub(crate) mod selector {
     pub(crate) const KERNEL_CODE: u16 = 0x10;
     pub(crate) const KERNEL_DATA: u16 = 0x18;
+    pub(crate) const USER_CODE_32: u16 = 0x23;
     pub(crate) const USER_DATA: u16 = 0x2b;
     pub(crate) const USER_CODE: u16 = 0x33;
+    pub(crate) const KERNEL_CODE_32: u16 = 0x38;
     pub(crate) const TSS: u16 = 0x40;
+    /// Flat data, data that ends inside the data pages, data from a page on, data above a limit.
+    pub(crate) const DATA_32: u16 = 0x53;
+    pub(crate) const LIMITED: u16 = 0x5b;
+    pub(crate) const BASED: u16 = 0x63;
+    pub(crate) const DOWN: u16 = 0x6b;
 }
 
 /// In the page that handlers keep things in.
@@ -141,6 +148,12 @@ impl Handlers {
             (selector::KERNEL_DATA, 0x00cf_9300_0000_ffff),
             (selector::USER_DATA, 0x00cf_f300_0000_ffff),
             (selector::USER_CODE, 0x00af_fb00_0000_ffff),
+            (selector::USER_CODE_32, 0x00cf_fb00_0000_ffff),
+            (selector::KERNEL_CODE_32, 0x00cf_9b00_0000_ffff),
+            (selector::DATA_32, 0x00cf_f300_0000_ffff),
+            (selector::LIMITED, 0x00c0_f300_0000_0413),
+            (selector::BASED, 0x00cf_f300_1000_ffff),
+            (selector::DOWN, 0x00c0_f700_0000_0412),
         ] {
             put(ram, GDT + u64::from(slot & !7), descriptor);
         }

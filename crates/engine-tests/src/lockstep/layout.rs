@@ -3,7 +3,7 @@
 //! System pages (tables, handlers and what these write) are mapped where they lie in RAM, for the
 //! supervisor. Everything that programs use lies in one region of 2 MiB, which is mapped in the low
 //! half, in the high half and in its last 2 GiB, so that code runs wherever kernels and processes
-//! do. A large page maps all of RAM once more.
+//! do; for 32-bit code in its last GiB. A large page maps all of RAM once more.
 
 /// RAM from address 0, in bytes.
 pub(crate) const RAM: u64 = 0x2_8000;
@@ -38,6 +38,7 @@ pub(crate) const REGION: u64 = 0x40_0000;
 /// Offset of the large page over all of RAM.
 const LARGE: u64 = 0x60_0000;
 /// Linear addresses that the region's offset is added to.
+pub(crate) const PLACES_32: [u64; 2] = [0, 0xc000_0000];
 pub(crate) const PLACES: [u64; 3] = [0, 0xffff_8000_0000_0000, 0xffff_ffff_8000_0000];
 /// No RAM: accesses leave the engine.
 const DEVICE: u64 = 0xd000_0000;
@@ -138,7 +139,7 @@ pub(crate) fn write_tables(ram: &mut [u8], mapping: Mapping) {
     for slot in [0, 256, 511] {
         put(ram, PML4 + slot * 8, PDPT | link);
     }
-    for slot in [0, 510] {
+    for slot in [0, 3, 510] {
         put(ram, PDPT + slot * 8, PD | link);
     }
     put(ram, PD, PT_SYSTEM | link);

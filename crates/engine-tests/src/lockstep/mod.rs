@@ -8,6 +8,8 @@
 //! accessed and dirty bits included) and after the same exits. What faults is logged and mended by
 //! the guest itself, so a program goes on after it.
 //!
+//! 32-bit programs run in compatibility mode in the same guest ([`narrow`]).
+//!
 //! Engines may take interrupts at different moments; so those that the machine injects write to a
 //! page of their own, which is not compared.
 #![allow(
@@ -20,6 +22,7 @@
 mod choices;
 mod handlers;
 mod layout;
+mod narrow;
 mod opcodes;
 mod operands;
 mod program;

@@ -3,7 +3,8 @@
 use std::sync::LazyLock;
 
 use iced_x86::{
-    Code, CpuidFeature, EncodingKind, FlowControl, Instruction, Mnemonic, OpCodeOperandKind as Kind,
+    Code, CpuidFeature, EncodingKind, FlowControl, Instruction, Mnemonic, OpCodeInfo,
+    OpCodeOperandKind as Kind,
 };
 
 use crate::sets::REPEATABLE;
@@ -21,6 +22,7 @@ const EXCLUDED: &[Mnemonic] = &[
     Mnemonic::Lgs,
     Mnemonic::Popfq,
     Mnemonic::Popf,
+    Mnemonic::Popfd,
     Mnemonic::Xsetbv,
     // These go where RDI points, which could be page tables.
     Mnemonic::Maskmovq,
@@ -40,20 +42,27 @@ pub(crate) struct Pools {
     pub(crate) string: Vec<Code>,
 }
 
-pub(crate) static POOLS: LazyLock<Pools> = LazyLock::new(|| {
-    let mut pools = Pools {
-        integer: Vec::new(),
-        bits: Vec::new(),
-        x87: Vec::new(),
-        vector: Vec::new(),
-        vex: Vec::new(),
-        string: Vec::new(),
-    };
-    for code in Code::values().filter(|&code| is_usable(code)) {
-        pool_of(&mut pools, code).push(code);
+pub(crate) static POOLS: LazyLock<Pools> = LazyLock::new(|| Pools::new(|info| info.mode64()));
+/// Those of 32-bit code.
+pub(crate) static POOLS_32: LazyLock<Pools> = LazyLock::new(|| Pools::new(|info| info.mode32()));
+
+impl Pools {
+    fn new(allowed: impl Fn(&OpCodeInfo) -> bool) -> Pools {
+        let mut pools = Pools {
+            integer: Vec::new(),
+            bits: Vec::new(),
+            x87: Vec::new(),
+            vector: Vec::new(),
+            vex: Vec::new(),
+            string: Vec::new(),
+        };
+        let allowed = |code: &Code| allowed(code.op_code());
+        for code in Code::values().filter(|code| is_usable(*code) && allowed(code)) {
+            pool_of(&mut pools, code).push(code);
+        }
+        pools
     }
-    pools
-});
+}
 
 fn pool_of(pools: &mut Pools, code: Code) -> &mut Vec<Code> {
     use CpuidFeature as C;
@@ -93,7 +102,6 @@ fn is_usable(code: Code) -> bool {
     let info = code.op_code();
     let features = code.cpuid_features();
     info.is_instruction()
-        && info.mode64()
         && matches!(code.encoding(), EncodingKind::Legacy | EncodingKind::VEX)
         && !features.is_empty()
         && features.iter().all(|feature| REPEATABLE.contains(feature))

@@ -19,9 +19,27 @@ pub(crate) struct Roles {
     pub(crate) counter: Register,
     /// Linear address that offsets of the region are added to.
     pub(crate) place: u64,
+    /// It is 32-bit code.
+    pub(crate) narrow: bool,
 }
 
 impl Roles {
+    /// Those of 32-bit code, which has half of the registers.
+    pub(crate) fn narrow(choices: &mut Choices<'_>, place: u64) -> Roles {
+        // What is left is what divisions, or string instructions, or any need.
+        let mut from = choices.pick(&[[3, 5, 6, 7], [0, 2, 3, 5], [1, 3, 6, 7], [0, 3, 5, 7]]);
+        let turn = choices.below(4) as usize;
+        from.rotate_left(turn);
+        let [counter, index, one, other] = from.map(|n| Register::RAX + n);
+        Roles {
+            counter,
+            index,
+            pointers: vec![one, other],
+            place,
+            narrow: true,
+        }
+    }
+
     pub(crate) fn new(choices: &mut Choices<'_>, place: u64) -> Roles {
         let mut free: Vec<u32> = (0..16).filter(|&n| n != 4).collect();
         if !choices.chance(4) {
@@ -37,6 +55,7 @@ impl Roles {
             index: take(),
             pointers: (0..3).map(|_| take()).collect(),
             place,
+            narrow: false,
         }
     }
 
@@ -51,9 +70,10 @@ impl Roles {
 
     /// A register for anything.
     pub(crate) fn free(&self, choices: &mut Choices<'_>) -> Register {
-        let first = choices.below(16) as u32;
-        (0..16)
-            .map(|n| Register::RAX + (first + n) % 16)
+        let count = if self.narrow { 8 } else { 16 };
+        let first = choices.below(count.into()) as u32;
+        (0..count)
+            .map(|n| Register::RAX + (first + n) % count)
             .find(|&register| self.is_free(register))
             .unwrap_or(Register::RAX)
     }
@@ -88,10 +108,55 @@ impl Roles {
         if behind && choices.chance(8) {
             return self.place.wrapping_add(through_large(page, offset));
         }
-        if choices.chance(200) {
+        if choices.chance(200) && !self.narrow {
             return 1 << 47 | choices.next();
         }
         self.place.wrapping_add(REGION + page * PAGE + offset)
+    }
+
+    fn memory_32(&self, choices: &mut Choices<'_>, insn: &mut Instruction, vsib: Option<Register>) {
+        let half = |register: Register| Register::EAX + register.number() as u32;
+        insn.set_memory_base(half(choices.pick(&self.pointers)));
+        insn.set_memory_displ_size(4);
+        let displacement = match choices.below(4) {
+            0 => 0,
+            1 => choices.below(0x100).wrapping_sub(0x80),
+            2 => choices.below(32) * 8,
+            _ => choices.below(0x800).wrapping_sub(0x400),
+        };
+        insn.set_memory_displacement64(displacement & 0xffff_ffff);
+        if let Some(first) = vsib {
+            insn.set_memory_index(first + choices.below(8) as u32);
+            return;
+        }
+        match choices.below(12) {
+            0 | 1 => {
+                insn.set_memory_index(half(self.index));
+                insn.set_memory_index_scale(1 << choices.below(4));
+            }
+            2 | 3 => {
+                insn.set_memory_base(Register::None);
+                insn.set_memory_displacement64(self.target(choices));
+            }
+            4 => insn.set_memory_base(Register::ESP),
+            5 | 6 => insn.set_segment_prefix(choices.pick(&[
+                Register::FS,
+                Register::GS,
+                Register::GS,
+                Register::SS,
+                Register::CS,
+                Register::ES,
+            ])),
+            _ => {}
+        }
+        // 16-bit addresses would be those of tables; what only computes one may.
+        if insn.mnemonic() == iced_x86::Mnemonic::Lea && choices.chance(4) {
+            insn.set_memory_base(Register::BX);
+            insn.set_memory_index(choices.pick(&[Register::SI, Register::None]));
+            insn.set_memory_index_scale(1);
+            insn.set_memory_displ_size(2);
+            insn.set_memory_displacement64(choices.below(0x1_0000));
+        }
     }
 
     fn memory(&self, choices: &mut Choices<'_>, insn: &mut Instruction, vsib: Option<Register>) {
@@ -162,12 +227,20 @@ impl Roles {
             let kind = info.op_kind(n);
             if is_memory(choices, kind) {
                 insn.set_op_kind(n, OpKind::Memory);
-                self.memory(choices, &mut insn, vsib(kind));
-            } else if let Some(register) = register(choices, kind) {
+                if self.narrow {
+                    self.memory_32(choices, &mut insn, vsib(kind));
+                } else {
+                    self.memory(choices, &mut insn, vsib(kind));
+                }
+            } else if kind == Kind::mem_offs && self.narrow {
+                insn.set_op_kind(n, OpKind::Memory);
+                insn.set_memory_displ_size(4);
+                insn.set_memory_displacement64(self.target(choices));
+            } else if let Some(register) = register(choices, kind, self.narrow) {
                 insn.set_op_kind(n, OpKind::Register);
                 insn.set_op_register(n, register);
             } else {
-                other(choices, &mut insn, n, kind)?;
+                other(choices, &mut insn, n, kind, self.narrow)?;
             }
         }
         if info.can_use_lock_prefix() && insn.op0_kind() == OpKind::Memory && choices.chance(3) {
@@ -203,8 +276,9 @@ fn vsib(kind: Kind) -> Option<Register> {
     }
 }
 
-fn register(choices: &mut Choices<'_>, kind: Kind) -> Option<Register> {
-    let mut any = |first: Register, count: u64| first + choices.below(count) as u32;
+fn register(choices: &mut Choices<'_>, kind: Kind, narrow: bool) -> Option<Register> {
+    let most = if narrow { 8 } else { 20 };
+    let mut any = |first: Register, count: u64| first + choices.below(count.min(most)) as u32;
     Some(match kind {
         Kind::r8_or_mem | Kind::r8_reg | Kind::r8_opcode => any(Register::AL, 20),
         Kind::r16_or_mem | Kind::r16_reg | Kind::r16_rm | Kind::r16_opcode => any(Register::AX, 16),
@@ -233,7 +307,13 @@ fn register(choices: &mut Choices<'_>, kind: Kind) -> Option<Register> {
     })
 }
 
-fn other(choices: &mut Choices<'_>, insn: &mut Instruction, n: u32, kind: Kind) -> Option<()> {
+fn other(
+    choices: &mut Choices<'_>,
+    insn: &mut Instruction,
+    n: u32,
+    kind: Kind,
+    narrow: bool,
+) -> Option<()> {
     let value = choices.integer();
     let kind = match kind {
         Kind::imm8 | Kind::imm4_m2z => {
@@ -258,6 +338,9 @@ fn other(choices: &mut Choices<'_>, insn: &mut Instruction, n: u32, kind: Kind) 
         Kind::imm32 => OpKind::Immediate32,
         Kind::imm32sex64 => OpKind::Immediate32to64,
         Kind::imm64 => OpKind::Immediate64,
+        Kind::seg_rSI if narrow => OpKind::MemorySegESI,
+        Kind::es_rDI if narrow => OpKind::MemoryESEDI,
+        Kind::seg_rDI if narrow => OpKind::MemorySegEDI,
         Kind::seg_rSI => OpKind::MemorySegRSI,
         Kind::es_rDI => OpKind::MemoryESRDI,
         Kind::seg_rDI => OpKind::MemorySegRDI,
@@ -270,6 +353,7 @@ fn other(choices: &mut Choices<'_>, insn: &mut Instruction, n: u32, kind: Kind) 
         OpKind::Immediate64 => insn.set_immediate64(value),
         OpKind::Immediate32to64 => insn.set_immediate32to64(i64::from(value as i32)),
         OpKind::MemorySegRSI | OpKind::MemoryESRDI | OpKind::MemorySegRDI => {}
+        OpKind::MemorySegESI | OpKind::MemoryESEDI | OpKind::MemorySegEDI => {}
         _ => insn.set_immediate8(value as u8),
     }
     Some(())

@@ -11,8 +11,9 @@ use x86::CpuState;
 
 use super::choices::Choices;
 use super::handlers::{END, RECOVERIES, Told};
-use super::layout::{CODE_PAGES, Mapping, PAGE, PLACES, REGION, STACK_TOP, code_at};
-use super::opcodes::POOLS;
+use super::layout::{CODE_PAGES, Mapping, PAGE, PLACES, PLACES_32, REGION, STACK_TOP, code_at};
+use super::narrow::{Fixup, Spot};
+use super::opcodes::{POOLS, POOLS_32};
 use super::operands::Roles;
 use super::state;
 
@@ -29,6 +30,8 @@ pub struct Program {
     pub(crate) interrupted: bool,
     /// Where in the code its instructions are, and how long.
     pub(crate) instructions: Vec<std::ops::Range<usize>>,
+    /// Width of its code: 32 or 64.
+    pub(crate) bits: u32,
 }
 
 /// What the instructions of a program mostly are.
@@ -47,8 +50,11 @@ pub(super) struct Writer<'c, 's> {
     pub(super) user: bool,
     flavour: Flavour,
     infos: InstructionInfoFactory,
-    blocks: Vec<CodeLabel>,
-    end: CodeLabel,
+    pub(super) blocks: Vec<CodeLabel>,
+    pub(super) end: CodeLabel,
+    /// Where 32-bit code needs addresses of labels.
+    pub(super) fixups: Vec<Fixup>,
+    pub(super) inside: Vec<CodeLabel>,
     /// Immediates of instructions that the program may change.
     pub(super) patches: Vec<CodeLabel>,
     patched: usize,
@@ -68,7 +74,21 @@ impl Program {
     /// The program that the choices lead to; `None` where they lead nowhere.
     #[must_use]
     pub fn new(choices: &mut Choices<'_>) -> Option<Program> {
-        let place = choices.pick(&PLACES);
+        Program::of_bits(choices, 64)
+    }
+
+    /// Likewise one of 32-bit code.
+    #[must_use]
+    pub fn new_32(choices: &mut Choices<'_>) -> Option<Program> {
+        Program::of_bits(choices, 32)
+    }
+
+    fn of_bits(choices: &mut Choices<'_>, bits: u32) -> Option<Program> {
+        let place = if bits == 32 {
+            choices.pick(&PLACES_32)
+        } else {
+            choices.pick(&PLACES)
+        };
         let mapping = Mapping {
             user: choices.chance(2),
             global: choices.chance(2),
@@ -76,7 +96,8 @@ impl Program {
         };
         let interrupted = choices.chance(8);
         let start = place.wrapping_add(REGION);
-        let (code, recovery, roles, instructions) = write(choices, place, mapping.user).ok()??;
+        let (code, recovery, roles, instructions) =
+            write(choices, place, mapping.user, bits).ok()??;
         let told = Told {
             own_stack: mapping.user || choices.chance(2),
             region: start,
@@ -99,6 +120,7 @@ impl Program {
             state,
             interrupted,
             instructions,
+            bits,
         })
     }
 
@@ -121,8 +143,17 @@ impl Program {
 
 type Written = (Vec<u8>, Vec<u64>, Roles, Vec<std::ops::Range<usize>>);
 
-fn write(choices: &mut Choices<'_>, place: u64, user: bool) -> Result<Option<Written>, IcedError> {
-    let roles = Roles::new(choices, place);
+fn write(
+    choices: &mut Choices<'_>,
+    place: u64,
+    user: bool,
+    bits: u32,
+) -> Result<Option<Written>, IcedError> {
+    let roles = if bits == 32 {
+        Roles::narrow(choices, place)
+    } else {
+        Roles::new(choices, place)
+    };
     let flavour = choices.pick(&[
         Flavour::Integer,
         Flavour::Integer,
@@ -132,7 +163,7 @@ fn write(choices: &mut Choices<'_>, place: u64, user: bool) -> Result<Option<Wri
         Flavour::All,
     ]);
     let count = 3 + choices.below(20) as usize;
-    let mut a = CodeAssembler::new(64)?;
+    let mut a = CodeAssembler::new(bits)?;
     let blocks: Vec<_> = (0..count).map(|_| a.create_label()).collect();
     let patches = (0..choices.below(5)).map(|_| a.create_label()).collect();
     let end = a.create_label();
@@ -147,6 +178,8 @@ fn write(choices: &mut Choices<'_>, place: u64, user: bool) -> Result<Option<Wri
         end,
         patches,
         patched: 0,
+        fixups: Vec::new(),
+        inside: Vec::new(),
     };
     let gap = writer.choices.pick(&[0, 4, 40, 400]);
     for n in 0..count {
@@ -161,8 +194,21 @@ fn write(choices: &mut Choices<'_>, place: u64, user: bool) -> Result<Option<Wri
     for n in 0..RECOVERIES as usize {
         recovery.push(result.label_ip(&writer.blocks[n % count])?);
     }
+    let mut places = Vec::new();
+    for fixup in &writer.fixups {
+        let at = result.label_ip(&fixup.from)? - start;
+        let to = match fixup.to {
+            Spot::Block(n) => &writer.blocks[n],
+            Spot::Patch(n) => &writer.patches[n],
+            Spot::Inside(n) => &writer.inside[n],
+        };
+        places.push((at as usize + fixup.offset, result.label_ip(to)? as u32));
+    }
     let mut offsets = result.inner.new_instruction_offsets;
     let mut code = result.inner.code_buffer;
+    for (at, address) in places {
+        code[at..at + 4].copy_from_slice(&address.to_le_bytes());
+    }
     let room = (CODE_PAGES * PAGE) as usize;
     if code.len() > room {
         return Ok(None);
@@ -170,19 +216,21 @@ fn write(choices: &mut Choices<'_>, place: u64, user: bool) -> Result<Option<Wri
     offsets.dedup();
     let instructions = offsets
         .iter()
-        .filter_map(|&at| length_at(&code, at))
+        .filter_map(|&at| length_at(&code, at, bits))
         .collect();
     code.resize(room, 0xcc);
     Ok(Some((code, recovery, writer.roles, instructions)))
 }
 
 /// Where the instruction at this offset lies; `None` for what is none.
-fn length_at(code: &[u8], at: u32) -> Option<std::ops::Range<usize>> {
+fn length_at(code: &[u8], at: u32, bits: u32) -> Option<std::ops::Range<usize>> {
     let at = at as usize;
     let bytes = code
         .get(at..)
         .filter(|bytes| bytes.first() != Some(&0xcc))?;
-    let len = Decoder::new(64, bytes, DecoderOptions::NONE).decode().len();
+    let len = Decoder::new(bits, bytes, DecoderOptions::NONE)
+        .decode()
+        .len();
     Some(at..at + len)
 }
 
@@ -210,10 +258,17 @@ impl Writer<'_, '_> {
         for _ in 0..self.choices.below(most) {
             self.item()?;
         }
-        self.terminator(n)
+        if self.roles.narrow {
+            self.terminator_32(n)
+        } else {
+            self.terminator(n)
+        }
     }
 
     fn item(&mut self) -> Result<(), IcedError> {
+        if self.roles.narrow {
+            return self.item_32();
+        }
         match self.choices.below(32) {
             0..=2 => self.aim(),
             3 => self.small_index(),
@@ -233,7 +288,11 @@ impl Writer<'_, '_> {
     /// Some instruction of the program's flavour.
     pub(super) fn random(&mut self) -> Result<(), IcedError> {
         for _ in 0..8 {
-            let pools = &*POOLS;
+            let pools = if self.roles.narrow {
+                &*POOLS_32
+            } else {
+                &*POOLS
+            };
             let kind = self.choices.below(16);
             let pool = match (self.flavour, kind) {
                 (Flavour::All, 0..=2) => &pools.bits,
@@ -257,7 +316,7 @@ impl Writer<'_, '_> {
 
     /// Adds an instruction if it can be encoded.
     fn add(&mut self, insn: Instruction) -> Result<(), IcedError> {
-        let mut encoder = iced_x86::Encoder::try_new(64)?;
+        let mut encoder = iced_x86::Encoder::try_new(self.a.bitness())?;
         let at = self.roles.place.wrapping_add(REGION);
         if encoder.encode(&insn, at).is_err() {
             return self.a.nop();
@@ -266,7 +325,7 @@ impl Writer<'_, '_> {
     }
 
     /// A jump over one instruction.
-    fn skip(&mut self) -> Result<(), IcedError> {
+    pub(super) fn skip(&mut self) -> Result<(), IcedError> {
         let mut over = self.a.create_label();
         self.jcc(over)?;
         self.random()?;
@@ -275,7 +334,7 @@ impl Writer<'_, '_> {
     }
 
     /// Some conditional jump.
-    fn jcc(&mut self, to: CodeLabel) -> Result<(), IcedError> {
+    pub(super) fn jcc(&mut self, to: CodeLabel) -> Result<(), IcedError> {
         let a = &mut self.a;
         match self.choices.below(16) {
             0 => a.jo(to),
@@ -319,12 +378,12 @@ impl Writer<'_, '_> {
         self.a.zero_bytes()
     }
 
-    fn any_block(&mut self) -> CodeLabel {
+    pub(super) fn any_block(&mut self) -> CodeLabel {
         self.choices.pick(&self.blocks)
     }
 
     /// A block after this one.
-    fn later(&mut self, n: usize) -> CodeLabel {
+    pub(super) fn later(&mut self, n: usize) -> CodeLabel {
         let after = self.blocks.get(n + 1..).unwrap_or_default();
         if after.is_empty() {
             self.end
@@ -442,7 +501,12 @@ impl Writer<'_, '_> {
             self.choices.next() as u32,
         )?;
         if self.choices.chance(2) {
-            insn = Instruction::with2(Code::Add_rm64_imm32, register, self.choices.next() as i32)?;
+            let value = self.choices.next() as i32;
+            insn = if self.roles.narrow {
+                Instruction::with2(Code::Add_rm32_imm32, register.full_register32(), value)?
+            } else {
+                Instruction::with2(Code::Add_rm64_imm32, register, value)?
+            };
         }
         self.a.add_instruction(insn)
     }

@@ -71,7 +71,7 @@ impl Program {
         for range in &self.instructions {
             let bytes = &self.code[range.clone()];
             let ip = start.wrapping_add(range.start as u64);
-            let insn = Decoder::with_ip(64, bytes, ip, DecoderOptions::NONE).decode();
+            let insn = Decoder::with_ip(self.bits, bytes, ip, DecoderOptions::NONE).decode();
             text += &format!("{ip:x}  ");
             formatter.format(&insn, &mut text);
             text.push('\n');

@@ -27,6 +27,9 @@ pub(crate) fn at_start(
 ) -> CpuState {
     let mut state = CpuState::at_reset();
     segments(choices, &mut state, user);
+    if roles.narrow {
+        segments_32(choices, &mut state, user);
+    }
     state.cr0 = cr0::PE | cr0::PG | cr0::ET | cr0::NE | cr0::MP | cr0::AM | cr0::WP;
     state.cr3 = PML4;
     state.cr4 = cr4::PAE | cr4::OSXMMEXCPT | cr4::FSGSBASE | cr4::PGE;
@@ -98,6 +101,30 @@ fn segments(choices: &mut Choices<'_>, state: &mut CpuState, user: bool) {
         base: IDT,
         limit: 0xfff,
     };
+}
+
+/// Everything flat but, sometimes, FS and GS.
+fn segments_32(choices: &mut Choices<'_>, state: &mut CpuState, user: bool) {
+    let (code, data) = if user {
+        (selector::USER_CODE_32, flat(selector::USER_DATA, 0xc0f3))
+    } else {
+        (
+            selector::KERNEL_CODE_32,
+            flat(selector::KERNEL_DATA, 0xc093),
+        )
+    };
+    let rights = if user { 0xc0fb } else { 0xc09b };
+    state.segments[1] = flat(code, rights);
+    for n in [0, 2, 3] {
+        state.segments[n] = data;
+    }
+    for n in [4, 5] {
+        let base = state.segments[n].base;
+        state.segments[n] = Segment { base, ..data };
+        if choices.chance(8) {
+            state.segments[n].limit = 0x0041_3fff;
+        }
+    }
 }
 
 fn fpu(choices: &mut Choices<'_>, fpu: &mut Fpu) {
