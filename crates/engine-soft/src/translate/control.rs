@@ -3,7 +3,8 @@
 use iced_x86::{Code, FlowControl, Instruction, MemoryOperand, OpKind};
 
 use super::assembler::Assembler;
-use super::emitter::{Emitter, Miss, Refused, Way};
+use super::cold::Miss;
+use super::emitter::{Emitter, Refused, Way};
 use super::native;
 use super::registers::{GUEST_RBP, GUEST_RSP, Number, R12, R13, RAX, host_of, number, wide};
 use crate::interp::op::Op;

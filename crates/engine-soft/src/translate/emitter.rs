@@ -1,56 +1,21 @@
-//! The state of one translation in the making: bytes, where the status flags are, what is to be
-//! written out of line.
+//! The state of one translation in the making, and how code reaches the guest's memory.
 
 use iced_x86::{Code, Register};
 
-use super::assembler::{Assembler, Jump, condition};
-use super::control::Then;
+use super::assembler::{Assembler, condition};
+use super::cold::{Cold, Miss};
 use super::crossings;
-use super::group::Group;
+use super::flags::{Doing, Flags};
+use super::jumps_out::Rounds;
 use super::mode::Mode;
 use super::native;
 use super::recipe::Recipe;
-use super::registers::{GUEST_RSP, Number, R12, R13, RAX, sized};
+use super::registers::{Number, RAX, sized};
 use super::runtime_raw::Stubs;
-use super::unit::{Link, Referred, Site};
+use super::unit::{Referred, Site};
 use super::x87;
 use crate::interp::op::Op;
 use crate::mmu::{Entry, SET_ENTRIES};
-
-/// A jump that is taken when an access cannot be done in place.
-#[derive(Debug)]
-pub(super) struct Miss {
-    jump: Jump,
-    /// Where the first-level TLB has no such entry the second may: what to look for, and where the
-    /// code goes on then.
-    second: Option<(Way, u32, u64)>,
-}
-
-impl From<Jump> for Miss {
-    fn from(jump: Jump) -> Miss {
-        Miss { jump, second: None }
-    }
-}
-
-/// A group whose range was found.
-#[derive(Debug)]
-pub(super) struct Opened {
-    /// The jumps for where it was not.
-    apart: Vec<Miss>,
-    lost: Option<Recipe>,
-}
-
-/// Where the guest's status flags are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Flags {
-    /// In the vCPU.
-    Memory,
-    /// In the host's EFLAGS only.
-    Host,
-    Both,
-    /// Nowhere: to be computed again.
-    Lost,
-}
 
 /// The instruction cannot be translated this way; its handler will run it.
 #[derive(Debug)]
@@ -60,47 +25,6 @@ impl From<iced_x86::IcedError> for Refused {
     fn from(_: iced_x86::IcedError) -> Refused {
         Refused
     }
-}
-
-/// What is written after the unit's straight code.
-#[derive(Debug)]
-enum Cold {
-    /// Runs a site's handler and goes on after its instruction.
-    Slow {
-        from: Vec<Miss>,
-        site: u64,
-        resume: u64,
-        /// How to compute the flags, where they are lost.
-        lost: Option<Recipe>,
-        restore: bool,
-    },
-    /// Leaves for the unit at a page offset, until the jump is patched to go there itself.
-    Link { from: Jump, target: u16 },
-    /// Leaves with RIP at a page offset.
-    Leave { from: Jump, target: u16 },
-    /// A taken conditional jump. `at` is where the branch instruction ends, from the unit's start.
-    Taken {
-        from: Jump,
-        target: i64,
-        at: u16,
-        flags: Flags,
-        recipe: Option<Recipe>,
-        site: u64,
-    },
-    /// The address in RAX has no known code. Leaves, or runs the site's handler where the address
-    /// is not canonical.
-    Unknown { from: Jump, site: u64, release: i64 },
-    /// The instructions of a group, each with its own check.
-    Apart {
-        from: Vec<Miss>,
-        first: usize,
-        last: usize,
-        resume: u64,
-        lost: Option<Recipe>,
-        flags: Flags,
-    },
-    /// Calls a stub that loads registers, and comes back.
-    Load { from: Jump, stub: u64, resume: u64 },
 }
 
 /// How memory is accessed.
@@ -127,26 +51,15 @@ pub(super) struct Frame<'a> {
     pub(super) crosses: bool,
 }
 
-/// What an instruction does to registers and flags.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Doing {
-    /// The guest registers that it writes, one bit each.
-    pub(super) writes: u16,
-    /// It writes all status flags, whatever they were.
-    pub(super) replaces_flags: bool,
-    /// It has to find them in EFLAGS, and has no memory operand.
-    pub(super) wants_flags: bool,
-}
-
 #[derive(Debug)]
 pub(super) struct Emitter<'a> {
     pub(super) asm: &'a mut Assembler,
     pub(super) frame: Frame<'a>,
     pub(super) flags: Flags,
     /// What computes them, as long as it can.
-    recipe: Option<Recipe>,
+    pub(super) recipe: Option<Recipe>,
     /// It, where the last check began without flags.
-    lost: Option<Recipe>,
+    pub(super) lost: Option<Recipe>,
     /// What the instruction that is being translated does.
     pub(super) doing: Doing,
     /// The instruction that is being translated.
@@ -154,21 +67,24 @@ pub(super) struct Emitter<'a> {
     pub(super) x87: x87::Progress,
     /// Where the unit's code begins for jumps inside the page.
     pub(super) inner: u64,
-    referred: &'a mut Referred,
+    /// Where a loop in it goes on: what it loads is loaded by then.
+    pub(super) again: u64,
+    pub(super) rounds: Option<Rounds>,
+    pub(super) referred: &'a mut Referred,
     /// The instruction's access is this far from what R12 points at.
     pub(super) member: Option<u32>,
-    cold: Vec<Cold>,
+    pub(super) cold: Vec<Cold>,
     /// Jumps that the next access takes instead of being made: its segment is not an open one.
-    closed: Vec<Miss>,
+    pub(super) closed: Vec<Miss>,
 }
 
 /// What to go back to when an instruction is refused half-way.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Mark {
-    len: usize,
-    flags: Flags,
-    recipe: Option<Recipe>,
-    cold: usize,
+    pub(super) len: usize,
+    pub(super) flags: Flags,
+    pub(super) recipe: Option<Recipe>,
+    pub(super) cold: usize,
 }
 
 impl<'a> Emitter<'a> {
@@ -188,6 +104,8 @@ impl<'a> Emitter<'a> {
             code: Code::INVALID,
             x87: x87::Progress::default(),
             inner: 0,
+            again: 0,
+            rounds: None,
             referred,
             member: None,
             cold: Vec::new(),
@@ -204,6 +122,7 @@ impl<'a> Emitter<'a> {
             emitter.poll(frame.unit);
             emitter.inner = emitter.asm.here();
         }
+        emitter.again = emitter.inner;
         emitter
     }
 
@@ -216,6 +135,7 @@ impl<'a> Emitter<'a> {
         self.cold.push(Cold::Leave {
             from,
             target: self.frame.unit,
+            lost: None,
         });
     }
 
@@ -253,85 +173,6 @@ impl<'a> Emitter<'a> {
             code: self.code,
             stands_in,
         })
-    }
-
-    /// Makes sure that the vCPU has the status flags; EFLAGS may be changed afterwards.
-    pub(super) fn flags_to_memory(&mut self) {
-        if self.flags == Flags::Lost {
-            self.compute_flags();
-        }
-        if self.flags == Flags::Host {
-            self.asm.save_flags(native::STATUS);
-        }
-        self.flags = Flags::Memory;
-    }
-
-    /// Does what the flags come from again. Uses RAX.
-    fn compute_flags(&mut self) {
-        let written = self.recipe.map(|recipe| recipe.write(self.asm));
-        // Flags that are lost can be computed.
-        assert!(matches!(written, Some(Ok(()))), "{:?}", self.recipe);
-        self.flags = Flags::Host;
-    }
-
-    /// Before an address check, which needs EFLAGS. Uses RAX.
-    pub(super) fn free_flags(&mut self) {
-        let doing = self.doing;
-        let stays = |recipe: Recipe| recipe.registers() & doing.writes == 0;
-        match (self.flags, self.recipe) {
-            (Flags::Host, Some(recipe)) if doing.replaces_flags || stays(recipe) => {
-                self.flags = Flags::Lost;
-            }
-            (Flags::Lost, _) => {}
-            _ => self.flags_to_memory(),
-        }
-        self.lost = self.recipe.filter(|_| self.flags == Flags::Lost);
-    }
-
-    /// Before an instruction: it may change what the flags are computed from.
-    pub(super) fn begin(&mut self, doing: Doing) {
-        self.doing = doing;
-        self.lost = None;
-        let spoils = |recipe: Recipe| recipe.registers() & doing.writes != 0;
-        if doing.replaces_flags || !self.recipe.is_some_and(spoils) {
-            return;
-        }
-        if self.flags == Flags::Lost {
-            if doing.wants_flags {
-                self.compute_flags();
-            } else {
-                self.flags_to_memory();
-            }
-        }
-        self.recipe = None;
-    }
-
-    /// After an instruction that left the flags in EFLAGS.
-    pub(super) fn flags_written(&mut self, recipe: Option<Recipe>) {
-        self.flags = Flags::Host;
-        self.recipe = recipe;
-    }
-
-    /// What computed the flags does so no more.
-    pub(super) fn forget_recipe(&mut self) {
-        debug_assert!(self.flags != Flags::Lost);
-        self.recipe = None;
-    }
-
-    /// Makes sure that EFLAGS has them. Uses RAX.
-    pub(super) fn flags_to_host(&mut self) {
-        match (self.flags, self.recipe) {
-            (Flags::Lost, _) => self.compute_flags(),
-            (Flags::Memory, Some(_)) => {
-                self.compute_flags();
-                self.flags = Flags::Both;
-            }
-            (Flags::Memory, None) => {
-                self.asm.restore_flags(native::STATUS);
-                self.flags = Flags::Both;
-            }
-            (Flags::Host | Flags::Both, _) => {}
-        }
     }
 
     /// The instruction runs in its handler. What follows begins with the flags in memory.
@@ -401,333 +242,6 @@ impl<'a> Emitter<'a> {
     /// As much of a register as an address has bits.
     pub(super) fn address_register(&self, number: Number) -> Register {
         sized(number, self.frame.mode.word() as usize)
-    }
-
-    /// Every miss that the second-level TLB cannot help either goes on here.
-    fn land_misses(&mut self, misses: Vec<Miss>) {
-        let set = self.frame.mode.set();
-        let mut lost = Vec::with_capacity(misses.len());
-        for miss in misses {
-            let Some((way, size, resume)) = miss.second else {
-                lost.push(miss.jump);
-                continue;
-            };
-            self.asm.land(miss.jump);
-            // The linear address again.
-            self.asm.add_slot(match way {
-                Way::Read => native::tlb_read(set),
-                Way::Write => native::tlb_write(set),
-            });
-            self.asm.set_r13(size);
-            self.asm.call(self.frame.stubs.refill(way, set));
-            let found = self.asm.jump_if(condition::NOT_EQUAL);
-            self.asm.land_at(found, resume);
-            lost.push(self.asm.jump());
-        }
-        for jump in lost {
-            self.asm.land(jump);
-        }
-    }
-
-    /// Opens a group: R12 will point at its first byte. Answers the jumps for where it cannot.
-    pub(super) fn open(&mut self, group: &Group) -> Result<Opened, Refused> {
-        self.free_flags();
-        self.address(&group.address)?;
-        let apart = self.translate(group.way, group.len, group.align);
-        self.asm.copy(R12, RAX);
-        Ok(Opened {
-            apart,
-            lost: self.lost,
-        })
-    }
-
-    /// What is to run where a group cannot be opened: its instructions from `first` to `last`, the
-    /// last of which has just been written.
-    pub(super) fn apart(&mut self, opened: Opened, first: usize, last: usize) {
-        let resume = self.asm.here();
-        self.cold.push(Cold::Apart {
-            from: opened.apart,
-            first,
-            last,
-            resume,
-            lost: opened.lost,
-            flags: self.flags,
-        });
-    }
-
-    /// Makes the flags be where they are on another way to the same place.
-    fn flags_as(&mut self, wanted: Flags) {
-        match wanted {
-            Flags::Memory => self.flags_to_memory(),
-            Flags::Host => self.flags_to_host(),
-            // The registers are the same on both ways.
-            Flags::Lost => {}
-            Flags::Both => {
-                if self.flags == Flags::Lost {
-                    self.compute_flags();
-                }
-                if self.flags == Flags::Host {
-                    self.asm.save_flags(native::STATUS);
-                } else {
-                    self.flags_to_host();
-                }
-                self.flags = Flags::Both;
-            }
-        }
-    }
-
-    /// The slow way of the instruction just written: its handler, then on from here.
-    pub(super) fn slow_way(&mut self, from: Vec<Miss>, op: &Op) {
-        if from.is_empty() {
-            return;
-        }
-        let site = self.site(op, false);
-        let resume = self.asm.here();
-        self.cold.push(Cold::Slow {
-            from,
-            site,
-            resume,
-            lost: self.lost,
-            restore: matches!(self.flags, Flags::Host | Flags::Both),
-        });
-    }
-
-    /// Runs the handler at `site`, which does not come back, when one of the jumps is taken.
-    pub(super) fn slow_way_to(&mut self, from: Vec<Miss>, site: u64) {
-        if from.is_empty() {
-            return;
-        }
-        let resume = self.asm.here();
-        self.cold.push(Cold::Slow {
-            from,
-            site,
-            resume,
-            lost: self.lost,
-            restore: false,
-        });
-    }
-
-    /// Asks the bell; with news, leaves with RIP at page offset `target`. Uses RAX.
-    fn poll(&mut self, target: u16) {
-        debug_assert!(self.flags == Flags::Memory);
-        self.asm.load(RAX, native::BELL);
-        self.asm.test_word_at_rax();
-        let from = self.asm.jump_if(condition::NOT_EQUAL);
-        self.cold.push(Cold::Leave { from, target });
-    }
-
-    /// Goes on at `target`, in bytes from the unit's start; `at` is where the guest's instruction
-    /// ends, in the same. `site` is run instead where the target's page is not known to be mapped;
-    /// without one it is the plain successor.
-    pub(super) fn go(&mut self, target: i64, at: u16, site: Option<u64>) {
-        self.flags_to_memory();
-        let offset = i64::from(self.frame.unit) + target;
-        match u16::try_from(offset) {
-            Ok(offset) if offset < 0x1000 => {
-                if target < i64::from(at) {
-                    self.poll(offset);
-                }
-                if target == 0 && !self.frame.checked {
-                    self.asm.jump_to(self.inner);
-                } else {
-                    let from = self.asm.jump();
-                    self.cold.push(Cold::Link {
-                        from,
-                        target: offset,
-                    });
-                }
-            }
-            _ => {
-                self.load_rip(RAX, offset);
-                self.look_up(site, 0);
-            }
-        }
-    }
-
-    /// Linear address of a page offset, possibly beyond the page.
-    pub(super) fn load_rip(&mut self, to: Number, offset: i64) {
-        debug_assert!(to == RAX || to == R13);
-        let size = self.frame.mode.word();
-        self.asm.load(to, native::PAGE_BASE);
-        // The farthest branch from a page's end goes beyond 32 bits.
-        let near = offset.clamp(i32::MIN.into(), i32::MAX.into());
-        self.asm.move_by(to, size, near);
-        self.asm.move_by(to, size, offset - near);
-    }
-
-    /// Goes on at the linear address in RAX after moving the stack pointer by `release`: in its code
-    /// if that is known, otherwise by leaving. If the address may not be canonical, `site` says whose
-    /// handler raises the exception then. Flags must be in memory.
-    pub(super) fn look_up(&mut self, site: Option<u64>, release: i64) {
-        debug_assert!(self.flags == Flags::Memory);
-        let set = self.frame.mode.set();
-        self.asm.hash_rax();
-        self.asm.mask_r13(super::jumps_raw::OFFSET_MASK);
-        self.asm.compare_slot(native::jump_tag(set));
-        let miss = self.asm.jump_if(condition::NOT_EQUAL);
-        self.move_rsp(release);
-        self.asm.jump_slot(native::jump_code(set));
-        // 32-bit addresses are all canonical, and inside a flat segment.
-        let sure = self.frame.mode.code32 && release == 0;
-        match site.filter(|_| !sure) {
-            Some(site) => self.cold.push(Cold::Unknown {
-                from: miss,
-                site,
-                release,
-            }),
-            None => self.asm.land_at(miss, self.frame.stubs.leave_at),
-        }
-    }
-
-    /// `lea` of the stack pointer, which keeps EFLAGS.
-    pub(super) fn move_rsp(&mut self, by: i64) {
-        let size = self.frame.mode.word();
-        self.asm.move_by(GUEST_RSP, size, by);
-    }
-
-    /// A conditional jump of the guest's whose condition is in EFLAGS.
-    pub(super) fn branch(&mut self, condition: u8, target: i64, at: u16, site: u64) {
-        let from = self.asm.jump_if(condition);
-        self.cold.push(Cold::Taken {
-            from,
-            target,
-            at,
-            flags: self.flags,
-            recipe: self.recipe,
-            site,
-        });
-    }
-
-    /// A jump of the guest's that is taken when it is reached.
-    pub(super) fn taken(&mut self, target: i64, at: u16, site: u64) {
-        let from = self.asm.jump();
-        self.cold.push(Cold::Taken {
-            from,
-            target,
-            at,
-            flags: self.flags,
-            recipe: self.recipe,
-            site,
-        });
-    }
-
-    /// From here on the vector registers are the guest's. At a unit's start only.
-    pub(super) fn need_vectors(&mut self) {
-        self.asm.test_byte(native::VECTORS_LOADED);
-        self.load_when_equal(self.frame.stubs.load_vectors);
-    }
-
-    /// Calls `stub`, with the unit's page offset in RAX, when EFLAGS say equal.
-    pub(super) fn load_when_equal(&mut self, stub: u64) {
-        let from = self.asm.jump_if(condition::EQUAL);
-        self.cold.push(Cold::Load {
-            from,
-            stub,
-            resume: self.asm.here(),
-        });
-    }
-
-    /// Writes everything that is out of line.
-    /// `apart` writes the instructions of a group one by one.
-    pub(super) fn finish(&mut self, mut apart: impl FnMut(&mut Self, usize, usize) -> Then) {
-        // Writing one may ask for more.
-        while !self.cold.is_empty() {
-            for cold in std::mem::take(&mut self.cold) {
-                self.write_cold(cold, &mut apart);
-            }
-        }
-    }
-
-    fn write_cold(&mut self, cold: Cold, apart: &mut impl FnMut(&mut Self, usize, usize) -> Then) {
-        match cold {
-            Cold::Apart {
-                from,
-                first,
-                last,
-                resume,
-                lost,
-                flags,
-            } => {
-                self.land_misses(from);
-                self.flags = lost.map_or(Flags::Memory, |_| Flags::Lost);
-                self.recipe = lost;
-                self.x87.page = false;
-                if apart(self, first, last) == Then::GoOn {
-                    self.flags_as(flags);
-                    self.asm.jump_to(resume);
-                }
-            }
-            Cold::Slow {
-                from,
-                site,
-                resume,
-                lost,
-                restore,
-            } => {
-                self.land_misses(from);
-                if lost.is_some() {
-                    self.recipe = lost;
-                    self.flags = Flags::Lost;
-                    self.flags_to_memory();
-                }
-                self.asm.set_rax(site);
-                self.asm.call(self.frame.stubs.handler);
-                if restore {
-                    self.asm.restore_flags(native::STATUS);
-                }
-                self.asm.jump_to(resume);
-            }
-            Cold::Link { from, target } => {
-                let link = self.referred.links.add(Link {
-                    target,
-                    patch: self.asm.place(from),
-                    page: self.frame.page,
-                });
-                self.asm.land(from);
-                self.asm.set_rax(link);
-                self.asm.jump_to(self.frame.stubs.leave_link);
-            }
-            Cold::Leave { from, target } => {
-                self.asm.land(from);
-                self.load_rip(RAX, target.into());
-                self.asm.jump_to(self.frame.stubs.leave_at);
-            }
-            Cold::Taken {
-                from,
-                target,
-                at,
-                flags,
-                recipe,
-                site,
-            } => {
-                self.asm.land(from);
-                self.flags = flags;
-                self.recipe = recipe;
-                self.go(target, at, Some(site));
-            }
-            Cold::Unknown {
-                from,
-                site,
-                release,
-            } => {
-                self.asm.land(from);
-                let canonical = self.frame.mode.code32;
-                let bad = (!canonical).then(|| self.asm.jump_unless_canonical());
-                self.move_rsp(release);
-                self.asm.jump_to(self.frame.stubs.leave_at);
-                if let Some(bad) = bad {
-                    self.asm.land(bad);
-                    self.asm.set_rax(site);
-                    self.asm.call(self.frame.stubs.handler);
-                }
-            }
-            Cold::Load { from, stub, resume } => {
-                self.asm.land(from);
-                self.asm.set_rax(self.frame.unit.into());
-                self.asm.call(stub);
-                self.asm.jump_to(resume);
-            }
-        }
     }
 
     /// A register of the guest's that stays in memory, into `scratch`.

@@ -4,8 +4,10 @@ use iced_x86::{Code, DecoderError, FlowControl, Instruction, InstructionInfoFact
 use memory::Lines;
 
 use super::assembler::Assembler;
+use super::cold::{Opened, Part};
 use super::control::Then;
-use super::emitter::{Doing, Emitter, Frame, Opened, Refused};
+use super::emitter::{Emitter, Frame, Refused};
+use super::flags::Doing;
 use super::group::Plan;
 use super::simple::{self, is_simple, is_vector};
 use super::special::{is_special, uses_vectors};
@@ -74,18 +76,17 @@ pub(super) fn unit(
     for (one, writes) in decoded.iter_mut().zip(&plan.writes) {
         one.doing = simple::doing(&one.insn, *writes);
     }
-    if emitter.all(&decoded, &plan, infos) == Then::GoOn
-        && let Some(last) = decoded.last()
-    {
-        let at = last.op.start + u16::from(last.op.len);
-        emitter.go(at.into(), at, None);
-    }
-    emitter.finish(|emitter, first, last| {
-        let mut then = Then::GoOn;
-        for one in &decoded[first..=last] {
-            then = emitter.one(one, infos);
+    emitter.begin_rounds();
+    emitter.all(&decoded, &plan, infos);
+    emitter.finish(|emitter, part| match part {
+        Part::Apart(first, last) => {
+            let mut then = Then::GoOn;
+            for one in &decoded[first..=last] {
+                then = emitter.one(one, infos);
+            }
+            then
         }
-        then
+        Part::Unit => emitter.all(&decoded, &plan, infos),
     });
     let inner = emitter.inner;
     Some(Made {
@@ -201,7 +202,7 @@ fn encodable(mut insn: Instruction) -> Instruction {
 }
 
 impl Emitter<'_> {
-    /// All instructions, those of a group with one check.
+    /// All instructions, those of a group with one check, and what follows them.
     fn all(
         &mut self,
         decoded: &[Decoded],
@@ -227,6 +228,12 @@ impl Emitter<'_> {
             {
                 self.apart(opened, first, last);
             }
+        }
+        if then == Then::GoOn
+            && let Some(last) = decoded.last()
+        {
+            let at = last.op.start + u16::from(last.op.len);
+            self.go(at.into(), at, None);
         }
         then
     }

@@ -32,10 +32,13 @@
 mod assembler;
 mod calls;
 mod code_memory_raw;
+mod cold;
 mod control;
 mod crossings;
 mod emitter;
+mod flags;
 mod group;
+mod jumps_out;
 pub(crate) mod jumps_raw;
 mod listing;
 mod make;

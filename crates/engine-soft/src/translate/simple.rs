@@ -7,7 +7,8 @@ use iced_x86::{
 };
 
 use super::assembler::Assembler;
-use super::emitter::{Doing, Emitter, Refused, Way};
+use super::emitter::{Emitter, Refused, Way};
+use super::flags::Doing;
 use super::native;
 use super::recipe::{Recipe, STATUS};
 use super::registers::{

@@ -3,8 +3,9 @@
 use iced_x86::{Code, Instruction, Mnemonic};
 
 use super::assembler::condition;
+use super::cold::Miss;
 use super::control::LOAD;
-use super::emitter::{Emitter, Miss, Refused, Way};
+use super::emitter::{Emitter, Refused, Way};
 use super::native::{self, MXCSR_MASKED};
 use super::registers::{GUEST_RAX, GUEST_RSP, RAX};
 use crate::interp::op::Op;

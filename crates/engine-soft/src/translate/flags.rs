@@ -1,0 +1,142 @@
+//! Where the guest's status flags are while a unit is made.
+//!
+//! They stay in EFLAGS until something needs EFLAGS; then they are saved, or let go where they can be
+//! computed again ([`Recipe`]).
+
+use super::emitter::Emitter;
+use super::native;
+use super::recipe::Recipe;
+
+/// Where the guest's status flags are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flags {
+    /// In the vCPU.
+    Memory,
+    /// In the host's EFLAGS only.
+    Host,
+    Both,
+    /// Nowhere: to be computed again.
+    Lost,
+}
+
+/// What an instruction does to registers and flags.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Doing {
+    /// The guest registers that it writes, one bit each.
+    pub(super) writes: u16,
+    /// It writes all status flags, whatever they were.
+    pub(super) replaces_flags: bool,
+    /// It has to find them in EFLAGS, and has no memory operand.
+    pub(super) wants_flags: bool,
+}
+
+impl Emitter<'_> {
+    /// Before an instruction: it may change what the flags are computed from.
+    pub(super) fn begin(&mut self, doing: Doing) {
+        self.doing = doing;
+        self.lost = None;
+        let spoils = |recipe: Recipe| recipe.registers() & doing.writes != 0;
+        if doing.replaces_flags || !self.recipe.is_some_and(spoils) {
+            return;
+        }
+        if self.flags == Flags::Lost {
+            if doing.wants_flags {
+                self.compute_flags();
+            } else {
+                self.flags_to_memory();
+            }
+        }
+        self.recipe = None;
+    }
+
+    /// Before an address check, which needs EFLAGS. Uses RAX.
+    pub(super) fn free_flags(&mut self) {
+        let doing = self.doing;
+        let stays = |recipe: Recipe| recipe.registers() & doing.writes == 0;
+        match (self.flags, self.recipe) {
+            (Flags::Host, Some(recipe)) if doing.replaces_flags || stays(recipe) => {
+                self.flags = Flags::Lost;
+            }
+            (Flags::Lost, _) => {}
+            _ => self.flags_to_memory(),
+        }
+        self.lost = self.recipe.filter(|_| self.flags == Flags::Lost);
+    }
+
+    /// After an instruction that left the flags in EFLAGS.
+    pub(super) fn flags_written(&mut self, recipe: Option<Recipe>) {
+        self.flags = Flags::Host;
+        self.recipe = recipe;
+    }
+
+    /// What computed the flags does so no more.
+    pub(super) fn forget_recipe(&mut self) {
+        debug_assert!(self.flags != Flags::Lost);
+        self.recipe = None;
+    }
+
+    /// Makes sure that the vCPU has the status flags; EFLAGS may be changed afterwards.
+    pub(super) fn flags_to_memory(&mut self) {
+        if self.flags == Flags::Lost {
+            self.compute_flags();
+        }
+        if self.flags == Flags::Host {
+            self.asm.save_flags(native::STATUS);
+        }
+        self.flags = Flags::Memory;
+    }
+
+    /// Makes sure that EFLAGS has them. Uses RAX.
+    pub(super) fn flags_to_host(&mut self) {
+        match (self.flags, self.recipe) {
+            (Flags::Lost, _) => self.compute_flags(),
+            (Flags::Memory, Some(_)) => {
+                self.compute_flags();
+                self.flags = Flags::Both;
+            }
+            (Flags::Memory, None) => {
+                self.asm.restore_flags(native::STATUS);
+                self.flags = Flags::Both;
+            }
+            (Flags::Host | Flags::Both, _) => {}
+        }
+    }
+
+    /// Makes the flags be where they are on another way to the same place.
+    pub(super) fn flags_as(&mut self, wanted: Flags) {
+        match wanted {
+            Flags::Memory => self.flags_to_memory(),
+            Flags::Host => self.flags_to_host(),
+            // The registers are the same on both ways.
+            Flags::Lost => {}
+            Flags::Both => {
+                if self.flags == Flags::Lost {
+                    self.compute_flags();
+                }
+                if self.flags == Flags::Host {
+                    self.asm.save_flags(native::STATUS);
+                } else {
+                    self.flags_to_host();
+                }
+                self.flags = Flags::Both;
+            }
+        }
+    }
+
+    /// Does what the flags come from again. Uses RAX.
+    pub(super) fn compute_flags(&mut self) {
+        let written = self.recipe.map(|recipe| recipe.write(self.asm));
+        // Flags that are lost can be computed.
+        assert!(matches!(written, Some(Ok(()))), "{:?}", self.recipe);
+        self.flags = Flags::Host;
+    }
+
+    /// The flags that `recipe` computes into the vCPU.
+    pub(super) fn save_lost(&mut self, recipe: Option<Recipe>) {
+        if recipe.is_some() {
+            self.recipe = recipe;
+            self.flags = Flags::Lost;
+            self.flags_to_memory();
+        }
+    }
+}
