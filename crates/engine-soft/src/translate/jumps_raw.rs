@@ -8,6 +8,7 @@
 use std::arch::x86_64::_mm_crc32_u64;
 
 use super::crossings::Crossings;
+use super::filled::Filled;
 use super::mode::Mode;
 use crate::mmu::used::Used;
 use crate::mmu::{FetchKind, PAGE_MASK};
@@ -45,8 +46,7 @@ pub(crate) struct Jumps {
     pub(super) tables: *mut [Table; TABLES],
     notes: Box<[Note]>,
     used: Used,
-    /// Filled entries by a hash of their linear page: most flushed pages hold no code.
-    pages: Box<[u32; 256]>,
+    filled: Filled,
     /// Mode bits that each table was filled under.
     modes: [u16; TABLES],
     pub(super) crossings: Crossings,
@@ -67,17 +67,13 @@ fn crc32(rip: u64) -> u64 {
     _mm_crc32_u64(0, rip)
 }
 
-fn page_hash(rip: u64) -> usize {
-    (rip >> 12 ^ rip >> 20) as usize % 256
-}
-
 impl Jumps {
     pub(super) fn new() -> Jumps {
         Jumps {
             tables: std::ptr::null_mut(),
             notes: vec![Note::default(); ENTRIES * TABLES].into_boxed_slice(),
             used: Used::none(ENTRIES * TABLES),
-            pages: Box::new([0; 256]),
+            filled: Filled::none(),
             modes: [0; TABLES],
             crossings: Crossings::new(),
         }
@@ -112,10 +108,11 @@ impl Jumps {
             &mut self.tables_mut()[table][slot],
             Entry { tag: rip, code },
         );
-        if old.code != 0 {
-            self.pages[page_hash(old.tag)] -= 1;
+        if old.tag != rip || old.code == 0 {
+            let tables = self.tables;
+            self.filled
+                .note(rip, index as u32, |place| address(tables, place));
         }
-        self.pages[page_hash(rip)] += 1;
         let global = if kind.global { GLOBAL } else { 0 };
         let large = if kind.large { LARGE } else { 0 };
         self.notes[index].page = page | global | large;
@@ -129,7 +126,6 @@ impl Jumps {
             tables,
             notes,
             used,
-            pages,
             ..
         } = self;
         if tables.is_null() {
@@ -145,7 +141,6 @@ impl Jumps {
             }
             let kept = keep(index, entry.tag, notes[index].page);
             if !kept {
-                pages[page_hash(entry.tag)] -= 1;
                 *entry = empty(slot);
             }
             kept
@@ -159,7 +154,6 @@ impl Jumps {
             tables,
             notes,
             used,
-            pages,
             ..
         } = self;
         // SAFETY: see `tables_mut`.
@@ -170,7 +164,6 @@ impl Jumps {
             let (table, slot) = (index / ENTRIES, index % ENTRIES);
             let entry = &mut tables[table][slot];
             if notes[index].page & GLOBAL == 0 && entry.code != 0 {
-                pages[page_hash(entry.tag)] -= 1;
                 *entry = empty(slot);
             }
         });
@@ -180,14 +173,20 @@ impl Jumps {
     pub(crate) fn clear(&mut self) {
         self.crossings.clear();
         self.retain(|_, _, _| false);
+        self.filled.clear();
     }
 
     /// After a flush of the linear page of `gla`.
     pub(crate) fn drop_linear(&mut self, gla: u64) {
         self.crossings.clear();
-        if self.pages[page_hash(gla)] != 0 {
-            self.retain(|_, tag, _| (tag ^ gla) & PAGE_MASK != 0);
-        }
+        let tables = self.tables;
+        let drop = |place: u32| {
+            let (table, slot) = (place as usize / ENTRIES, place as usize % ENTRIES);
+            // SAFETY: see `tables_mut`; a place was filled only when there were tables.
+            unsafe { (*tables)[table][slot] = empty(slot) };
+        };
+        self.filled
+            .take_page(gla, |place| address(tables, place), drop);
     }
 
     /// After a flush of the large page of `gla`: of all that lie in the same GiB.
@@ -203,10 +202,7 @@ impl Jumps {
             let (table, slot) = (index / ENTRIES, index % ENTRIES);
             if self.notes[index].page & PAGE_MASK == page {
                 let entry = &mut self.tables_mut()[table][slot];
-                if entry.code != 0 {
-                    let tag = std::mem::replace(entry, empty(slot)).tag;
-                    self.pages[page_hash(tag)] -= 1;
-                }
+                *entry = empty(slot);
             }
         }
     }
@@ -224,6 +220,14 @@ impl Jumps {
         // SAFETY: as in `tables`; code is translated only for a vCPU in its place.
         unsafe { &mut *self.tables }
     }
+}
+
+/// The linear address that an entry of the tables is filled for.
+fn address(tables: *const [Table; TABLES], place: u32) -> Option<u64> {
+    let (table, slot) = (place as usize / ENTRIES, place as usize % ENTRIES);
+    // SAFETY: see `Jumps::tables`.
+    let entry = unsafe { tables.as_ref() }?[table][slot];
+    (entry.code != 0).then_some(entry.tag)
 }
 
 /// An entry whose tag is never looked up in `slot`.

@@ -37,6 +37,7 @@ mod control;
 mod crossings;
 mod emitter;
 mod flags;
+mod filled;
 mod group;
 mod jumps_out;
 pub(crate) mod jumps_raw;
