@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use memory::Lines;
 
-use super::{PAGE_MASK, SET_ENTRIES, set};
+use super::{PAGE_MASK, Way, place, set};
 use crate::cpu::Cpu;
 use crate::interp::op::Stop;
 use crate::word::Word;
@@ -66,19 +66,19 @@ pub(crate) unsafe fn store<T: Word>(host: u64, value: T) {
 
 impl Cpu {
     #[inline(always)]
-    fn entry(&self, first: usize, gla: u64) -> &super::Entry {
-        let slot = first + ((gla >> 12) as usize & (SET_ENTRIES - 1));
-        debug_assert!(slot < self.mmu.entries.len());
-        // SAFETY: `first` is one of the four sets' starts (see `select`), the rest is below a set's length.
-        unsafe { self.mmu.entries.get_unchecked(slot) }
+    fn entry(&self, way: Way, set: usize, gla: u64) -> &super::Entry {
+        let place = place(way, set, gla);
+        debug_assert!(place < self.mmu.entries.len());
+        // SAFETY: `set` is one of the four sets (see `select`).
+        unsafe { self.mmu.entries.get_unchecked(place) }
     }
 
     /// Reads at a linear address with the current privilege.
     #[inline(always)]
     pub(crate) fn read<T: Word>(&mut self, gla: u64) -> Result<T, Stop> {
-        let entry = self.entry(self.mmu.current, gla);
-        if entry.read == gla.wrapping_add(u64::from(T::BYTES - 1)) & PAGE_MASK {
-            // SAFETY: a valid read tag means the whole page is RAM mapped at `host`.
+        let entry = self.entry(Way::Read, self.mmu.current, gla);
+        if entry.tag == gla.wrapping_add(u64::from(T::BYTES - 1)) & PAGE_MASK {
+            // SAFETY: a tag of reads means the whole page is RAM mapped at `host`.
             return Ok(unsafe { load(entry.host + (gla & !PAGE_MASK)) });
         }
         self.read_slow(gla, T::BYTES, false).map(T::from_u64)
@@ -87,9 +87,9 @@ impl Cpu {
     /// Writes at a linear address with the current privilege.
     #[inline(always)]
     pub(crate) fn write<T: Word>(&mut self, gla: u64, value: T) -> Result<(), Stop> {
-        let entry = self.entry(self.mmu.current, gla);
-        if entry.write == gla.wrapping_add(u64::from(T::BYTES - 1)) & PAGE_MASK {
-            // SAFETY: a valid write tag means the whole page is plain RAM mapped at `host`.
+        let entry = self.entry(Way::Write, self.mmu.current, gla);
+        if entry.tag == gla.wrapping_add(u64::from(T::BYTES - 1)) & PAGE_MASK {
+            // SAFETY: a tag of writes means the whole page is plain RAM mapped at `host`.
             unsafe { store(entry.host + (gla & !PAGE_MASK), value) };
             return Ok(());
         }
@@ -100,8 +100,8 @@ impl Cpu {
     /// `None` where there is no single one (MMIO, or the access crosses a page).
     #[inline(always)]
     pub(crate) fn host_for_update(&mut self, gla: u64, size: u8) -> Result<Option<u64>, Stop> {
-        let entry = self.entry(self.mmu.current, gla);
-        if entry.write == gla.wrapping_add(u64::from(size - 1)) & PAGE_MASK {
+        let entry = self.entry(Way::Write, self.mmu.current, gla);
+        if entry.tag == gla.wrapping_add(u64::from(size - 1)) & PAGE_MASK {
             return Ok(Some(entry.host + (gla & !PAGE_MASK)));
         }
         self.host_for_update_slow(gla, size)
@@ -110,16 +110,16 @@ impl Cpu {
     /// Host address for reads of `size` bytes at `gla` from RAM inside one page, if in the TLB.
     #[inline(always)]
     pub(crate) fn host_for_read(&self, gla: u64, size: u64) -> Option<u64> {
-        let entry = self.entry(self.mmu.current, gla);
-        (entry.read == gla.wrapping_add(size - 1) & PAGE_MASK)
+        let entry = self.entry(Way::Read, self.mmu.current, gla);
+        (entry.tag == gla.wrapping_add(size - 1) & PAGE_MASK)
             .then(|| entry.host + (gla & !PAGE_MASK))
     }
 
     /// Host address for writes of `size` bytes at `gla` to plain RAM inside one page, if in the TLB.
     #[inline(always)]
     pub(crate) fn host_for_write(&self, gla: u64, size: u64) -> Option<u64> {
-        let entry = self.entry(self.mmu.current, gla);
-        if entry.write == gla.wrapping_add(size - 1) & PAGE_MASK {
+        let entry = self.entry(Way::Write, self.mmu.current, gla);
+        if entry.tag == gla.wrapping_add(size - 1) & PAGE_MASK {
             return Some(entry.host + (gla & !PAGE_MASK));
         }
         self.mmu.beside(gla, size)
@@ -127,8 +127,8 @@ impl Cpu {
 
     /// Reads a descriptor, TSS field or the like: as supervisor, whatever the privilege.
     pub(crate) fn read_system<T: Word>(&mut self, gla: u64) -> Result<T, Stop> {
-        let entry = self.entry(set::SUPERVISOR * SET_ENTRIES, gla);
-        if entry.read == gla.wrapping_add(u64::from(T::BYTES - 1)) & PAGE_MASK {
+        let entry = self.entry(Way::Read, set::SUPERVISOR, gla);
+        if entry.tag == gla.wrapping_add(u64::from(T::BYTES - 1)) & PAGE_MASK {
             // SAFETY: as in `read`.
             return Ok(unsafe { load(entry.host + (gla & !PAGE_MASK)) });
         }

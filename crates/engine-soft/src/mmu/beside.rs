@@ -103,6 +103,16 @@ impl Beside {
         }
     }
 
+    /// Drops guest-physical page `gpa` where its linear page has slot `first` of the TLB's first level.
+    pub(super) fn drop_slot(&mut self, first: usize, gpa: u64) {
+        for entries in &mut self.sets {
+            let entry = &mut entries[first % ENTRIES];
+            if entry.gpa == gpa {
+                *entry = EMPTY;
+            }
+        }
+    }
+
     /// Drops guest-physical page `gpa`, by whatever way it is written.
     pub(super) fn drop_physical(&mut self, gpa: u64) {
         for entry in self.sets.iter_mut().flatten() {

@@ -22,7 +22,7 @@ use memory::{GuestMemory, Lines, Named, PageTracker};
 use second_raw::Second;
 use used::Used;
 use vm_regions::Region;
-use writers::Writer;
+use writers::{Slots, Writer};
 use x86::cpuid::CpuidTable;
 
 use crate::lockstep::journal_raw::Journal;
@@ -44,6 +44,19 @@ const fn no_tag(slot: usize) -> u64 {
     (((slot ^ (SET_ENTRIES / 2)) % SET_ENTRIES) << 12) as u64
 }
 
+/// How memory is accessed. Reads and writes have entries of their own, so that a copy between two
+/// pages that share a slot finds both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    Read,
+    /// Written, or read and written.
+    Write,
+}
+
+impl Way {
+    pub(crate) const ALL: [Way; 2] = [Way::Read, Way::Write];
+}
+
 /// Who accesses: index of the TLB set.
 pub(crate) mod set {
     pub(crate) const USER: usize = 0;
@@ -53,38 +66,58 @@ pub(crate) mod set {
 }
 
 #[derive(Debug, Clone, Copy)]
-#[repr(C, align(32))]
+#[repr(C, align(16))]
 pub(crate) struct Entry {
-    pub(crate) read: u64,
-    pub(crate) write: u64,
-    /// Host address of the page.
+    pub(crate) tag: u64,
+    /// Host address of the page. Zero in an entry that is empty.
     pub(crate) host: u64,
-    /// Guest-physical page, with the flags below in the low bits.
-    gpa: u64,
 }
 
-const GLOBAL: u64 = 1;
-const LARGE: u64 = 2;
-const HUGE: u64 = 4;
+/// What a page walk found of a page of RAM, and what may be done to it directly.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Found {
+    pub(crate) gpa: u64,
+    pub(crate) host: u64,
+    pub(crate) global: bool,
+    pub(crate) read: bool,
+    pub(crate) write: bool,
+}
 
 const fn empty(slot: usize) -> Entry {
     Entry {
-        read: no_tag(slot),
-        write: no_tag(slot),
+        tag: no_tag(slot),
         host: 0,
-        gpa: 0,
     }
 }
 
-static ALL_EMPTY: [Entry; SET_ENTRIES * SETS] = {
-    let mut entries = [empty(0); SET_ENTRIES * SETS];
-    let mut slot = 0;
-    while slot < entries.len() {
-        entries[slot] = empty(slot % SET_ENTRIES);
-        slot += 1;
+/// Entries of the first level for one way of access.
+const WAY_ENTRIES: usize = SET_ENTRIES * SETS;
+const ENTRIES: usize = 2 * WAY_ENTRIES;
+
+static ALL_EMPTY: [Entry; ENTRIES] = {
+    let mut entries = [empty(0); ENTRIES];
+    let mut place = 0;
+    while place < entries.len() {
+        entries[place] = empty(place % SET_ENTRIES);
+        place += 1;
     }
     entries
 };
+
+/// Slot of a linear address in its set.
+fn slot(gla: u64) -> usize {
+    (gla >> 12) as usize & (SET_ENTRIES - 1)
+}
+
+/// Place of the first entry of a set.
+pub(crate) const fn first(way: Way, set: usize) -> usize {
+    way as usize * WAY_ENTRIES + set * SET_ENTRIES
+}
+
+/// Place of the entry for a linear address.
+fn place(way: Way, set: usize, gla: u64) -> usize {
+    first(way, set) + slot(gla)
+}
 
 /// Where instruction bytes of a linear page are.
 #[derive(Debug, Clone, Copy)]
@@ -146,11 +179,11 @@ impl Flushed {
 #[repr(C)]
 pub(crate) struct Mmu {
     /// In place, since translated code finds them from the vCPU's own address.
-    pub(crate) entries: [Entry; SET_ENTRIES * SETS],
+    pub(crate) entries: [Entry; ENTRIES],
     used: Used,
     pub(crate) beside: Beside,
     pub(crate) second: Second,
-    /// First entry of the set in use.
+    /// The set in use.
     current: usize,
     fetch: Box<[FetchEntry]>,
     fetch_used: Used,
@@ -161,12 +194,19 @@ pub(crate) struct Mmu {
     journal: Option<Box<Journal>>,
     /// One bit for each 1 GiB of linear space (modulo 64) from which a large page was cached.
     large_seen: u64,
+    /// Likewise for pages of 1 GiB.
+    huge_seen: u64,
     /// Physical-address bits that do not exist.
     pub(crate) beyond_physical: u64,
     pub(crate) has_1g_pages: bool,
     pub(crate) walks: u64,
     /// A page with a protection key other than 0 may be cached.
     pub(crate) keys_seen: bool,
+}
+
+/// All that an entry may be for.
+fn ways_and_sets() -> impl Iterator<Item = (Way, usize)> {
+    (0..set::CHECKED).flat_map(|set| Way::ALL.map(|way| (way, set)))
 }
 
 impl Mmu {
@@ -177,7 +217,7 @@ impl Mmu {
             .clamp(36, 52);
         Mmu {
             entries: ALL_EMPTY,
-            used: Used::none(SET_ENTRIES * SETS),
+            used: Used::none(ENTRIES),
             beside: Beside::none(),
             second: Second::new(),
             current: 0,
@@ -188,6 +228,7 @@ impl Mmu {
             flushed: Flushed::default(),
             journal: None,
             large_seen: 0,
+            huge_seen: 0,
             beyond_physical: 0x000f_ffff_ffff_ffff & !((1 << width) - 1),
             has_1g_pages: cpuid
                 .find(0x8000_0001, 0)
@@ -226,17 +267,17 @@ impl Mmu {
         }
     }
 
-    /// May the TLB entry in `slot` allow direct writes to the page?
-    pub(crate) fn may_write_directly(&mut self, gpa: u64, slot: usize) -> bool {
+    /// May the TLB allow direct writes to the page through linear page `gla`?
+    pub(crate) fn may_write_directly(&mut self, gpa: u64, set: usize, gla: u64) -> bool {
         self.journal
             .as_mut()
-            .is_none_or(|journal| journal.allows(gpa, slot))
+            .is_none_or(|journal| journal.allows(gpa, place(Way::Write, set, gla)))
     }
 
     /// What the journal knew may not be written directly any more.
     pub(crate) fn end_journal(&mut self) {
-        for slot in self.journal().end() {
-            self.entries[slot].write = no_tag(slot % SET_ENTRIES);
+        for place in self.journal().end() {
+            self.entries[place] = empty(place % SET_ENTRIES);
         }
         self.beside.clear();
     }
@@ -249,23 +290,22 @@ impl Mmu {
 
     /// Chooses the TLB set for the current privilege and flags.
     pub(crate) fn select(&mut self, user: bool, smap: bool, ac: bool) {
-        let chosen = match (user, smap && !ac) {
+        self.current = match (user, smap && !ac) {
             (true, _) => set::USER,
             (false, true) => set::SUPERVISOR,
             (false, false) => set::SUPERVISOR_OPEN,
         };
-        self.current = chosen * SET_ENTRIES;
         self.fetch_current = if user { FETCH_ENTRIES } else { 0 };
     }
 
     /// From now on every access takes the slow path, which checks alignment.
     pub(crate) fn select_checked(&mut self) {
-        self.current = set::CHECKED * SET_ENTRIES;
+        self.current = set::CHECKED;
     }
 
     /// Which of [`set`] is in use.
     pub(crate) fn current_set(&self) -> usize {
-        self.current / SET_ENTRIES
+        self.current
     }
 
     /// Takes out of `jumps` what was flushed here since last time. Answers whether there was any.
@@ -296,7 +336,7 @@ impl Mmu {
     }
 
     pub(crate) fn is_checked(&self) -> bool {
-        self.current == set::CHECKED * SET_ENTRIES
+        self.current == set::CHECKED
     }
 
     pub(crate) fn flush_all(&mut self) {
@@ -304,14 +344,15 @@ impl Mmu {
         self.flush_fetch();
         self.flushed.all = true;
         self.large_seen = 0;
+        self.huge_seen = 0;
     }
 
     /// Flushes what data accesses use.
     pub(crate) fn flush_data(&mut self) {
         self.beside.clear();
         self.second.drop_all(&mut self.used);
-        self.used.retain(|slot| {
-            self.entries[slot] = empty(slot % SET_ENTRIES);
+        self.used.retain(|place| {
+            self.entries[place] = empty(place % SET_ENTRIES);
             false
         });
         self.keys_seen = false;
@@ -324,34 +365,41 @@ impl Mmu {
         });
     }
 
-    /// Puts a mapping in. `slot` counts from the first set.
-    fn fill(&mut self, slot: usize, page: u64, entry: Entry) {
-        self.entries[slot] = entry;
-        self.used.note(slot, entry.gpa & GLOBAL != 0);
-        if entry.write == page {
-            let gpa = entry.gpa & PAGE_MASK;
-            if let Some(region) = self.region_mut(gpa) {
-                let index = region.page(gpa);
-                region.writers.note(index, page);
+    /// Puts in what was found of linear page `page`, and takes out what is no longer so. An access as
+    /// `asked` follows; the other way is left to the second level.
+    fn fill(&mut self, set: usize, page: u64, found: Found, asked: Way) {
+        if found.write
+            && let Some(region) = self.region_mut(found.gpa)
+        {
+            let index = region.page(found.gpa);
+            region.writers.note(index, Slots::of(page));
+        }
+        let host = found.host;
+        for (way, allowed) in [(Way::Read, found.read), (Way::Write, found.write)] {
+            let entry = Entry { tag: page, host };
+            let (place, table) = (place(way, set, page), second_raw::table(way, set));
+            // A copy made by translated code would allow writes that the journal does not know of.
+            let first_only = self.journal.is_some();
+            if !allowed {
+                self.second.drop_page(table, page);
+            } else if !first_only {
+                self.second.fill(table, entry, found.global, &mut self.used);
+            }
+            if allowed && (way == asked || first_only) {
+                self.entries[place] = entry;
+                self.used.note(place, found.global);
+            } else if self.entries[place].tag == page {
+                self.entries[place] = empty(slot(page));
             }
         }
-        if self.journal.is_some() {
-            // A copy made by translated code would allow writes that the journal does not know of.
-            return;
-        }
-        let set = slot / SET_ENTRIES;
-        self.second.fill(set, page, entry, &mut self.used);
     }
 
     /// Flushes what a load of CR3 flushes: everything that is not global.
     pub(crate) fn flush_local(&mut self) {
         self.beside.clear();
         self.second.drop_local(&mut self.used);
-        self.used.take_local(|slot| {
-            if self.entries[slot].gpa & GLOBAL == 0 {
-                self.entries[slot] = empty(slot % SET_ENTRIES);
-            }
-        });
+        self.used
+            .take_local(|place| self.entries[place] = empty(place % SET_ENTRIES));
         self.flushed.local = true;
         self.fetch_used.take_local(|slot| {
             if !self.fetch[slot].kind.global {
@@ -363,12 +411,11 @@ impl Mmu {
     /// INVLPG: flushes the page of `gla`, all of it if it is a large page, global or not.
     pub(crate) fn flush_page(&mut self, gla: u64) {
         let page = gla & PAGE_MASK;
-        let slot = Self::slot(gla);
-        for first in (0..set::CHECKED).map(|n| n * SET_ENTRIES) {
-            self.entries[first + slot] = empty(slot);
+        for (way, set) in ways_and_sets() {
+            self.entries[place(way, set, page)] = empty(slot(page));
+            self.second.drop_page(second_raw::table(way, set), page);
         }
         self.beside.drop_page(page);
-        self.second.drop_page(page);
         for first in [0, FETCH_ENTRIES] {
             self.fetch[first + Self::fetch_slot(page)] = NO_FETCH;
         }
@@ -380,27 +427,18 @@ impl Mmu {
 
     fn flush_large(&mut self, gla: u64) {
         self.beside.clear();
-        self.second.retain(&mut self.used, |entry, page| {
-            match entry.gpa & (LARGE | HUGE) {
-                0 => true,
-                LARGE => (page ^ gla) >> 22 != 0,
-                _ => (page ^ gla) >> 30 != 0,
+        let huge = self.huge_seen & 1 << (gla >> 30 & 63) != 0;
+        // Small pages among them go too.
+        let shift = if huge { 30 } else { 22 };
+        let other = |tag: u64| (tag ^ gla) >> shift != 0;
+        self.second
+            .retain(&mut self.used, |_, entry| other(entry.tag));
+        self.used.retain(|place| {
+            let kept = self.entries[place].host != 0 && other(self.entries[place].tag);
+            if !kept {
+                self.entries[place] = empty(place % SET_ENTRIES);
             }
-        });
-        self.used.retain(|slot| {
-            let entry = self.entries[slot];
-            let shift = match entry.gpa & (LARGE | HUGE) {
-                0 => return true,
-                LARGE => 22,
-                _ => 30,
-            };
-            let unread = entry.read == no_tag(slot % SET_ENTRIES) || entry.read & !PAGE_MASK != 0;
-            let tag = if unread { entry.write } else { entry.read };
-            let other = (tag ^ gla) >> shift != 0;
-            if !other {
-                self.entries[slot] = empty(slot % SET_ENTRIES);
-            }
-            other
+            kept
         });
         self.flushed.large(gla);
         self.fetch_used.retain(|slot| {
@@ -411,10 +449,6 @@ impl Mmu {
             }
             !hit
         });
-    }
-
-    fn slot(gla: u64) -> usize {
-        (gla >> 12) as usize & (SET_ENTRIES - 1)
     }
 
     fn fetch_slot(gla: u64) -> usize {
@@ -429,8 +463,12 @@ impl Mmu {
     }
 
     /// A page of more than 4 KiB was found at `gla`.
-    pub(crate) fn note_large(&mut self, gla: u64) {
-        self.large_seen |= 1 << (gla >> 30 & 63);
+    pub(crate) fn note_large(&mut self, gla: u64, huge: bool) {
+        let bit = 1 << (gla >> 30 & 63);
+        self.large_seen |= bit;
+        if huge {
+            self.huge_seen |= bit;
+        }
     }
 
     pub(crate) fn fill_fetch(&mut self, gla: u64, gpa: u64, kind: FetchKind) {
@@ -441,7 +479,7 @@ impl Mmu {
             kind,
         };
         if kind.large {
-            self.note_large(gla);
+            self.note_large(gla, false);
         }
         self.fetch_used.note(slot, kind.global);
     }
@@ -479,7 +517,7 @@ impl Mmu {
             return;
         };
         let page = region.page(gpa);
-        region.writers.note(page, gla);
+        region.writers.note(page, Slots::of(gla));
         let host = region.host + (gpa - region.base);
         self.beside.fill(set, gla, (gpa, host), code);
     }
@@ -500,7 +538,7 @@ impl Mmu {
                 }
             }
             Named::All => {
-                self.end_direct_writes(|_| true);
+                self.end_direct_writes(None);
                 self.beside.clear();
                 for region in &mut self.regions {
                     let tracker = &region.tracker;
@@ -522,12 +560,16 @@ impl Mmu {
         }
     }
 
-    fn end_direct_writes(&mut self, ends: impl Fn(u64) -> bool) {
-        self.second.end_writes(&mut self.used, &ends);
-        self.used.for_each(|slot| {
-            let entry = &mut self.entries[slot];
-            if ends(entry.gpa & PAGE_MASK) {
-                entry.write = no_tag(slot % SET_ENTRIES);
+    /// Ends direct writes to all pages, or to the one at host address `host`.
+    fn end_direct_writes(&mut self, host: Option<u64>) {
+        let ends = |entry: &Entry| host.is_none_or(|host| entry.host == host);
+        self.second.retain(&mut self.used, |way, entry| {
+            way == Way::Read || !ends(entry)
+        });
+        self.used.for_each(|place| {
+            let entry = &mut self.entries[place];
+            if place >= WAY_ENTRIES && ends(entry) {
+                *entry = empty(place % SET_ENTRIES);
             }
         });
     }
@@ -539,24 +581,25 @@ impl Mmu {
         let Some(region) = self.region_mut(page) else {
             return false;
         };
+        let host = region.host + (page - region.base);
         let index = region.page(page);
         match region.writers.take(index) {
             Writer::Nobody => return false,
-            Writer::Past => {}
-            Writer::Several => {
+            Writer::Many => {
                 self.beside.drop_physical(page);
-                self.end_direct_writes(|of| of == page);
+                self.end_direct_writes(Some(host));
             }
-            Writer::Linear(gla) => {
-                let slot = Self::slot(gla);
-                for first in (0..set::CHECKED).map(|n| n * SET_ENTRIES) {
-                    let entry = &mut self.entries[first + slot];
-                    if entry.gpa & PAGE_MASK == page {
-                        entry.write = no_tag(slot);
+            Writer::Known(slots) => {
+                for slots in slots.into_iter().flatten() {
+                    for set in 0..set::CHECKED {
+                        let entry = &mut self.entries[first(Way::Write, set) + slots.first];
+                        if entry.host == host {
+                            *entry = empty(slots.first);
+                        }
                     }
+                    self.second.end_write(slots.second, host);
+                    self.beside.drop_slot(slots.first, page);
                 }
-                self.second.end_write(gla, page);
-                self.beside.drop_page(gla);
             }
         }
         true

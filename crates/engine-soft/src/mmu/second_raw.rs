@@ -7,32 +7,30 @@
 //! level is noted there then: an entry of the first level is either noted or is here too.
 
 use super::used::Used;
-use super::{Entry, GLOBAL, PAGE_MASK, SET_ENTRIES, no_tag, set};
+use super::{Entry, Way, set};
 
-const ENTRIES: usize = 1 << 13;
+/// log2 of the slots of a table. The hash leaves the pages of any aligned range of that many apart, so
+/// that two entries in each hold those of any range at all.
+pub(super) const SLOT_BITS: u32 = 14;
+const SLOTS: usize = 1 << SLOT_BITS;
+pub(crate) const IN_SLOT: usize = 2;
+const ENTRIES: usize = SLOTS * IN_SLOT;
 
-/// One for each kind of access but the one that is never filled.
-pub(crate) type Tables = [[Entry; ENTRIES]; set::CHECKED];
+/// For each way one for each kind of access but the one that is never filled.
+pub(crate) const TABLES: usize = 2 * set::CHECKED;
+pub(crate) type Table = [[Entry; IN_SLOT]; SLOTS];
+pub(crate) type Tables = [Table; TABLES];
 
-/// Byte offset of an entry in its table, from the hash of its page's address.
-pub(crate) const OFFSET_MASK: u32 = ((ENTRIES - 1) * size_of::<Entry>()) as u32;
+/// Half the byte offset of a slot in its table, from the hash of its page's address.
+pub(crate) const HALF_OFFSET_MASK: u32 = ((SLOTS - 1) * size_of::<Entry>()) as u32;
 
 const EMPTY: Entry = Entry {
-    read: UNALIGNED,
-    write: UNALIGNED,
+    tag: UNALIGNED,
     host: 0,
-    gpa: 0,
 };
 
-/// Set in a tag that no page has.
+/// A tag that no page has.
 const UNALIGNED: u64 = 1;
-
-/// The tag of an entry that allows no such access. It is not page-aligned, so it matches nothing
-/// here; and no access that is looked up in the slot of `page` in the first level begins in the page
-/// that it lies in, so it matches nothing there either.
-fn no_access(page: u64) -> u64 {
-    no_tag((page >> 12) as usize & (SET_ENTRIES - 1)) | UNALIGNED
-}
 
 #[derive(Debug)]
 pub(crate) struct Second {
@@ -45,11 +43,11 @@ pub(crate) struct Second {
 unsafe impl Send for Second {}
 
 /// Slot of a page, as translated code computes it.
-fn slot(page: u64) -> usize {
+pub(super) fn slot(page: u64) -> usize {
     let hash = std::arch::is_x86_feature_detected!("sse4.2")
         // SAFETY: the processor has it, as was just asked.
         .then(|| unsafe { crc32(page) });
-    (hash.unwrap_or(0) as u32 & OFFSET_MASK) as usize / size_of::<Entry>()
+    (hash.unwrap_or(0) as u32 & HALF_OFFSET_MASK) as usize / size_of::<Entry>()
 }
 
 #[target_feature(enable = "sse4.2")]
@@ -57,24 +55,21 @@ fn crc32(page: u64) -> u64 {
     std::arch::x86_64::_mm_crc32_u64(0, page)
 }
 
-/// The linear page of an entry that is not empty.
-fn page_of(entry: &Entry) -> u64 {
-    if entry.read & UNALIGNED == 0 {
-        entry.read
-    } else {
-        entry.write
-    }
+/// Number of a table.
+pub(crate) const fn table(way: Way, set: usize) -> usize {
+    way as usize * set::CHECKED + set
 }
 
-/// Slot of an entry's page in the first level, counted from its first set.
-fn first_slot(table: usize, entry: &Entry) -> usize {
-    table * SET_ENTRIES + ((page_of(entry) >> 12) as usize & (SET_ENTRIES - 1))
+/// Place in the first level of an entry of table `table`.
+fn first_place(table: usize, entry: &Entry) -> usize {
+    let (way, set) = (Way::ALL[table / set::CHECKED], table % set::CHECKED);
+    super::place(way, set, entry.tag)
 }
 
 /// Makes all-zero tables empty: page zero is the only one that an entry of zeros would match.
 pub(crate) fn clear_zero(tables: &mut Tables) {
     for table in tables {
-        table[slot(0)] = EMPTY;
+        table[slot(0)] = [EMPTY; IN_SLOT];
     }
 }
 
@@ -82,7 +77,7 @@ impl Second {
     pub(super) fn new() -> Second {
         Second {
             tables: std::ptr::null_mut(),
-            used: Used::none(ENTRIES * set::CHECKED),
+            used: Used::none(ENTRIES * TABLES),
         }
     }
 
@@ -91,27 +86,33 @@ impl Second {
         unsafe { self.tables.as_mut() }
     }
 
-    /// Puts in the mapping of `page` for accesses of kind `table`. Tags of the first level that say
-    /// "no" are not page-aligned here. What had the place is noted in `first`.
-    pub(super) fn fill(&mut self, table: usize, page: u64, entry: Entry, first: &mut Used) {
-        let slot = slot(page);
-        let keep = |tag| if tag == page { page } else { no_access(page) };
-        let entry = Entry {
-            read: keep(entry.read),
-            write: keep(entry.write),
-            ..entry
-        };
+    /// Puts in an entry. What had the place is noted in `first`.
+    pub(super) fn fill(&mut self, table: usize, entry: Entry, global: bool, first: &mut Used) {
+        let slot = slot(entry.tag);
+        let at = table * ENTRIES + slot * IN_SLOT;
         let Some(tables) = self.tables() else { return };
-        let old = std::mem::replace(&mut tables[table][slot], entry);
-        if old.host != 0 {
-            first.note(first_slot(table, &old), old.gpa & GLOBAL != 0);
+        let [newer, older] = &mut tables[table][slot];
+        if older.tag == entry.tag {
+            *older = entry;
+            return self.used.note(at + 1, global);
         }
-        self.used
-            .note(table * ENTRIES + slot, entry.gpa & GLOBAL != 0);
+        if newer.tag == entry.tag || newer.host == 0 {
+            *newer = entry;
+            return self.used.note(at, global);
+        }
+        let old = std::mem::replace(older, std::mem::replace(newer, entry));
+        if old.host != 0 {
+            // It may be anybody's, and what is noted as local is flushed the more often.
+            first.note(first_place(table, &old), false);
+        }
+        // The older was here before, and may be either.
+        self.used.note(at, global);
+        self.used.note(at + 1, true);
+        self.used.note(at + 1, false);
     }
 
     /// Drops what is not kept, and notes it in `first`.
-    pub(super) fn retain(&mut self, first: &mut Used, keep: impl Fn(&mut Entry, u64) -> bool) {
+    pub(super) fn retain(&mut self, first: &mut Used, keep: impl Fn(Way, &Entry) -> bool) {
         let Second { tables, used } = self;
         // SAFETY: as in `tables`.
         let Some(tables) = (unsafe { tables.as_mut() }) else {
@@ -119,11 +120,13 @@ impl Second {
         };
         used.retain(|index| {
             let table = index / ENTRIES;
-            let entry = &mut tables[table][index % ENTRIES];
-            let page = page_of(entry);
-            first.note(first_slot(table, entry), entry.gpa & GLOBAL != 0);
-            let kept = keep(entry, page);
+            let entry = &mut tables[table][index % ENTRIES / IN_SLOT][index % IN_SLOT];
+            if entry.host == 0 {
+                return false;
+            }
+            let kept = keep(Way::ALL[table / set::CHECKED], entry);
             if !kept {
+                first.note(first_place(table, entry), false);
                 *entry = EMPTY;
             }
             kept
@@ -134,6 +137,7 @@ impl Second {
         self.retain(first, |_, _| false);
     }
 
+    /// Drops what was not global when it was put in, and perhaps more.
     pub(super) fn drop_local(&mut self, first: &mut Used) {
         let Second { tables, used } = self;
         // SAFETY: as in `tables`.
@@ -142,42 +146,33 @@ impl Second {
         };
         used.take_local(|index| {
             let table = index / ENTRIES;
-            let entry = &mut tables[table][index % ENTRIES];
-            if entry.gpa & GLOBAL == 0 {
-                first.note(first_slot(table, entry), false);
+            let entry = &mut tables[table][index % ENTRIES / IN_SLOT][index % IN_SLOT];
+            if entry.host != 0 {
+                first.note(first_place(table, entry), false);
                 *entry = EMPTY;
             }
         });
     }
 
-    pub(super) fn drop_page(&mut self, page: u64) {
-        let slot = slot(page);
-        for table in self.tables().into_iter().flatten() {
-            let entry = &mut table[slot];
-            if entry.read == page || entry.write == page {
+    /// Drops linear page `page` from a table.
+    pub(super) fn drop_page(&mut self, table: usize, page: u64) {
+        let Some(tables) = self.tables() else { return };
+        for entry in &mut tables[table][slot(page)] {
+            if entry.tag == page {
                 *entry = EMPTY;
             }
         }
     }
 
-    /// Ends direct writes to guest-physical page `gpa` through linear page `gla`.
-    pub(super) fn end_write(&mut self, gla: u64, gpa: u64) {
-        let slot = slot(gla);
-        for table in self.tables().into_iter().flatten() {
-            let entry = &mut table[slot];
-            if entry.write == gla && entry.gpa & PAGE_MASK == gpa {
-                entry.write = no_access(gla);
+    /// Ends direct writes to the page at host address `host` by way of a slot.
+    pub(super) fn end_write(&mut self, slot: usize, host: u64) {
+        let Some(tables) = self.tables() else { return };
+        for table in &mut tables[table(Way::Write, 0)..] {
+            for entry in &mut table[slot] {
+                if entry.host == host {
+                    *entry = EMPTY;
+                }
             }
         }
-    }
-
-    /// Ends direct writes where `ends` says so of the guest-physical page.
-    pub(super) fn end_writes(&mut self, first: &mut Used, ends: impl Fn(u64) -> bool) {
-        self.retain(first, |entry, page| {
-            if entry.write & UNALIGNED == 0 && ends(entry.gpa & PAGE_MASK) {
-                entry.write = no_access(page);
-            }
-            entry.read & entry.write & UNALIGNED == 0
-        });
     }
 }

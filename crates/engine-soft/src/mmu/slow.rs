@@ -8,7 +8,7 @@ use x86::register::rflags;
 
 use super::access_raw::{physical_read, physical_write, store_sized};
 use super::walk::{Access, Mapping, walk};
-use super::{Entry, GLOBAL, HUGE, LARGE, PAGE_MASK, SET_ENTRIES, no_tag, set};
+use super::{Found, PAGE_MASK, Way, set};
 use crate::cpu::{CodeSize, Cpu, attention};
 use crate::interp::op::Stop;
 
@@ -51,58 +51,44 @@ impl Cpu {
                 self.limit = 0;
             }
         }
-        self.fill(gla, mapping, system);
+        let asked = if write { Way::Write } else { Way::Read };
+        self.fill(gla, mapping, system, asked);
         Ok(gpa)
     }
 
-    fn fill(&mut self, gla: u64, mapping: Mapping, system: bool) {
-        let first = if system {
-            set::SUPERVISOR * SET_ENTRIES
+    fn fill(&mut self, gla: u64, mapping: Mapping, system: bool, asked: Way) {
+        let set = if system {
+            set::SUPERVISOR
         } else {
             self.mmu.current
         };
-        if first == set::CHECKED * SET_ENTRIES || self.is_watched(gla) {
+        if set == set::CHECKED || self.is_watched(gla) {
             return;
         }
-        let page = gla & PAGE_MASK;
-        let slot = (gla >> 12) as usize & (SET_ENTRIES - 1);
-        let writable =
-            mapping.is_writable() && self.mmu.may_write_directly(mapping.gpa(), first + slot);
-        let Some(region) = self.mmu.region(mapping.gpa()) else {
+        let (page, gpa) = (gla & PAGE_MASK, mapping.gpa());
+        let writable = mapping.is_writable() && self.mmu.may_write_directly(gpa, set, page);
+        let Some(region) = self.mmu.region(gpa) else {
             return;
         };
-        let host = region.host + (mapping.gpa() - region.base);
+        let host = region.host + (gpa - region.base);
         let guarded = if writable {
-            region.tracker.claim(region.page(mapping.gpa()))
+            region.tracker.claim(region.page(gpa))
         } else {
             Lines::ALL
         };
-        let size = match (mapping.is_large(), mapping.is_huge()) {
-            (true, _) => LARGE,
-            (_, true) => HUGE,
-            _ => 0,
-        };
-        if size != 0 {
-            self.mmu.note_large(gla);
+        if mapping.is_large() || mapping.is_huge() {
+            self.mmu.note_large(gla, mapping.is_huge());
         }
-        let entry = Entry {
-            read: if mapping.is_readable() {
-                page
-            } else {
-                no_tag(slot)
-            },
-            write: if guarded.is_empty() {
-                page
-            } else {
-                no_tag(slot)
-            },
+        let found = Found {
+            gpa,
             host,
-            gpa: mapping.gpa() | size | if mapping.is_global() { GLOBAL } else { 0 },
+            global: mapping.is_global(),
+            read: mapping.is_readable(),
+            write: guarded.is_empty(),
         };
-        self.mmu.fill(first + slot, page, entry);
+        self.mmu.fill(set, page, found, asked);
         if !guarded.is_empty() && guarded != Lines::ALL {
-            self.mmu
-                .fill_beside(first / SET_ENTRIES, page, mapping.gpa(), guarded);
+            self.mmu.fill_beside(set, page, gpa, guarded);
         }
     }
 

@@ -1,31 +1,60 @@
-//! Which guest-physical pages this vCPU has claimed for writing (see `memory::PageTracker`), and through
-//! which linear pages the TLB lets them be written directly.
+//! Which guest-physical pages this vCPU has claimed for writing (see `memory::PageTracker`), and where
+//! the TLB lets them be written directly.
 //!
 //! A line that code is decoded from may be written directly no more. Code comes and goes all the
 //! time (a JIT, a kernel that patches itself), so the entries to end are looked up, not looked for.
-//! One linear page is remembered for each page of RAM; where there were several, all entries are
-//! looked through, once, and then there are none.
+//! Two places are remembered for each page of RAM, which is often written through a process's own
+//! address and through the kernel's; where there were more, all entries are looked through, once, and
+//! then there are none.
+
+use super::SET_ENTRIES;
+use super::second_raw::SLOT_BITS;
 
 /// Of one region of RAM, by page. Pages that were never written cost nothing.
 #[derive(Debug)]
 pub(super) struct Writers {
-    /// Zero, [`PAST`], a linear page with [`ONE`], or [`SEVERAL`].
+    /// Zero, [`PAST`], [`MANY`], or in each half a place with [`VALID`], or nothing.
     pages: Box<[u64]>,
 }
 
-const ONE: u64 = 1;
-const SEVERAL: u64 = 2;
-const PAST: u64 = 4;
+const VALID: u32 = 1 << 31;
+const PAST: u64 = 1 << 30;
+const MANY: u64 = u64::MAX;
+
+/// Slots of a linear page in the first and in the second level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Slots {
+    pub(super) first: usize,
+    pub(super) second: usize,
+}
+
+impl Slots {
+    pub(super) fn of(page: u64) -> Slots {
+        Slots {
+            first: super::slot(page),
+            second: super::second_raw::slot(page),
+        }
+    }
+
+    fn packed(self) -> u32 {
+        VALID | (self.first << SLOT_BITS | self.second) as u32
+    }
+
+    fn unpacked(packed: u32) -> Option<Slots> {
+        (packed & VALID != 0).then_some(Slots {
+            first: packed as usize >> SLOT_BITS & (SET_ENTRIES - 1),
+            second: packed as usize & ((1 << SLOT_BITS) - 1),
+        })
+    }
+}
 
 /// Who may write a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Writer {
     Nobody,
-    /// It was written, but nobody may.
-    Past,
-    /// Entries of this linear page, if there are any left.
-    Linear(u64),
-    Several,
+    /// Entries in these slots, if there are any left.
+    Known([Option<Slots>; 2]),
+    Many,
 }
 
 impl Writers {
@@ -35,13 +64,16 @@ impl Writers {
         }
     }
 
-    /// From now on page `page` may be written through the linear page `gla`.
-    pub(super) fn note(&mut self, page: usize, gla: u64) {
+    /// From now on page `page` may be written by way of these slots.
+    pub(super) fn note(&mut self, page: usize, slots: Slots) {
+        let one = u64::from(slots.packed());
         if let Some(known) = self.pages.get_mut(page) {
-            *known = match *known {
-                0 | PAST => gla | ONE,
-                same if same == gla | ONE => same,
-                _ => SEVERAL,
+            *known = match (*known, *known >> 32) {
+                (0 | PAST, _) => one,
+                (MANY, _) => MANY,
+                (low, high) if low & u64::from(u32::MAX) == one || high == one => low,
+                (low, 0) => low | one << 32,
+                _ => MANY,
             };
         }
     }
@@ -64,15 +96,14 @@ impl Writers {
         }
     }
 
-    /// Who may write the page; nobody may afterwards.
+    /// Who may write the page, or has written it; nobody may afterwards.
     pub(super) fn take(&mut self, page: usize) -> Writer {
         let Some(known) = self.pages.get_mut(page).filter(|known| **known != 0) else {
             return Writer::Nobody;
         };
         match std::mem::take(known) {
-            PAST => Writer::Past,
-            SEVERAL => Writer::Several,
-            one => Writer::Linear(one & !ONE),
+            MANY => Writer::Many,
+            known => Writer::Known([known as u32, (known >> 32) as u32].map(Slots::unpacked)),
         }
     }
 }

@@ -282,10 +282,7 @@ impl Emitter<'_> {
             };
             self.asm.land(miss.jump);
             // The linear address again.
-            self.asm.add_slot(match way {
-                Way::Read => native::tlb_read(set),
-                Way::Write => native::tlb_write(set),
-            });
+            self.asm.add_slot(native::tlb_tag(way, set));
             self.asm.set_r13(size);
             self.asm.call(self.frame.stubs.refill(way, set));
             let found = self.asm.jump_if(condition::NOT_EQUAL);

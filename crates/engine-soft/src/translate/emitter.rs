@@ -15,6 +15,7 @@ use super::runtime_raw::Stubs;
 use super::unit::{Referred, Site};
 use super::x87;
 use crate::interp::op::Op;
+pub(super) use crate::mmu::Way;
 use crate::mmu::{Entry, SET_ENTRIES};
 
 /// The instruction cannot be translated this way; its handler will run it.
@@ -25,14 +26,6 @@ impl From<iced_x86::IcedError> for Refused {
     fn from(_: iced_x86::IcedError) -> Refused {
         Refused
     }
-}
-
-/// How memory is accessed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
-    Read,
-    /// Written, or read and written.
-    Write,
 }
 
 /// Everything about the unit that does not change while it is made.
@@ -200,13 +193,10 @@ impl<'a> Emitter<'a> {
         self.asm
             .shift_into_r13(12 - entry_shift as u8, self.frame.bmi2);
         self.asm.mask_r13(((SET_ENTRIES - 1) << entry_shift) as u32);
-        self.asm.sub_slot(match way {
-            Way::Read => native::tlb_read(set),
-            Way::Write => native::tlb_write(set),
-        });
+        self.asm.sub_slot(native::tlb_tag(way, set));
         self.asm.compare_rax(0x1000 - size);
         let jump = self.asm.jump_if(condition::ABOVE);
-        self.asm.add_slot(native::tlb_host(set));
+        self.asm.add_slot(native::tlb_host(way, set));
         slow.push(Miss {
             jump,
             second: Some((way, size, self.asm.here())),

@@ -12,7 +12,7 @@ use iced_x86::{
 };
 
 use super::assembler::Assembler;
-use super::emitter::Frame;
+use super::emitter::{Frame, Way};
 use super::make::{self, Tools};
 use super::native;
 use super::registers;
@@ -152,9 +152,10 @@ fn place(disp: u32) -> Option<String> {
     }
     for set in 0..3 {
         for (name, at) in [
-            ("tlb.read", native::tlb_read(set)),
-            ("tlb.write", native::tlb_write(set)),
-            ("tlb.host", native::tlb_host(set)),
+            ("tlb.read", native::tlb_tag(Way::Read, set)),
+            ("tlb.write", native::tlb_tag(Way::Write, set)),
+            ("tlb.read_host", native::tlb_host(Way::Read, set)),
+            ("tlb.write_host", native::tlb_host(Way::Write, set)),
             ("jumps.tags", native::jump_tag(set)),
             ("jumps.codes", native::jump_code(set)),
         ] {

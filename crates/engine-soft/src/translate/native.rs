@@ -11,7 +11,7 @@ use super::x87_state::X87;
 use crate::cpu::Cpu;
 use crate::interp::op::Stop;
 use crate::mmu::beside::Beside;
-use crate::mmu::{Entry, Mmu, SET_ENTRIES, second_raw, set};
+use crate::mmu::{self, Entry, Mmu, Way, second_raw};
 
 /// MXCSR with every exception masked and nothing else set.
 pub(super) const MXCSR_MASKED: u32 = 0x1f80;
@@ -99,26 +99,22 @@ pub(super) const fn segment_base(index: u8) -> u32 {
     SEGMENT_BASES + index as u32 * 8
 }
 
-/// Offsets of the first entry's fields in TLB set `set`.
-pub(super) const fn first(set: usize) -> u32 {
-    (TLB + set * SET_ENTRIES * size_of::<Entry>()) as u32
+/// Offset of the first entry in TLB set `set`.
+pub(super) const fn first(way: Way, set: usize) -> u32 {
+    (TLB + mmu::first(way, set) * size_of::<Entry>()) as u32
 }
 
-pub(super) const fn tlb_read(set: usize) -> u32 {
-    first(set) + READ_AT
+pub(super) const fn tlb_tag(way: Way, set: usize) -> u32 {
+    first(way, set) + TAG_AT
 }
 
-pub(super) const fn tlb_write(set: usize) -> u32 {
-    first(set) + WRITE_AT
+pub(super) const fn tlb_host(way: Way, set: usize) -> u32 {
+    first(way, set) + HOST_AT
 }
 
-pub(super) const fn tlb_host(set: usize) -> u32 {
-    first(set) + HOST_AT
-}
-
-/// The second-level TLB's fields likewise.
-pub(super) const fn second(set: usize) -> u32 {
-    (Placed::SECOND_AT + set * size_of::<second_raw::Tables>() / set::CHECKED) as u32
+/// The same in the second level.
+pub(super) const fn second(way: Way, set: usize) -> u32 {
+    (Placed::SECOND_AT + second_raw::table(way, set) * size_of::<second_raw::Table>()) as u32
 }
 
 /// Where a set of the entries for pages that hold code begins.
@@ -126,8 +122,7 @@ pub(super) const fn beside(set: usize) -> u32 {
     (offset_of!(Cpu, mmu) + offset_of!(Mmu, beside) + Beside::set_at(set)) as u32
 }
 
-pub(super) const READ_AT: u32 = offset_of!(Entry, read) as u32;
-pub(super) const WRITE_AT: u32 = offset_of!(Entry, write) as u32;
+pub(super) const TAG_AT: u32 = offset_of!(Entry, tag) as u32;
 pub(super) const HOST_AT: u32 = offset_of!(Entry, host) as u32;
 
 /// The place of slot `slot` of the crossings.

@@ -136,10 +136,6 @@ impl Stubs {
 }
 
 fn write_refill(asm: &mut Assembler, way: Access, set: usize) {
-    let tag_at = match way {
-        Access::Read => native::READ_AT,
-        Access::Write => native::WRITE_AT,
-    };
     // push rcx; push rdx; push r13; mov ecx, eax; and ecx, 0fffh; add ecx, r13d; cmp ecx, 1000h
     asm.raw(&[0x51, 0x52, 0x41, 0x55]);
     asm.raw(&[0x89, 0xc1, 0x81, 0xe1, 0xff, 0x0f, 0, 0]);
@@ -148,10 +144,18 @@ fn write_refill(asm: &mut Assembler, way: Access, set: usize) {
     // mov rdx, rax; and rdx, -1000h; xor r13d, r13d; crc32 r13, rdx; and r13d, mask
     asm.raw(&[0x48, 0x89, 0xc2, 0x48, 0x81, 0xe2, 0x00, 0xf0, 0xff, 0xff]);
     asm.raw(&[0x45, 0x31, 0xed, 0xf2, 0x4c, 0x0f, 0x38, 0xf1, 0xea]);
-    asm.mask_r13(second_raw::OFFSET_MASK);
-    let second = native::second(set);
-    asm.slot_op(0x3b, RDX, R13, second + tag_at);
+    asm.mask_r13(second_raw::HALF_OFFSET_MASK);
+    // add r13d, r13d
+    asm.raw(&[0x45, 0x01, 0xed]);
+    let second = native::second(way, set);
+    asm.slot_op(0x3b, RDX, R13, second + native::TAG_AT);
+    let found = asm.jump_if(condition::EQUAL);
+    // add r13d, 16: the other entry of the slot
+    const { assert!(second_raw::IN_SLOT == 2) };
+    asm.raw(&[0x41, 0x83, 0xc5, size_of::<Entry>() as u8]);
+    asm.slot_op(0x3b, RDX, R13, second + native::TAG_AT);
     let missing = asm.jump_if(condition::NOT_EQUAL);
+    asm.land(found);
     // mov ecx, eax; shr ecx, 7; and ecx, mask: the first level's slot
     let shift = 12 - size_of::<Entry>().trailing_zeros() as u8;
     asm.raw(&[0x89, 0xc1, 0xc1, 0xe9, shift, 0x81, 0xe1]);
@@ -159,7 +163,7 @@ fn write_refill(asm: &mut Assembler, way: Access, set: usize) {
     asm.raw(&mask.to_le_bytes());
     for word in (0..size_of::<Entry>() as u32).step_by(8) {
         asm.slot_op(0x8b, RDX, R13, second + word);
-        asm.slot_op(0x89, RDX, RCX, native::first(set) + word);
+        asm.slot_op(0x89, RDX, RCX, native::first(way, set) + word);
     }
     // and eax, 0fffh; add rax, host; the sum is never zero
     asm.raw(&[0x25, 0xff, 0x0f, 0, 0]);

@@ -1,32 +1,45 @@
-use super::{Writer, Writers};
+use super::{Slots, Writer, Writers};
+
+fn slots(n: usize) -> Slots {
+    Slots {
+        first: n % 1024,
+        second: n % 16384,
+    }
+}
+
+const NONE: Writer = Writer::Known([None, None]);
 
 #[test]
 fn a_writer_is_remembered_until_it_is_taken() {
     let mut writers = Writers::none(4);
-    writers.note(1, 0x8000);
-    writers.note(1, 0x8000);
-    writers.note(2, 0);
+    let (one, two) = (slots(0), slots(16383));
+    writers.note(1, one);
+    writers.note(1, one);
+    writers.note(2, two);
+    writers.note(2, one);
+    writers.note(2, two);
+    writers.note(2, one);
     assert_eq!(writers.take(0), Writer::Nobody);
-    assert_eq!(writers.take(1), Writer::Linear(0x8000));
+    assert_eq!(writers.take(1), Writer::Known([Some(one), None]));
     assert_eq!(writers.take(1), Writer::Nobody);
-    assert_eq!(writers.take(2), Writer::Linear(0));
+    assert_eq!(writers.take(2), Writer::Known([Some(two), Some(one)]));
 }
 
 #[test]
-fn several_are_several_until_they_are_taken() {
+fn many_are_many_until_they_are_taken() {
     let mut writers = Writers::none(4);
-    for gla in [0x8000, 0x9000, 0x8000] {
-        writers.note(3, gla);
+    for n in [5, 6, 7, 5] {
+        writers.note(3, slots(n));
     }
-    assert_eq!(writers.take(3), Writer::Several);
-    writers.note(3, 0x9000);
-    assert_eq!(writers.take(3), Writer::Linear(0x9000));
+    assert_eq!(writers.take(3), Writer::Many);
+    writers.note(3, slots(8));
+    assert_eq!(writers.take(3), Writer::Known([Some(slots(8)), None]));
 }
 
 #[test]
 fn a_page_beyond_the_region_is_nobodys() {
     let mut writers = Writers::none(4);
-    writers.note(4, 0x8000);
+    writers.note(4, slots(1));
     assert_eq!(writers.take(4), Writer::Nobody);
 }
 
@@ -34,12 +47,12 @@ fn a_page_beyond_the_region_is_nobodys() {
 fn a_past_write_is_remembered_but_is_nobodys() {
     let mut writers = Writers::none(4);
     writers.note_past(0);
-    assert_eq!(writers.take(0), Writer::Past);
+    assert_eq!(writers.take(0), NONE);
     writers.note_past(1);
-    writers.note(1, 0x8000);
+    writers.note(1, slots(3));
     writers.note_past(1);
-    assert_eq!(writers.take(1), Writer::Linear(0x8000));
-    writers.note(2, 0x8000);
+    assert_eq!(writers.take(1), Writer::Known([Some(slots(3)), None]));
+    writers.note(2, slots(4));
     writers.note_past(3);
     let mut all = Vec::new();
     writers.take_all(|page| all.push(page));
