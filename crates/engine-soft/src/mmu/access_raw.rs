@@ -184,9 +184,13 @@ pub(crate) fn physical_read(cpu: &Cpu, gpa: u64, size: u8) -> u64 {
     let Some(region) = cpu.mmu.region(gpa) else {
         return u64::MAX >> (64 - u32::from(size) * 8);
     };
-    let host = region.host + (gpa - region.base);
-    // SAFETY: the page of `gpa` is inside the region, which the vCPU's memory handle keeps mapped,
-    // and callers do not cross pages.
+    load_sized(region.host + (gpa - region.base), size)
+}
+
+/// Loads `size` (1, 2, 4, 8) bytes at a host address that the MMU gave for so many.
+pub(super) fn load_sized(host: u64, size: u8) -> u64 {
+    // SAFETY: `host` is of RAM for the whole size, by the caller's word; the vCPU's memory handle keeps
+    // it mapped.
     unsafe {
         match size {
             1 => load::<u8>(host).to_u64(),

@@ -83,6 +83,26 @@ pub(crate) struct Found {
     pub(crate) write: bool,
 }
 
+/// Host addresses of an access whose last bytes may lie in another page.
+#[derive(Debug, Clone, Copy)]
+struct Parts {
+    /// Bytes in the first page.
+    here: u64,
+    first: u64,
+    second: u64,
+}
+
+impl Parts {
+    /// Where byte `n` is.
+    fn byte(self, n: u64) -> u64 {
+        if n < self.here {
+            self.first + n
+        } else {
+            self.second + (n - self.here)
+        }
+    }
+}
+
 const fn empty(slot: usize) -> Entry {
     Entry {
         tag: no_tag(slot),
@@ -520,6 +540,41 @@ impl Mmu {
         region.writers.note(page, Slots::of(gla));
         let host = region.host + (gpa - region.base);
         self.beside.fill(set, gla, (gpa, host), code);
+    }
+
+    /// Host address for an access of `len` bytes at `gla` inside one page, with the current privilege,
+    /// if it may be done in place. What only the second level knows, the first does afterwards.
+    fn direct(&mut self, way: Way, gla: u64, len: u64) -> Option<u64> {
+        let (page, offset) = (gla & PAGE_MASK, gla & !PAGE_MASK);
+        if self.current == set::CHECKED || offset + len > 0x1000 {
+            return None;
+        }
+        let place = place(way, self.current, gla);
+        if self.entries[place].tag != page {
+            let table = second_raw::table(way, self.current);
+            match self.second.find(table, page) {
+                Some(entry) => self.entries[place] = entry,
+                None if way == Way::Write => return self.beside(gla, len),
+                None => return None,
+            }
+        }
+        Some(self.entries[place].host + offset)
+    }
+
+    /// The same of an access that may go on in the page at `next`: where its parts are, and how long the
+    /// first is.
+    fn direct_parts(&mut self, way: Way, gla: u64, next: u64, len: u64) -> Option<Parts> {
+        let here = len.min(0x1000 - (gla & !PAGE_MASK));
+        let first = self.direct(way, gla, here)?;
+        let second = match len - here {
+            0 => 0,
+            rest => self.direct(way, next, rest)?,
+        };
+        Some(Parts {
+            here,
+            first,
+            second,
+        })
     }
 
     /// Host address for a write of `len` bytes at `gla`, with the current privilege, to what lies beside

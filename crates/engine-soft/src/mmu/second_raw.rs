@@ -86,6 +86,12 @@ impl Second {
         unsafe { self.tables.as_mut() }
     }
 
+    /// The entry of linear page `page`, if there is one.
+    pub(super) fn find(&mut self, table: usize, page: u64) -> Option<Entry> {
+        let entries = self.tables()?[table][slot(page)];
+        entries.into_iter().find(|entry| entry.tag == page)
+    }
+
     /// Puts in an entry. What had the place is noted in `first`.
     pub(super) fn fill(&mut self, table: usize, entry: Entry, global: bool, first: &mut Used) {
         let slot = slot(entry.tag);

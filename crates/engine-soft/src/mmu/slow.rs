@@ -6,9 +6,9 @@ use x86::Exception;
 use x86::exception::vector;
 use x86::register::rflags;
 
-use super::access_raw::{physical_read, physical_write, store_sized};
+use super::access_raw::{load_sized, physical_read, physical_write, store_sized};
 use super::walk::{Access, Mapping, walk};
-use super::{Found, PAGE_MASK, Way, set};
+use super::{Found, PAGE_MASK, Parts, Way, set};
 use crate::cpu::{CodeSize, Cpu, attention};
 use crate::interp::op::Stop;
 
@@ -95,6 +95,14 @@ impl Cpu {
     #[cold]
     #[inline(never)]
     pub(crate) fn read_slow(&mut self, gla: u64, size: u8, system: bool) -> Result<u64, Stop> {
+        let parts = (!system).then(|| self.direct_parts(Way::Read, gla, size.into()));
+        if let Some(parts) = parts.flatten() {
+            if parts.here == u64::from(size) {
+                return Ok(load_sized(parts.first, size));
+            }
+            let bytes = (0..u64::from(size)).rev();
+            return Ok(bytes.fold(0, |value, n| value << 8 | load_sized(parts.byte(n), 1)));
+        }
         self.check_access(gla, size, false, system)?;
         let here = 0x1000 - (gla & 0xfff);
         if here >= u64::from(size) {
@@ -125,9 +133,14 @@ impl Cpu {
         value: u64,
         system: bool,
     ) -> Result<(), Stop> {
-        let beside = (!system).then(|| self.mmu.beside(gla, size.into()));
-        if let Some(host) = beside.flatten() {
-            store_sized(host, size, value);
+        let parts = (!system).then(|| self.direct_parts(Way::Write, gla, size.into()));
+        if let Some(parts) = parts.flatten() {
+            if parts.here == u64::from(size) {
+                store_sized(parts.first, size, value);
+            } else {
+                (0..u64::from(size))
+                    .for_each(|n| store_sized(parts.byte(n), 1, value >> (n * 8) & 0xff));
+            }
             return Ok(());
         }
         self.check_access(gla, size, true, system)?;
@@ -151,6 +164,9 @@ impl Cpu {
 
     /// Checks that `size` bytes at `gla` may be written, without writing.
     pub(crate) fn prepare_write(&mut self, gla: u64, size: u32) -> Result<(), Stop> {
+        if self.direct_parts(Way::Write, gla, size.into()).is_some() {
+            return Ok(());
+        }
         let here = 0x1000 - (gla & 0xfff);
         self.locate(gla, size.into(), true, false)?;
         if here < u64::from(size) {
@@ -161,6 +177,9 @@ impl Cpu {
 
     /// Checks that `size` bytes at `gla` may be read, without reading.
     pub(crate) fn prepare_read(&mut self, gla: u64, size: u32) -> Result<(), Stop> {
+        if self.direct_parts(Way::Read, gla, size.into()).is_some() {
+            return Ok(());
+        }
         let here = 0x1000 - (gla & 0xfff);
         self.locate(gla, size.into(), false, false)?;
         if here < u64::from(size) {
@@ -172,8 +191,8 @@ impl Cpu {
     #[cold]
     #[inline(never)]
     pub(crate) fn host_for_update_slow(&mut self, gla: u64, size: u8) -> Result<Option<u64>, Stop> {
-        if let Some(host) = self.mmu.beside(gla, size.into()) {
-            return Ok(Some(host));
+        if let Some(parts) = self.direct_parts(Way::Write, gla, size.into()) {
+            return Ok((parts.here == u64::from(size)).then_some(parts.first));
         }
         self.check_access(gla, size, true, false)?;
         let gpa = self.locate(gla, size.into(), true, false)?;
@@ -186,6 +205,12 @@ impl Cpu {
             .mmu
             .region(gpa)
             .map(|region| region.host + (gpa - region.base)))
+    }
+
+    /// Where the TLB says that an access with the current privilege is.
+    fn direct_parts(&mut self, way: Way, gla: u64, len: u64) -> Option<Parts> {
+        let next = self.next_page(gla);
+        self.mmu.direct_parts(way, gla, next, len)
     }
 
     fn next_page(&self, gla: u64) -> u64 {

@@ -187,7 +187,7 @@ impl Emitter<'_> {
                 lost,
                 flags,
             } => {
-                self.land_misses(from);
+                self.land_misses(from, false);
                 self.flags = lost.map_or(Flags::Memory, |_| Flags::Lost);
                 self.recipe = lost;
                 self.x87.page = false;
@@ -203,7 +203,7 @@ impl Emitter<'_> {
                 lost,
                 restore,
             } => {
-                self.land_misses(from);
+                self.land_misses(from, true);
                 self.save_lost(lost);
                 self.asm.set_rax(site);
                 self.asm.call(self.frame.stubs.handler);
@@ -271,8 +271,9 @@ impl Emitter<'_> {
         }
     }
 
-    /// Every miss that the second-level TLB cannot help either goes on here.
-    pub(super) fn land_misses(&mut self, misses: Vec<Miss>) {
+    /// Every miss that the second-level TLB cannot help either goes on here. Where the access is
+    /// `alone`, its address is used for one instruction only.
+    pub(super) fn land_misses(&mut self, misses: Vec<Miss>, alone: bool) {
         let set = self.frame.mode.set();
         let mut lost = Vec::with_capacity(misses.len());
         for miss in misses {
@@ -284,7 +285,12 @@ impl Emitter<'_> {
             // The linear address again.
             self.asm.add_slot(native::tlb_tag(way, set));
             self.asm.set_r13(size);
-            self.asm.call(self.frame.stubs.refill(way, set));
+            let stubs = self.frame.stubs;
+            self.asm.call(if alone && size <= native::LONGEST_SPLIT {
+                stubs.refill_alone(way, set)
+            } else {
+                stubs.refill(way, set)
+            });
             let found = self.asm.jump_if(condition::NOT_EQUAL);
             self.asm.land_at(found, resume);
             lost.push(self.asm.jump());

@@ -16,6 +16,10 @@ use crate::mmu::{self, Entry, Mmu, Way, second_raw};
 /// MXCSR with every exception masked and nothing else set.
 pub(super) const MXCSR_MASKED: u32 = 0x1f80;
 
+/// Reads of so many bytes that cross into the next page may be done without a handler.
+pub(super) const LONGEST_SPLIT: u32 = 32;
+const CROSSING_BYTES: usize = 2 * LONGEST_SPLIT as usize;
+
 /// Reached by translated code from the vCPU's address, which GS holds.
 #[repr(C)]
 pub(crate) struct Native {
@@ -31,6 +35,8 @@ pub(crate) struct Native {
     pub(crate) bell: u64,
     /// The `Site` or `Link` that translated code was left at.
     pub(crate) left_at: u64,
+    /// The end of a page and the beginning of the next, for a read that crosses.
+    pub(crate) crossing: [u8; CROSSING_BYTES],
     /// Guest vector registers and MXCSR are in the host's registers.
     pub(crate) vectors_loaded: u8,
     /// The host's MXCSR, and where the guest's goes on its way.
@@ -59,6 +65,7 @@ impl Native {
             target: 0,
             bell,
             left_at: 0,
+            crossing: [0; CROSSING_BYTES],
             vectors_loaded: 0,
             host_mxcsr: MXCSR_MASKED,
             x87: X87::new(),
@@ -78,6 +85,7 @@ pub(super) const ENTRY: u32 = (NATIVE + offset_of!(Native, entry)) as u32;
 pub(super) const TARGET: u32 = (NATIVE + offset_of!(Native, target)) as u32;
 pub(super) const BELL: u32 = (NATIVE + offset_of!(Native, bell)) as u32;
 pub(super) const LEFT_AT: u32 = (NATIVE + offset_of!(Native, left_at)) as u32;
+pub(super) const CROSSING: u32 = (NATIVE + offset_of!(Native, crossing)) as u32;
 pub(super) const VECTORS_LOADED: u32 = (NATIVE + offset_of!(Native, vectors_loaded)) as u32;
 pub(super) const HOST_MXCSR: u32 = (NATIVE + offset_of!(Native, host_mxcsr)) as u32;
 pub(super) const RIP: u32 = offset_of!(Cpu, rip) as u32;

@@ -56,6 +56,8 @@ pub(super) struct Stubs {
     /// Leaves at the link in RAX.
     pub(super) leave_link: u64,
     refills: [[u64; 3]; 2],
+    /// Of reads that may cross into the next page.
+    alone: [u64; 3],
     /// Loads the vector registers; RAX is the unit's page offset, should they not be loadable.
     pub(super) load_vectors: u64,
     pub(super) x87: X87Stubs,
@@ -73,6 +75,15 @@ impl Stubs {
     /// the host's address in RAX, and "equal" when there is none.
     pub(super) fn refill(&self, way: Access, set: usize) -> u64 {
         self.refills[way as usize][set]
+    }
+
+    /// The same for an access that is alone, of at most [`native::LONGEST_SPLIT`] bytes: when it is a read that crosses into
+    /// the next page, the address answered is that of a copy.
+    pub(super) fn refill_alone(&self, way: Access, set: usize) -> u64 {
+        match way {
+            Access::Read => self.alone[set],
+            Access::Write => self.refill(way, set),
+        }
     }
 
     /// Writes them all.
@@ -122,9 +133,15 @@ impl Stubs {
             refills[way as usize][set] = asm.here();
             write_refill(asm, way, set);
         }
+        let alone = [0, 1, 2].map(|set| {
+            let stub = asm.here();
+            write_split_read(asm, refills[Access::Read as usize][set]);
+            stub
+        });
         Stubs {
             enter,
             refills,
+            alone,
             handler,
             leave_at,
             leave_link,
@@ -177,6 +194,46 @@ fn write_refill(asm: &mut Assembler, way: Access, set: usize) {
     // xor edx, edx: equal
     asm.raw(&[0x31, 0xd2]);
     asm.raw(&POP_SCRATCH);
+}
+
+/// As a refill, whose stub is `refill`, but for reads that may cross into the next page. Of those both
+/// halves are looked for; the end of the one page and the beginning of the other are copied.
+fn write_split_read(asm: &mut Assembler, refill: u64) {
+    const PART: u32 = native::LONGEST_SPLIT;
+    // push rcx; mov ecx, eax; and ecx, 0fffh; add ecx, r13d; cmp ecx, 1000h; pop rcx
+    asm.raw(&[0x51, 0x89, 0xc1, 0x81, 0xe1, 0xff, 0x0f, 0, 0]);
+    asm.raw(&[0x44, 0x01, 0xe9, 0x81, 0xf9, 0x00, 0x10, 0, 0, 0x59]);
+    let crosses = asm.jump_if(condition::ABOVE);
+    asm.jump_to(refill);
+    asm.land(crosses);
+    // push rcx; push rdx; push rax; mov r13d, 1
+    asm.raw(&[0x51, 0x52, 0x50, 0x41, 0xbd, 1, 0, 0, 0]);
+    asm.call(refill);
+    let missing = asm.jump_if(condition::EQUAL);
+    // mov rdx, rax; and rdx, -1000h; mov rax, [rsp]; and rax, -1000h; add rax, 1000h
+    asm.raw(&[0x48, 0x89, 0xc2, 0x48, 0x81, 0xe2, 0x00, 0xf0, 0xff, 0xff]);
+    asm.raw(&[0x48, 0x8b, 0x04, 0x24, 0x48, 0x25, 0x00, 0xf0, 0xff, 0xff]);
+    asm.raw(&[0x48, 0x05, 0x00, 0x10, 0, 0]);
+    asm.call(refill);
+    let missing_too = asm.jump_if(condition::EQUAL);
+    for at in (0..PART).step_by(8) {
+        // mov rcx, [rdx + …], of the page's end; mov rcx, [rax + at]
+        asm.raw(&[0x48, 0x8b, 0x8a]);
+        asm.raw(&(0x1000 - PART + at).to_le_bytes());
+        asm.store(native::CROSSING + at, RCX);
+        asm.raw(&[0x48, 0x8b, 0x48, at as u8]);
+        asm.store(native::CROSSING + PART + at, RCX);
+    }
+    // pop rax; and eax, 0fffh; mov rdx, gs:[CPU]; lea rax, [rax + rdx + …]; test rdx, rdx: not equal
+    asm.raw(&[0x58, 0x25, 0xff, 0x0f, 0, 0]);
+    asm.load(RDX, native::CPU);
+    asm.raw(&[0x48, 0x8d, 0x84, 0x10]);
+    asm.raw(&(native::CROSSING + PART - 0x1000).to_le_bytes());
+    asm.raw(&[0x48, 0x85, 0xd2, 0x5a, 0x59, 0xc3]);
+    asm.land(missing);
+    asm.land(missing_too);
+    // pop rax; pop rdx; pop rcx; cmp eax, eax: equal
+    asm.raw(&[0x58, 0x5a, 0x59, 0x39, 0xc0, 0xc3]);
 }
 
 /// `pop r13; pop rdx; pop rcx; ret`
