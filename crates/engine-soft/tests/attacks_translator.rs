@@ -201,6 +201,49 @@ fn groups_over_borders_fault_as_single_accesses_do() {
     }
 }
 
+/// Reads of every length over the border of two pages that do not lie side by side, before and after
+/// the second is mapped to something else.
+#[test]
+fn reads_over_two_pages_find_both_halves() {
+    const SECOND: u64 = DATA + 0x8000;
+    let entry = PT + (DATA / 0x1000 + 1) * 8;
+    // mov ecx, 3; again: mov rax, [rbx]; mov esi, [rbx]; movzx edi, word [rbx]; movups xmm0, [rbx];
+    // vmovups ymm1, [rbx]; add r8, [rbx]; xor [rbx], ecx; mov rsp, rbx; pop r11; dec ecx; jnz again;
+    let mut code = vec![
+        0xb9, 3, 0, 0, 0, 0x48, 0x8b, 0x03, 0x8b, 0x33, 0x0f, 0xb7, 0x3b, 0x0f, 0x10, 0x03, 0xc5,
+        0xfc, 0x10, 0x0b, 0x4c, 0x03, 0x03, 0x31, 0x0b, 0x48, 0x89, 0xdc, 0x41, 0x5b, 0xff, 0xc9,
+        0x75, 0xe3,
+    ];
+    // mov rdx, entry of another page; mov [its place], rdx; invlpg [DATA + 1000h]; mov r9, [rbx];
+    // movups xmm2, [rbx]; mov rbp, [r10 + rbx]; hlt
+    code.extend([0x48, 0xc7, 0xc2]);
+    let low = |word: u64| u32::try_from(word).expect("in 32 bits").to_le_bytes();
+    code.extend(low((SECOND + 0x1000) | 7));
+    code.extend([0x48, 0x89, 0x14, 0x25]);
+    code.extend(low(entry));
+    code.extend([0x0f, 0x01, 0x3c, 0x25]);
+    code.extend(low(DATA + 0x1000));
+    code.extend([
+        0x4c, 0x8b, 0x0b, 0x0f, 0x10, 0x13, 0x49, 0x8b, 0x2c, 0x1a, 0xf4,
+    ]);
+    let mut both = Both::new(|| memory(&[]));
+    both.write(CODE, &code);
+    for distance in 1..=32 {
+        both.write(entry, &(SECOND | 7).to_le_bytes());
+        both.write(DATA + 0x1000 - 32, &[0x11; 32]);
+        both.write(SECOND, &[0x22; 32]);
+        both.write(SECOND + 0x1000, &[0x33; 32]);
+        let mut state = state();
+        state.gpr[gpr::RBX] = DATA + 0x1000 - distance;
+        state.gpr[10] = 0;
+        let run = both.run(&state, &format!("{distance} before the border"));
+        let expected = if distance < 8 { 0x33 } else { 0x11 };
+        assert_eq!(run.state.gpr[9] >> 56, expected, "{distance}");
+        let expected = if distance < 8 { 0x22 } else { 0x11 };
+        assert_eq!(run.state.gpr[11] >> 56, expected, "{distance}");
+    }
+}
+
 /// INVLPG of any address in a large page forgets all of it, though only code was run there.
 #[test]
 fn a_large_page_of_code_is_flushed_as_a_whole() {
