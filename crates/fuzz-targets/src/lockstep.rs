@@ -1,4 +1,5 @@
-//! The translator against the interpreter: programs made from the input's bytes must end the same.
+//! The translator against the interpreter: programs made from the input's bytes must end the same. The
+//! first byte decides between 64-bit and 32-bit code.
 
 use std::cell::RefCell;
 
@@ -22,9 +23,16 @@ fn pair() -> Result<Pair, EngineError> {
 }
 
 pub(crate) fn lockstep(bytes: &[u8]) {
-    let Some(program) = Program::new(&mut Choices::of_bytes(bytes)) else {
+    let Some((first, bytes)) = bytes.split_first() else {
         return;
     };
+    let choices = &mut Choices::of_bytes(bytes);
+    let program = if first % 2 == 0 {
+        Program::new(choices)
+    } else {
+        Program::new_32(choices)
+    };
+    let Some(program) = program else { return };
     ENGINES.with_borrow_mut(|engines| {
         if engines.as_ref().is_none_or(|(_, ran)| *ran == BATCH) {
             *engines = Some((pair().expect("two engines"), 0));
