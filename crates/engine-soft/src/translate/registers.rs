@@ -2,8 +2,9 @@
 //!
 //! Most live in the register of the same name. RSP is the host's stack, RAX and R13 are scratch
 //! (RAX because LAHF and SETO leave the status flags there), R12 points at the memory of a group of
-//! accesses. So guest RSP lives in R14, RAX in R15; guest R12 to R15, the least used, stay in the
-//! vCPU's register file.
+//! accesses. So guest RSP lives in R14, RAX in R15. Four of the guest's stay in the vCPU's register
+//! file: those that compilers take last, R10 and R11 of the registers that calls may change, R14 and R15
+//! of those that they keep. The hosts' R10 and R11 hold guest R12 and R13.
 
 use iced_x86::Register;
 
@@ -30,7 +31,9 @@ pub(super) fn host_of(guest: Number) -> Option<Number> {
     match guest {
         0 => Some(GUEST_RAX),
         4 => Some(GUEST_RSP),
-        12..=15 => None,
+        12 => Some(10),
+        13 => Some(11),
+        10 | 11 | 14 | 15 => None,
         _ => Some(guest),
     }
 }
