@@ -3,11 +3,16 @@
 //!
 //! Code is laid down front to back; when it is full, all of it is thrown away at once. Every
 //! translation is a consequence of guest memory, so nothing is lost but time.
+//!
+//! Code is large and runs all over the place. Whatever fills a huge page is put into one, or a third of
+//! the time goes into looking up small ones.
 
+use std::ffi::c_void;
+use std::os::fd::OwnedFd;
 use std::ptr::null_mut;
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 
 /// Both views of the memory. Pages that were never written cost nothing.
 #[derive(Debug)]
@@ -18,7 +23,11 @@ pub(super) struct CodeMemory {
     used: usize,
     /// What [`CodeMemory::clear`] keeps.
     kept: usize,
+    /// So many bytes lie in huge pages, or could not be put there.
+    huge: usize,
 }
+
+const HUGE_PAGE: usize = 2 << 20;
 
 impl CodeMemory {
     /// `None` when the host gives no executable memory.
@@ -27,12 +36,8 @@ impl CodeMemory {
             .or_else(|_| memfd_create("translations", MemfdFlags::CLOEXEC))
             .ok()?;
         ftruncate(&fd, len as u64).ok()?;
-        let view = |protection| {
-            // SAFETY: a new mapping at an address of the kernel's choice disturbs nothing.
-            unsafe { mmap(null_mut(), len, protection, MapFlags::SHARED, &fd, 0) }.ok()
-        };
-        let execute = view(ProtFlags::READ | ProtFlags::EXEC)?;
-        let write = view(ProtFlags::READ | ProtFlags::WRITE)?;
+        let execute = view(&fd, len, ProtFlags::READ | ProtFlags::EXEC)?;
+        let write = view(&fd, len, ProtFlags::READ | ProtFlags::WRITE)?;
         // SAFETY: the range is the mapping just made; the advice only keeps it from children.
         unsafe { madvise(write, len, Advice::LinuxDontFork) }.ok()?;
         Some(CodeMemory {
@@ -41,6 +46,7 @@ impl CodeMemory {
             len,
             used: 0,
             kept: 0,
+            huge: 0,
         })
     }
 
@@ -68,7 +74,18 @@ impl CodeMemory {
             );
         }
         self.used = (self.used + code.len()).next_multiple_of(16).min(self.len);
+        while self.used - self.huge.min(self.used) >= HUGE_PAGE {
+            self.collapse();
+        }
         true
+    }
+
+    /// Puts the next full [`HUGE_PAGE`] bytes into one. Kernels before 6.1 do not know how.
+    fn collapse(&mut self) {
+        let start = self.execute + self.huge as u64;
+        // SAFETY: the range lies in the mapping; its contents and protection stay.
+        unsafe { libc::madvise(start as *mut _, HUGE_PAGE, libc::MADV_COLLAPSE) };
+        self.huge += HUGE_PAGE;
     }
 
     /// Everything so far stays when the rest is cleared.
@@ -93,6 +110,26 @@ impl CodeMemory {
     }
 }
 
+/// Maps all of `fd` at a multiple of [`HUGE_PAGE`].
+fn view(fd: &OwnedFd, len: usize, protection: ProtFlags) -> Option<*mut c_void> {
+    let reserved = len + HUGE_PAGE;
+    // SAFETY: a new mapping at an address of the kernel's choice disturbs nothing.
+    let base = unsafe {
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        mmap_anonymous(null_mut(), reserved, ProtFlags::empty(), flags).ok()?
+    };
+    let before = (base as usize).next_multiple_of(HUGE_PAGE) - base as usize;
+    // SAFETY: these are parts of the mapping just made, which nobody knows.
+    unsafe {
+        if before > 0 {
+            munmap(base, before).ok()?;
+        }
+        munmap(base.byte_add(before + len), HUGE_PAGE - before).ok()?;
+        let flags = MapFlags::SHARED | MapFlags::FIXED;
+        mmap(base.byte_add(before), len, protection, flags, fd, 0).ok()
+    }
+}
+
 impl Drop for CodeMemory {
     fn drop(&mut self) {
         for view in [self.write, self.execute as usize] {
@@ -102,3 +139,6 @@ impl Drop for CodeMemory {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
