@@ -65,6 +65,8 @@ pub(crate) struct BlockCounters {
 #[derive(Debug)]
 pub(crate) struct BlockCache {
     slots: Box<[Option<Box<Block>>]>,
+    /// Where a block's ops are until it is known how many.
+    ops: Vec<Op>,
     pub(crate) counters: BlockCounters,
 }
 
@@ -73,6 +75,7 @@ impl BlockCache {
         let slots = (0..1usize << SLOT_BITS).map(|_| None).collect();
         BlockCache {
             slots,
+            ops: Vec::with_capacity(MOST_OPS),
             counters: BlockCounters::default(),
         }
     }
@@ -89,10 +92,10 @@ impl BlockCache {
         let key = gpa << 2 | cpu.code_size as u64;
         let slot = (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - SLOT_BITS)) as usize;
         if !self.is_usable(slot, key, cpu, gla)? {
-            let block = decode_block(cpu, gla, gpa, key)?;
+            let decoded = decode(cpu, gla, gpa, &mut self.ops)?;
             self.counters.decoded += 1;
-            self.counters.instructions += block.ops.len() as u64;
-            self.slots[slot] = Some(Box::new(block));
+            self.counters.instructions += self.ops.len() as u64;
+            keep(&mut self.slots[slot], key, decoded, &self.ops);
         }
         match &self.slots[slot] {
             Some(block) => Ok(block),
@@ -207,9 +210,10 @@ impl Source {
         Ok(source)
     }
 
-    /// The ops, and of how many bytes they depend.
-    fn lower(&self, context: Context) -> (Box<[Op]>, usize) {
-        lower_all(&self.bytes[..self.have], context, self.second.is_some())
+    /// Lowers into `ops`, and answers on how many bytes they depend.
+    fn lower(&self, context: Context, ops: &mut Vec<Op>) -> usize {
+        let only_one = self.second.is_some();
+        lower_all(&self.bytes[..self.have], context, only_one, ops)
     }
 
     /// Marks the first `len` bytes' lines as decoded from.
@@ -233,16 +237,23 @@ impl Source {
     }
 }
 
-fn decode_block(cpu: &mut Cpu, gla: u64, gpa: u64, key: u64) -> Result<Block, Stop> {
+/// What a block was decoded from.
+struct Decoded {
+    first: Option<Page>,
+    second: Option<Second>,
+}
+
+/// Decodes the block at `gla` into `ops`.
+fn decode(cpu: &mut Cpu, gla: u64, gpa: u64, ops: &mut Vec<Op>) -> Result<Decoded, Stop> {
     const TRIES: u32 = 8;
     let context = Context::of(cpu);
     let mut tries = 0;
     loop {
         let source = Source::read(cpu, gla, gpa)?;
-        let (ops, decoded) = source.lower(context);
+        let depends_on = source.lower(context, ops);
         // Which lines these are is known only now, and what was written meanwhile was not told.
-        let (mut first, second) = source.note(cpu, gpa, decoded);
-        let changed = source.has_changed(cpu, gpa, decoded);
+        let (mut first, second) = source.note(cpu, gpa, depends_on);
+        let changed = source.has_changed(cpu, gpa, depends_on);
         tries += 1;
         if changed && tries < TRIES {
             continue;
@@ -251,17 +262,32 @@ fn decode_block(cpu: &mut Cpu, gla: u64, gpa: u64, key: u64) -> Result<Block, St
             // Good for this once.
             page.generation = page.generation.wrapping_sub(1);
         }
-        let bytes = ops
-            .last()
-            .map_or(0, |op| u32::from(op.start) + u32::from(op.len));
-        return Ok(Block {
+        return Ok(Decoded { first, second });
+    }
+}
+
+/// Puts a block in its slot, in the memory of the one that was there where that fits.
+fn keep(slot: &mut Option<Box<Block>>, key: u64, decoded: Decoded, ops: &[Op]) {
+    let bytes = ops
+        .last()
+        .map_or(0, |op| u32::from(op.start) + u32::from(op.len));
+    let Decoded { first, second } = decoded;
+    let Some(old) = slot else {
+        *slot = Some(Box::new(Block {
             key,
-            ops,
+            ops: ops.into(),
             bytes,
             first,
             second,
-        });
+        }));
+        return;
+    };
+    if old.ops.len() == ops.len() {
+        old.ops.copy_from_slice(ops);
+    } else {
+        old.ops = ops.into();
     }
+    (old.key, old.bytes, old.first, old.second) = (key, bytes, first, second);
 }
 
 /// Does even the first instruction need bytes of the next page?
@@ -275,11 +301,11 @@ fn needs_more(bytes: &[u8], code: CodeSize) -> bool {
     insn.code() == Code::INVALID && decoder.last_error() == DecoderError::NoMoreBytes
 }
 
-fn lower_all(bytes: &[u8], context: Context, only_one: bool) -> (Box<[Op]>, usize) {
+fn lower_all(bytes: &[u8], context: Context, only_one: bool, ops: &mut Vec<Op>) -> usize {
     let most = if only_one { 1 } else { MOST_OPS };
     let mut decoder = decode::decoder(bytes, context.code);
     let mut insn = Instruction::default();
-    let mut ops = Vec::with_capacity(8);
+    ops.clear();
     let mut end = 0;
     while ops.len() < most && decoder.can_decode() {
         decoder.decode_out(&mut insn);
@@ -288,11 +314,11 @@ fn lower_all(bytes: &[u8], context: Context, only_one: bool) -> (Box<[Op]>, usiz
             break;
         }
         end = insn.ip() as usize + decode::depends_on(&insn);
-        let lowered = decode::lower(&insn, context);
-        ops.push(lowered.op);
-        if lowered.ends_block {
+        ops.push(Op::NONE);
+        let Some(op) = ops.last_mut() else { break };
+        if decode::lower_into(&insn, context, op) {
             break;
         }
     }
-    (ops.into_boxed_slice(), end.min(bytes.len()))
+    end.min(bytes.len())
 }

@@ -74,13 +74,24 @@ pub(crate) fn depends_on(insn: &Instruction) -> usize {
 
 /// Lowers one valid or invalid instruction. What nobody knows raises #UD.
 pub(crate) fn lower(insn: &Instruction, context: Context) -> Lowered {
-    if insn.code() == Code::INVALID || insn.has_lock_prefix() && !may_lock(insn) {
-        return undefined(insn, context);
-    }
-    integer::lower(insn, context)
-        .or_else(|| system::lower(insn, context))
-        .or_else(|| vector::lower(insn, context))
-        .unwrap_or_else(|| undefined(insn, context))
+    let mut op = Op::NONE;
+    let ends_block = lower_into(insn, context, &mut op);
+    Lowered { op, ends_block }
+}
+
+/// The same in place. Answers whether the block ends after it.
+pub(crate) fn lower_into(insn: &Instruction, context: Context, op: &mut Op) -> bool {
+    let lowered = if insn.code() == Code::INVALID || insn.has_lock_prefix() && !may_lock(insn) {
+        undefined(insn, context)
+    } else if let Some(ends_block) = integer::lower(insn, context, op) {
+        return ends_block;
+    } else {
+        system::lower(insn, context)
+            .or_else(|| vector::lower(insn, context))
+            .unwrap_or_else(|| undefined(insn, context))
+    };
+    *op = lowered.op;
+    lowered.ends_block
 }
 
 /// LOCK is valid only on read-modify-write forms with a memory destination.

@@ -71,41 +71,64 @@ pub(crate) const REPNE: u8 = 1 << 2;
 pub(crate) const LOCK: u8 = 1 << 3;
 
 impl Op {
+    /// No instruction's.
+    pub(crate) const NONE: Op = Op {
+        run: nothing,
+        imm: 0,
+        disp: 0,
+        dst: 0,
+        src: 0,
+        base: ZERO_SLOT,
+        index: ZERO_SLOT,
+        shift: 0,
+        seg: FLAT,
+        form: AddressForm::Long64,
+        flags: 0,
+        start: 0,
+        len: 0,
+        size: 0,
+        extra: 0,
+    };
+
     /// An op with the memory operand, prefixes and position of `insn` filled in.
     pub(crate) fn new(insn: &Instruction, code: CodeSize, run: Handler) -> Op {
-        let mut op = Op {
-            run,
-            imm: 0,
-            disp: 0,
-            dst: 0,
-            src: 0,
-            base: ZERO_SLOT,
-            index: ZERO_SLOT,
-            shift: 0,
-            seg: FLAT,
-            form: AddressForm::Long64,
-            flags: 0,
-            start: insn.ip() as u16,
-            len: insn.len() as u8,
-            size: 0,
-            extra: 0,
-        };
-        if insn.has_lock_prefix() {
-            op.flags |= LOCK;
-        }
-        if insn.has_rep_prefix() {
-            op.flags |= REP;
-        }
-        if insn.has_repne_prefix() {
-            op.flags |= REPNE;
-        }
-        op.set_memory(insn, code);
+        let mut op = Op::NONE;
+        op.set(insn, code);
+        op.run = run;
         op
     }
 
+    /// Fills those in where there is nothing yet. Ops are made where they stay: the host waits for its
+    /// stores when what was written in parts is copied as a whole.
+    pub(crate) fn set(&mut self, insn: &Instruction, code: CodeSize) {
+        self.start = insn.ip() as u16;
+        self.len = insn.len() as u8;
+        if insn.has_lock_prefix() {
+            self.flags |= LOCK;
+        }
+        if insn.has_rep_prefix() {
+            self.flags |= REP;
+        }
+        if insn.has_repne_prefix() {
+            self.flags |= REPNE;
+        }
+        self.set_memory(insn, code);
+    }
+
     fn set_memory(&mut self, insn: &Instruction, code: CodeSize) {
-        let segment = segment_index(insn.memory_segment());
         let long = code == CodeSize::Bits64;
+        let mut kinds = (0..insn.op_count()).map(|n| insn.op_kind(n));
+        if !insn.has_segment_prefix() && kinds.all(is_no_memory) {
+            // Most instructions: what follows would come to the same.
+            self.seg = if long { FLAT } else { DS };
+            self.form = match code {
+                CodeSize::Bits16 => AddressForm::Legacy16,
+                CodeSize::Bits32 => AddressForm::Legacy32,
+                CodeSize::Bits64 => AddressForm::Long64,
+            };
+            return;
+        }
+        let segment = segment_index(insn.memory_segment());
         self.seg = if long && segment < 4 { FLAT } else { segment };
         if segment == 2 {
             self.flags |= STACK;
@@ -135,6 +158,29 @@ impl Op {
     }
 }
 
+/// The handler of what has none yet.
+fn nothing(_cpu: &mut Cpu, _op: &Op) -> Result<(), Stop> {
+    Ok(())
+}
+
+const DS: u8 = 3;
+
+fn is_no_memory(kind: OpKind) -> bool {
+    !matches!(
+        kind,
+        OpKind::Memory
+            | OpKind::MemorySegSI
+            | OpKind::MemorySegESI
+            | OpKind::MemorySegRSI
+            | OpKind::MemorySegDI
+            | OpKind::MemorySegEDI
+            | OpKind::MemorySegRDI
+            | OpKind::MemoryESDI
+            | OpKind::MemoryESEDI
+            | OpKind::MemoryESRDI
+    )
+}
+
 /// Index of a segment register in the encoding's order; DS where there is none.
 pub(crate) fn segment_index(register: Register) -> u8 {
     match register {
@@ -143,7 +189,7 @@ pub(crate) fn segment_index(register: Register) -> u8 {
         Register::SS => 2,
         Register::FS => 4,
         Register::GS => 5,
-        _ => 3,
+        _ => DS,
     }
 }
 

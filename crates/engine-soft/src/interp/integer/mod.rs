@@ -14,21 +14,16 @@ mod string_raw;
 
 use iced_x86::{Instruction, Mnemonic};
 
-use super::decode::{Context, Lowered};
-use super::op::{Handler, Op, Stop};
-use crate::cpu::Cpu;
+use super::decode::Context;
+use super::op::{Handler, Op};
 
-/// Until its handler is known.
-fn nothing(_cpu: &mut Cpu, _op: &Op) -> Result<(), Stop> {
-    Ok(())
-}
-
-/// Lowers an integer instruction, if `insn` is one.
-pub(crate) fn lower(insn: &Instruction, context: Context) -> Option<Lowered> {
+/// Lowers an integer instruction into `op`, in which there is nothing yet. Answers whether the block
+/// ends after it; `None` when it is none.
+pub(crate) fn lower(insn: &Instruction, context: Context, op: &mut Op) -> Option<bool> {
     let code = context.code;
-    let mut op = Op::new(insn, code, nothing);
+    op.set(insn, code);
     if insn.mnemonic() == Mnemonic::Nop {
-        return Lowered::straight(op);
+        return Some(false);
     }
     type Choose = fn(&Instruction, crate::cpu::CodeSize, &mut Op) -> Option<Handler>;
     const STRAIGHT: [Choose; 6] = [
@@ -39,13 +34,11 @@ pub(crate) fn lower(insn: &Instruction, context: Context) -> Option<Lowered> {
         string::handler,
         decimal::handler,
     ];
-    if let Some(run) = branch::handler(insn, code, &mut op) {
+    if let Some(run) = branch::handler(insn, code, op) {
         op.run = run;
-        return Lowered::ending(op);
+        return Some(true);
     }
-    let run = STRAIGHT
-        .iter()
-        .find_map(|choose| choose(insn, code, &mut op))?;
+    let run = STRAIGHT.iter().find_map(|choose| choose(insn, code, op))?;
     op.run = run;
-    Lowered::straight(op)
+    Some(false)
 }

@@ -67,7 +67,9 @@ fn older(insn: &Instruction, context: Context) -> Option<Lowered> {
     };
     let mut insn = *insn;
     insn.set_code(code);
-    super::integer::lower(&insn, context)
+    let mut op = Op::NONE;
+    let ends_block = super::integer::lower(&insn, context, &mut op)?;
+    Some(Lowered { op, ends_block })
 }
 
 /// An instruction that runs in a native stub.
