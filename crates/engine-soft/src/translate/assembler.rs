@@ -267,6 +267,13 @@ impl Assembler {
         self.raw32(disp);
     }
 
+    /// `bt word gs:[disp], 8`: the carry of saved flags into EFLAGS.
+    pub(super) fn test_carry(&mut self, disp: u32) {
+        self.raw(&[0x65, 0x66, 0x0f, 0xba, 0x24, 0x25]);
+        self.raw32(disp);
+        self.raw(&[8]);
+    }
+
     /// The reverse: `movzx eax, word gs:[disp]; add al, 7fh; sahf`.
     pub(super) fn restore_flags(&mut self, disp: u32) {
         self.raw(&[0x65, 0x0f, 0xb7, 0x04, 0x25]);

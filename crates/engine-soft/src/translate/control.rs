@@ -5,6 +5,7 @@ use iced_x86::{Code, FlowControl, Instruction, MemoryOperand, OpKind};
 use super::assembler::Assembler;
 use super::cold::Miss;
 use super::emitter::{Emitter, Refused, Way};
+use super::flags::Flags;
 use super::native;
 use super::registers::{GUEST_RBP, GUEST_RSP, Number, R12, R13, RAX, host_of, number, wide};
 use crate::interp::op::Op;
@@ -148,7 +149,10 @@ impl Emitter<'_> {
         match insn.flow_control() {
             FlowControl::ConditionalBranch if near && insn.is_jcc_short_or_near() => {
                 let condition = crate::interp::integer::condition::number(insn).ok_or(Refused)?;
-                self.flags_to_host();
+                let asks_carry = matches!(condition >> 1, 1 | 3);
+                if self.flags != Flags::Partial || asks_carry {
+                    self.flags_to_host();
+                }
                 let site = self.site(op, true);
                 self.branch(condition, target, at, site);
                 Ok(Then::GoOn)

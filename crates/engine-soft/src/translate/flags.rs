@@ -3,7 +3,7 @@
 //! They stay in EFLAGS until something needs EFLAGS; then they are saved, or let go where they can be
 //! computed again ([`Recipe`]).
 
-use super::emitter::Emitter;
+use super::emitter::{Emitter, Refused};
 use super::native;
 use super::recipe::Recipe;
 
@@ -15,6 +15,8 @@ pub(super) enum Flags {
     /// In the host's EFLAGS only.
     Host,
     Both,
+    /// In EFLAGS but for the carry, which is in the vCPU.
+    Partial,
     /// Nowhere: to be computed again.
     Lost,
 }
@@ -28,6 +30,8 @@ pub(super) struct Doing {
     pub(super) replaces_flags: bool,
     /// It has to find them in EFLAGS, and has no memory operand.
     pub(super) wants_flags: bool,
+    /// It is an INC or DEC that [`Emitter::step`] writes.
+    pub(super) steps: bool,
 }
 
 impl Emitter<'_> {
@@ -36,10 +40,12 @@ impl Emitter<'_> {
         self.doing = doing;
         self.lost = None;
         let spoils = |recipe: Recipe| recipe.registers() & doing.writes != 0;
-        if doing.replaces_flags || !self.recipe.is_some_and(spoils) {
+        // What is left of the flags of before is in the vCPU.
+        let only_carry = doing.steps && self.recipe.is_some_and(Recipe::takes_carry);
+        if doing.replaces_flags || only_carry || !self.recipe.is_some_and(spoils) {
             return;
         }
-        if self.flags == Flags::Lost {
+        if matches!(self.flags, Flags::Lost | Flags::Partial) {
             if doing.wants_flags {
                 self.compute_flags();
             } else {
@@ -54,13 +60,32 @@ impl Emitter<'_> {
         let doing = self.doing;
         let stays = |recipe: Recipe| recipe.registers() & doing.writes == 0;
         match (self.flags, self.recipe) {
-            (Flags::Host, Some(recipe)) if doing.replaces_flags || stays(recipe) => {
+            (Flags::Host | Flags::Partial, Some(recipe))
+                if doing.replaces_flags || stays(recipe) =>
+            {
                 self.flags = Flags::Lost;
             }
             (Flags::Lost, _) => {}
             _ => self.flags_to_memory(),
         }
         self.lost = self.recipe.filter(|_| self.flags == Flags::Lost);
+    }
+
+    /// INC or DEC of a register.
+    pub(super) fn step(&mut self, recipe: Recipe) -> Result<(), Refused> {
+        let carry_is_saved = match self.flags {
+            Flags::Memory | Flags::Both => true,
+            Flags::Host | Flags::Partial | Flags::Lost => {
+                self.recipe.is_some_and(Recipe::takes_carry)
+            }
+        };
+        if !carry_is_saved {
+            self.flags_to_memory();
+        }
+        recipe.write_step(self.asm)?;
+        self.flags = Flags::Partial;
+        self.recipe = Some(recipe);
+        Ok(())
     }
 
     /// After an instruction that left the flags in EFLAGS.
@@ -71,13 +96,13 @@ impl Emitter<'_> {
 
     /// What computed the flags does so no more.
     pub(super) fn forget_recipe(&mut self) {
-        debug_assert!(self.flags != Flags::Lost);
+        debug_assert!(!matches!(self.flags, Flags::Lost | Flags::Partial));
         self.recipe = None;
     }
 
     /// Makes sure that the vCPU has the status flags; EFLAGS may be changed afterwards.
     pub(super) fn flags_to_memory(&mut self) {
-        if self.flags == Flags::Lost {
+        if matches!(self.flags, Flags::Lost | Flags::Partial) {
             self.compute_flags();
         }
         if self.flags == Flags::Host {
@@ -89,7 +114,7 @@ impl Emitter<'_> {
     /// Makes sure that EFLAGS has them. Uses RAX.
     pub(super) fn flags_to_host(&mut self) {
         match (self.flags, self.recipe) {
-            (Flags::Lost, _) => self.compute_flags(),
+            (Flags::Lost | Flags::Partial, _) => self.compute_flags(),
             (Flags::Memory, Some(_)) => {
                 self.compute_flags();
                 self.flags = Flags::Both;
@@ -106,11 +131,11 @@ impl Emitter<'_> {
     pub(super) fn flags_as(&mut self, wanted: Flags) {
         match wanted {
             Flags::Memory => self.flags_to_memory(),
-            Flags::Host => self.flags_to_host(),
+            Flags::Host | Flags::Partial => self.flags_to_host(),
             // The registers are the same on both ways.
             Flags::Lost => {}
             Flags::Both => {
-                if self.flags == Flags::Lost {
+                if matches!(self.flags, Flags::Lost | Flags::Partial) {
                     self.compute_flags();
                 }
                 if self.flags == Flags::Host {

@@ -40,6 +40,9 @@ enum Kind {
     Sum,
     /// It is the difference.
     Difference,
+    /// The only operand was increased by one, or decreased; the carry is the one in the vCPU.
+    Increased,
+    Decreased,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +90,51 @@ impl Recipe {
         })
     }
 
+    /// That of INC or DEC of a register, which leaves the carry as it was.
+    pub(super) fn after_step(insn: &Instruction) -> Option<Recipe> {
+        let kind = match insn.mnemonic() {
+            Mnemonic::Inc => Kind::Increased,
+            Mnemonic::Dec => Kind::Decreased,
+            _ => return None,
+        };
+        let register = insn.op0_register();
+        let size = register.size();
+        (insn.op0_kind() == OpKind::Register && size >= 4).then(|| Recipe {
+            kind,
+            size,
+            first: number(register),
+            second: Second::Immediate(1),
+        })
+    }
+
+    /// Does it take the carry from the vCPU?
+    pub(super) fn takes_carry(self) -> bool {
+        matches!(self.kind, Kind::Increased | Kind::Decreased)
+    }
+
+    /// Writes the INC or DEC itself. Uses RAX; changes EFLAGS, but for the carry, as it should.
+    pub(super) fn write_step(self, asm: &mut Assembler) -> Result<(), IcedError> {
+        let host = host_of(self.first);
+        if host.is_none() {
+            asm.load(RAX, native::gpr(self.first));
+        }
+        self.step(asm, host.unwrap_or(RAX))?;
+        if host.is_none() {
+            asm.store(native::gpr(self.first), RAX);
+        }
+        Ok(())
+    }
+
+    fn step(self, asm: &mut Assembler, register: Number) -> Result<(), IcedError> {
+        let code = match (self.kind == Kind::Increased, self.size) {
+            (true, 4) => Code::Inc_rm32,
+            (true, _) => Code::Inc_rm64,
+            (false, 4) => Code::Dec_rm32,
+            (false, _) => Code::Dec_rm64,
+        };
+        asm.encode(&Instruction::with1(code, sized(register, self.size))?)
+    }
+
     /// The guest registers that it needs, one bit each.
     pub(super) fn registers(self) -> u16 {
         let second = match self.second {
@@ -111,6 +159,20 @@ impl Recipe {
                     Operation::Compare
                 };
                 self.operate(asm, operation, first)
+            }
+            Kind::Increased | Kind::Decreased => {
+                asm.test_carry(native::STATUS);
+                if whole.is_none() {
+                    asm.load(RAX, native::gpr(self.first));
+                }
+                let back = if self.kind == Kind::Increased { -1 } else { 1 };
+                asm.lea(
+                    sized(RAX, self.size),
+                    Some(whole.unwrap_or(RAX)),
+                    None,
+                    back,
+                )?;
+                self.step(asm, RAX)
             }
             Kind::Sum | Kind::Difference => {
                 match whole {

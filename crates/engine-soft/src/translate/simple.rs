@@ -263,6 +263,7 @@ pub(super) fn doing(insn: &Instruction, writes: u16) -> Doing {
         writes,
         replaces_flags: replaces_flags(insn),
         wants_flags: needs_flags(insn) && !has_memory(insn),
+        steps: Recipe::after_step(insn).is_some(),
     }
 }
 
@@ -382,6 +383,9 @@ impl Emitter<'_> {
     ) -> Result<(), Refused> {
         if insn.mnemonic() == Mnemonic::Lea {
             return self.lea(insn);
+        }
+        if let Some(recipe) = Recipe::after_step(insn) {
+            return self.step(recipe);
         }
         let member = self.member;
         let plan = Plan::new(insn, infos.info(insn), member.is_some())?;
