@@ -158,6 +158,9 @@ pub(crate) fn fetch_translate(cpu: &mut Cpu, gla: u64) -> Result<u64, Stop> {
                 global: mapping.is_global(),
                 large: mapping.is_large() || mapping.is_huge(),
             };
+            if kind.large {
+                cpu.mmu.note_large(gla, mapping.is_huge());
+            }
             cpu.mmu.fill_fetch(gla, mapping.gpa(), kind);
             Ok(mapping.gpa())
         }

@@ -103,6 +103,15 @@ impl Beside {
         }
     }
 
+    /// Is guest-physical page `gpa` written where its linear page has slot `first` of the TLB's first level?
+    pub(super) fn holds(&self, first: usize, gpa: u64) -> bool {
+        let entries = self.sets.iter().map(|set| set[first % ENTRIES]);
+        self.used
+            && entries
+                .into_iter()
+                .any(|entry| entry.gpa == gpa && entry.tag != EMPTY_TAG)
+    }
+
     /// Drops guest-physical page `gpa` where its linear page has slot `first` of the TLB's first level.
     pub(super) fn drop_slot(&mut self, first: usize, gpa: u64) {
         for entries in &mut self.sets {

@@ -9,6 +9,7 @@
 
 pub(crate) mod access_raw;
 pub(crate) mod beside;
+mod large_seen;
 pub(crate) mod second_raw;
 pub(crate) mod slow;
 pub(crate) mod used;
@@ -18,6 +19,7 @@ mod writers;
 use std::sync::Arc;
 
 use beside::Beside;
+use large_seen::LargeSeen;
 use memory::{GuestMemory, Lines, Named, PageTracker};
 use second_raw::Second;
 use used::Used;
@@ -212,10 +214,7 @@ pub(crate) struct Mmu {
     flushed: Flushed,
     /// Of guests in lockstep only.
     journal: Option<Box<Journal>>,
-    /// One bit for each 1 GiB of linear space (modulo 64) from which a large page was cached.
-    large_seen: u64,
-    /// Likewise for pages of 1 GiB.
-    huge_seen: u64,
+    large_seen: LargeSeen,
     /// Physical-address bits that do not exist.
     pub(crate) beyond_physical: u64,
     pub(crate) has_1g_pages: bool,
@@ -247,8 +246,7 @@ impl Mmu {
             regions: Vec::new(),
             flushed: Flushed::default(),
             journal: None,
-            large_seen: 0,
-            huge_seen: 0,
+            large_seen: LargeSeen::none(),
             beyond_physical: 0x000f_ffff_ffff_ffff & !((1 << width) - 1),
             has_1g_pages: cpuid
                 .find(0x8000_0001, 0)
@@ -363,8 +361,7 @@ impl Mmu {
         self.flush_data();
         self.flush_fetch();
         self.flushed.all = true;
-        self.large_seen = 0;
-        self.huge_seen = 0;
+        self.large_seen.clear();
     }
 
     /// Flushes what data accesses use.
@@ -388,11 +385,8 @@ impl Mmu {
     /// Puts in what was found of linear page `page`, and takes out what is no longer so. An access as
     /// `asked` follows; the other way is left to the second level.
     fn fill(&mut self, set: usize, page: u64, found: Found, asked: Way) {
-        if found.write
-            && let Some(region) = self.region_mut(found.gpa)
-        {
-            let index = region.page(found.gpa);
-            region.writers.note(index, Slots::of(page));
+        if found.write {
+            self.note_writer(page, found.gpa);
         }
         let host = found.host;
         for (way, allowed) in [(Way::Read, found.read), (Way::Write, found.write)] {
@@ -440,16 +434,15 @@ impl Mmu {
             self.fetch[first + Self::fetch_slot(page)] = NO_FETCH;
         }
         self.flushed.page(gla);
-        if self.large_seen & 1 << (gla >> 30 & 63) != 0 {
-            self.flush_large(gla);
+        if let Some(shift) = self.large_seen.shift_at(gla) {
+            self.flush_large(gla, shift);
         }
     }
 
-    fn flush_large(&mut self, gla: u64) {
+    /// Flushes what lies with `gla` in a piece of linear space of `1 << shift` bytes.
+    fn flush_large(&mut self, gla: u64, shift: u32) {
         self.beside.clear();
-        let huge = self.huge_seen & 1 << (gla >> 30 & 63) != 0;
         // Small pages among them go too.
-        let shift = if huge { 30 } else { 22 };
         let other = |tag: u64| (tag ^ gla) >> shift != 0;
         self.second
             .retain(&mut self.used, |_, entry| other(entry.tag));
@@ -484,11 +477,7 @@ impl Mmu {
 
     /// A page of more than 4 KiB was found at `gla`.
     pub(crate) fn note_large(&mut self, gla: u64, huge: bool) {
-        let bit = 1 << (gla >> 30 & 63);
-        self.large_seen |= bit;
-        if huge {
-            self.huge_seen |= bit;
-        }
+        self.large_seen.note(gla, huge);
     }
 
     pub(crate) fn fill_fetch(&mut self, gla: u64, gpa: u64, kind: FetchKind) {
@@ -498,9 +487,6 @@ impl Mmu {
             gpa: gpa & PAGE_MASK,
             kind,
         };
-        if kind.large {
-            self.note_large(gla, false);
-        }
         self.fetch_used.note(slot, kind.global);
     }
 
@@ -533,13 +519,33 @@ impl Mmu {
     /// All but `code` of the page at `gpa` may be written through linear page `gla`. `set` is one of
     /// [`set`].
     fn fill_beside(&mut self, set: usize, gla: u64, gpa: u64, code: Lines) {
-        let Some(region) = self.region_mut(gpa) else {
-            return;
-        };
-        let page = region.page(gpa);
-        region.writers.note(page, Slots::of(gla));
+        if let Some(host) = self.note_writer(gla, gpa) {
+            self.beside.fill(set, gla, (gpa, host), code);
+        }
+    }
+
+    /// The page at `gpa` may be written through linear page `gla`. Answers where it is.
+    fn note_writer(&mut self, gla: u64, gpa: u64) -> Option<u64> {
+        let Mmu {
+            regions,
+            entries,
+            second,
+            beside,
+            ..
+        } = self;
+        let mut regions = regions.iter_mut();
+        let region = regions.find(|region| gpa.wrapping_sub(region.base) < region.len)?;
         let host = region.host + (gpa - region.base);
-        self.beside.fill(set, gla, (gpa, host), code);
+        let holds = |slots: Slots| {
+            let mut places = (0..set::CHECKED).map(|set| first(Way::Write, set) + slots.first);
+            places.any(|place| entries[place].host == host)
+                || second.holds_write(slots.second, host)
+                || beside.holds(slots.first, gpa)
+        };
+        region
+            .writers
+            .note(((gpa - region.base) >> 12) as usize, Slots::of(gla), holds);
+        Some(host)
     }
 
     /// Host address for an access of `len` bytes at `gla` inside one page, with the current privilege,

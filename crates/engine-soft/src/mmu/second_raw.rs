@@ -170,6 +170,18 @@ impl Second {
         }
     }
 
+    /// May the page at host address `host` be written by way of a slot?
+    pub(super) fn holds_write(&self, slot: usize, host: u64) -> bool {
+        // SAFETY: as in `tables`.
+        let Some(tables) = (unsafe { self.tables.as_ref() }) else {
+            return false;
+        };
+        let tables = &tables[table(Way::Write, 0)..];
+        tables
+            .iter()
+            .any(|table| table[slot].iter().any(|entry| entry.host == host))
+    }
+
     /// Ends direct writes to the page at host address `host` by way of a slot.
     pub(super) fn end_write(&mut self, slot: usize, host: u64) {
         let Some(tables) = self.tables() else { return };

@@ -64,18 +64,24 @@ impl Writers {
         }
     }
 
-    /// From now on page `page` may be written by way of these slots.
-    pub(super) fn note(&mut self, page: usize, slots: Slots) {
-        let one = u64::from(slots.packed());
-        if let Some(known) = self.pages.get_mut(page) {
-            *known = match (*known, *known >> 32) {
-                (0 | PAST, _) => one,
-                (MANY, _) => MANY,
-                (low, high) if low & u64::from(u32::MAX) == one || high == one => low,
-                (low, 0) => low | one << 32,
-                _ => MANY,
-            };
+    /// From now on page `page` may be written by way of these slots. `holds` tells whether it still may
+    /// be by way of others.
+    pub(super) fn note(&mut self, page: usize, slots: Slots, holds: impl Fn(Slots) -> bool) {
+        let Some(known) = self.pages.get_mut(page) else {
+            return;
+        };
+        let one = slots.packed();
+        let halves = [*known as u32, (*known >> 32) as u32];
+        if *known == MANY || halves.contains(&one) {
+            return;
         }
+        let gone = halves.map(|half| !Slots::unpacked(half).is_some_and(&holds));
+        *known = match (halves, gone) {
+            (_, [true, true]) => u64::from(one),
+            ([_, high], [true, false]) => u64::from(one) | u64::from(high) << 32,
+            ([low, _], [false, true]) => u64::from(low) | u64::from(one) << 32,
+            _ => MANY,
+        };
     }
 
     /// Page `page` is written now, whoever else may write it.
