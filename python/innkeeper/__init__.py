@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from innkeeper.errors import InnkeeperError
     from innkeeper.guest.sdk import CommandFailed, CommandResult, Guest
     from innkeeper.machine import DiskSpec, EngineChoice
+    from innkeeper.vm.statistics import GuestStatistics
 
     __version__: str
 
@@ -24,6 +25,7 @@ _HOMES = {
     "DiskSpec": "innkeeper.machine",
     "EngineChoice": "innkeeper.machine",
     "Guest": "innkeeper.guest.sdk",
+    "GuestStatistics": "innkeeper.vm.statistics",
     "InnkeeperError": "innkeeper.errors",
 }
 
@@ -33,6 +35,7 @@ __all__ = [
     "DiskSpec",
     "EngineChoice",
     "Guest",
+    "GuestStatistics",
     "InnkeeperError",
     "__version__",
 ]

@@ -21,6 +21,7 @@ __all__ = [
     "Machine",
     "Outcome",
     "Statistics",
+    "VcpuStatistics",
     "__version__",
     "engines",
     "is_multiboot",
@@ -41,7 +42,10 @@ class Outcome:
 
 @final
 class Control:
-    """What may be asked of a machine from any thread, and of a device's host. Never blocks."""
+    """What may be asked of a machine from any thread, and of a device's host.
+
+    Never blocks, but for `statistics`, which answers None to a device that asks in an access.
+    """
 
     @property
     def vcpus(self) -> int: ...
@@ -58,17 +62,43 @@ class Control:
     def reset(self) -> None: ...
     def stop(self) -> None: ...
     def resize_console(self, columns: int, rows: int) -> None: ...
+    def statistics(self) -> Statistics | None:
+        """Of a machine that runs, whose vCPUs stop for it; None where it does not run."""
+
+@final
+class VcpuStatistics:
+    """Counters of one vCPU."""
+
+    @property
+    def instructions(self) -> int:
+        """Those that the engine counts."""
+
+    @property
+    def exits(self) -> list[tuple[str, int]]:
+        """By reason."""
+
+    @property
+    def counters(self) -> list[tuple[str, int]]:
+        """By name."""
+
+    @property
+    def handlers(self) -> list[tuple[str, int, int]]:
+        """Mnemonic, calls without a translation, calls in place of one; the most called first."""
+
+    @property
+    def seconds(self) -> list[tuple[str, float]]:
+        """Where its thread was, sampled; empty without `MachineSpec.times`."""
 
 @final
 class Statistics:
-    """Counters over all vCPUs, for people."""
+    """What a machine did, for people."""
 
     @property
     def engine(self) -> str: ...
     @property
-    def instructions(self) -> int: ...
+    def reason(self) -> str: ...
     @property
-    def exits(self) -> int: ...
+    def vcpus(self) -> list[VcpuStatistics]: ...
 
 @final
 class Machine:
@@ -89,7 +119,8 @@ class Machine:
     def run(self) -> Outcome:
         """Runs the guest until it ends. Other Python threads run meanwhile."""
 
-    def statistics(self) -> Statistics: ...
+    def statistics(self) -> Statistics:
+        """Of a machine that does not run."""
 
 @final
 class EngineReport:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from innkeeper import CommandFailed, Guest
-from innkeeper.errors import CommandNotStarted
+from innkeeper.errors import CommandNotStarted, GuestNotRunning
 from innkeeper.images import Image
 
 MEMORY_MIB = 768
@@ -111,3 +111,18 @@ def test_the_disk_is_writable_and_the_image_is_not_written(guest: Guest, debian:
     guest.run(["sh", "-c", "dd if=/dev/urandom of=/root/big bs=1M count=8 && sync"], check=True)
     assert guest.run(["stat", "-c", "%s", "/root/big"]).stdout == f"{8 << 20}\n"
     assert debian.root.stat().st_mtime_ns == before
+
+
+def test_it_tells_its_statistics_while_it_runs(guest: Guest) -> None:
+    first = guest.stats()
+    assert len(first.vcpus) == 2
+    guest.run(["true"])
+    second = guest.stats()
+    assert sum(second.exits.values()) > sum(first.exits.values())
+    # Nobody asked for them.
+    assert second.seconds == {}
+
+
+def test_a_guest_that_does_not_run_has_no_statistics() -> None:
+    with pytest.raises(GuestNotRunning):
+        Guest().stats()

@@ -1,5 +1,6 @@
 """`inn run --kernel`: a serial console for scripts, ends, time limits, Python devices."""
 
+import json
 import os
 import pty
 import signal
@@ -165,3 +166,26 @@ def test_a_stopped_guest_ends_soon(inn: Inn, tmp_path: Path) -> None:
     began = time.monotonic()
     inn("run", "--kernel", kernel, "--cpus", "4", "--timeout", "0.5")
     assert time.monotonic() - began < PATIENCE / 10
+
+
+def test_statistics_are_told_on_standard_error(inn: Inn, tmp_path: Path) -> None:
+    code = tiny.say("hello\n") + tiny.out_byte(0xF4, 1) + tiny.HALT
+    run = ("run", "--kernel", tiny.kernel(tmp_path / "k", code), "--device", "isa-debug-exit")
+    told = inn(*run, "--engine", "translator", "--stats", "--json")
+    assert (told.returncode, told.stdout) == (3, b"hello\n")
+    statistics = json.loads(told.stderr)
+    assert statistics["engine"] == "translator"
+    (vcpu,) = statistics["vcpus"]
+    assert vcpu["exits"]["port write"] == 7
+    assert vcpu["counters"]["blocks decoded"] > 0
+    assert sum(vcpu["seconds"].values()) > 0
+    tables = inn(*run, "--engine", "interpreter", "--stats", "--cpus", "2")
+    assert (tables.returncode, tables.stdout) == (3, b"hello\n")
+    lines = tables.stderr.decode().splitlines()
+    assert lines[0] == "inn: the guest ran on the engine interpreter: it was asked for"
+    assert any(line.split() == ["port", "write", "7"] for line in lines)
+
+
+def test_json_belongs_to_statistics(inn: Inn, tmp_path: Path) -> None:
+    refused = inn("run", "--kernel", tiny.kernel(tmp_path / "k", tiny.HALT), "--json")
+    assert (refused.returncode, refused.stderr) == (2, b"inn: --json is for --stats\n")

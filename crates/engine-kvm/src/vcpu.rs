@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine::{EngineError, Entry, Exit, Kick, Vcpu, VcpuStats};
+use engine::{EngineError, Entry, Exit, Kick, Place, Vcpu, VcpuStats, Whereabouts};
 use kvm_ioctls::VcpuFd;
 use memory::{Gla, Gpa};
 use vm_memory::{Bytes, GuestAddress};
@@ -48,6 +48,7 @@ pub struct KvmVcpu {
     next: Option<Exit>,
     stopped_at: Option<Instant>,
     exits: u64,
+    whereabouts: Arc<Whereabouts>,
     vm: Arc<Vm>,
 }
 
@@ -79,6 +80,7 @@ impl KvmVcpu {
             next: None,
             stopped_at: None,
             exits: 0,
+            whereabouts: Arc::default(),
             vm,
         })
     }
@@ -304,6 +306,7 @@ impl Vcpu for KvmVcpu {
         if let Some(exit) = self.next_piece() {
             return Ok(exit);
         }
+        self.whereabouts.set(Place::Guest);
         loop {
             match self.enter()? {
                 None if self.kick.take() => return Ok(self.note_stop()),
@@ -358,5 +361,9 @@ impl Vcpu for KvmVcpu {
             exits: self.exits,
             ..VcpuStats::default()
         }
+    }
+
+    fn whereabouts(&self) -> Arc<Whereabouts> {
+        Arc::clone(&self.whereabouts)
     }
 }

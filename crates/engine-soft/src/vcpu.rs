@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use engine::{Engine, EngineError, Entry, Exit, InterruptModel, Kick, MsiMessage, Vcpu, VcpuStats};
+use engine::{
+    Engine, EngineError, Entry, Exit, InterruptModel, Kick, MsiMessage, Vcpu, VcpuStats,
+    Whereabouts,
+};
 use memory::{Bell, Gla, Gpa, GuestMemory, news};
 use x86::cpuid::CpuidTable;
 use x86::{Activity, CpuState};
@@ -22,6 +25,8 @@ pub struct SoftEngine {
     warm: Option<u8>,
     /// What is translated is checked against the interpreter.
     checked: bool,
+    /// Samples tell handlers from translated code.
+    watched: bool,
     tsc: SharedTsc,
 }
 
@@ -54,10 +59,20 @@ impl SoftEngine {
         }
     }
 
+    /// Likewise, but what samples its vCPUs' [`Whereabouts`] also learns of handlers that translated
+    /// code calls, which costs each of their calls a nanosecond or two.
+    #[must_use]
+    pub fn watched(self) -> SoftEngine {
+        SoftEngine {
+            watched: true,
+            ..self
+        }
+    }
+
     /// Does this host allow translation: executable memory, and a processor with SSE4.2?
     #[must_use]
     pub fn can_translate() -> bool {
-        Translator::new(WARM).is_some()
+        Translator::new(WARM, false).is_some()
     }
 
     fn with(memory: GuestMemory, warm: Option<u8>) -> SoftEngine {
@@ -65,6 +80,7 @@ impl SoftEngine {
             memory,
             warm,
             checked: false,
+            watched: false,
             tsc: SharedTsc::new(0u64.wrapping_sub(host_tsc())),
         }
     }
@@ -97,7 +113,7 @@ impl Engine for SoftEngine {
 
     fn create_vcpu(&self, id: u32, cpuid: &CpuidTable) -> Result<Box<dyn Vcpu>, EngineError> {
         let mut translator = match self.warm {
-            Some(warm) => Some(Translator::new(warm).ok_or(NO_CODE_MEMORY)?),
+            Some(warm) => Some(Translator::new(warm, self.watched).ok_or(NO_CODE_MEMORY)?),
             None => None,
         };
         if self.checked {
@@ -227,20 +243,24 @@ impl Vcpu for SoftVcpu {
                 ("code pages that died", done.pages_died),
                 ("times all translations were dropped", done.cleared),
                 ("bytes of translated code", translator.code_bytes() as u64),
+                ("bytes of room for it", Translator::code_room() as u64),
+                ("first-level TLB misses", cpu.native.first_misses),
+                ("second-level TLB misses", cpu.native.second_misses),
             ]);
         }
-        let mut counters: Vec<(String, u64)> = counters
+        let named = counters
             .into_iter()
-            .map(|(name, count)| (name.to_owned(), count))
-            .collect();
-        if self.interpreter.translator.is_some() {
-            counters.extend(cpu.native.calls.most(12));
-        }
+            .map(|(name, count)| (name.to_owned(), count));
         VcpuStats {
             instructions: cpu.instructions,
             exits: self.exits,
-            counters,
+            counters: named.collect(),
+            handlers: cpu.native.calls.by_mnemonic(),
         }
+    }
+
+    fn whereabouts(&self) -> Arc<Whereabouts> {
+        Arc::clone(&self.interpreter.cpu.native.whereabouts)
     }
 }
 

@@ -10,7 +10,9 @@
 //! at the APIC and enters with [`Entry::Inject`].
 
 mod exit;
+mod stats;
 mod vcpu;
 
 pub use exit::{Entry, Exit, FaultAnswer};
-pub use vcpu::{Engine, EngineError, InterruptModel, Kick, MsiMessage, Vcpu, VcpuStats};
+pub use stats::{HandlerCalls, Place, VcpuStats, Whereabouts};
+pub use vcpu::{Engine, EngineError, InterruptModel, Kick, MsiMessage, Vcpu};

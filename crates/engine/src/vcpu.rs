@@ -9,7 +9,7 @@ use thiserror::Error;
 use x86::CpuState;
 use x86::cpuid::CpuidTable;
 
-use crate::{Entry, Exit};
+use crate::{Entry, Exit, VcpuStats, Whereabouts};
 
 /// A host failure inside an engine. What the guest does wrong is never one of these.
 #[derive(Debug, Error)]
@@ -45,16 +45,6 @@ pub enum InterruptModel {
     Machine,
     /// The engine has all of them; the machine only sets lines and sends messages.
     InKernel,
-}
-
-/// Counters for people; never for decisions.
-#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VcpuStats {
-    /// Guest instructions completed, where the engine counts them.
-    pub instructions: u64,
-    pub exits: u64,
-    /// Further counters by name, e.g. blocks decoded.
-    pub counters: Vec<(String, u64)>,
 }
 
 /// One guest's way of running instructions.
@@ -148,4 +138,7 @@ pub trait Vcpu: Send + Debug {
     fn translate(&mut self, address: Gla) -> Option<Gpa>;
 
     fn stats(&self) -> VcpuStats;
+
+    /// Where this vCPU's thread is inside [`Vcpu::run`]; outside, the caller may say.
+    fn whereabouts(&self) -> Arc<Whereabouts>;
 }

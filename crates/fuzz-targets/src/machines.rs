@@ -52,6 +52,7 @@ fn machine() -> Machine {
         }),
         rng: true,
         reboot: Reboot::Exit,
+        times: false,
     };
     Machine::new(config).expect("a machine")
 }

@@ -41,11 +41,13 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, Box<dyn Err
         console: None,
         rng: true,
         reboot: Reboot::Exit,
+        times: false,
     };
     let (mut stats, mut seconds) = (false, None);
     while let Some(option) = words.next() {
         if option == "--stats" {
             stats = true;
+            config.times = true;
             continue;
         }
         let value = words.next().ok_or(USAGE)?;

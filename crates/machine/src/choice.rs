@@ -18,13 +18,17 @@ pub(crate) struct Chosen {
 }
 
 /// Makes the engine that `choice` names or, for [`EngineChoice::Auto`], that a measurement finds
-/// best.
-pub(crate) fn choose(choice: EngineChoice, memory: &GuestMemory) -> Result<Chosen, MachineError> {
+/// best. `times` as in [`crate::MachineConfig`].
+pub(crate) fn choose(
+    choice: EngineChoice,
+    memory: &GuestMemory,
+    times: bool,
+) -> Result<Chosen, MachineError> {
     match choice {
-        EngineChoice::Auto => automatic(memory),
+        EngineChoice::Auto => automatic(memory, times),
         EngineChoice::Kvm => kvm(memory, "it was asked for".to_owned()),
         EngineChoice::Interpreter => Ok(interpreter(memory, "it was asked for".to_owned())),
-        EngineChoice::Translator => Ok(translator(memory, "it was asked for".to_owned())),
+        EngineChoice::Translator => Ok(translator(memory, times, "it was asked for".to_owned())),
         EngineChoice::Lockstep => Ok(Chosen {
             engine: Arc::new(SoftEngine::lockstep(memory.clone())),
             reason: "it was asked for".to_owned(),
@@ -32,11 +36,11 @@ pub(crate) fn choose(choice: EngineChoice, memory: &GuestMemory) -> Result<Chose
     }
 }
 
-fn automatic(memory: &GuestMemory) -> Result<Chosen, MachineError> {
+fn automatic(memory: &GuestMemory, times: bool) -> Result<Chosen, MachineError> {
     match measured::measurement() {
         Ok(measured) if measured.is_worth_having() => kvm(memory, measured.verdict()),
-        Ok(measured) => Ok(software(memory, measured.verdict())),
-        Err(error) => Ok(software(memory, no_kvm(&error))),
+        Ok(measured) => Ok(software(memory, times, measured.verdict())),
+        Err(error) => Ok(software(memory, times, no_kvm(&error))),
     }
 }
 
@@ -52,9 +56,9 @@ fn kvm(memory: &GuestMemory, reason: String) -> Result<Chosen, MachineError> {
 }
 
 /// The better of the software engines that this host allows.
-fn software(memory: &GuestMemory, reason: String) -> Chosen {
+fn software(memory: &GuestMemory, times: bool, reason: String) -> Chosen {
     if SoftEngine::can_translate() {
-        translator(memory, reason)
+        translator(memory, times, reason)
     } else {
         interpreter(memory, format!("{reason}; and {CANNOT_TRANSLATE}"))
     }
@@ -64,9 +68,11 @@ fn software(memory: &GuestMemory, reason: String) -> Chosen {
 pub(crate) const CANNOT_TRANSLATE: &str =
     "this host gives no executable memory, or its processor lacks SSE4.2";
 
-fn translator(memory: &GuestMemory, reason: String) -> Chosen {
+fn translator(memory: &GuestMemory, times: bool, reason: String) -> Chosen {
+    let engine = SoftEngine::translator(memory.clone());
+    let engine = if times { engine.watched() } else { engine };
     Chosen {
-        engine: Arc::new(SoftEngine::translator(memory.clone())),
+        engine: Arc::new(engine),
         reason,
     }
 }

@@ -48,6 +48,8 @@ pub struct MachineConfig {
     /// A virtio entropy device.
     pub rng: bool,
     pub reboot: Reboot,
+    /// Samples where the time of each vCPU goes, for [`crate::MachineStats`].
+    pub times: bool,
 }
 
 /// A disk, in the order in which the guest finds them.

@@ -5,13 +5,16 @@
 
 use std::fmt::{self, Debug};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex};
 
 use devices::Lines;
 
 use crate::config::Reboot;
 use crate::signal::VcpuSignal;
+use crate::stats::MachineStats;
 use crate::sync::{lock, wait};
+use crate::threads;
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +37,8 @@ pub enum Outcome {
 /// What the runner is to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Request {
+    /// Somebody wants statistics.
+    Report,
     Pause,
     Reset,
     /// The guest sleeps: wait until it wakes.
@@ -54,6 +59,10 @@ enum Sleep {
 
 #[derive(Debug, Default)]
 struct State {
+    /// Between the beginning and the end of a run.
+    running: bool,
+    /// Who waits for statistics.
+    reports: Vec<Sender<MachineStats>>,
     paused: bool,
     reset: bool,
     sleep: Sleep,
@@ -64,6 +73,9 @@ impl State {
     fn request(&self) -> Option<Request> {
         if let Some(outcome) = &self.end {
             return Some(Request::End(outcome.clone()));
+        }
+        if !self.reports.is_empty() {
+            return Some(Request::Report);
         }
         match (self.reset, self.paused, self.sleep) {
             (true, _, _) => Some(Request::Reset),
@@ -142,6 +154,46 @@ impl MachineControl {
     /// Resets the machine, as its reset button would.
     pub fn reset(&self) {
         self.change(|state| state.reset = true);
+    }
+
+    /// Statistics of a machine that runs, whose vCPUs stop for them. `None` where it does not run, and
+    /// for a device that asks in the middle of an access: its vCPU cannot stop.
+    #[must_use]
+    pub fn stats(&self) -> Option<MachineStats> {
+        if threads::is_vcpu() {
+            return None;
+        }
+        let (sender, answer) = channel();
+        self.change(|state| {
+            if state.running {
+                state.reports.push(sender);
+            }
+        });
+        // Nobody answers when the run has ended meanwhile.
+        answer.recv().ok()
+    }
+
+    /// A run begins.
+    pub(crate) fn began(&self) {
+        self.change(|state| state.running = true);
+    }
+
+    /// It is over, and nobody answers any more.
+    pub(crate) fn finished(&self) {
+        self.change(|state| {
+            state.running = false;
+            state.reports.clear();
+        });
+    }
+
+    /// Answers those who wait for statistics.
+    pub(crate) fn report(&self, stats: &MachineStats) {
+        self.change(|state| {
+            for sender in state.reports.drain(..) {
+                // Whoever does not wait any more does not want it.
+                let _ = sender.send(stats.clone());
+            }
+        });
     }
 
     /// Ends the run. The first end counts.

@@ -34,6 +34,7 @@ mod ports;
 mod saved;
 mod signal;
 mod sleep;
+mod stats;
 mod survey;
 mod sync;
 pub mod tables;
@@ -49,7 +50,8 @@ pub use control::{MachineControl, Outcome};
 // What a device made elsewhere needs, so that its crate need know no floor below this one.
 pub use devices::{Device, DeviceState, Line, RestoreError};
 pub use error::MachineError;
-pub use machine::{MAX_VCPUS, Machine, MachineStats};
+pub use machine::{MAX_VCPUS, Machine};
 pub use memory::Gpa;
 pub use saved::{SavedMachine, restore_memory, save_memory};
+pub use stats::{MachineStats, VcpuReport};
 pub use survey::{EngineFinding, survey};

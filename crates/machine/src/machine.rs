@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use devices::Device;
-use engine::{Engine, VcpuStats};
+use engine::Engine;
 use memory::{GuestMemory, PAGE_SIZE};
 use x86::cpuid::{self, CpuChoice, CpuidTable, HostCpuid, VcpuParams};
 use x86::{Activity, CpuState};
@@ -21,6 +21,7 @@ use crate::layout::{self, MAX_MEMORY, MIN_MEMORY};
 use crate::msrs::{MachineMsrs, MsrFacts};
 use crate::peripherals::{self, Peripherals};
 use crate::signal::{Signals, VcpuSignal};
+use crate::stats::{MachineStats, Times};
 use crate::time::{GuestTsc, TscRate};
 use crate::vcpu::{MasterClock, Shared, VcpuParts, VcpuRunner};
 use crate::{choice, threads};
@@ -34,16 +35,6 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// As many as the firmware tables have room for.
 pub const MAX_VCPUS: u32 = 512;
-
-/// What people may want to know of a machine; never for decisions.
-#[derive(Debug, Clone)]
-pub struct MachineStats {
-    /// `kvm`, `translator` or `interpreter`.
-    pub engine: &'static str,
-    /// Why this engine, in a sentence.
-    pub reason: String,
-    pub vcpus: Vec<VcpuStats>,
-}
 
 /// A guest with everything it has. Dropping it leaves nothing behind.
 #[derive(Debug)]
@@ -64,6 +55,8 @@ pub struct Machine {
     pristine: Vec<u8>,
     /// The next run begins with a power-on.
     pub(crate) off: bool,
+    /// Of each vCPU, where they are wanted.
+    times: Option<Vec<Times>>,
 }
 
 impl Machine {
@@ -77,7 +70,7 @@ impl Machine {
         let choice = CpuChoice::parse(&config.cpu_model, &host)?;
         let source = BootSource::open(&config.kernel, &config.initrd)?;
         let memory = GuestMemory::new(&layout::ram_ranges(config.memory))?;
-        let chosen = choice::choose(config.engine, &memory)?;
+        let chosen = choice::choose(config.engine, &memory, config.times)?;
         let physical_bits = u8::try_from(host.physical_bits()).unwrap_or(36);
         let rate = TscRate::host();
         let tables: Vec<CpuidTable> = (0..config.vcpus)
@@ -130,6 +123,9 @@ impl Machine {
             peripherals,
             pristine: Vec::new(),
             off: true,
+            times: config
+                .times
+                .then(|| vec![Times::default(); config.vcpus as usize]),
         };
         machine.make_vcpus(&tables, signals.clone())?;
         control.connect_vcpus(signals);
@@ -226,14 +222,21 @@ impl Machine {
         &self.shared.memory
     }
 
+    /// See [`MachineControl::stats`] for one that runs.
     #[must_use]
-    pub fn stats(&mut self) -> MachineStats {
-        let vcpus = self.vcpus.iter_mut();
-        MachineStats {
+    pub fn stats(&self) -> MachineStats {
+        let times = self.times.as_deref().unwrap_or_default();
+        let times = times.iter().map(Times::named);
+        let vcpus = self.vcpus.iter().map(VcpuRunner::report);
+        let mut stats = MachineStats {
             engine: self.engine.name(),
             reason: self.reason.clone(),
-            vcpus: vcpus.map(|runner| runner.vcpu().stats()).collect(),
+            vcpus: vcpus.collect(),
+        };
+        for (vcpu, times) in stats.vcpus.iter_mut().zip(times) {
+            vcpu.times = times;
         }
+        stats
     }
 
     /// Everything that each processor is, between two runs.
@@ -268,7 +271,9 @@ impl Machine {
             what: "thread",
             source,
         })?;
+        self.shared.control.began();
         let ended = self.run_to_end();
+        self.shared.control.finished();
         self.peripherals.inputs.list = thread.stop();
         let outcome = ended?;
         self.drain(outcome == Outcome::Stopped);
@@ -296,9 +301,14 @@ impl Machine {
         loop {
             self.shared.master_clock.forget();
             self.board.resume();
-            threads::run_all(&mut self.vcpus, &self.shared.control);
+            threads::run_all(
+                &mut self.vcpus,
+                self.times.as_deref_mut(),
+                &self.shared.control,
+            );
             self.board.quiesce();
             match self.shared.control.wait_for_request() {
+                Request::Report => self.shared.control.report(&self.stats()),
                 Request::Pause => self.shared.control.wait_while_paused(),
                 Request::Reset => {
                     self.power_on()?;

@@ -1,14 +1,22 @@
 //! The vCPUs' threads: they live as long as the guest runs without a break.
 
+use std::cell::Cell;
 use std::thread;
 
 use crate::choice::chain;
 use crate::control::{MachineControl, Outcome};
+use crate::stats::{Sampler, Times};
 use crate::vcpu::VcpuRunner;
 
 /// Runs every vCPU on a thread of its own until a request has stopped all of them.
-pub(crate) fn run_all(vcpus: &mut [VcpuRunner], control: &MachineControl) {
+pub(crate) fn run_all(
+    vcpus: &mut [VcpuRunner],
+    times: Option<&mut [Times]>,
+    control: &MachineControl,
+) {
     thread::scope(|scope| {
+        let places = vcpus.iter().map(VcpuRunner::whereabouts).collect();
+        let sampler = times.and_then(|times| Sampler::start(scope, places, times));
         let mut threads = Vec::new();
         for (id, vcpu) in vcpus.iter_mut().enumerate() {
             let guard = EndOnPanic(control.clone());
@@ -30,10 +38,23 @@ pub(crate) fn run_all(vcpus: &mut [VcpuRunner], control: &MachineControl) {
             // A panic has been reported and has ended the run; it is not to go on in our caller.
             let _ = thread.join();
         }
+        if let Some(sampler) = sampler {
+            sampler.stop();
+        }
     });
 }
 
+thread_local! {
+    static IS_VCPU: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Is this the thread of a vCPU?
+pub(crate) fn is_vcpu() -> bool {
+    IS_VCPU.get()
+}
+
 fn run_one(vcpu: &mut VcpuRunner, control: &MachineControl) {
+    IS_VCPU.set(true);
     if let Err(error) = vcpu.run() {
         control.end(Outcome::EngineFailed(chain(&error)));
     }

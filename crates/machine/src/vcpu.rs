@@ -15,7 +15,7 @@ mod power;
 use std::sync::Arc;
 
 use devices::irqchip::Irqchip;
-use engine::{EngineError, Entry, Exit, Vcpu};
+use engine::{EngineError, Entry, Exit, Place, Vcpu, Whereabouts};
 use memory::GuestMemory;
 use x86::register::rflags;
 use x86::{Activity, CpuState};
@@ -25,6 +25,7 @@ use crate::bus::BusView;
 use crate::control::{MachineControl, Outcome};
 use crate::msrs::MachineMsrs;
 use crate::signal::VcpuSignal;
+use crate::stats::{ExitCounts, VcpuReport};
 use crate::time::{GuestTsc, MachineClock};
 
 pub(crate) use clock::ClockMsrs;
@@ -65,6 +66,8 @@ pub(crate) struct VcpuRunner {
     entry: Entry,
     /// The engine is between two instructions: its state is complete.
     settled: bool,
+    exits: ExitCounts,
+    whereabouts: Arc<Whereabouts>,
 }
 
 /// What [`VcpuRunner::new`] needs besides the shared things.
@@ -83,6 +86,7 @@ impl VcpuRunner {
         parts.signal.connect(parts.vcpu.kick());
         VcpuRunner {
             id: parts.id,
+            whereabouts: parts.vcpu.whereabouts(),
             vcpu: parts.vcpu,
             shared,
             signal: parts.signal,
@@ -94,6 +98,7 @@ impl VcpuRunner {
             deaf: false,
             entry: Entry::Resume,
             settled: true,
+            exits: ExitCounts::default(),
         }
     }
 
@@ -129,8 +134,10 @@ impl VcpuRunner {
 
     fn sleep(&self) {
         let wakeable = self.activity == Activity::Halted && !self.deaf;
+        self.whereabouts.set(Place::Asleep);
         let ready = || self.shared.control.attention() || (wakeable && self.has_interrupt());
         self.signal.wait_until(ready);
+        self.whereabouts.set(Place::Machine);
     }
 
     /// Enters the guest once and answers the exit.
@@ -151,7 +158,25 @@ impl VcpuRunner {
 
     fn enter(&mut self) -> Result<Exit, EngineError> {
         let entry = std::mem::replace(&mut self.entry, Entry::Resume);
-        self.vcpu.run(entry)
+        let exit = self.vcpu.run(entry);
+        self.whereabouts.set(Place::Machine);
+        if let Ok(exit) = &exit {
+            self.exits.count(exit);
+        }
+        exit
+    }
+
+    /// What it did so far.
+    pub(crate) fn report(&self) -> VcpuReport {
+        VcpuReport {
+            engine: self.vcpu.stats(),
+            exits: self.exits.named(),
+            times: Vec::new(),
+        }
+    }
+
+    pub(crate) fn whereabouts(&self) -> Arc<Whereabouts> {
+        Arc::clone(&self.whereabouts)
     }
 
     /// Brings the engine to the end of an instruction that was waiting for an answer.
@@ -227,10 +252,6 @@ impl VcpuRunner {
     pub(crate) fn reset_msrs(&mut self, msrs: MachineMsrs) {
         self.msrs = msrs;
         self.clock_msrs = ClockMsrs::default();
-    }
-
-    pub(crate) fn vcpu(&mut self) -> &mut dyn Vcpu {
-        self.vcpu.as_mut()
     }
 
     /// One moment of guest TSC and clock.

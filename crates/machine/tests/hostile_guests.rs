@@ -111,6 +111,7 @@ fn endure(name: &str, options: &Options, write: impl FnOnce(&mut Code) -> Assemb
         }),
         rng: true,
         reboot: options.reboot,
+        times: false,
         ..machine_config()
     };
     let mut machine = Machine::new(config).expect("a machine");
@@ -156,6 +157,7 @@ fn machine_config() -> MachineConfig {
         console: None,
         rng: false,
         reboot: Reboot::Exit,
+        times: false,
     }
 }
 

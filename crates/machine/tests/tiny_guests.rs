@@ -8,12 +8,12 @@
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use devices::{Device, DeviceState, RestoreError, decode_state, encode_state};
 use machine::{
-    Chardev, EngineChoice, Machine, MachineConfig, MachineControl, Outcome, Reboot, SavedMachine,
-    restore_memory, save_memory,
+    Chardev, EngineChoice, Machine, MachineConfig, MachineControl, MachineStats, Outcome, Reboot,
+    SavedMachine, restore_memory, save_memory,
 };
 
 const EXIT_PORT: u16 = 0xf4;
@@ -106,6 +106,7 @@ struct Built {
     engine: EngineChoice,
     vcpus: u32,
     reboot: Reboot,
+    times: bool,
     input: Option<OwnedFd>,
 }
 
@@ -115,6 +116,7 @@ impl Default for Built {
             engine: EngineChoice::Interpreter,
             vcpus: 1,
             reboot: Reboot::Exit,
+            times: false,
             input: None,
         }
     }
@@ -141,6 +143,7 @@ impl Built {
             console: None,
             rng: false,
             reboot: self.reboot,
+            times: self.times,
         };
         let mut machine = Machine::new(config).expect("a machine");
         let exit = Box::new(Exit(machine.control()));
@@ -571,4 +574,111 @@ fn the_same_guest_runs_on_kvm_where_there_is_one() {
     assert_eq!(guest.output(), "kvmkvm");
     let mut guest = guest_on(EngineChoice::Kvm, "kvm-smp", &smp(), 3);
     assert_eq!(guest.run(), Outcome::DeviceExit(7));
+}
+
+/// What `control` answers once `found` says that it is enough, which a guest comes to by itself.
+fn stats_until(control: &MachineControl, found: impl Fn(&MachineStats) -> bool) -> MachineStats {
+    let begun = Instant::now();
+    loop {
+        match control.stats() {
+            Some(stats) if found(&stats) => return stats,
+            _ => assert!(begun.elapsed() < Duration::from_secs(20), "never enough"),
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_guest_tells_its_statistics_while_it_runs() {
+    // out 80h, al; jmp to it
+    let built = Built {
+        engine: EngineChoice::Translator,
+        vcpus: 2,
+        times: true,
+        ..Built::default()
+    };
+    let mut guest = built.guest("stats", &[0xe6, 0x80, 0xeb, 0xfc]);
+    let control = guest.machine.control();
+    assert!(control.stats().is_none(), "it does not run yet");
+    let asking = std::thread::spawn({
+        let control = control.clone();
+        move || {
+            let writes = |stats: &MachineStats| match stats.vcpus[0].exits[..] {
+                [("port write", count), ..] => count,
+                _ => 0,
+            };
+            let first = stats_until(&control, |stats| writes(stats) > 100);
+            let second = stats_until(&control, |stats| writes(stats) > writes(&first));
+            // The other processor waits to be started, which is a sleep.
+            let was = |vcpu: usize, place| {
+                move |stats: &MachineStats| stats.vcpus[vcpu].times.iter().any(|it| it.0 == place)
+            };
+            stats_until(&control, was(0, "machine"));
+            stats_until(&control, was(1, "asleep"));
+            control.stop();
+            second
+        }
+    });
+    assert_eq!(guest.run(), Outcome::Stopped);
+    let told = asking.join().expect("what was asked");
+    assert_eq!(told.engine, "translator");
+    assert!(control.stats().is_none(), "it does not run any more");
+    let after = guest.machine.stats();
+    assert!(after.vcpus[0].engine.exits > told.vcpus[0].engine.exits);
+    let units = |(name, _): &&(String, u64)| name == "units translated";
+    assert!(after.vcpus[0].engine.counters.iter().any(|it| units(&it)));
+}
+
+#[test]
+fn a_paused_guest_tells_its_statistics_and_stays_paused() {
+    let mut guest = guest("paused", &[0xe6, 0x80, 0xeb, 0xfc], 1);
+    let control = guest.machine.control();
+    let asking = std::thread::spawn(move || {
+        stats_until(&control, |stats| stats.vcpus[0].engine.exits > 10);
+        control.pause();
+        let first = stats_until(&control, |_| true);
+        let second = stats_until(&control, |_| true);
+        control.stop();
+        (first, second)
+    });
+    assert_eq!(guest.run(), Outcome::Stopped);
+    let (first, second) = asking.join().expect("what was asked");
+    assert_eq!(first.vcpus[0].exits, second.vcpus[0].exits);
+}
+
+/// A device that asks for statistics in the middle of an access.
+#[derive(Debug)]
+struct Asking(MachineControl);
+
+impl Device for Asking {
+    fn kind(&self) -> &'static str {
+        "test-asking"
+    }
+
+    fn read(&mut self, _offset: u64, _size: u8) -> u64 {
+        u64::from(self.0.stats().is_some())
+    }
+
+    fn write(&mut self, _offset: u64, _size: u8, _value: u64) {}
+
+    fn reset(&mut self) {}
+
+    fn save(&self) -> DeviceState {
+        encode_state("test-asking", 1, &())
+    }
+
+    fn restore(&mut self, state: &DeviceState) -> Result<(), RestoreError> {
+        decode_state("test-asking", 1, state)
+    }
+}
+
+#[test]
+fn a_device_that_asks_for_statistics_gets_none_and_goes_on() {
+    // xor eax, eax; in al, 80h; out 0f4h, eax
+    let code = [0x31, 0xc0, 0xe4, 0x80, 0xe7, EXIT_PORT as u8];
+    let mut guest = guest("asking", &code, 1);
+    let asking = Box::new(Asking(guest.machine.control()));
+    let attached = guest.machine.attach_port_device(0x80, 1, asking);
+    attached.expect("a free port");
+    assert_eq!(guest.run(), Outcome::DeviceExit(0));
 }

@@ -6,6 +6,8 @@ use machine::{Line, MachineControl};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use crate::statistics::Statistics;
+
 /// `innkeeper._core.Control`. Every call gives up the GIL first: it may wait for a lock whose holder
 /// is about to call a Python device.
 #[pyclass(frozen, module = "innkeeper._core")]
@@ -73,6 +75,10 @@ impl Control {
 
     fn stop(&self, py: Python<'_>) {
         py.detach(|| self.control.stop());
+    }
+
+    fn statistics(&self, py: Python<'_>) -> Option<Statistics> {
+        py.detach(|| self.control.stats()).map(Statistics::from)
     }
 
     fn resize_console(&self, py: Python<'_>, columns: u16, rows: u16) {

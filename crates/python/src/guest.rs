@@ -9,6 +9,7 @@ use crate::control::Control;
 use crate::device::{Failure, Range, adapt};
 use crate::errors::{machine_error, poisoned, raise};
 use crate::spec::{MachineSpec, Wiring};
+use crate::statistics::Statistics;
 
 /// Interrupt lines of the board that devices may drive: the I/O APIC's inputs.
 const LINES: u8 = 24;
@@ -40,15 +41,6 @@ impl From<Ended> for Outcome {
         };
         Self { kind, code, what }
     }
-}
-
-/// `innkeeper._core.Statistics`.
-#[pyclass(frozen, get_all, module = "innkeeper._core")]
-#[derive(Debug)]
-pub(crate) struct Statistics {
-    engine: &'static str,
-    instructions: u64,
-    exits: u64,
 }
 
 /// `innkeeper._core.Machine`.
@@ -110,12 +102,7 @@ impl Machine {
     }
 
     fn statistics(&self, py: Python<'_>) -> PyResult<Statistics> {
-        let stats = py.detach(|| self.machine.lock().map(|mut machine| machine.stats()).ok());
-        let stats = stats.ok_or_else(poisoned)?;
-        Ok(Statistics {
-            engine: stats.engine,
-            instructions: stats.vcpus.iter().map(|vcpu| vcpu.instructions).sum(),
-            exits: stats.vcpus.iter().map(|vcpu| vcpu.exits).sum(),
-        })
+        let stats = py.detach(|| self.machine.lock().map(|machine| machine.stats()).ok());
+        stats.map(Statistics::from).ok_or_else(poisoned)
     }
 }

@@ -9,6 +9,7 @@ mod fd_raw;
 mod guest;
 mod kernel;
 mod spec;
+mod statistics;
 
 use pyo3::prelude::*;
 
@@ -17,7 +18,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<guest::Machine>()?;
     module.add_class::<guest::Outcome>()?;
-    module.add_class::<guest::Statistics>()?;
+    module.add_class::<statistics::Statistics>()?;
+    module.add_class::<statistics::VcpuStatistics>()?;
     module.add_class::<control::Control>()?;
     module.add_class::<doctor::EngineReport>()?;
     module.add("KERNEL_PROBE_LENGTH", kernel::PROBE_LEN)?;

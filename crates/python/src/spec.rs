@@ -24,6 +24,7 @@ pub(crate) struct MachineSpec {
     disks: Vec<DiskSpec>,
     rng: bool,
     reboots: bool,
+    times: bool,
 }
 
 /// `innkeeper.machine.spec.DiskSpec`.
@@ -76,6 +77,7 @@ impl MachineSpec {
             } else {
                 Reboot::Exit
             },
+            times: self.times,
         };
         wiring.connect(py, &mut config)?;
         Ok(config)

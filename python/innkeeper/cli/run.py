@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from innkeeper.cli import statistics
 from innkeeper.cli.output import remark
 from innkeeper.cli.progress import build_progress
 from innkeeper.errors import InvalidInput
@@ -90,6 +91,13 @@ def run(
     tty: Annotated[
         bool, typer.Option("--tty", "-t", help="Give the command a terminal in the guest.")
     ] = False,
+    stats: Annotated[
+        bool,
+        typer.Option("--stats", help="Tell on standard error, at the end, what the engine did."),
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With --stats: as one line of JSON.")
+    ] = False,
     kernel: Annotated[
         Path | None,
         typer.Option(metavar="PATH", help="Kernel of your own: bzImage, ELF (PVH) or multiboot."),
@@ -108,6 +116,8 @@ def run(
 
     [dim]inn run debian -- uname -a[/dim]
     """
+    if as_json and not stats:
+        raise InvalidInput("--json is for --stats")
     request = GuestRequest(
         image=image,
         command=tuple(command or ()),
@@ -125,10 +135,14 @@ def run(
         timeout=None if timeout is None else parse_duration(timeout),
         keep=keep,
         terminal=tty and sys.stdin.isatty() and sys.stdout.isatty(),
+        statistics=stats,
     )
     with _here_importable(), build_progress(image or "image") as report:
         ending = guests.run(request, report)
     _tell(ending)
+    if ending.statistics is not None:
+        tell = statistics.print_json if as_json else statistics.print_tables
+        tell(ending.statistics)
     return ending.status
 
 

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -57,10 +57,12 @@ def run_command(spec: MachineSpec, command: CommandRun) -> Ending:
                 machine.wait(_POWER_OFF_PATIENCE)
         log.finish()
         outside = attention.ending(machine, log_says_panic=log.panicked)
+    outside = outside.counting(machine.statistics)
     if attention.caught.number is None and not attention.timed_out and ending is not None:
-        return ending
+        return ending.counting(machine.statistics)
     if outside.status == 0 and not agent.was_ready:
-        outside = Ending(GUEST_LOST, "the guest ended before it could run a command")
+        lost = "the guest ended before it could run a command"
+        outside = replace(outside, status=GUEST_LOST, sentence=lost)
     # A guest whose time is up once it runs the command has nothing to say of that on its console.
     if command.boot_messages or (attention.timed_out and agent.was_ready):
         return outside

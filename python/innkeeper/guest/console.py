@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from typing import Final, Self
@@ -57,7 +57,8 @@ def run_shell(spec: MachineSpec, console: ConsoleRun) -> Ending:
                 machine.wait()
         ending = front.ending(machine, attention)
         if ending.status == 0 and not agent.was_ready and not attention.left:
-            ending = Ending(GUEST_LOST, "the guest ended before it had a shell")
+            lost = "the guest ended before it had a shell"
+            ending = replace(ending, status=GUEST_LOST, sentence=lost)
         told = attention.timed_out and agent.was_ready
     return ending if told else front.quoted(ending)
 
@@ -128,7 +129,8 @@ class _Terminal:
 
     def ending(self, machine: RunningMachine, attention: Attention) -> Ending:
         self.log.finish()
-        return attention.ending(machine, log_says_panic=self.log.panicked)
+        ending = attention.ending(machine, log_says_panic=self.log.panicked)
+        return ending.counting(machine.statistics)
 
     def quoted(self, ending: Ending) -> Ending:
         """With the console's last words, where nobody has seen them."""

@@ -16,6 +16,7 @@ from innkeeper.images import Image, ImageBoot, Store, check, ensure, machine_spe
 from innkeeper.machine import DiskSpec, EngineChoice, parse_size
 from innkeeper.vm.boot_log import BootLog
 from innkeeper.vm.process import GuestProcess
+from innkeeper.vm.statistics import GuestStatistics
 from innkeeper.vm.wiring import Channel, Wiring
 
 
@@ -55,7 +56,8 @@ class Guest:
             print(guest.run(["uname", "-a"]).stdout)
 
     `memory` is written as on the command line: 512M, 2G. The image is built when it is missing,
-    which takes about half a minute. What the guest writes is thrown away.
+    which takes about half a minute. What the guest writes is thrown away. With `times`, `stats`
+    tells where the time goes.
 
     Raises InvalidInput when an argument is nothing that it can be, and on entering the block:
         InvalidInput, EngineUnavailable, ImageBuildFailed, HostFailure: it cannot be started.
@@ -74,6 +76,7 @@ class Guest:
         devices: Sequence[str] = (),
         name: str = "guest",
         boot_timeout: float | None = 300.0,
+        times: bool = False,
     ) -> None:
         self._image = arguments.text(image, "the image's name")
         self._boot_timeout = arguments.seconds(boot_timeout, "boot_timeout")
@@ -84,6 +87,7 @@ class Guest:
             engine=arguments.choice(EngineChoice, engine, "the engine"),
             disks=arguments.disks(disks),
             devices=arguments.texts(devices, "devices"),
+            times=bool(times),
         )
         self._process: GuestProcess | None = None
         self._agent: Agent | None = None
@@ -162,6 +166,17 @@ class Guest:
         if check and result.returncode != 0:
             raise CommandFailed(result)
         return result
+
+    def stats(self) -> GuestStatistics:
+        """What the guest's engine did so far. Its processors stop for it, for a moment.
+
+        Raises:
+            GuestNotRunning: when the guest has ended.
+        """
+        found = self._process.statistics() if self._process is not None else None
+        if found is None:
+            raise GuestNotRunning("the guest is not running")
+        return found
 
     def close(self) -> None:
         """Ends the guest at once, as pulling its plug would. Harmless when it has ended."""

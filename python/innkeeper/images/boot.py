@@ -32,7 +32,7 @@ class ImageBoot:
     """What a user may choose about a guest of an image. `memory` is in bytes.
 
     `name` is the guest's host name. With `kept`, a directory, the guest's writes to its root disk
-    stay there; without, they are gone when it ends.
+    stay there; without, they are gone when it ends. `times` is as in `MachineSpec`.
     """
 
     name: str
@@ -44,6 +44,7 @@ class ImageBoot:
     devices: tuple[str, ...] = ()
     append: str = ""
     kept: Path | None = None
+    times: bool = False
 
 
 def check(boot: ImageBoot) -> None:
@@ -97,6 +98,7 @@ def machine_spec(image: Image, boot: ImageBoot) -> MachineSpec:
         disks=(_root(image, boot.kept), *boot.disks),
         devices=("pvpanic", *boot.devices),
         reboots=False,
+        times=boot.times,
     )
 
 

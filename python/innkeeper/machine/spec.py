@@ -65,7 +65,8 @@ class MachineSpec:
     """A guest's hardware and what it boots.
 
     `memory` is in bytes. `kernel` is a bzImage, an ELF with a PVH note or a multiboot kernel.
-    `devices` names Python devices: built-in ones, or `module:factory`.
+    `devices` names Python devices: built-in ones, or `module:factory`. With `times`, statistics
+    tell where each virtual processor's time goes.
     """
 
     kernel: Path
@@ -79,6 +80,7 @@ class MachineSpec:
     devices: tuple[str, ...] = ("pvpanic",)
     rng: bool = True
     reboots: bool = True
+    times: bool = False
 
 
 def validate(spec: MachineSpec) -> None:

@@ -23,7 +23,7 @@ class GuestRequest:
 
     `memory` in bytes, `timeout` in seconds. `console` None is what suits best: the virtio console
     for an image, the serial port for a kernel. `keep` holds on to what the guest writes to its root
-    disk, under `name`.
+    disk, under `name`. `statistics` come with the ending.
     """
 
     image: str | None = None
@@ -42,6 +42,7 @@ class GuestRequest:
     timeout: float | None = None
     keep: bool = False
     terminal: bool = False
+    statistics: bool = False
 
 
 def run(request: GuestRequest, report: Report) -> Ending:
@@ -80,6 +81,7 @@ def _run_own_kernel(request: GuestRequest) -> Ending:
         disks=request.disks,
         devices=("pvpanic", *kernel.devices(request.kernel, request.devices)),
         reboots=False,
+        times=request.statistics,
     )
     mode = request.console or ConsoleMode.SERIAL
     return run_kernel(spec, ConsoleRun(mode=mode, timeout=request.timeout))
@@ -99,6 +101,7 @@ def _run_image(request: GuestRequest, name: str, report: Report) -> Ending:
         disks=request.disks,
         devices=request.devices,
         append=request.append,
+        times=request.statistics,
     )
     check(boot)
     kept = store.kept_image(guest, name) if request.keep else None

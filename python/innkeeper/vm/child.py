@@ -1,10 +1,12 @@
 """The process of one guest, which `innkeeper.vm.process` starts with one argument, FD.
 
 FD is a socket to the process that wants the guest. It sends one pickled `Order` and then one byte
-for each request; we answer with one line of JSON when the guest has ended. When the socket closes,
-nobody wants the guest any more, however its owner came to its end.
+for each request, with a descriptor for the answer where there is one; we answer with one line of
+JSON when the guest has ended. When the socket closes, nobody wants the guest any more, however its
+owner came to its end.
 """
 
+import contextlib
 import json
 import os
 import pickle
@@ -19,11 +21,13 @@ from typing import Final
 from innkeeper.errors import InnkeeperError
 from innkeeper.machine.spec import MachineSpec
 from innkeeper.vm.running import RunningMachine
+from innkeeper.vm.statistics import GuestStatistics
 from innkeeper.vm.wiring import Wiring
 
 LENGTH: Final = struct.Struct("<I")
 STOP: Final = b"s"
 POWER_BUTTON: Final = b"p"
+STATISTICS: Final = b"t"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,12 +64,25 @@ def _run(order: Order, owner: socket.socket) -> dict[str, object]:
 
 
 def _obey(machine: RunningMachine, owner: socket.socket) -> None:
-    while request := owner.recv(1):
+    while True:
+        request, fds, _, _ = socket.recv_fds(owner, 1, 1)
         if request == STOP:
             machine.control.stop()
         elif request == POWER_BUTTON:
             machine.control.power_button()
-    os._exit(1)
+        elif request == STATISTICS:
+            _tell_statistics(machine, fds)
+        elif not request:
+            os._exit(1)
+
+
+def _tell_statistics(machine: RunningMachine, fds: list[int]) -> None:
+    told = machine.control.statistics()
+    answer = None if told is None else GuestStatistics.of(told).as_dict()
+    for fd in fds:
+        # Who asked may have gone meanwhile.
+        with contextlib.suppress(BrokenPipeError), os.fdopen(fd, "w") as file:
+            json.dump(answer, file)
 
 
 def _close(wiring: Wiring) -> None:

@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
+from innkeeper.vm.statistics import GuestStatistics
+
 
 class EndKind(StrEnum):
     POWER_OFF = "power-off"
@@ -31,16 +33,22 @@ NOT_FOUND: Final = 127
 class Ending:
     """An exit status and, where it needs one, a sentence for standard error.
 
-    `last_words` are the last lines of the guest's console, where nobody has seen them yet.
+    `last_words` are the last lines of the guest's console, where nobody has seen them yet, and
+    `statistics` there where they were asked for.
     """
 
     status: int
     sentence: str | None = None
     last_words: tuple[str, ...] = ()
+    statistics: GuestStatistics | None = None
 
     def quoting(self, words: tuple[str, ...]) -> "Ending":
         """With the guest's last words below the sentence; an end without one needs none."""
         return self if self.sentence is None else replace(self, last_words=words)
+
+    def counting(self, statistics: GuestStatistics | None) -> "Ending":
+        """With what the guest's engine did."""
+        return replace(self, statistics=statistics)
 
 
 def ending(kind: EndKind, code: int | None = None, what: str | None = None) -> Ending:

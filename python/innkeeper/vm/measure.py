@@ -50,7 +50,7 @@ def speed(engine: str) -> float:
     machine.run()
     elapsed = time.perf_counter() - began
     timer.join()
-    return machine.statistics().instructions / elapsed
+    return sum(vcpu.instructions for vcpu in machine.statistics().vcpus) / elapsed
 
 
 def _kernel() -> bytes:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import pickle
 import socket
 import subprocess
@@ -12,8 +13,9 @@ from typing import Final
 from innkeeper import errors
 from innkeeper.errors import HostFailure
 from innkeeper.machine.spec import MachineSpec
-from innkeeper.vm.child import LENGTH, POWER_BUTTON, STOP, Order
+from innkeeper.vm.child import LENGTH, POWER_BUTTON, STATISTICS, STOP, Order
 from innkeeper.vm.ending import EndKind
+from innkeeper.vm.statistics import GuestStatistics
 from innkeeper.vm.wiring import Wiring
 
 # Not `-m innkeeper.vm.child`: the package has imported that module by then, and Python warns.
@@ -45,6 +47,20 @@ class GuestProcess:
 
     def power_button(self) -> None:
         self._ask(POWER_BUTTON)
+
+    def statistics(self) -> GuestStatistics | None:
+        """What its engine did so far; None when the guest does not run any more."""
+        ours, theirs = os.pipe()
+        with os.fdopen(ours) as answer:
+            try:
+                socket.send_fds(self._socket, [STATISTICS], [theirs])
+            except OSError:
+                return None
+            finally:
+                os.close(theirs)
+            told = answer.read()
+        found = json.loads(told) if told else None
+        return None if found is None else GuestStatistics.from_dict(found)
 
     def wait(self, timeout: float | None = None) -> tuple[EndKind, int | None, str | None]:
         """How the guest ended, as `RunningMachine.outcome`.

@@ -9,6 +9,7 @@ from innkeeper.devices.base import MmioDevice, PortDevice
 from innkeeper.errors import InnkeeperError
 from innkeeper.machine.spec import MachineSpec, validate
 from innkeeper.vm.ending import EndKind
+from innkeeper.vm.statistics import GuestStatistics
 from innkeeper.vm.wiring import Wiring
 
 
@@ -39,6 +40,9 @@ class RunningMachine:
         for device in attached:
             machine.attach(device)
         self._machine: Machine | None = machine
+        self._wants_statistics = spec.times
+        # Once it has ended, where `spec.times` asks for it.
+        self.statistics: GuestStatistics | None = None
         self._on_end = on_end
         self._ended = threading.Event()
         self._outcome: Outcome | None = None
@@ -73,6 +77,8 @@ class RunningMachine:
         except InnkeeperError as error:
             self._failure = error
         finally:
+            if self._wants_statistics:
+                self.statistics = GuestStatistics.of(self._machine.statistics())
             # It holds ends of pipes whose readers wait for the last writer to go.
             self._machine = None
             self._ended.set()

@@ -1,7 +1,7 @@
 //! The run loop: blocks, and everything that happens between instructions.
 //! Spec: Intel SDM Vol. 3, "Priority Among Simultaneous Exceptions and Interrupts".
 
-use engine::{Entry, Exit};
+use engine::{Entry, Exit, Place};
 use memory::news;
 use x86::Exception;
 use x86::exception::vector;
@@ -64,6 +64,7 @@ impl Interpreter {
 
     /// Finishes what `entry` says and runs until something needs the machine.
     pub(crate) fn run(&mut self, entry: Entry) -> Exit {
+        self.cpu.native.whereabouts.set(Place::Interpreter);
         match self.enter(entry).and_then(|()| self.run_blocks()) {
             Ok(exit) => exit,
             Err(TripleFault) => Exit::TripleFault,

@@ -1,8 +1,10 @@
 //! How often translated code called the interpreter's handlers, by instruction: where time goes that
 //! a translation could save.
 
-use iced_x86::{Code, Mnemonic};
 use std::collections::BTreeMap;
+
+use engine::HandlerCalls;
+use iced_x86::{Code, Mnemonic};
 
 use super::unit::Site;
 
@@ -29,21 +31,24 @@ impl Calls {
         }
     }
 
-    /// The most frequent instructions of each kind with their counts.
-    pub(crate) fn most(&self, most: usize) -> Vec<(String, u64)> {
-        let mut all = Vec::new();
-        for (kind, name) in ["handled", "stood in for"].into_iter().enumerate() {
-            let mut by_mnemonic: BTreeMap<Mnemonic, u64> = BTreeMap::new();
-            for (code, counts) in Code::values().zip(&self.counts) {
-                *by_mnemonic.entry(code.mnemonic()).or_default() += counts[kind];
-            }
-            let total: u64 = by_mnemonic.values().sum();
-            all.push((format!("instructions {name}"), total));
-            let mut named: Vec<_> = by_mnemonic.into_iter().filter(|one| one.1 != 0).collect();
-            named.sort_by_key(|one| std::cmp::Reverse(one.1));
-            let shown = named.into_iter().take(most);
-            all.extend(shown.map(|(m, count)| (format!("  {m:?}").to_lowercase(), count)));
+    /// By mnemonic, the most called first.
+    pub(crate) fn by_mnemonic(&self) -> Vec<HandlerCalls> {
+        let mut called: BTreeMap<Mnemonic, [u64; 2]> = BTreeMap::new();
+        for (code, counts) in Code::values().zip(&self.counts) {
+            let sums = called.entry(code.mnemonic()).or_default();
+            sums[0] += counts[0];
+            sums[1] += counts[1];
         }
+        let mut all: Vec<HandlerCalls> = called
+            .into_iter()
+            .filter(|(_, counts)| *counts != [0; 2])
+            .map(|(mnemonic, [untranslated, stood_in])| HandlerCalls {
+                mnemonic: format!("{mnemonic:?}").to_lowercase(),
+                untranslated,
+                stood_in,
+            })
+            .collect();
+        all.sort_by_key(|one| std::cmp::Reverse(one.untranslated + one.stood_in));
         all
     }
 }

@@ -2,6 +2,9 @@
 
 use std::any::Any;
 use std::mem::offset_of;
+use std::sync::Arc;
+
+use engine::Whereabouts;
 
 use super::calls::Calls;
 use super::crossings::Crossings;
@@ -48,6 +51,11 @@ pub(crate) struct Native {
     pub(crate) stop: Option<Stop>,
     /// A panic of ours on its way past translated code.
     pub(crate) panic: Option<Box<dyn Any + Send>>,
+    /// Counted by translated code: accesses that the first level of the TLB did not have, and those
+    /// of them that the second did not have either.
+    pub(crate) first_misses: u64,
+    pub(crate) second_misses: u64,
+    pub(crate) whereabouts: Arc<Whereabouts>,
 }
 
 impl std::fmt::Debug for Native {
@@ -73,6 +81,9 @@ impl Native {
             calls: Calls::default(),
             stop: None,
             panic: None,
+            first_misses: 0,
+            second_misses: 0,
+            whereabouts: Arc::default(),
         }
     }
 }
@@ -88,6 +99,8 @@ pub(super) const LEFT_AT: u32 = (NATIVE + offset_of!(Native, left_at)) as u32;
 pub(super) const CROSSING: u32 = (NATIVE + offset_of!(Native, crossing)) as u32;
 pub(super) const VECTORS_LOADED: u32 = (NATIVE + offset_of!(Native, vectors_loaded)) as u32;
 pub(super) const HOST_MXCSR: u32 = (NATIVE + offset_of!(Native, host_mxcsr)) as u32;
+pub(super) const FIRST_MISSES: u32 = (NATIVE + offset_of!(Native, first_misses)) as u32;
+pub(super) const SECOND_MISSES: u32 = (NATIVE + offset_of!(Native, second_misses)) as u32;
 pub(super) const RIP: u32 = offset_of!(Cpu, rip) as u32;
 pub(super) const RFLAGS: u32 = offset_of!(Cpu, rflags) as u32;
 pub(super) const ATTENTION: u32 = offset_of!(Cpu, attention) as u32;

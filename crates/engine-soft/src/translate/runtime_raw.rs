@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::mem::offset_of;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use engine::Place;
 use memory::Lines;
 use x86::register::rflags;
 
@@ -34,6 +35,9 @@ mod code {
     /// Not returned: from here on it is the address of code to go on in.
     pub(super) const ADDRESSES: u64 = 0x1000;
 }
+
+/// What runs the handler at a site.
+type RunSite = unsafe extern "sysv64" fn(*mut Cpu, *const Site) -> u64;
 
 /// How translated code was left.
 #[derive(Debug)]
@@ -86,8 +90,8 @@ impl Stubs {
         }
     }
 
-    /// Writes them all.
-    pub(super) fn write(asm: &mut Assembler) -> Stubs {
+    /// Writes them all. `watched` as in `Translator::new`.
+    pub(super) fn write(asm: &mut Assembler, watched: bool) -> Stubs {
         let avx = is_x86_feature_detected!("avx");
         let save_vectors = asm.here();
         write_save_vectors(asm, avx);
@@ -127,7 +131,9 @@ impl Stubs {
         asm.jump_from(native::ENTRY);
 
         let handler = asm.here();
-        write_handler(asm, (save_vectors, restore_vectors), &x87, leave_saved);
+        let vectors = (save_vectors, restore_vectors);
+        let run = if watched { run_watched } else { run_site };
+        write_handler(asm, vectors, &x87, leave_saved, run);
         let mut refills = [[0; 3]; 2];
         for (set, way) in (0..3).flat_map(|set| [(set, Access::Read), (set, Access::Write)]) {
             refills[way as usize][set] = asm.here();
@@ -153,6 +159,7 @@ impl Stubs {
 }
 
 fn write_refill(asm: &mut Assembler, way: Access, set: usize) {
+    count(asm, native::FIRST_MISSES);
     // push rcx; push rdx; push r13; mov ecx, eax; and ecx, 0fffh; add ecx, r13d; cmp ecx, 1000h
     asm.raw(&[0x51, 0x52, 0x41, 0x55]);
     asm.raw(&[0x89, 0xc1, 0x81, 0xe1, 0xff, 0x0f, 0, 0]);
@@ -188,9 +195,11 @@ fn write_refill(asm: &mut Assembler, way: Access, set: usize) {
     asm.raw(&POP_SCRATCH);
     asm.land(missing);
     let code = (way == Access::Write).then(|| write_beside(asm, set));
-    for missing in code.into_iter().flatten().chain([crosses]) {
+    for missing in code.into_iter().flatten() {
         asm.land(missing);
     }
+    count(asm, native::SECOND_MISSES);
+    asm.land(crosses);
     // xor edx, edx: equal
     asm.raw(&[0x31, 0xd2]);
     asm.raw(&POP_SCRATCH);
@@ -267,6 +276,12 @@ fn write_beside(asm: &mut Assembler, set: usize) -> [Jump; 2] {
     asm.raw(&[0x25, 0xff, 0x0f, 0, 0, 0x48, 0x01, 0xd0]);
     asm.raw(&POP_SCRATCH);
     [missing, code]
+}
+
+/// `inc qword gs:[disp]`
+fn count(asm: &mut Assembler, disp: u32) {
+    asm.raw(&[0x65, 0x48, 0xff, 0x04, 0x25]);
+    asm.raw(&disp.to_le_bytes());
 }
 
 fn store_registers(asm: &mut Assembler) {
@@ -385,8 +400,15 @@ fn write_interpret(asm: &mut Assembler, leave: u64) {
     asm.jump_to(leave);
 }
 
-/// The site is in RAX and the flags in memory. `vectors` are the stubs that save and restore them.
-fn write_handler(asm: &mut Assembler, vectors: (u64, u64), x87: &X87Stubs, leave_saved: u64) {
+/// The site is in RAX and the flags in memory. `vectors` are the stubs that save and restore them,
+/// `run` is what runs the site.
+fn write_handler(
+    asm: &mut Assembler,
+    vectors: (u64, u64),
+    x87: &X87Stubs,
+    leave_saved: u64,
+    run: RunSite,
+) {
     let (save, restore) = vectors;
     store_registers(asm);
     // push rbx, to keep across the call whether vectors were loaded: then the stack is off again.
@@ -402,7 +424,7 @@ fn write_handler(asm: &mut Assembler, vectors: (u64, u64), x87: &X87Stubs, leave
     asm.call(save);
     asm.land(none);
     x87.save_if_loaded(asm);
-    asm.set_rax(run_site as *const () as u64);
+    asm.set_rax(run as *const () as u64);
     // call rax; test rax, rax
     asm.raw(&[0xff, 0xd0, 0x48, 0x85, 0xc0]);
     let stopped = asm.jump_if(condition::NOT_EQUAL);
@@ -447,6 +469,20 @@ unsafe extern "sysv64" fn run_site(cpu: *mut Cpu, site: *const Site) -> u64 {
             code::PANIC
         }
     }
+}
+
+/// As [`run_site`], and says where it is meanwhile.
+///
+/// # Safety
+/// As for [`run_site`].
+unsafe extern "sysv64" fn run_watched(cpu: *mut Cpu, site: *const Site) -> u64 {
+    // SAFETY: the caller's promise; this use of the vCPU ends with the statement, as the next does.
+    unsafe { &*cpu }.native.whereabouts.set(Place::Handler);
+    // SAFETY: the caller's promise.
+    let code = unsafe { run_site(cpu, site) };
+    // SAFETY: likewise.
+    unsafe { &*cpu }.native.whereabouts.set(Place::Guest);
+    code
 }
 
 fn run(cpu: &mut Cpu, site: &Site) -> u64 {
@@ -530,8 +566,10 @@ pub(super) fn enter(cpu: &mut Cpu, stubs: &Stubs, entry: u64) -> Way {
     type Enter = unsafe extern "sysv64" fn(*mut Cpu) -> u64;
     // SAFETY: `stubs` were written by `Stubs::write` into memory that is still mapped.
     let enter: Enter = unsafe { std::mem::transmute(stubs.enter) };
+    cpu.native.whereabouts.set(Place::Guest);
     // SAFETY: GS is the vCPU; `entry` is a live unit's. The pointer lets the code change all of it.
     let code = unsafe { enter(std::ptr::from_mut(cpu)) };
+    cpu.native.whereabouts.set(Place::Interpreter);
     if let Some(panic) = cpu.native.panic.take() {
         std::panic::resume_unwind(panic);
     }

@@ -3,6 +3,7 @@
 use std::arch::is_x86_feature_detected;
 use std::sync::Arc;
 
+use engine::Place;
 use iced_x86::InstructionInfoFactory;
 use memory::{Lines, Named, PageTracker};
 use rustc_hash::FxHashMap;
@@ -112,13 +113,14 @@ impl std::fmt::Debug for Translator {
 }
 
 impl Translator {
-    /// `None` when the host gives no executable memory, or lacks SSE4.2.
-    pub(crate) fn new(warm: u8) -> Option<Translator> {
+    /// `None` when the host gives no executable memory, or lacks SSE4.2. When it is `watched`, samples
+    /// tell handlers from translated code, which costs each of their calls a nanosecond or two.
+    pub(crate) fn new(warm: u8, watched: bool) -> Option<Translator> {
         is_x86_feature_detected!("sse4.2").then_some(())?;
         let mut memory = CodeMemory::new(CODE_BYTES)?;
         let mut asm = Assembler::new();
         asm.start(memory.next());
-        let stubs = Stubs::write(&mut asm);
+        let stubs = Stubs::write(&mut asm, watched);
         memory.add(asm.bytes()).then_some(())?;
         memory.keep();
         Some(Translator {
@@ -194,6 +196,11 @@ impl Translator {
         self.memory.used()
     }
 
+    /// Bytes that there is room for.
+    pub(crate) const fn code_room() -> usize {
+        CODE_BYTES
+    }
+
     /// Runs translated code from RIP on, if there is any.
     pub(crate) fn run(&mut self, cpu: &mut Cpu) -> Option<Left> {
         cpu.mmu.tell_jumps(&mut cpu.native.jumps);
@@ -262,7 +269,10 @@ impl Translator {
                 let generation = cpu.mmu.generation(page)?;
                 self.is_warm(page | u64::from(key), generation)
                     .then_some(())?;
-                let unit = self.translate(cpu, page, key, mode)?;
+                cpu.native.whereabouts.set(Place::Translating);
+                let made = self.translate(cpu, page, key, mode);
+                cpu.native.whereabouts.set(Place::Interpreter);
+                let unit = made?;
                 self.look_across(cpu, page, key, mode)?;
                 unit
             }
@@ -324,6 +334,7 @@ impl Translator {
         *heat >= self.warm
     }
 
+    /// Makes the unit with this key; `None` where there cannot be one, and when everything had to go.
     fn translate(&mut self, cpu: &mut Cpu, page: u64, key: u32, mode: Mode) -> Option<(u64, u64)> {
         let mut bytes = [0; 0x1000 + LONGEST_INSTRUCTION];
         let offset = (key & 0xfff) as u16;

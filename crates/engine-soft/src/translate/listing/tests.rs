@@ -23,7 +23,7 @@ const BASE: u64 = 0x1_0000_0000;
 fn translated(size: CodeSize, code: &[u8]) -> Option<String> {
     let mut asm = Assembler::new();
     asm.start(BASE - 0x1_0000);
-    let stubs = Stubs::write(&mut asm);
+    let stubs = Stubs::write(&mut asm, false);
     let frame = Frame {
         stubs: &stubs,
         mode: Mode {
