@@ -4,6 +4,7 @@ Errors arrive as the exceptions of `innkeeper.errors`; a Python device's excepti
 and comes out of `Machine.run` as DeviceFailed.
 """
 
+from pathlib import Path
 from typing import final
 
 from innkeeper.devices.base import MmioDevice, PortDevice
@@ -113,6 +114,14 @@ class Machine:
     def __new__(cls, spec: MachineSpec, wiring: Wiring) -> Machine: ...
     def attach(self, device: PortDevice | MmioDevice) -> None:
         """Puts a Python device on the bus. Only before `run`."""
+
+    def write_perf_map(self, symbols: list[tuple[int, str]]) -> Path:
+        """Lets perf name the guest's code; answers where the map is. Only before `run`.
+
+        Raises:
+            InvalidInput: the engine makes no code.
+            HostFailure: the map cannot be made.
+        """
 
     @property
     def control(self) -> Control: ...

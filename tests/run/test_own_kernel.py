@@ -189,3 +189,35 @@ def test_statistics_are_told_on_standard_error(inn: Inn, tmp_path: Path) -> None
 def test_json_belongs_to_statistics(inn: Inn, tmp_path: Path) -> None:
     refused = inn("run", "--kernel", tiny.kernel(tmp_path / "k", tiny.HALT), "--json")
     assert (refused.returncode, refused.stderr) == (2, b"inn: --json is for --stats\n")
+
+
+def test_perf_can_name_what_became_of_a_guests_code(tmp_path: Path) -> None:
+    # mov ecx, 2000; loop: dec ecx; jnz loop
+    loop = bytes.fromhex("b9d0070000 49 75fd")
+    code = loop + tiny.out_byte(0xF4, 1) + tiny.HALT
+    symbols = tmp_path / "System.map"
+    symbols.write_text(f"{tiny.ENTRY:x} T the_start\n{tiny.ENTRY + 5:x} t the_loop\n")
+    run = [INN, "run", "--kernel", str(tiny.kernel(tmp_path / "k", code))]
+    run += ["--device", "isa-debug-exit", "--engine", "translator"]
+    run += ["--perf-map", "--symbols", str(symbols)]
+    process = subprocess.Popen(run)
+    perf_map = Path(f"/tmp/perf-{process.pid}.map")
+    try:
+        assert process.wait(PATIENCE) == 3
+        lines = [line.split(" ", 2) for line in perf_map.read_text().splitlines()]
+    finally:
+        perf_map.unlink(missing_ok=True)
+    assert "guest:the_loop" in {name for _, _, name in lines}
+    assert all(int(start, 16) > 0 and 0 < int(size, 16) < 1 << 20 for start, size, _ in lines)
+
+
+def test_a_perf_map_needs_code_and_symbols_a_map(inn: Inn, tmp_path: Path) -> None:
+    run = ("run", "--kernel", tiny.kernel(tmp_path / "k", tiny.HALT))
+    refused = inn(*run, "--engine", "interpreter", "--perf-map")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(b"inn: the engine interpreter makes no code")
+    refused = inn(*run, "--symbols", tmp_path / "k")
+    assert (refused.returncode, refused.stderr) == (2, b"inn: --symbols is for --perf-map\n")
+    refused = inn(*run, "--engine", "translator", "--perf-map", "--symbols", tmp_path / "none")
+    assert refused.returncode == 2
+    assert b"cannot read symbols from" in refused.stderr

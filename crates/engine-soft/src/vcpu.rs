@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use engine::{
-    Engine, EngineError, Entry, Exit, InterruptModel, Kick, MsiMessage, Vcpu, VcpuStats,
-    Whereabouts,
+    CodeListener, Engine, EngineError, Entry, Exit, InterruptModel, Kick, MsiMessage, Vcpu,
+    VcpuStats, Whereabouts,
 };
 use memory::{Bell, Gla, Gpa, GuestMemory, news};
 use x86::cpuid::CpuidTable;
@@ -256,6 +256,16 @@ impl Vcpu for SoftVcpu {
             exits: self.exits,
             counters: named.collect(),
             handlers: cpu.native.calls.by_mnemonic(),
+        }
+    }
+
+    fn tell_code(&mut self, listener: Arc<dyn CodeListener>) -> bool {
+        match &mut self.interpreter.translator {
+            Some(translator) => {
+                translator.tell(listener);
+                true
+            }
+            None => false,
         }
     }
 

@@ -9,10 +9,12 @@
 //! [`Exit::InterruptWindow`] as soon as the guest can take an interrupt; the machine acknowledges
 //! at the APIC and enters with [`Entry::Inject`].
 
+mod code;
 mod exit;
 mod stats;
 mod vcpu;
 
+pub use code::CodeListener;
 pub use exit::{Entry, Exit, FaultAnswer};
 pub use stats::{HandlerCalls, Place, VcpuStats, Whereabouts};
 pub use vcpu::{Engine, EngineError, InterruptModel, Kick, MsiMessage, Vcpu};

@@ -9,7 +9,7 @@ use thiserror::Error;
 use x86::CpuState;
 use x86::cpuid::CpuidTable;
 
-use crate::{Entry, Exit, VcpuStats, Whereabouts};
+use crate::{CodeListener, Entry, Exit, VcpuStats, Whereabouts};
 
 /// A host failure inside an engine. What the guest does wrong is never one of these.
 #[derive(Debug, Error)]
@@ -141,4 +141,10 @@ pub trait Vcpu: Send + Debug {
 
     /// Where this vCPU's thread is inside [`Vcpu::run`]; outside, the caller may say.
     fn whereabouts(&self) -> Arc<Whereabouts>;
+
+    /// Tells `listener` of the code that this vCPU makes from now on. False when it makes none.
+    fn tell_code(&mut self, listener: Arc<dyn CodeListener>) -> bool {
+        let _ = listener;
+        false
+    }
 }

@@ -51,6 +51,10 @@ pub enum MachineError {
         what: &'static str,
         source: io::Error,
     },
+    #[error("cannot make the map for perf {}", path.display())]
+    PerfMap { path: PathBuf, source: io::Error },
+    #[error("the engine {engine} makes no code of its own that perf could be told of")]
+    NoCode { engine: &'static str },
     #[error("the saved machine is damaged or of another version: {what}")]
     Saved { what: String },
     #[error("the saved state of a processor cannot be taken")]

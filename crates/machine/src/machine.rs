@@ -1,10 +1,11 @@
 //! A guest: made from a description, run to an outcome.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use devices::Device;
-use engine::Engine;
+use engine::{CodeListener, Engine};
 use memory::{GuestMemory, PAGE_SIZE};
 use x86::cpuid::{self, CpuChoice, CpuidTable, HostCpuid, VcpuParams};
 use x86::{Activity, CpuState};
@@ -19,6 +20,7 @@ use crate::error::MachineError;
 use crate::firmware::{self, Facts};
 use crate::layout::{self, MAX_MEMORY, MIN_MEMORY};
 use crate::msrs::{MachineMsrs, MsrFacts};
+use crate::perf_map::{PerfMap, Symbols};
 use crate::peripherals::{self, Peripherals};
 use crate::signal::{Signals, VcpuSignal};
 use crate::stats::{MachineStats, Times};
@@ -237,6 +239,31 @@ impl Machine {
             vcpu.times = times;
         }
         stats
+    }
+
+    /// Lets `perf` name the code of the guest that runs from now on, by `symbols` where they have a
+    /// name for it. Answers where the map is, which stays when the guest has gone.
+    ///
+    /// # Errors
+    /// When the engine makes no code, or the map cannot be made.
+    pub fn write_perf_map(&mut self, symbols: Symbols) -> Result<PathBuf, MachineError> {
+        let path = PerfMap::path();
+        let map = PerfMap::create(&path, symbols);
+        let map = Arc::new(map.map_err(|source| MachineError::PerfMap {
+            path: path.clone(),
+            source,
+        })?);
+        for vcpu in &mut self.vcpus {
+            let listener: Arc<dyn CodeListener> = Arc::<PerfMap>::clone(&map);
+            if !vcpu.tell_code(listener) {
+                // It is empty.
+                let _ = std::fs::remove_file(&path);
+                return Err(MachineError::NoCode {
+                    engine: self.engine.name(),
+                });
+            }
+        }
+        Ok(path)
     }
 
     /// Everything that each processor is, between two runs.

@@ -15,7 +15,7 @@ mod power;
 use std::sync::Arc;
 
 use devices::irqchip::Irqchip;
-use engine::{EngineError, Entry, Exit, Place, Vcpu, Whereabouts};
+use engine::{CodeListener, EngineError, Entry, Exit, Place, Vcpu, Whereabouts};
 use memory::GuestMemory;
 use x86::register::rflags;
 use x86::{Activity, CpuState};
@@ -173,6 +173,11 @@ impl VcpuRunner {
             exits: self.exits.named(),
             times: Vec::new(),
         }
+    }
+
+    /// See [`Vcpu::tell_code`].
+    pub(crate) fn tell_code(&mut self, listener: Arc<dyn CodeListener>) -> bool {
+        self.vcpu.tell_code(listener)
     }
 
     pub(crate) fn whereabouts(&self) -> Arc<Whereabouts> {

@@ -35,7 +35,8 @@ fn class(error: &MachineError) -> &'static str {
         | MachineError::CpuModel(_)
         | MachineError::Boot(_)
         | MachineError::Disk { .. }
-        | MachineError::Attach { .. } => "InvalidInput",
+        | MachineError::Attach { .. }
+        | MachineError::NoCode { .. } => "InvalidInput",
         MachineError::Engine { .. } => "EngineUnavailable",
         _ => "HostFailure",
     }

@@ -1,8 +1,9 @@
 //! `innkeeper._core.Machine`, and how a run ended.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use machine::Outcome as Ended;
+use machine::{Outcome as Ended, Symbols};
 use pyo3::prelude::*;
 
 use crate::control::Control;
@@ -99,6 +100,14 @@ impl Machine {
             Err(Some(error)) => Err(machine_error(py, &error)),
             Err(None) => Err(poisoned()),
         }
+    }
+
+    fn write_perf_map(&self, py: Python<'_>, symbols: Vec<(u64, String)>) -> PyResult<PathBuf> {
+        let made = py.detach(|| {
+            let mut machine = self.machine.lock().map_err(|_| None)?;
+            machine.write_perf_map(Symbols::new(symbols)).map_err(Some)
+        });
+        made.map_err(|error| error.map_or_else(poisoned, |error| machine_error(py, &error)))
     }
 
     fn statistics(&self, py: Python<'_>) -> PyResult<Statistics> {

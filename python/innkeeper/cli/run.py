@@ -98,6 +98,18 @@ def run(
     as_json: Annotated[
         bool, typer.Option("--json", help="With --stats: as one line of JSON.")
     ] = False,
+    perf_map: Annotated[
+        bool,
+        typer.Option("--perf-map", help="Write /tmp/perf-PID.map, by which perf names guest code."),
+    ] = False,
+    symbols: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="With --perf-map: names of the guest's kernel, from a System.map, the guest's "
+            "/proc/kallsyms or an ELF.",
+        ),
+    ] = None,
     kernel: Annotated[
         Path | None,
         typer.Option(metavar="PATH", help="Kernel of your own: bzImage, ELF (PVH) or multiboot."),
@@ -136,6 +148,8 @@ def run(
         keep=keep,
         terminal=tty and sys.stdin.isatty() and sys.stdout.isatty(),
         statistics=stats,
+        perf_map=perf_map,
+        symbols=symbols,
     )
     with _here_importable(), build_progress(image or "image") as report:
         ending = guests.run(request, report)

@@ -32,7 +32,8 @@ class ImageBoot:
     """What a user may choose about a guest of an image. `memory` is in bytes.
 
     `name` is the guest's host name. With `kept`, a directory, the guest's writes to its root disk
-    stay there; without, they are gone when it ends. `times` is as in `MachineSpec`.
+    stay there; without, they are gone when it ends. `times`,
+    `perf_map` and `symbols` are as in `MachineSpec`.
     """
 
     name: str
@@ -45,6 +46,8 @@ class ImageBoot:
     append: str = ""
     kept: Path | None = None
     times: bool = False
+    perf_map: bool = False
+    symbols: Path | None = None
 
 
 def check(boot: ImageBoot) -> None:
@@ -99,6 +102,8 @@ def machine_spec(image: Image, boot: ImageBoot) -> MachineSpec:
         devices=("pvpanic", *boot.devices),
         reboots=False,
         times=boot.times,
+        perf_map=boot.perf_map,
+        symbols=boot.symbols,
     )
 
 

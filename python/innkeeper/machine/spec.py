@@ -66,7 +66,8 @@ class MachineSpec:
 
     `memory` is in bytes. `kernel` is a bzImage, an ELF with a PVH note or a multiboot kernel.
     `devices` names Python devices: built-in ones, or `module:factory`. With `times`, statistics
-    tell where each virtual processor's time goes.
+    tell where each virtual processor's time goes. With `perf_map`, perf can name the guest's code,
+    its kernel's by the file `symbols`.
     """
 
     kernel: Path
@@ -81,6 +82,8 @@ class MachineSpec:
     rng: bool = True
     reboots: bool = True
     times: bool = False
+    perf_map: bool = False
+    symbols: Path | None = None
 
 
 def validate(spec: MachineSpec) -> None:

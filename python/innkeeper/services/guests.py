@@ -23,7 +23,8 @@ class GuestRequest:
 
     `memory` in bytes, `timeout` in seconds. `console` None is what suits best: the virtio console
     for an image, the serial port for a kernel. `keep` holds on to what the guest writes to its root
-    disk, under `name`. `statistics` come with the ending.
+    disk, under `name`. `statistics` come with the ending,
+    `perf_map` and `symbols` are as in `MachineSpec`.
     """
 
     image: str | None = None
@@ -43,6 +44,8 @@ class GuestRequest:
     keep: bool = False
     terminal: bool = False
     statistics: bool = False
+    perf_map: bool = False
+    symbols: Path | None = None
 
 
 def run(request: GuestRequest, report: Report) -> Ending:
@@ -51,6 +54,8 @@ def run(request: GuestRequest, report: Report) -> Ending:
     Raises:
         InvalidInput, EngineUnavailable, ImageBuildFailed, HostFailure, DeviceFailed.
     """
+    if request.symbols is not None and not request.perf_map:
+        raise InvalidInput("--symbols is for --perf-map")
     if request.kernel is not None:
         return _run_own_kernel(request)
     if request.image is None:
@@ -82,6 +87,8 @@ def _run_own_kernel(request: GuestRequest) -> Ending:
         devices=("pvpanic", *kernel.devices(request.kernel, request.devices)),
         reboots=False,
         times=request.statistics,
+        perf_map=request.perf_map,
+        symbols=request.symbols,
     )
     mode = request.console or ConsoleMode.SERIAL
     return run_kernel(spec, ConsoleRun(mode=mode, timeout=request.timeout))
@@ -102,6 +109,8 @@ def _run_image(request: GuestRequest, name: str, report: Report) -> Ending:
         devices=request.devices,
         append=request.append,
         times=request.statistics,
+        perf_map=request.perf_map,
+        symbols=request.symbols,
     )
     check(boot)
     kept = store.kept_image(guest, name) if request.keep else None

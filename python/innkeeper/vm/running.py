@@ -8,6 +8,7 @@ from innkeeper._core import Machine, Outcome
 from innkeeper.devices.base import MmioDevice, PortDevice
 from innkeeper.errors import InnkeeperError
 from innkeeper.machine.spec import MachineSpec, validate
+from innkeeper.vm import symbols
 from innkeeper.vm.ending import EndKind
 from innkeeper.vm.statistics import GuestStatistics
 from innkeeper.vm.wiring import Wiring
@@ -39,6 +40,9 @@ class RunningMachine:
                 machine.attach(device)
         for device in attached:
             machine.attach(device)
+        if spec.perf_map:
+            named = [] if spec.symbols is None else symbols.read(spec.symbols)
+            machine.write_perf_map(named)
         self._machine: Machine | None = machine
         self._wants_statistics = spec.times
         # Once it has ended, where `spec.times` asks for it.

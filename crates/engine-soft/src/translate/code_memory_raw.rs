@@ -1,5 +1,8 @@
-//! One vCPU's memory for translated code: one memfd mapped twice, so that nothing is ever writable
+//! One vCPU's memory for translated code: the same pages mapped twice, so that nothing is ever writable
 //! and executable at one address.
+//!
+//! They are shared memory without a name. Rejected: a memfd, whose name makes `perf` look for a file
+//! instead of asking its map for what the code is.
 //!
 //! Code is laid down front to back; when it is full, all of it is thrown away at once. Every
 //! translation is a consequence of guest memory, so nothing is lost but time.
@@ -8,11 +11,12 @@
 //! the time goes into looking up small ones.
 
 use std::ffi::c_void;
-use std::os::fd::OwnedFd;
 use std::ptr::null_mut;
 
-use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
+use rustix::mm::{
+    Advice, MapFlags, MprotectFlags, MremapFlags, ProtFlags, madvise, mmap_anonymous, mprotect,
+    mremap_fixed, munmap,
+};
 
 /// Both views of the memory. Pages that were never written cost nothing.
 #[derive(Debug)]
@@ -32,22 +36,28 @@ const HUGE_PAGE: usize = 2 << 20;
 impl CodeMemory {
     /// `None` when the host gives no executable memory.
     pub(super) fn new(len: usize) -> Option<CodeMemory> {
-        let fd = memfd_create("translations", MemfdFlags::CLOEXEC | MemfdFlags::EXEC)
-            .or_else(|_| memfd_create("translations", MemfdFlags::CLOEXEC))
-            .ok()?;
-        ftruncate(&fd, len as u64).ok()?;
-        let execute = view(&fd, len, ProtFlags::READ | ProtFlags::EXEC)?;
-        let write = view(&fd, len, ProtFlags::READ | ProtFlags::WRITE)?;
-        // SAFETY: the range is the mapping just made; the advice only keeps it from children.
-        unsafe { madvise(write, len, Advice::LinuxDontFork) }.ok()?;
-        Some(CodeMemory {
+        let (write, both) = (reserve(len)?, ProtFlags::READ | ProtFlags::WRITE);
+        let mut memory = CodeMemory {
             write: write as usize,
-            execute: execute as u64,
+            execute: 0,
             len,
             used: 0,
             kept: 0,
             huge: 0,
-        })
+        };
+        let flags = MapFlags::SHARED | MapFlags::NORESERVE | MapFlags::FIXED;
+        // SAFETY: the range was reserved for this.
+        unsafe { mmap_anonymous(write, len, both, flags) }.ok()?;
+        // SAFETY: the range is the mapping just made; the advice only keeps it from children.
+        unsafe { madvise(write, len, Advice::LinuxDontFork) }.ok()?;
+        let execute = reserve(len)?;
+        memory.execute = execute as u64;
+        // SAFETY: of no bytes nothing is moved: the pages, being shared, are mapped a second time, where
+        // a range was reserved for it.
+        unsafe { mremap_fixed(write, 0, len, MremapFlags::MAYMOVE, execute) }.ok()?;
+        // SAFETY: nothing refers to the second mapping yet.
+        unsafe { mprotect(execute, len, MprotectFlags::READ | MprotectFlags::EXEC) }.ok()?;
+        Some(memory)
     }
 
     /// Where the next code will run.
@@ -93,6 +103,11 @@ impl CodeMemory {
         self.kept = self.used;
     }
 
+    /// Where what stays runs, and its length.
+    pub(super) fn kept(&self) -> (u64, usize) {
+        (self.execute, self.kept)
+    }
+
     /// Throws away all code that is not kept. Nothing of it may run any more.
     pub(super) fn clear(&mut self) {
         self.used = self.kept;
@@ -110,13 +125,12 @@ impl CodeMemory {
     }
 }
 
-/// Maps all of `fd` at a multiple of [`HUGE_PAGE`].
-fn view(fd: &OwnedFd, len: usize, protection: ProtFlags) -> Option<*mut c_void> {
-    let reserved = len + HUGE_PAGE;
+/// A range of so many addresses from a multiple of [`HUGE_PAGE`] on, where nothing can be accessed.
+fn reserve(len: usize) -> Option<*mut c_void> {
     // SAFETY: a new mapping at an address of the kernel's choice disturbs nothing.
     let base = unsafe {
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
-        mmap_anonymous(null_mut(), reserved, ProtFlags::empty(), flags).ok()?
+        mmap_anonymous(null_mut(), len + HUGE_PAGE, ProtFlags::empty(), flags).ok()?
     };
     let before = (base as usize).next_multiple_of(HUGE_PAGE) - base as usize;
     // SAFETY: these are parts of the mapping just made, which nobody knows.
@@ -125,14 +139,17 @@ fn view(fd: &OwnedFd, len: usize, protection: ProtFlags) -> Option<*mut c_void> 
             munmap(base, before).ok()?;
         }
         munmap(base.byte_add(before + len), HUGE_PAGE - before).ok()?;
-        let flags = MapFlags::SHARED | MapFlags::FIXED;
-        mmap(base.byte_add(before), len, protection, flags, fd, 0).ok()
+        Some(base.byte_add(before))
     }
 }
 
 impl Drop for CodeMemory {
     fn drop(&mut self) {
-        for view in [self.write, self.execute as usize] {
+        // The second is missing when the host refused it.
+        for view in [self.write, self.execute as usize]
+            .into_iter()
+            .filter(|&view| view != 0)
+        {
             // SAFETY: both are mappings of this length made by `new`; no code of them runs, since it
             // runs only inside a borrow of the owner. A failure leaks address space.
             let _ = unsafe { munmap(view as *mut _, self.len) };

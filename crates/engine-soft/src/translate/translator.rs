@@ -3,9 +3,9 @@
 use std::arch::is_x86_feature_detected;
 use std::sync::Arc;
 
-use engine::Place;
+use engine::{CodeListener, Place};
 use iced_x86::InstructionInfoFactory;
-use memory::{Lines, Named, PageTracker};
+use memory::{Gla, Lines, Named, PageTracker};
 use rustc_hash::FxHashMap;
 
 use super::assembler::Assembler;
@@ -104,6 +104,8 @@ pub(crate) struct Translator {
     /// Code is translated when it is about to run for the so-manieth time.
     warm: u8,
     pub(crate) counters: Counters,
+    /// Who wants to hear of each unit.
+    listener: Option<Arc<dyn CodeListener>>,
 }
 
 impl std::fmt::Debug for Translator {
@@ -137,6 +139,7 @@ impl Translator {
             checked: false,
             bmi2: is_x86_feature_detected!("bmi2"),
             counters: Counters::default(),
+            listener: None,
         })
     }
 
@@ -151,6 +154,13 @@ impl Translator {
     #[inline]
     pub(crate) fn is_checked(&self) -> bool {
         self.checked
+    }
+
+    /// Tells `listener` of what there is, and of each unit from now on.
+    pub(crate) fn tell(&mut self, listener: Arc<dyn CodeListener>) {
+        let (start, len) = self.memory.kept();
+        listener.made(None, start, len);
+        self.listener = Some(listener);
     }
 
     /// The unit at RIP, if there is one.
@@ -373,6 +383,7 @@ impl Translator {
             return None;
         }
         let full = self.referred.sites.len() > MOST_SITES || self.known > MOST_UNITS;
+        let host = self.memory.next();
         if full || made.is_some() && !self.memory.add(self.asm.bytes()) {
             self.clear(cpu);
             return None;
@@ -388,6 +399,9 @@ impl Translator {
         self.counters.units += 1;
         self.counters.instructions += instructions as u64;
         let entries = unit.as_ref().map(|unit| (unit.inner, unit.outer));
+        if let (Some(listener), Some(_)) = (&self.listener, &unit) {
+            listener.made(Some(Gla(cpu.rip)), host, self.asm.bytes().len());
+        }
         code.units.insert(key, unit);
         code.seconds.remove(&key);
         if let Some(second) = second {
