@@ -244,6 +244,53 @@ fn reads_over_two_pages_find_both_halves() {
     }
 }
 
+/// Nor is it where a jump inside its page led to what it was, and where it was made anew since.
+#[test]
+fn jumps_to_an_instruction_over_a_page_end_find_the_new_one() {
+    const LAST: u64 = 0x4_0000;
+    let mut both = Both::new(|| memory(&[]));
+    // mov esi, LAST + 0ffdh; mov edx, LAST + 0f80h; call rdx; call rdx; call rdx;
+    // mov byte [LAST + 1000h], 5; call rsi; call rsi; mov ebx, eax; call rdx; mov edi, eax; hlt
+    let code = [
+        0xbe, 0xfd, 0x0f, 4, 0, 0xba, 0x80, 0x0f, 4, 0, 0xff, 0xd2, 0xff, 0xd2, 0xff, 0xd2, 0xc6,
+        4, 0x25, 0, 0x10, 4, 0, 5, 0xff, 0xd6, 0xff, 0xd6, 0x89, 0xc3, 0xff, 0xd2, 0x89, 0xc7,
+        0xf4,
+    ];
+    both.write(CODE, &code);
+    // jmp LAST + 0ffdh
+    both.write(LAST + 0xf80, &[0xeb, 0x7b]);
+    // mov eax, 1; ret
+    both.write(LAST + 0xffd, &[0xb8, 1, 0, 0, 0, 0xc3]);
+    let run = both.run(&state(), "a jump to an instruction over a page's end");
+    let results = [run.state.gpr[gpr::RBX], run.state.gpr[gpr::RDI]];
+    assert_eq!(results, [0x5_0001, 0x5_0001]);
+}
+
+/// CMPXCHG8B and CMPXCHG16B that succeed, fail, are not aligned, and lie over a page's end.
+#[test]
+fn wide_exchanges_are_the_interpreters() {
+    let mut both = Both::new(|| memory(&[]));
+    // again: lock cmpxchg16b [rdi]; setz r8b; mov r9, [rdi]; mov r10, [rdi + 8]; cmpxchg8b [rdi + 4];
+    // setz r11b; mov r12, [rdi]; mov r13, [rdi + 8]; dec ebp; jnz again; hlt
+    let code = [
+        0xf0, 0x48, 0x0f, 0xc7, 0x0f, 0x41, 0x0f, 0x94, 0xc0, 0x4c, 0x8b, 0x0f, 0x4c, 0x8b, 0x57,
+        0x08, 0x0f, 0xc7, 0x4f, 0x04, 0x41, 0x0f, 0x94, 0xc3, 0x4c, 0x8b, 0x27, 0x4c, 0x8b, 0x6f,
+        0x08, 0xff, 0xcd, 0x75, 0xdd, 0xf4,
+    ];
+    both.write(CODE, &code);
+    for offset in [0, 16, 8, 4, 0xff0, 0xff4, 0xff8, 0xffc] {
+        for (low, high) in [(1, 2), (1 << 32 | 1, 2), (0, 0)] {
+            let mut state = state();
+            both.write(DATA + offset, &[low, high].map(u64::to_le_bytes).concat());
+            state.gpr[gpr::RDI] = DATA + offset;
+            state.gpr[gpr::RBP] = 3;
+            (state.gpr[gpr::RAX], state.gpr[gpr::RDX]) = (1, 2);
+            (state.gpr[gpr::RBX], state.gpr[gpr::RCX]) = (0x1122_3344_5566_7788, u64::MAX);
+            both.run(&state, &format!("{low:#x} and {high:#x} at {offset:#x}"));
+        }
+    }
+}
+
 /// INVLPG of any address in a large page forgets all of it, though only code was run there.
 #[test]
 fn a_large_page_of_code_is_flushed_as_a_whole() {

@@ -207,6 +207,13 @@ impl Assembler {
         self.raw32(disp);
     }
 
+    /// `cmp dword gs:[disp], value`
+    pub(super) fn compare_word(&mut self, disp: u32, value: u32) {
+        self.raw(&[0x65, 0x81, 0x3c, 0x25]);
+        self.raw32(disp);
+        self.raw32(value);
+    }
+
     /// `cmp byte gs:[disp], 0`
     pub(super) fn test_byte(&mut self, disp: u32) {
         self.raw(&[0x65, 0x80, 0x3c, 0x25]);

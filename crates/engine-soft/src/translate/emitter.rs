@@ -40,8 +40,8 @@ pub(super) struct Frame<'a> {
     pub(super) unit: u16,
     /// Guest-physical page.
     pub(super) page: u64,
-    /// The unit is one instruction that crosses into the next page.
-    pub(super) crosses: bool,
+    /// The stamp of a unit of one instruction that crosses into the next page.
+    pub(super) crosses: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -106,11 +106,11 @@ impl<'a> Emitter<'a> {
         };
         emitter.asm.mask_rax(-0x1000);
         emitter.asm.store(native::PAGE_BASE, RAX);
-        if frame.crosses {
+        if let Some(stamp) = frame.crosses {
             // What the other page holds may have changed by a write from this one.
             emitter.inner = emitter.asm.here();
             emitter.poll(frame.unit);
-            emitter.ask_crossing();
+            emitter.ask_crossing(stamp);
         } else {
             emitter.poll(frame.unit);
             emitter.inner = emitter.asm.here();
@@ -120,16 +120,20 @@ impl<'a> Emitter<'a> {
     }
 
     /// Leaves unless the next page is known to be what this unit was made from. Uses RAX.
-    fn ask_crossing(&mut self) {
+    fn ask_crossing(&mut self, stamp: u32) {
         let slot = crossings::slot(self.frame.page, self.frame.mode);
         self.asm.load(RAX, native::PAGE_BASE);
         self.asm.compare_from(RAX, native::crossing(slot));
-        let from = self.asm.jump_if(condition::NOT_EQUAL);
-        self.cold.push(Cold::Leave {
-            from,
-            target: self.frame.unit,
-            lost: None,
-        });
+        let elsewhere = self.asm.jump_if(condition::NOT_EQUAL);
+        self.asm.compare_word(native::crossing(slot) + 8, stamp);
+        let stale = self.asm.jump_if(condition::NOT_EQUAL);
+        for from in [elsewhere, stale] {
+            self.cold.push(Cold::Leave {
+                from,
+                target: self.frame.unit,
+                lost: None,
+            });
+        }
     }
 
     pub(super) fn mark(&self) -> Mark {

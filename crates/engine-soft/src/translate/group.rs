@@ -13,10 +13,9 @@ use iced_x86::{
 
 use super::emitter::Way;
 use super::registers::{Number, number, sized, wide};
-use super::simple::is_simple;
+use super::simple::{alignment, is_simple};
 use super::x87;
 use crate::interp::op::segment_index;
-use crate::interp::vector::rules;
 
 const RSP: Number = 4;
 const RBP: Number = 5;
@@ -390,13 +389,12 @@ fn near(insn: &Instruction, infos: &mut InstructionInfoFactory) -> Option<Near> 
     } else {
         Way::Write
     };
-    let aligned = rules::must_be_aligned(insn, len as u8);
     Some(Near {
         origin: Origin::of(insn),
         insn: *insn,
         disp,
         len,
-        align: if aligned { len } else { 1 },
+        align: alignment(insn, len),
         way,
     })
 }

@@ -76,7 +76,7 @@ impl Emitter<'_> {
 
     /// What is before this in the unit was loading; a loop need not do it again.
     pub(super) fn begin_rounds(&mut self) {
-        if !self.frame.crosses {
+        if self.frame.crosses.is_none() {
             self.again = self.asm.here();
         }
     }
@@ -86,7 +86,7 @@ impl Emitter<'_> {
         let Some(recipe) = self.recipe else {
             return false;
         };
-        if self.frame.checked || self.frame.crosses {
+        if self.frame.checked || self.frame.crosses.is_some() {
             return false;
         }
         let rounds = *self.rounds.get_or_insert(Rounds { recipe, at: None });

@@ -117,7 +117,7 @@ pub(super) fn needs_more(bytes: &[u8], context: Context) -> bool {
 fn decode_all(bytes: &[u8], context: Context, frame: Frame<'_>) -> Vec<Decoded> {
     let mut decoder = decode::decoder(bytes, context.code);
     let mut all = Vec::with_capacity(16);
-    let most = if frame.crosses { 1 } else { MOST };
+    let most = if frame.crosses.is_some() { 1 } else { MOST };
     while all.len() < most && decoder.can_decode() {
         let mut insn = Instruction::default();
         decoder.decode_out(&mut insn);

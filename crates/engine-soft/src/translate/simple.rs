@@ -73,6 +73,8 @@ fn is_integer(insn: &Instruction) -> bool {
         | M::Xchg
         | M::Xadd
         | M::Cmpxchg
+        | M::Cmpxchg8b
+        | M::Cmpxchg16b
         | M::Cbw
         | M::Cwde
         | M::Cdqe
@@ -190,6 +192,8 @@ fn uses_rax(insn: &Instruction) -> bool {
         | Mnemonic::Cdq
         | Mnemonic::Cqo
         | Mnemonic::Cmpxchg
+        | Mnemonic::Cmpxchg8b
+        | Mnemonic::Cmpxchg16b
         | Mnemonic::Pcmpestri
         | Mnemonic::Pcmpestri64
         | Mnemonic::Pcmpestrm
@@ -255,6 +259,13 @@ fn needs_flags(insn: &Instruction) -> bool {
 /// Does it write all status flags, whatever they were?
 fn replaces_flags(insn: &Instruction) -> bool {
     insn.rflags_modified() & STATUS == STATUS && !needs_flags(insn)
+}
+
+/// What the address of an operand of `size` bytes must be a multiple of.
+pub(super) fn alignment(insn: &Instruction, size: u32) -> u32 {
+    let aligned =
+        insn.mnemonic() == Mnemonic::Cmpxchg16b || rules::must_be_aligned(insn, size as u8);
+    if aligned { size } else { 1 }
 }
 
 /// What an instruction that [`is_simple`] does, beside the registers that it writes.
@@ -396,8 +407,7 @@ impl Emitter<'_> {
         } else if let Some((way, size)) = plan.memory {
             self.free_flags();
             self.address(insn)?;
-            let aligned = rules::must_be_aligned(insn, size as u8);
-            slow = self.translate(way, size, if aligned { size } else { 1 });
+            slow = self.translate(way, size, alignment(insn, size));
             self.asm.copy(plan.pointer(), RAX);
             Assembler::point_at(&mut body, plan.pointer(), 0);
         }

@@ -40,8 +40,8 @@ struct PageCode {
     source: Source,
     /// By [`key`]; `None` where there cannot be a unit.
     units: FxHashMap<u32, Option<Unit>>,
-    /// Of units that cross into the next page, by the same key: what is there.
-    seconds: FxHashMap<u32, Source>,
+    /// Of units that cross into the next page, by the same key: their stamps, and what is there.
+    seconds: FxHashMap<u32, (u32, Source)>,
     /// Where jump tables know of them, or knew.
     jumps: Vec<u32>,
 }
@@ -95,6 +95,8 @@ pub(crate) struct Translator {
     pages: FxHashMap<u64, PageCode>,
     /// Units made since everything was last thrown away.
     known: usize,
+    /// Given to units that cross into the next page.
+    stamps: u32,
     heat: Box<[u8]>,
     /// Times that code was not warm since all was made cold.
     cooled: u32,
@@ -133,6 +135,7 @@ impl Translator {
             referred: Referred::new(),
             pages: FxHashMap::default(),
             known: 0,
+            stamps: 0,
             heat: vec![0; HEAT_SLOTS].into_boxed_slice(),
             cooled: 0,
             warm,
@@ -197,7 +200,7 @@ impl Translator {
             checked: self.checked,
             unit,
             page,
-            crosses: false,
+            crosses: None,
         }
     }
 
@@ -316,13 +319,16 @@ impl Translator {
         let Some(code) = self.pages.get_mut(&page) else {
             return Some(());
         };
-        let Some(second) = code.seconds.get(&key) else {
+        let Some((stamp, second)) = code.seconds.get(&key) else {
             return Some(());
         };
         if page_across(cpu, mode)? == second.page && second.is_current() {
             let slot = crossings::slot(page, mode);
             let linear = cpu.rip & PAGE_MASK;
-            cpu.native.jumps.crossings.allow(slot, linear, second.page);
+            cpu.native
+                .jumps
+                .crossings
+                .allow(slot, *stamp, linear, second.page);
         } else {
             code.seconds.remove(&key);
             code.units.remove(&key);
@@ -358,7 +364,8 @@ impl Translator {
             let page = page_across(cpu, mode)?;
             next = Some(page);
             have += fetch_bytes(cpu, page, &mut bytes[have..have + LONGEST_INSTRUCTION]);
-            frame.crosses = true;
+            self.stamps = self.stamps.wrapping_add(1);
+            frame.crosses = Some(self.stamps);
         }
         self.asm.start(self.memory.next());
         let tools = Tools {
@@ -405,7 +412,7 @@ impl Translator {
         code.units.insert(key, unit);
         code.seconds.remove(&key);
         if let Some(second) = second {
-            code.seconds.insert(key, second);
+            code.seconds.insert(key, (self.stamps, second));
         }
         self.known += 1;
         entries

@@ -35,7 +35,7 @@ fn translated(size: CodeSize, code: &[u8]) -> Option<String> {
         bmi2: true,
         checked: false,
         unit: 0x100,
-        crosses: false,
+        crosses: None,
         page: 0x5000,
     };
     let params = VcpuParams {
