@@ -624,7 +624,7 @@ fn a_guest_tells_its_statistics_while_it_runs() {
     assert_eq!(told.engine, "translator");
     assert!(control.stats().is_none(), "it does not run any more");
     let after = guest.machine.stats();
-    assert!(after.vcpus[0].engine.exits > told.vcpus[0].engine.exits);
+    assert!(after.vcpus[0].engine.exits >= told.vcpus[0].engine.exits);
     let units = |(name, _): &&(String, u64)| name == "units translated";
     assert!(after.vcpus[0].engine.counters.iter().any(|it| units(&it)));
 }
