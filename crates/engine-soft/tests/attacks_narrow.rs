@@ -6,6 +6,8 @@
     reason = "addresses are cut to 32 bits, which is what this is about"
 )]
 
+#[path = "hostile_guest/guest_memory.rs"]
+mod guest_memory;
 mod hostile_guest;
 #[path = "hostile_guest/pair.rs"]
 mod pair;
@@ -13,9 +15,10 @@ mod pair;
 use engine::{Engine, Entry, Exit};
 use engine_soft::SoftEngine;
 use engine_tests::{CODE, DATA, Image, Mode, STACK};
+use guest_memory::write;
 use hostile_guest::{run_and_kick, table};
 use memory::{Gpa, GuestMemory, RamRange};
-use pair::{Both, write};
+use pair::Both;
 use x86::register::{cr4, gpr, xcr0};
 use x86::{CpuState, Segment};
 

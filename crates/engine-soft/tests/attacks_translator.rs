@@ -1,20 +1,24 @@
 //! Guests that attack the translator: what it runs in the guest's place must not become its host's
 //! signal, every loop must hear a kick, and what comes out is what the interpreter does.
 
+#[path = "hostile_guest/guest_memory.rs"]
+mod guest_memory;
 mod hostile_guest;
+#[path = "hostile_guest/long_mode.rs"]
+mod long_mode;
 #[path = "hostile_guest/pair.rs"]
 mod pair;
 
 use engine::{Engine, Entry, Exit, Vcpu};
 use engine_soft::SoftEngine;
-use engine_tests::{CODE, DATA, Image, Mode};
+use engine_tests::{CODE, DATA};
+use guest_memory::write;
 use hostile_guest::{run_and_kick, table};
-use memory::{Gpa, GuestMemory, RamRange};
-use pair::{Both, write};
-use x86::CpuState;
-use x86::register::{cr4, gpr, xcr0};
+use long_mode::state;
+use memory::GuestMemory;
+use pair::Both;
+use x86::register::gpr;
 
-const RAM: u64 = 0x60_0000;
 /// Tables of [`Image`].
 const PML4: u64 = 0x1000;
 const PD_LOW: u64 = 0x3000;
@@ -25,29 +29,9 @@ const LAST_PAGE: u64 = 0x3_3000;
 const END_OF_LOW_HALF: u64 = 0x7fff_ffff_f000;
 const END_OF_ALL: u64 = 0xffff_ffff_ffff_f000;
 
-fn state() -> CpuState {
-    let image = Image {
-        mode: Mode::Long64,
-        code: Vec::new(),
-    };
-    let mut state = image.state();
-    state.cr4 |= cr4::OSXSAVE;
-    state.xcr0 = xcr0::X87 | xcr0::SSE | xcr0::AVX;
-    state
-}
-
-/// Memory with tables for long mode, and `code`.
+/// Memory with `code`, and pages at the ends of the address space.
 fn memory(code: &[u8]) -> GuestMemory {
-    let memory = GuestMemory::new(&[RamRange {
-        base: Gpa(0),
-        len: RAM,
-    }]);
-    let memory = memory.expect("memory");
-    let image = Image {
-        mode: Mode::Long64,
-        code: code.to_vec(),
-    };
-    image.load(&memory).expect("room");
+    let memory = long_mode::memory(code);
     for top in [255, 511] {
         let entry = (LAST_TABLES | 7).to_le_bytes();
         write(&memory, PML4 + top * 8, &entry);

@@ -1,56 +1,31 @@
 //! Data on the same page as code: writing it costs the code nothing, and code is never stale.
 
+#[path = "hostile_guest/guest_memory.rs"]
+mod guest_memory;
 mod hostile_guest;
+#[path = "hostile_guest/long_mode.rs"]
+mod long_mode;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use engine::{Engine, Entry, Exit, Vcpu};
 use engine_soft::SoftEngine;
-use engine_tests::{CODE, DATA, Image, Mode};
+use engine_tests::{CODE, DATA};
+use guest_memory::write;
 use hostile_guest::{run_and_kick, table};
-use memory::{Gpa, GuestMemory, RamRange};
-use vm_memory::{Bytes, GuestAddress};
+use long_mode::{memory, state};
+use memory::{Gpa, GuestMemory};
 use x86::CpuState;
-use x86::register::{cr4, gpr, xcr0};
+use x86::register::gpr;
 
 /// A page with code and data, and one more.
 const MIXED: u64 = 0x1_2000;
 /// Where the function is: `mov eax, n; ret`.
 const FUNCTION: u64 = MIXED + 0x100;
 
-fn write(memory: &GuestMemory, at: u64, bytes: &[u8]) {
-    let written = memory.ram().write_slice(bytes, GuestAddress(at));
-    written.expect("inside RAM");
-}
-
 fn write_function(memory: &GuestMemory, at: u64, answer: u32) {
     let [a, b, c, d] = answer.to_le_bytes();
     write(memory, at, &[0xb8, a, b, c, d, 0xc3]);
-}
-
-fn state() -> CpuState {
-    let image = Image {
-        mode: Mode::Long64,
-        code: Vec::new(),
-    };
-    let mut state = image.state();
-    state.cr4 |= cr4::OSXSAVE;
-    state.xcr0 = xcr0::X87 | xcr0::SSE | xcr0::AVX;
-    state
-}
-
-fn memory(code: &[u8]) -> GuestMemory {
-    let memory = GuestMemory::new(&[RamRange {
-        base: Gpa(0),
-        len: 0x60_0000,
-    }]);
-    let memory = memory.expect("memory");
-    let image = Image {
-        mode: Mode::Long64,
-        code: code.to_vec(),
-    };
-    image.load(&memory).expect("room");
-    memory
 }
 
 type Make = fn(GuestMemory) -> SoftEngine;

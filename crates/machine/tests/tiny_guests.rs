@@ -8,6 +8,7 @@
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use devices::{Device, DeviceState, RestoreError, decode_state, encode_state};
@@ -263,10 +264,7 @@ fn a_halted_guest_can_be_stopped_and_continued() {
     let mut guest = guest("halt", &[0xfa, 0xf4], 1);
     for _ in 0..2 {
         let control = guest.machine.control();
-        let stopper = std::thread::spawn(move || {
-            std::thread::sleep(Duration::from_millis(30));
-            control.stop();
-        });
+        let stopper = stop_when(control, |stats| exits(stats, "halt") > 0);
         assert_eq!(guest.run(), Outcome::Stopped);
         stopper.join().expect("the stopper");
     }
@@ -499,10 +497,7 @@ fn a_sleeper_is_stopped_saved_and_woken_elsewhere_by_the_power_button() {
     let code = sleeper(POWER_BUTTON_EVENT, 0x1000);
     let mut first = guest("s3-saved", &code, 1);
     let control = first.machine.control();
-    let stopper = std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_millis(30));
-        control.stop();
-    });
+    let stopper = stop_when(control, |stats| exits(stats, "port write") > 0);
     assert_eq!(first.run(), Outcome::Stopped);
     stopper.join().expect("the stopper");
     let saved = first.machine.save().expect("a saved machine");
@@ -521,13 +516,17 @@ fn a_sleeper_is_stopped_saved_and_woken_elsewhere_by_the_power_button() {
 fn a_paused_guest_goes_on() {
     let mut guest = guest("paused", &slow_alphabet(), 1);
     let control = guest.machine.control();
+    // Before it runs, so that not a letter is missed.
+    control.pause();
     let pauser = std::thread::spawn(move || {
+        stats_until(&control, |stats| exits(stats, "port write") == 0);
         for _ in 0..5 {
-            std::thread::sleep(Duration::from_millis(3));
-            control.pause();
-            std::thread::sleep(Duration::from_millis(3));
             control.resume();
+            // It goes on for as long as an answer takes, or to its end.
+            let _ = control.stats();
+            control.pause();
         }
+        control.resume();
     });
     assert_eq!(guest.run(), Outcome::DeviceExit(5));
     pauser.join().expect("the pauser");
@@ -584,8 +583,25 @@ fn stats_until(control: &MachineControl, found: impl Fn(&MachineStats) -> bool) 
             Some(stats) if found(&stats) => return stats,
             _ => assert!(begun.elapsed() < Duration::from_secs(20), "never enough"),
         }
-        std::thread::sleep(Duration::from_millis(1));
+        std::thread::yield_now();
     }
+}
+
+/// How often the first processor left its engine for that.
+fn exits(stats: &MachineStats, kind: &str) -> u64 {
+    let mut exits = stats.vcpus[0].exits.iter();
+    exits.find(|exit| exit.0 == kind).map_or(0, |exit| exit.1)
+}
+
+/// Stops the guest once `found` says that it has come so far.
+fn stop_when(
+    control: MachineControl,
+    found: impl Fn(&MachineStats) -> bool + Send + 'static,
+) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        stats_until(&control, found);
+        control.stop();
+    })
 }
 
 #[test]
@@ -603,10 +619,7 @@ fn a_guest_tells_its_statistics_while_it_runs() {
     let asking = std::thread::spawn({
         let control = control.clone();
         move || {
-            let writes = |stats: &MachineStats| match stats.vcpus[0].exits[..] {
-                [("port write", count), ..] => count,
-                _ => 0,
-            };
+            let writes = |stats: &MachineStats| exits(stats, "port write");
             let first = stats_until(&control, |stats| writes(stats) > 100);
             let second = stats_until(&control, |stats| writes(stats) > writes(&first));
             // The other processor waits to be started, which is a sleep.

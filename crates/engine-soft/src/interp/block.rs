@@ -6,42 +6,27 @@
 //! block that another displaces is decoded again when it comes back. Being keyed by physical
 //! address, it survives every change of address space.
 
-use std::sync::Arc;
-
-use iced_x86::{Code, DecoderError, Instruction};
-use memory::{Lines, PageTracker};
+use iced_x86::{DecoderError, Instruction};
+use memory::Lines;
 
 use super::decode::{self, Context};
+use super::fetch::{
+    CodePage, LONGEST_INSTRUCTION, fetched_page, linear_rip, needs_more, next_page,
+};
 use super::op::{Op, Stop};
-use crate::cpu::{CodeSize, Cpu};
+use crate::cpu::Cpu;
+use crate::mmu::PAGE_MASK;
 use crate::mmu::access_raw::fetch_bytes;
-use crate::mmu::walk::{Access, walk};
-use crate::mmu::{FetchKind, PAGE_MASK};
 
 /// Slots of the cache: 2^16 blocks of at most [`MOST_OPS`] ops bound it to some 100 MiB, and a
 /// kernel boot with 82 thousand blocks to about 20.
 const SLOT_BITS: u32 = 16;
 const MOST_OPS: usize = 32;
-pub(crate) const LONGEST_INSTRUCTION: usize = 15;
 /// A block's bytes at most, and those of one instruction more.
 const LONGEST_BLOCK: usize = (MOST_OPS + 1) * LONGEST_INSTRUCTION;
 
 /// Guest-physical base of a block's second page, and that page if it is RAM.
-type Second = (u64, Option<Page>);
-
-/// A page that a block was decoded from, and its generation at that time.
-#[derive(Debug)]
-struct Page {
-    tracker: Arc<PageTracker>,
-    index: usize,
-    generation: u32,
-}
-
-impl Page {
-    fn is_current(&self) -> bool {
-        self.tracker.generation(self.index) == Some(self.generation)
-    }
-}
+type Second = (u64, Option<CodePage>);
 
 #[derive(Debug)]
 pub(crate) struct Block {
@@ -50,7 +35,7 @@ pub(crate) struct Block {
     /// Length in bytes of all instructions.
     pub(crate) bytes: u32,
     /// `None` where code was fetched from outside RAM.
-    first: Option<Page>,
+    first: Option<CodePage>,
     /// For an instruction that crosses a page: guest-physical base of the second page.
     second: Option<Second>,
 }
@@ -84,10 +69,7 @@ impl BlockCache {
     #[inline(always)]
     pub(crate) fn at_rip(&mut self, cpu: &mut Cpu) -> Result<&Block, Stop> {
         let gla = linear_rip(cpu);
-        let page = match cpu.mmu.fetch_page(gla) {
-            Some(page) => page,
-            None => fetch_translate(cpu, gla)?,
-        };
+        let page = fetched_page(cpu, gla)?;
         let gpa = page | gla & !PAGE_MASK;
         let key = gpa << 2 | cpu.code_size as u64;
         let slot = (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - SLOT_BITS)) as usize;
@@ -115,70 +97,9 @@ impl BlockCache {
             return Ok(true);
         };
         let next = next_page(cpu, gla);
-        let mapped = match cpu.mmu.fetch_page(next) {
-            Some(page) => page,
-            None => fetch_translate(cpu, next)?,
-        };
-        Ok(mapped == *gpa && page.as_ref().is_none_or(Page::is_current))
+        let mapped = fetched_page(cpu, next)?;
+        Ok(mapped == *gpa && page.as_ref().is_none_or(CodePage::is_current))
     }
-}
-
-/// Linear address of the next instruction.
-pub(crate) fn linear_rip(cpu: &Cpu) -> u64 {
-    if cpu.code_size == CodeSize::Bits64 {
-        return cpu.rip;
-    }
-    cpu.segment_bases[1].wrapping_add(cpu.rip) & 0xffff_ffff
-}
-
-pub(crate) fn next_page(cpu: &Cpu, gla: u64) -> u64 {
-    let next = (gla & PAGE_MASK).wrapping_add(0x1000);
-    if cpu.code_size == CodeSize::Bits64 {
-        next
-    } else {
-        next & 0xffff_ffff
-    }
-}
-
-/// Fills the fetch TLB for `gla`; answers its guest-physical page.
-#[cold]
-pub(crate) fn fetch_translate(cpu: &mut Cpu, gla: u64) -> Result<u64, Stop> {
-    if !Cpu::canonical(gla) {
-        return cpu.gp(0);
-    }
-    let access = Access {
-        write: false,
-        fetch: true,
-        user: cpu.cpl == 3,
-        open: false,
-    };
-    match walk(cpu, gla, access) {
-        Ok(mapping) => {
-            let kind = FetchKind {
-                global: mapping.is_global(),
-                large: mapping.is_large() || mapping.is_huge(),
-            };
-            if kind.large {
-                cpu.mmu.note_large(gla, mapping.is_huge());
-            }
-            cpu.mmu.fill_fetch(gla, mapping.gpa(), kind);
-            Ok(mapping.gpa())
-        }
-        Err(exception) => cpu.raise(exception),
-    }
-}
-
-/// Marks `lines` of the page at `gpa` as decoded from, before their bytes are read for the last time.
-fn note(cpu: &mut Cpu, gpa: u64, lines: Lines) -> Option<Page> {
-    let (tracker, index) = cpu.mmu.tracker(gpa)?;
-    let tracker = Arc::clone(tracker);
-    let generation = tracker.note_code(index, lines, &cpu.bell);
-    cpu.mmu.drop_writes_to(gpa);
-    Some(Page {
-        tracker,
-        index,
-        generation,
-    })
 }
 
 /// Bytes to decode from, and where the second half of an instruction that crosses into the next page is.
@@ -202,10 +123,7 @@ impl Source {
         };
         if needs_more(&source.bytes[..here], cpu.code_size) {
             let next = next_page(cpu, gla);
-            let next_gpa = match cpu.mmu.fetch_page(next) {
-                Some(page) => page,
-                None => fetch_translate(cpu, next)?,
-            };
+            let next_gpa = fetched_page(cpu, next)?;
             source.second = Some(next_gpa);
             let more = &mut source.bytes[here..here + LONGEST_INSTRUCTION];
             source.have += fetch_bytes(cpu, next_gpa, more);
@@ -220,11 +138,11 @@ impl Source {
     }
 
     /// Marks the first `len` bytes' lines as decoded from.
-    fn note(&self, cpu: &mut Cpu, gpa: u64, len: usize) -> (Option<Page>, Option<Second>) {
-        let first = note(cpu, gpa, Lines::of(gpa, len.min(self.here) as u64));
+    fn note(&self, cpu: &mut Cpu, gpa: u64, len: usize) -> (Option<CodePage>, Option<Second>) {
+        let first = CodePage::note(cpu, gpa, Lines::of(gpa, len.min(self.here) as u64));
         let second = self.second.map(|next| {
             let rest = len.saturating_sub(self.here) as u64;
-            (next, note(cpu, next, Lines::of(next, rest)))
+            (next, CodePage::note(cpu, next, Lines::of(next, rest)))
         });
         (first, second)
     }
@@ -242,7 +160,7 @@ impl Source {
 
 /// What a block was decoded from.
 struct Decoded {
-    first: Option<Page>,
+    first: Option<CodePage>,
     second: Option<Second>,
 }
 
@@ -291,17 +209,6 @@ fn keep(slot: &mut Option<Box<Block>>, key: u64, decoded: Decoded, ops: &[Op]) {
         old.ops = ops.into();
     }
     (old.key, old.bytes, old.first, old.second) = (key, bytes, first, second);
-}
-
-/// Does even the first instruction need bytes of the next page?
-fn needs_more(bytes: &[u8], code: CodeSize) -> bool {
-    if bytes.len() >= LONGEST_INSTRUCTION {
-        return false;
-    }
-    let mut decoder = decode::decoder(bytes, code);
-    let mut insn = Instruction::default();
-    decoder.decode_out(&mut insn);
-    insn.code() == Code::INVALID && decoder.last_error() == DecoderError::NoMoreBytes
 }
 
 fn lower_all(bytes: &[u8], context: Context, only_one: bool, ops: &mut Vec<Op>) -> usize {

@@ -2,6 +2,7 @@
 
 pub(crate) mod block;
 pub(crate) mod decode;
+pub(crate) mod fetch;
 pub(crate) mod integer;
 pub(crate) mod op;
 pub(crate) mod run;

@@ -7,7 +7,8 @@ use x86::Exception;
 use x86::exception::vector;
 use x86::register::{dr6, rflags};
 
-use super::block::{BlockCache, linear_rip};
+use super::block::BlockCache;
+use super::fetch::linear_rip;
 use super::op::{Op, STACK, Stop};
 use super::system::deliver::{self, Source, TripleFault};
 use crate::cpu::features::has;

@@ -9,6 +9,8 @@
 
 pub(crate) mod access_raw;
 pub(crate) mod beside;
+mod claims;
+mod flush;
 mod large_seen;
 pub(crate) mod second_raw;
 pub(crate) mod slow;
@@ -20,15 +22,13 @@ use std::sync::Arc;
 
 use beside::Beside;
 use large_seen::LargeSeen;
-use memory::{GuestMemory, Lines, Named, PageTracker};
+use memory::{GuestMemory, Lines, PageTracker};
 use second_raw::Second;
 use used::Used;
 use vm_regions::Region;
-use writers::{Slots, Writer};
 use x86::cpuid::CpuidTable;
 
 use crate::lockstep::journal_raw::Journal;
-use crate::translate::jumps_raw::Jumps;
 
 mod vm_regions;
 
@@ -326,26 +326,6 @@ impl Mmu {
         self.current
     }
 
-    /// Takes out of `jumps` what was flushed here since last time. Answers whether there was any.
-    pub(crate) fn tell_jumps(&mut self, jumps: &mut Jumps) -> bool {
-        if self.flushed == Flushed::default() {
-            return false;
-        }
-        let flushed = std::mem::take(&mut self.flushed);
-        if flushed.all {
-            jumps.clear();
-        } else if flushed.local {
-            jumps.drop_local();
-        }
-        if let Some(gla) = flushed.large {
-            jumps.drop_large(gla);
-        }
-        for gla in flushed.pages.into_iter().take(flushed.count) {
-            jumps.drop_linear(gla);
-        }
-        true
-    }
-
     /// The guest-physical page that instruction bytes at `gla` come from, if cached, and how it is
     /// mapped.
     pub(crate) fn fetch_mapping(&self, gla: u64) -> Option<(u64, FetchKind)> {
@@ -355,31 +335,6 @@ impl Mmu {
 
     pub(crate) fn is_checked(&self) -> bool {
         self.current == set::CHECKED
-    }
-
-    pub(crate) fn flush_all(&mut self) {
-        self.flush_data();
-        self.flush_fetch();
-        self.flushed.all = true;
-        self.large_seen.clear();
-    }
-
-    /// Flushes what data accesses use.
-    pub(crate) fn flush_data(&mut self) {
-        self.beside.clear();
-        self.second.drop_all(&mut self.used);
-        self.used.retain(|place| {
-            self.entries[place] = empty(place % SET_ENTRIES);
-            false
-        });
-        self.keys_seen = false;
-    }
-
-    fn flush_fetch(&mut self) {
-        self.fetch_used.retain(|slot| {
-            self.fetch[slot] = NO_FETCH;
-            false
-        });
     }
 
     /// Puts in what was found of linear page `page`, and takes out what is no longer so. An access as
@@ -406,62 +361,6 @@ impl Mmu {
                 self.entries[place] = empty(slot(page));
             }
         }
-    }
-
-    /// Flushes what a load of CR3 flushes: everything that is not global.
-    pub(crate) fn flush_local(&mut self) {
-        self.beside.clear();
-        self.second.drop_local(&mut self.used);
-        self.used
-            .take_local(|place| self.entries[place] = empty(place % SET_ENTRIES));
-        self.flushed.local = true;
-        self.fetch_used.take_local(|slot| {
-            if !self.fetch[slot].kind.global {
-                self.fetch[slot] = NO_FETCH;
-            }
-        });
-    }
-
-    /// INVLPG: flushes the page of `gla`, all of it if it is a large page, global or not.
-    pub(crate) fn flush_page(&mut self, gla: u64) {
-        let page = gla & PAGE_MASK;
-        for (way, set) in ways_and_sets() {
-            self.entries[place(way, set, page)] = empty(slot(page));
-            self.second.drop_page(second_raw::table(way, set), page);
-        }
-        self.beside.drop_page(page);
-        for first in [0, FETCH_ENTRIES] {
-            self.fetch[first + Self::fetch_slot(page)] = NO_FETCH;
-        }
-        self.flushed.page(gla);
-        if let Some(shift) = self.large_seen.shift_at(gla) {
-            self.flush_large(gla, shift);
-        }
-    }
-
-    /// Flushes what lies with `gla` in a piece of linear space of `1 << shift` bytes.
-    fn flush_large(&mut self, gla: u64, shift: u32) {
-        self.beside.clear();
-        // Small pages among them go too.
-        let other = |tag: u64| (tag ^ gla) >> shift != 0;
-        self.second
-            .retain(&mut self.used, |_, entry| other(entry.tag));
-        self.used.retain(|place| {
-            let kept = self.entries[place].host != 0 && other(self.entries[place].tag);
-            if !kept {
-                self.entries[place] = empty(place % SET_ENTRIES);
-            }
-            kept
-        });
-        self.flushed.large(gla);
-        self.fetch_used.retain(|slot| {
-            let entry = self.fetch[slot];
-            let hit = entry.kind.large && (entry.tag ^ gla) >> 30 == 0;
-            if hit {
-                self.fetch[slot] = NO_FETCH;
-            }
-            !hit
-        });
     }
 
     fn fetch_slot(gla: u64) -> usize {
@@ -500,52 +399,6 @@ impl Mmu {
         self.regions
             .iter_mut()
             .find(|region| gpa.wrapping_sub(region.base) < region.len)
-    }
-
-    /// `lines` of the page at `gpa` are about to be written. Answers whether that was news to anybody.
-    pub(crate) fn note_write(&mut self, gpa: u64, lines: Lines) -> bool {
-        let Some(region) = self.region_mut(gpa) else {
-            return false;
-        };
-        let page = region.page(gpa);
-        region.writers.note_past(page);
-        let told = region.tracker.claim(page).meets(lines);
-        if told {
-            region.tracker.note_write(page, lines);
-        }
-        told
-    }
-
-    /// All but `code` of the page at `gpa` may be written through linear page `gla`. `set` is one of
-    /// [`set`].
-    fn fill_beside(&mut self, set: usize, gla: u64, gpa: u64, code: Lines) {
-        if let Some(host) = self.note_writer(gla, gpa) {
-            self.beside.fill(set, gla, (gpa, host), code);
-        }
-    }
-
-    /// The page at `gpa` may be written through linear page `gla`. Answers where it is.
-    fn note_writer(&mut self, gla: u64, gpa: u64) -> Option<u64> {
-        let Mmu {
-            regions,
-            entries,
-            second,
-            beside,
-            ..
-        } = self;
-        let mut regions = regions.iter_mut();
-        let region = regions.find(|region| gpa.wrapping_sub(region.base) < region.len)?;
-        let host = region.host + (gpa - region.base);
-        let holds = |slots: Slots| {
-            let mut places = (0..set::CHECKED).map(|set| first(Way::Write, set) + slots.first);
-            places.any(|place| entries[place].host == host)
-                || second.holds_write(slots.second, host)
-                || beside.holds(slots.first, gpa)
-        };
-        region
-            .writers
-            .note(((gpa - region.base) >> 12) as usize, Slots::of(gla), holds);
-        Some(host)
     }
 
     /// Host address for an access of `len` bytes at `gla` inside one page, with the current privilege,
@@ -587,83 +440,6 @@ impl Mmu {
     /// code.
     pub(crate) fn beside(&self, gla: u64, len: u64) -> Option<u64> {
         self.beside.find(self.current_set(), gla, len)
-    }
-
-    /// Stops direct writes to pages that code was decoded from meanwhile, or that the log wants to hear
-    /// of again. As they may have been written here since, their blocks die.
-    pub(crate) fn give_up_writes(&mut self, named: &Named) {
-        match named {
-            Named::Pages(pages) => {
-                for page in pages {
-                    self.give_up_writes_to(page.0);
-                }
-            }
-            Named::All => {
-                self.end_direct_writes(None);
-                self.beside.clear();
-                for region in &mut self.regions {
-                    let tracker = &region.tracker;
-                    region.writers.take_all(|page| {
-                        if !tracker.guarded(page).is_empty() {
-                            tracker.note_write(page, Lines::ALL);
-                        }
-                    });
-                }
-            }
-        }
-    }
-
-    fn give_up_writes_to(&mut self, gpa: u64) {
-        if self.drop_writes_to(gpa)
-            && let Some((tracker, page)) = self.tracker(gpa)
-        {
-            tracker.note_write(page, Lines::ALL);
-        }
-    }
-
-    /// Ends direct writes to all pages, or to the one at host address `host`.
-    fn end_direct_writes(&mut self, host: Option<u64>) {
-        let ends = |entry: &Entry| host.is_none_or(|host| entry.host == host);
-        self.second.retain(&mut self.used, |way, entry| {
-            way == Way::Read || !ends(entry)
-        });
-        self.used.for_each(|place| {
-            let entry = &mut self.entries[place];
-            if place >= WAY_ENTRIES && ends(entry) {
-                *entry = empty(place % SET_ENTRIES);
-            }
-        });
-    }
-
-    /// This vCPU is about to decode code from the page: its own direct writes to it end. Answers
-    /// whether it has written the page since that happened last, or may have.
-    pub(crate) fn drop_writes_to(&mut self, gpa: u64) -> bool {
-        let page = gpa & PAGE_MASK;
-        let Some(region) = self.region_mut(page) else {
-            return false;
-        };
-        let host = region.host + (page - region.base);
-        let index = region.page(page);
-        match region.writers.take(index) {
-            Writer::Nobody => return false,
-            Writer::Many => {
-                self.beside.drop_physical(page);
-                self.end_direct_writes(Some(host));
-            }
-            Writer::Known(slots) => {
-                for slots in slots.into_iter().flatten() {
-                    for set in 0..set::CHECKED {
-                        let entry = &mut self.entries[first(Way::Write, set) + slots.first];
-                        if entry.host == host {
-                            *entry = empty(slots.first);
-                        }
-                    }
-                    self.second.end_write(slots.second, host);
-                    self.beside.drop_slot(slots.first, page);
-                }
-            }
-        }
-        true
     }
 
     /// How often code of the page of RAM at `gpa` died.

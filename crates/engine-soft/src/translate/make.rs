@@ -13,7 +13,6 @@ use super::simple::{self, is_simple, is_vector};
 use super::special::{is_special, uses_vectors};
 use super::unit::{Referred, Unit};
 use super::x87;
-use crate::interp::block::LONGEST_INSTRUCTION;
 use crate::interp::decode::{self, Context};
 use crate::interp::op::Op;
 
@@ -101,17 +100,6 @@ fn lines(decoded: &[Decoded], unit: u16) -> Lines {
         let offset = u64::from(unit) + u64::from(one.op.start);
         lines.or(Lines::of(offset, decode::depends_on(&one.insn) as u64))
     })
-}
-
-/// Does the first instruction of `bytes` go on behind them?
-pub(super) fn needs_more(bytes: &[u8], context: Context) -> bool {
-    if bytes.len() >= LONGEST_INSTRUCTION {
-        return false;
-    }
-    let mut decoder = decode::decoder(bytes, context.code);
-    let mut insn = Instruction::default();
-    decoder.decode_out(&mut insn);
-    decoder.last_error() == DecoderError::NoMoreBytes
 }
 
 fn decode_all(bytes: &[u8], context: Context, frame: Frame<'_>) -> Vec<Decoded> {

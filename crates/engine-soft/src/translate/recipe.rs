@@ -293,3 +293,6 @@ const IMMEDIATE: [[Code; 4]; 4] = [
         Code::Sub_rm64_imm32,
     ],
 ];
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use engine::{CodeListener, Place};
 use iced_x86::InstructionInfoFactory;
-use memory::{Gla, Lines, Named, PageTracker};
+use memory::{Gla, Lines, Named};
 use rustc_hash::FxHashMap;
 
 use super::assembler::Assembler;
@@ -17,8 +17,8 @@ use super::mode::Mode;
 use super::runtime_raw::{self, Stubs, Way};
 use super::unit::{Left, Link, Referred, Unit, key};
 use crate::cpu::Cpu;
-use crate::interp::block::{LONGEST_INSTRUCTION, fetch_translate, next_page};
 use crate::interp::decode::Context;
+use crate::interp::fetch::{CodePage, LONGEST_INSTRUCTION, fetched_page, needs_more, next_page};
 use crate::mmu::PAGE_MASK;
 use crate::mmu::access_raw::fetch_bytes;
 
@@ -37,11 +37,11 @@ const COOLING: u32 = 1 << 17;
 #[derive(Debug)]
 struct PageCode {
     /// As it was when it was first translated.
-    source: Source,
+    source: CodePage,
     /// By [`key`]; `None` where there cannot be a unit.
     units: FxHashMap<u32, Option<Unit>>,
     /// Of units that cross into the next page, by the same key: their stamps, and what is there.
-    seconds: FxHashMap<u32, (u32, Source)>,
+    seconds: FxHashMap<u32, (u32, CodePage)>,
     /// Where jump tables know of them, or knew.
     jumps: Vec<u32>,
 }
@@ -57,21 +57,6 @@ impl PageCode {
         self.jumps.sort_unstable();
         self.jumps.dedup();
         self.jumps.len() > MANY / 2
-    }
-}
-
-/// A page that code was read from, and its generation then.
-#[derive(Debug)]
-struct Source {
-    page: u64,
-    tracker: Arc<PageTracker>,
-    index: usize,
-    generation: u32,
-}
-
-impl Source {
-    fn is_current(&self) -> bool {
-        self.tracker.generation(self.index) == Some(self.generation)
     }
 }
 
@@ -262,7 +247,7 @@ impl Translator {
             Some(mapping) => mapping,
             None => {
                 // A fault is found again, and raised, by the interpreter.
-                fetch_translate(cpu, cpu.rip).ok()?;
+                fetched_page(cpu, cpu.rip).ok()?;
                 cpu.mmu.fetch_mapping(cpu.rip)?
             }
         };
@@ -360,7 +345,7 @@ impl Translator {
         let context = Context::of(cpu);
         let here = have;
         let mut next = None;
-        if make::needs_more(&bytes[..have], context) {
+        if needs_more(&bytes[..have], context.code) {
             let page = page_across(cpu, mode)?;
             next = Some(page);
             have += fetch_bytes(cpu, page, &mut bytes[have..have + LONGEST_INSTRUCTION]);
@@ -377,13 +362,13 @@ impl Translator {
         let rest = Lines::of(offset.into(), here as u64);
         let lines = made.as_ref().map_or(rest, |made| made.lines);
         // Which lines these are is known only now. What was written before was not told: another time.
-        let source = note_code(cpu, page, lines)?;
+        let source = CodePage::note(cpu, page, lines)?;
         let changed = has_changed(cpu, page | u64::from(offset), &bytes[..here], lines);
         let mut second = None;
         let mut second_changed = false;
         if let Some(next) = next {
             let lines = Lines::of(next, (have - here) as u64);
-            second = Some(note_code(cpu, next, lines)?);
+            second = Some(CodePage::note(cpu, next, lines)?);
             second_changed = has_changed(cpu, next, &bytes[here..have], lines);
         }
         if changed || second_changed {
@@ -469,30 +454,8 @@ impl Translator {
 fn page_across(cpu: &mut Cpu, mode: Mode) -> Option<u64> {
     let next = next_page(cpu, cpu.rip);
     (!mode.code32 || next != 0).then_some(())?;
-    fetched_page(cpu, next)
-}
-
-/// Guest-physical page that instruction bytes at `gla` come from.
-fn fetched_page(cpu: &mut Cpu, gla: u64) -> Option<u64> {
-    if let Some((page, _)) = cpu.mmu.fetch_mapping(gla) {
-        return Some(page);
-    }
     // A fault is found again, and raised, by the interpreter.
-    fetch_translate(cpu, gla).ok()
-}
-
-/// `lines` of `page` are about to be read as code. `None` where there is no RAM.
-fn note_code(cpu: &mut Cpu, page: u64, lines: Lines) -> Option<Source> {
-    let (tracker, index) = cpu.mmu.tracker(page)?;
-    let tracker = Arc::clone(tracker);
-    let generation = tracker.note_code(index, lines, &cpu.bell);
-    cpu.mmu.drop_writes_to(page);
-    Some(Source {
-        page,
-        tracker,
-        index,
-        generation,
-    })
+    fetched_page(cpu, next).ok()
 }
 
 /// Do the bytes at `gpa`, as far as they lie in `lines`, differ from what they were?

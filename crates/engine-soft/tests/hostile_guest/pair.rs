@@ -6,6 +6,7 @@ use memory::GuestMemory;
 use vm_memory::{Bytes, GuestAddress};
 use x86::CpuState;
 
+use crate::guest_memory::write;
 use crate::hostile_guest::table;
 
 const MOST_EXITS: usize = 40;
@@ -15,11 +16,6 @@ const MOST_EXITS: usize = 40;
 pub(crate) struct Run {
     pub(crate) exits: Vec<Exit>,
     pub(crate) state: CpuState,
-}
-
-pub(crate) fn write(memory: &GuestMemory, at: u64, bytes: &[u8]) {
-    let written = memory.ram().write_slice(bytes, GuestAddress(at));
-    written.expect("inside RAM");
 }
 
 /// Interpreter and translator.

@@ -30,6 +30,7 @@ mod run;
 mod shrink;
 mod special;
 mod state;
+mod thread_clock;
 
 pub use choices::Choices;
 pub use program::Program;

@@ -15,11 +15,13 @@ use x86::{CpuState, Exception, msr};
 use super::handlers::{EXTERNAL, Handlers};
 use super::layout::{INTERRUPT_PAGE, LOG, PAGE, RAM};
 use super::program::Program;
+use super::thread_clock::ThreadClock;
 use crate::Make;
 
 /// After so many a program has said enough.
 const MOST_EXITS: usize = 3000;
-/// Programs end by themselves within milliseconds, unless they changed their own code too well.
+/// Programs end by themselves within milliseconds of a processor, unless they changed their own code too
+/// well.
 const PATIENCE: Duration = Duration::from_secs(2);
 const KICK_EVERY: Duration = Duration::from_micros(40);
 
@@ -43,26 +45,41 @@ struct Side {
 #[derive(Debug)]
 struct Watch {
     kick: Arc<dyn Kick>,
-    /// Runs since then; kicks come often.
-    running: Mutex<Option<(Instant, bool)>>,
+    running: Mutex<Option<Running>>,
     late: AtomicBool,
 }
 
+/// A program that runs.
+#[derive(Debug, Clone, Copy)]
+struct Running {
+    since: Instant,
+    clock: ThreadClock,
+    /// Kicks come often.
+    often: bool,
+}
+
+impl Running {
+    /// Has it had all the time that it gets? What counts is the processor's: machines are shared.
+    fn is_late(&self) -> bool {
+        self.since.elapsed() > PATIENCE && self.clock.elapsed().is_none_or(|time| time > PATIENCE)
+    }
+}
+
 impl Watch {
-    fn set(&self, running: Option<(Instant, bool)>) {
+    fn set(&self, running: Option<Running>) {
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = running;
     }
 
     /// How long to wait before the next look.
     fn look(&self) -> Duration {
         let running = *self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((since, often)) = running else {
+        let Some(running) = running else {
             return Duration::from_millis(5);
         };
-        if since.elapsed() > PATIENCE {
+        if running.is_late() {
             self.late.store(true, Ordering::SeqCst);
             self.kick.kick();
-        } else if often {
+        } else if running.often {
             self.kick.kick();
             return KICK_EVERY;
         }
@@ -116,7 +133,11 @@ impl Side {
         self.vcpu.set_state(&state)?;
         self.vcpu.want_interrupt_window(false);
         self.watch.late.store(false, Ordering::SeqCst);
-        self.watch.set(Some((Instant::now(), program.interrupted)));
+        self.watch.set(Some(Running {
+            since: Instant::now(),
+            clock: ThreadClock::start(),
+            often: program.interrupted,
+        }));
         let exits = self.run_exits(program.interrupted);
         self.watch.set(None);
         let Some(exits) = exits? else { return Ok(None) };
