@@ -8,6 +8,8 @@
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -516,20 +518,30 @@ fn a_sleeper_is_stopped_saved_and_woken_elsewhere_by_the_power_button() {
 fn a_paused_guest_goes_on() {
     let mut guest = guest("paused", &slow_alphabet(), 1);
     let control = guest.machine.control();
-    // Before it runs, so that not a letter is missed.
+    // It waits at its beginning until the other thread is there.
     control.pause();
-    let pauser = std::thread::spawn(move || {
-        stats_until(&control, |stats| exits(stats, "port write") == 0);
-        for _ in 0..5 {
+    let ended = Arc::new(AtomicBool::new(false));
+    let pauser = std::thread::spawn({
+        let ended = Arc::clone(&ended);
+        move || {
+            let mut seen = 0;
+            for _ in 0..5 {
+                control.resume();
+                // Until it has written more, or is done.
+                let before = seen;
+                while seen == before && !ended.load(Ordering::Acquire) {
+                    seen = control.stats().map_or(seen, |it| exits(&it, "port write"));
+                }
+                control.pause();
+            }
             control.resume();
-            // It goes on for as long as an answer takes, or to its end.
-            let _ = control.stats();
-            control.pause();
+            seen
         }
-        control.resume();
     });
-    assert_eq!(guest.run(), Outcome::DeviceExit(5));
-    pauser.join().expect("the pauser");
+    let outcome = guest.run();
+    ended.store(true, Ordering::Release);
+    assert_eq!(outcome, Outcome::DeviceExit(5));
+    assert!(pauser.join().expect("the pauser") > 0);
     assert_eq!(guest.output(), "abcdefghijklmnopqrstuvwxyz");
 }
 

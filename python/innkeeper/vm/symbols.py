@@ -81,6 +81,8 @@ def _of_elf(data: bytes) -> Iterator[Symbol]:
                 text = names[name : name + _LONGEST_NAME].partition(b"\0")[0]
                 if text:
                     yield value, _name(text)
+        # There is but one, and a file that says otherwise would be read over and over.
+        return
 
 
 def _name(raw: bytes) -> str:

@@ -4,6 +4,8 @@ import struct
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from innkeeper.errors import InvalidInput
 from innkeeper.vm import symbols
@@ -81,6 +83,39 @@ def test_a_cut_elf_never_surprises(tmp_path: Path) -> None:
         file.write_bytes(elf()[:length])
         with pytest.raises(InvalidInput):
             symbols.read(file)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    content=st.binary(max_size=400)
+    | st.tuples(st.integers(0, len(elf()) - 1), st.binary(min_size=1, max_size=8)).map(
+        lambda change: elf()[: change[0]] + change[1] + elf()[change[0] + len(change[1]) :]
+    )
+)
+def test_any_bytes_are_symbols_or_refused(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(content)
+    try:
+        found = symbols.read(file)
+    except InvalidInput:
+        return
+    assert all(0 < address < 1 << 64 and name for address, name in found)
+
+
+def test_an_elf_of_many_symbol_tables_is_read_once(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    content = bytearray(elf())
+    table, size, count = struct.unpack_from("<40xQ10xHH", content)
+    symbol_table = next(
+        at
+        for at in range(table, table + count * size, size)
+        if struct.unpack_from("<I", content, at + 4) == (2,)
+    )
+    again = content[symbol_table : symbol_table + size] * 50
+    struct.pack_into("<H", content, 60, count + 50)
+    assert table + count * size == len(content), "the sections are the file's end"
+    file.write_bytes(content + again)
+    assert len(symbols.read(file)) == 2
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
