@@ -1,12 +1,12 @@
-//! The agent's protocol, version 1: what crosses the virtio-serial port `innkeeper.agent`.
+//! The agent's protocol, version 2: what crosses the virtio-serial port `innkeeper.agent`.
 //!
 //! A frame is `length: u32` of the payload, `kind: u8`, `job: u32`, payload; integers are
 //! little-endian. A string is its length as `u32` and its bytes. Jobs are numbered by the host; job 0
 //! is the agent itself. The host's side is python/innkeeper/guest/frames.py.
 //!
-//! Output needs no window: when the host does not read, the port fills and the agent stops reading
-//! its children. Input has one, [`STDIN_WINDOW`] bytes a job, because a child that does not read its
-//! standard input must not hold up the port: the host sends no more than it has credit for.
+//! Input and output of each job have a window, because one command that does not read, or whose reader
+//! does not, must not hold up the port for the others: nobody sends more than there is credit for.
+//! Both begin with a window full of credit; whoever has taken bytes gives credit for as many.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -14,10 +14,12 @@ use std::os::unix::ffi::OsStringExt;
 #[cfg(test)]
 mod tests;
 
-pub(crate) const VERSION: u16 = 1;
+pub(crate) const VERSION: u16 = 2;
 pub(crate) const HEADER: usize = 9;
 pub(crate) const MAX_PAYLOAD: usize = 64 * 1024;
 pub(crate) const STDIN_WINDOW: usize = 64 * 1024;
+/// Of standard output and standard error together.
+pub(crate) const OUTPUT_WINDOW: usize = 256 * 1024;
 
 /// What a frame from the agent means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,11 +59,18 @@ pub(crate) enum Request {
         job: u32,
         size: Size,
     },
-    /// Start a login shell on the console; the guest powers off when it ends.
+    /// Start a login shell on the console. When it ends, job 0 is the guest's end, and another one
+    /// is told as any command's.
     Console {
+        job: u32,
         console: Console,
     },
     PowerOff,
+    /// The host has taken this much of the job's output.
+    Credit {
+        job: u32,
+        bytes: u32,
+    },
 }
 
 /// A terminal's size in characters.
@@ -157,6 +166,7 @@ fn parse(kind: u8, job: u32, payload: &[u8]) -> Result<Request, Malformed> {
             size: fields.size()?,
         },
         6 => Request::Console {
+            job,
             console: Console {
                 device: fields.string()?,
                 term: fields.string()?,
@@ -164,6 +174,10 @@ fn parse(kind: u8, job: u32, payload: &[u8]) -> Result<Request, Malformed> {
             },
         },
         7 => Request::PowerOff,
+        8 => Request::Credit {
+            job,
+            bytes: fields.u32()?,
+        },
         _ => return Err(Malformed),
     };
     if fields.0.is_empty() {

@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, WaitStatus};
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
 
-use crate::frame::{Exec, Kind, MAX_PAYLOAD, Size};
+use crate::frame::{Exec, Kind, MAX_PAYLOAD, OUTPUT_WINDOW, Size};
 
 /// What every child starts with; the host's own variables come on top.
 pub(crate) const ENVIRONMENT: [(&str, &str); 6] = [
@@ -40,6 +40,8 @@ pub(crate) struct Job {
     pending: VecDeque<u8>,
     input_ended: bool,
     outputs: Vec<(Kind, OwnedFd)>,
+    /// So much more output may be sent.
+    credit: usize,
     terminal: bool,
     pub(crate) ended: Option<WaitStatus>,
 }
@@ -134,6 +136,7 @@ impl Job {
             pending,
             input_ended: false,
             outputs,
+            credit: OUTPUT_WINDOW,
             terminal,
             ended: None,
         })
@@ -147,8 +150,20 @@ impl Job {
             .map(AsFd::as_fd)
     }
 
+    /// The descriptors to poll for reading, while the host takes output.
     pub(crate) fn outputs(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.outputs.iter().map(|(_, fd)| fd.as_fd())
+        let wanted = self.outputs.iter().filter(|_| self.credit > 0);
+        wanted.map(|(_, fd)| fd.as_fd())
+    }
+
+    /// The host has taken so much output.
+    pub(crate) fn give_credit(&mut self, bytes: usize) {
+        self.credit = self.credit.saturating_add(bytes).min(OUTPUT_WINDOW);
+    }
+
+    /// Is there output that is held back until the host takes some?
+    pub(crate) fn is_held_back(&self) -> bool {
+        self.credit == 0 && !self.outputs.is_empty()
     }
 
     /// Queues input. The window keeps this bounded; a host that overruns it loses the excess.
@@ -197,19 +212,25 @@ impl Job {
     pub(crate) fn read_outputs(&mut self, mut deliver: impl FnMut(Kind, &[u8])) -> bool {
         let mut more = false;
         let mut buffer = vec![0; MAX_PAYLOAD];
-        self.outputs.retain(
-            |(kind, fd)| match rustix::io::read(fd, buffer.as_mut_slice()) {
+        let credit = &mut self.credit;
+        self.outputs.retain(|(kind, fd)| {
+            let room = MAX_PAYLOAD.min(*credit);
+            if room == 0 {
+                return true;
+            }
+            match rustix::io::read(fd, &mut buffer[..room]) {
                 Ok(0) => false,
                 Ok(count) => {
                     deliver(*kind, &buffer[..count]);
+                    *credit -= count;
                     more = true;
                     true
                 }
                 Err(Errno::AGAIN | Errno::INTR) => true,
                 // EIO is how a terminal says that its last user is gone.
                 Err(_) => false,
-            },
-        );
+            }
+        });
         more
     }
 

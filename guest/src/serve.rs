@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 
-use crate::frame::{Exec, Kind, Request, VERSION};
+use crate::frame::{Console, Exec, Kind, Request, VERSION};
 use crate::job::{Job, start_shell};
 use crate::port::Port;
 
@@ -43,7 +43,8 @@ pub(crate) struct Agent {
     port: Port,
     signals: OwnedFd,
     jobs: BTreeMap<u32, Job>,
-    shell: Option<Pid>,
+    /// The shell on the console, and the job that it is; 0 where the guest ends with it.
+    shell: Option<(Pid, u32)>,
     connected: bool,
     end: Option<End>,
     asked_by: Option<Pid>,
@@ -91,7 +92,7 @@ impl Agent {
         self.give_time(|agent| agent.asked_by.is_some_and(lives));
         // More than once: bash sleeps on where a signal comes just before it waits for a key.
         self.give_time(|agent| {
-            if let Some(shell) = agent.shell {
+            if let Some((shell, _)) = agent.shell {
                 let _ = rustix::process::kill_process(shell, Signal::HUP);
             }
             let at_terminals = agent.jobs.values().filter(|job| job.sits_at_terminal());
@@ -173,13 +174,13 @@ impl Agent {
                     job.resize(size);
                 }
             }
-            Request::Console { console } => {
-                match start_shell(&console.device, &console.term, Some(console.size)) {
-                    Ok(pid) => self.shell = Some(pid),
-                    Err(error) => self.fail(0, &error),
+            Request::Console { job, console } => self.start_shell(job, &console),
+            Request::PowerOff => self.end = Some(End::PowerOff),
+            Request::Credit { job, bytes } => {
+                if let Some(job) = self.jobs.get_mut(&job) {
+                    job.give_credit(usize::try_from(bytes).unwrap_or(usize::MAX));
                 }
             }
-            Request::PowerOff => self.end = Some(End::PowerOff),
         }
     }
 
@@ -190,6 +191,16 @@ impl Agent {
         match Job::start(exec) {
             Ok(job) => drop(self.jobs.insert(number, job)),
             Err(error) => self.fail(number, &error),
+        }
+    }
+
+    fn start_shell(&mut self, job: u32, console: &Console) {
+        if self.shell.is_some() {
+            return self.fail(job, &Errno::BUSY.into());
+        }
+        match start_shell(&console.device, &console.term, Some(console.size)) {
+            Ok(pid) => self.shell = Some((pid, job)),
+            Err(error) => self.fail(job, &error),
         }
     }
 
@@ -212,9 +223,12 @@ impl Agent {
             self.asked_by = Pid::from_raw(field(&record, SIGNAL_SENDER));
         }
         while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
-            if self.shell == Some(pid) {
-                self.shell = None;
-                self.end.get_or_insert(End::PowerOff);
+            if let Some((_, job)) = self.shell.take_if(|(shell, _)| *shell == pid) {
+                if job == 0 {
+                    self.end.get_or_insert(End::PowerOff);
+                } else {
+                    self.port.send(Kind::Exit, job, &exit_payload(status));
+                }
             }
             if let Some(job) = self.jobs.values_mut().find(|job| job.pid == pid) {
                 job.ended = Some(status);
@@ -234,7 +248,9 @@ impl Agent {
             while more && port.has_room() {
                 more = job.read_outputs(|kind, bytes| port.send(kind, *number, bytes));
             }
-            let Some(status) = job.ended.filter(|_| !more) else {
+            // What a command has left in its pipes is its last words, and is not lost.
+            let silent = !more && !job.is_held_back();
+            let Some(status) = job.ended.filter(|_| silent) else {
                 return true;
             };
             port.send(Kind::Exit, *number, &exit_payload(status));

@@ -74,6 +74,9 @@ fn two_frames_in_one_read_are_two_requests() {
     assert_eq!(decoder.next(), Ok(Some(stdin)));
     assert_eq!(decoder.next(), Ok(Some(Request::StdinEnd { job: 1 })));
     assert_eq!(decoder.next(), Ok(None));
+    decoder.push(&frame(8, 3, &[0, 1, 0, 0]));
+    let credit = Request::Credit { job: 3, bytes: 256 };
+    assert_eq!(decoder.next(), Ok(Some(credit)));
 }
 
 #[test]

@@ -123,3 +123,18 @@ fn a_child_has_no_signal_blocked_whatever_the_agent_receives() {
     let (_, _, status) = finish(job);
     assert_eq!(status.terminating_signal(), Some(libc::SIGUSR2));
 }
+
+#[test]
+fn output_that_nobody_takes_stops_at_the_window() {
+    let mut job = Job::start(&exec(&["/bin/sh", "-c", "yes | head -c 400000"], None)).unwrap();
+    let mut sent = 0;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !job.is_held_back() {
+        assert!(Instant::now() < deadline, "the window has no end");
+        job.read_outputs(|_, bytes| sent += bytes.len());
+    }
+    assert_eq!((sent, job.outputs().count()), (OUTPUT_WINDOW, 0));
+    job.give_credit(OUTPUT_WINDOW);
+    let (stdout, _, _) = finish(job);
+    assert_eq!(sent + stdout.len(), 400_000);
+}

@@ -11,10 +11,12 @@ import struct
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from innkeeper.errors import CommandNotStarted, GuestNotRunning
 from innkeeper.guest.frames import (
     MAX_PAYLOAD,
+    OUTPUT_WINDOW,
     STDIN_WINDOW,
     VERSION,
     Ask,
@@ -24,10 +26,14 @@ from innkeeper.guest.frames import (
     Tell,
     TooLong,
     console,
+    credit,
     frame,
 )
 
 Sink = Callable[[bytes], None]
+
+# Output is acknowledged in such portions: one frame for each that comes would be half the traffic.
+_PORTION: Final = OUTPUT_WINDOW // 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,7 @@ class Job:
         self._stderr = stderr
         self._changed = threading.Condition()
         self._credit = STDIN_WINDOW
+        self._taken = 0
         self._status: ExitStatus | None = None
         self._failure: CommandNotStarted | GuestNotRunning | None = None
 
@@ -102,8 +109,10 @@ class Job:
         match kind:
             case Tell.STDOUT:
                 self._stdout(payload)
+                self._take(len(payload))
             case Tell.STDERR:
                 self._stderr(payload)
+                self._take(len(payload))
             case Tell.CREDIT:
                 (count,) = struct.unpack("<I", payload)
                 with self._changed:
@@ -121,6 +130,12 @@ class Job:
                 self._finish(failure=CommandNotStarted(reason, number))
                 return True
         return False
+
+    def _take(self, count: int) -> None:
+        self._taken += count
+        if self._taken >= _PORTION:
+            self._agent.tell(Ask.CREDIT, self._number, credit(self._taken))
+            self._taken = 0
 
     def on_lost(self) -> None:
         self._finish(failure=GuestNotRunning("the guest ended before the command did"))
@@ -209,7 +224,7 @@ class Agent:
             self._channel.sendall(frame(kind, job, payload))
 
     def _read(self) -> None:
-        decoder = Decoder()
+        decoder = Decoder(Tell)
         try:
             with contextlib.suppress(OSError, ProtocolError, struct.error):
                 while data := self._channel.recv(1 << 16):

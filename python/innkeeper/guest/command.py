@@ -1,19 +1,17 @@
 """One command in a guest, its streams joined to those of this process."""
 
-import contextlib
 import errno
 import os
-import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
 from innkeeper.errors import CommandNotStarted, GuestNotRunning
-from innkeeper.guest.agent import Agent, Job, Sink
+from innkeeper.guest.agent import Agent
 from innkeeper.guest.connection import agent_channel
 from innkeeper.guest.frames import Exec
+from innkeeper.guest.streams import run_joined
 from innkeeper.machine.spec import MachineSpec
 from innkeeper.vm import terminal
 from innkeeper.vm.attended import Attention, attended
@@ -76,60 +74,14 @@ def _execute(agent: Agent, command: CommandRun, attention: Attention) -> Ending 
     try:
         agent.wait_ready()
         order = Exec(argv=command.argv, env=env, terminal=size)
-        job_box: list[Job] = []
-        job = agent.start(order, _sink(1, job_box), _sink(2, job_box))
-        job_box.append(job)
-        with _joined(job, attention, terminal_mode=command.terminal):
-            return Ending(job.wait().returncode)
+        return Ending(run_joined(agent, order, leave=attention.leave).returncode)
     except CommandNotStarted as error:
-        status = NOT_FOUND if error.errno == errno.ENOENT else NOT_EXECUTABLE
-        return Ending(status, f"cannot run {command.argv[0]!r} in the guest: {error}")
+        return not_started(command.argv, error)
     except GuestNotRunning:
         return None
 
 
-def _sink(fd: int, job: list[Job]) -> Sink:
-    """Writes to `fd`. When nobody reads it any more, the command learns it as it would here."""
-
-    def write(data: bytes) -> None:
-        try:
-            terminal.write_all(fd, data)
-        except OSError:
-            for writer in job:
-                writer.signal(signal.SIGPIPE)
-
-    return write
-
-
-@contextlib.contextmanager
-def _joined(job: Job, attention: Attention, *, terminal_mode: bool) -> Iterator[None]:
-    """Standard input goes to `job`; with `terminal_mode`, key by key and with the window's size."""
-
-    def leave() -> None:
-        attention.left = True
-        job.signal(signal.SIGHUP)
-        job.signal(signal.SIGKILL)
-
-    pump = partial(_pump, job, leave if terminal_mode else None)
-    with contextlib.ExitStack() as stack:
-        if terminal_mode:
-            stack.enter_context(terminal.raw_mode(0))
-            stack.enter_context(terminal.on_resize(job.resize))
-        if terminal.may_read(0):
-            threading.Thread(target=pump, name="stdin", daemon=True).start()
-        else:
-            job.end_input()
-        yield
-
-
-def _pump(job: Job, leave: Callable[[], None] | None) -> None:
-    # A standard input that was closed has no more to say than an empty one.
-    with contextlib.suppress(OSError):
-        while data := os.read(0, 1 << 16):
-            if leave is not None:
-                data, escaped = terminal.split_at_escape(data)
-                if escaped:
-                    leave()
-                    return
-            job.send(data)
-    job.end_input()
+def not_started(argv: Sequence[str], error: CommandNotStarted) -> Ending:
+    """As a shell has it: 127 for a program that is not there, 126 for one that cannot be run."""
+    status = NOT_FOUND if error.errno == errno.ENOENT else NOT_EXECUTABLE
+    return Ending(status, f"cannot run {argv[0]!r} in the guest: {error}")

@@ -7,12 +7,14 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import Final, Generic, TypeVar
 
-VERSION: Final = 1
+VERSION: Final = 2
 STDIN_WINDOW: Final = 64 * 1024
+OUTPUT_WINDOW: Final = 256 * 1024  # of standard output and standard error together
 MAX_PAYLOAD: Final = 64 * 1024
 _HEADER: Final = struct.Struct("<IBI")
+_EXEC_HEAD: Final = struct.calcsize("<BHHII")
 
 
 class Ask(IntEnum):
@@ -25,6 +27,7 @@ class Ask(IntEnum):
     RESIZE = 5
     CONSOLE = 6
     POWER_OFF = 7
+    CREDIT = 8
 
 
 class Tell(IntEnum):
@@ -42,7 +45,7 @@ class ProtocolError(Exception):
     """The guest sent something that is no frame. It may, and can then not be followed further."""
 
 
-_KINDS: Final = frozenset(Tell)
+Kind = TypeVar("Kind", Ask, Tell)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +73,40 @@ class Exec:
         return payload
 
 
-def frame(kind: Ask, job: int, payload: bytes = b"") -> bytes:
+_LENGTHS: Final = {Ask.STDIN_END: 0, Ask.SIGNAL: 1, Ask.RESIZE: 4, Ask.CREDIT: 4, Ask.POWER_OFF: 0}
+
+
+def is_well_formed(kind: Ask, payload: bytes) -> bool:
+    """Whether the agent can read it. One that is not well-formed ends the channel."""
+    if kind is Ask.EXEC:
+        return _is_exec(payload)
+    return kind not in _LENGTHS or len(payload) == _LENGTHS[kind]
+
+
+def _is_exec(payload: bytes) -> bool:
+    try:
+        at = _skip_string(payload, _EXEC_HEAD)
+        for _ in ("argv", "env"):
+            (count,) = struct.unpack_from("<H", payload, at)
+            at += 2
+            for _ in range(count):
+                at = _skip_string(payload, at)
+    except struct.error:
+        return False
+    return at == len(payload)
+
+
+def _skip_string(payload: bytes, at: int) -> int:
+    (length,) = struct.unpack_from("<I", payload, at)
+    return at + 4 + int(length)
+
+
+def frame(kind: Ask | Tell, job: int, payload: bytes = b"") -> bytes:
     return _HEADER.pack(len(payload), kind, job) + payload
+
+
+def credit(count: int) -> bytes:
+    return struct.pack("<I", count)
 
 
 def console(device: str, term: str, columns: int, rows: int) -> bytes:
@@ -94,13 +129,17 @@ class TooLong(Exception):
     """A command with more words than any system takes."""
 
 
-class Decoder:
-    """Collects bytes and yields whole frames as (kind, job, payload)."""
+class Decoder(Generic[Kind]):
+    """Collects bytes and yields whole frames as (kind, job, payload).
 
-    def __init__(self) -> None:
+    `kinds` are those that the other side sends: `Tell`, where that is the agent.
+    """
+
+    def __init__(self, kinds: type[Kind]) -> None:
+        self._kinds: dict[int, Kind] = {int(kind): kind for kind in kinds}
         self._bytes = bytearray()
 
-    def push(self, data: bytes) -> list[tuple[Tell, int, bytes]]:
+    def push(self, data: bytes) -> list[tuple[Kind, int, bytes]]:
         """
         Raises:
             ProtocolError: on an unknown kind or a payload longer than the protocol allows.
@@ -109,11 +148,11 @@ class Decoder:
         frames = []
         while len(self._bytes) >= _HEADER.size:
             length, kind, job = _HEADER.unpack_from(self._bytes)
-            if length > MAX_PAYLOAD or kind not in _KINDS:
+            if length > MAX_PAYLOAD or kind not in self._kinds:
                 raise ProtocolError(f"kind {kind}, {length} bytes")
             end = _HEADER.size + length
             if len(self._bytes) < end:
                 break
-            frames.append((Tell(kind), job, bytes(self._bytes[_HEADER.size : end])))
+            frames.append((self._kinds[kind], job, bytes(self._bytes[_HEADER.size : end])))
             del self._bytes[:end]
         return frames

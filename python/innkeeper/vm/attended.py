@@ -23,6 +23,10 @@ class Attention:
         self.left = False
         self.caught = Caught()
 
+    def leave(self) -> None:
+        """A person has left the guest's terminal, and wants nothing more of it."""
+        self.left = True
+
     def ending(self, machine: RunningMachine, *, log_says_panic: bool) -> Ending:
         """How `machine` ended, seen from outside.
 

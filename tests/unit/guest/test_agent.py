@@ -8,9 +8,9 @@ import pytest
 
 from innkeeper.errors import CommandNotStarted, GuestNotRunning
 from innkeeper.guest.agent import Agent, Job
-from innkeeper.guest.frames import STDIN_WINDOW, Exec
+from innkeeper.guest.frames import OUTPUT_WINDOW, STDIN_WINDOW, Exec
 
-HELLO = b"\x02\0\0\0\x40\0\0\0\0\x01\0"
+HELLO = b"\x02\0\0\0\x40\0\0\0\0\x02\0"
 
 
 def told(kind: int, job: int, payload: bytes) -> bytes:
@@ -93,6 +93,17 @@ def test_input_stops_at_the_window_until_the_guest_has_taken_some(play: Play) ->
     play.guest.sendall(told(69, 1, (1000).to_bytes(4, "little")))
     sender.join(30)
     assert not sender.is_alive()
+
+
+def test_output_is_acknowledged_once_it_was_taken(play: Play) -> None:
+    play.start()
+    for _ in range(4):
+        play.guest.sendall(told(65, 1, bytes(OUTPUT_WINDOW // 4)))
+    expected = b"".join(told(8, 1, (OUTPUT_WINDOW // 4).to_bytes(4, "little")) for _ in range(4))
+    received = b""
+    while not received.endswith(expected):
+        received += play.guest.recv(1 << 16)
+    assert len(play.stdout) == OUTPUT_WINDOW
 
 
 def test_input_for_a_command_that_has_ended_is_dropped(play: Play) -> None:

@@ -36,7 +36,7 @@ def test_more_words_than_a_frame_holds_are_too_long(argv: list[str]) -> None:
 @given(st.lists(st.tuples(st.sampled_from(Tell), st.integers(0, 2**32 - 1), st.binary())))
 def test_frames_survive_any_fragmentation(frames: list[tuple[Tell, int, bytes]]) -> None:
     stream = b"".join(sent(*one) for one in frames)
-    decoder = Decoder()
+    decoder = Decoder(Tell)
     received = [one for byte in stream for one in decoder.push(bytes([byte]))]
     assert received == frames
 
@@ -46,4 +46,4 @@ def test_frames_survive_any_fragmentation(frames: list[tuple[Tell, int, bytes]])
 )
 def test_what_is_no_frame_is_refused(stream: bytes) -> None:
     with pytest.raises(ProtocolError):
-        Decoder().push(stream)
+        Decoder(Tell).push(stream)

@@ -1,0 +1,83 @@
+"""The streams of this process, joined to those of a command in a guest."""
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from innkeeper.guest.agent import Agent, ExitStatus, Job, Sink
+from innkeeper.guest.frames import Exec
+from innkeeper.vm import terminal
+
+
+def run_joined(
+    agent: Agent,
+    command: Exec,
+    *,
+    on_job: Callable[[Job], None] = lambda _job: None,
+    leave: Callable[[], None] = lambda: None,
+    stdin: bool = True,
+) -> ExitStatus:
+    """Runs `command` with our standard streams, to its end; `on_job` hears of it when it starts.
+
+    A command with a terminal gets ours, key by key and with the window's size; Ctrl-] calls `leave`
+    and hangs it up.
+
+    Raises:
+        CommandNotStarted, GuestNotRunning: as `Job.wait`.
+    """
+    box: list[Job] = []
+    job = agent.start(command, _sink(1, box), _sink(2, box))
+    box.append(job)
+    on_job(job)
+
+    def hang_up() -> None:
+        leave()
+        job.signal(signal.SIGHUP)
+        job.signal(signal.SIGKILL)
+
+    with _joined(job, hang_up if command.terminal else None, stdin=stdin):
+        return job.wait()
+
+
+def _sink(fd: int, job: list[Job]) -> Sink:
+    """Writes to `fd`. When nobody reads it any more, the command learns it as it would here."""
+
+    def write(data: bytes) -> None:
+        try:
+            terminal.write_all(fd, data)
+        except OSError:
+            for writer in job:
+                writer.signal(signal.SIGPIPE)
+
+    return write
+
+
+@contextlib.contextmanager
+def _joined(job: Job, leave: Callable[[], None] | None, *, stdin: bool) -> Iterator[None]:
+    """With `leave`, our terminal is the command's."""
+    pump = partial(_pump, job, leave)
+    with contextlib.ExitStack() as stack:
+        if leave is not None:
+            stack.enter_context(terminal.raw_mode(0))
+            stack.enter_context(terminal.on_resize(job.resize))
+        if stdin and terminal.may_read(0):
+            threading.Thread(target=pump, name="stdin", daemon=True).start()
+        else:
+            job.end_input()
+        yield
+
+
+def _pump(job: Job, leave: Callable[[], None] | None) -> None:
+    # A standard input that was closed has no more to say than an empty one.
+    with contextlib.suppress(OSError):
+        while data := os.read(0, 1 << 16):
+            if leave is not None:
+                data, escaped = terminal.split_at_escape(data)
+                if escaped:
+                    leave()
+                    return
+            job.send(data)
+    job.end_input()
