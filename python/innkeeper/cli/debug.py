@@ -10,7 +10,7 @@ from innkeeper.cli.output import remark
 from innkeeper.cli.progress import build_progress
 from innkeeper.machine import EngineChoice, parse_size
 from innkeeper.services import guests
-from innkeeper.services.guests import GuestRequest
+from innkeeper.services.request import GuestRequest
 
 app = typer.Typer(cls=Group, help="Tools for work on Innkeeper itself.", no_args_is_help=True)
 

@@ -18,7 +18,7 @@ from innkeeper.errors import InvalidInput
 from innkeeper.guest.console import ConsoleMode
 from innkeeper.machine import DiskFormat, DiskSpec, EngineChoice, Overlay, parse_size
 from innkeeper.services import guests, images
-from innkeeper.services.guests import GuestRequest
+from innkeeper.services.request import GuestRequest
 from innkeeper.vm.ending import Ending
 
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*(s|m|h)?")

@@ -1,0 +1,112 @@
+"""What a guest is asked to be, and the machine that this makes."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from innkeeper.errors import InvalidInput
+from innkeeper.guest.console import ConsoleMode
+from innkeeper.images import ImageBoot
+from innkeeper.machine import MIB, DiskSpec, EngineChoice, MachineSpec
+from innkeeper.vm import kernel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestRequest:
+    """What `inn run` was asked for: an `image`, or a `kernel` of one's own.
+
+    `memory` in bytes, `timeout` in seconds. `console` None is what suits best: the virtio console
+    for an image, the serial port for a kernel. `keep` holds on to what the guest writes to its root
+    disk, under `name`. `statistics` come with the ending,
+    `perf_map` and `symbols` are as in `MachineSpec`.
+    """
+
+    image: str | None = None
+    command: tuple[str, ...] = ()
+    kernel: Path | None = None
+    initrds: tuple[Path, ...] = ()
+    append: str = ""
+    vcpus: int = 1
+    memory: int = 512 * MIB
+    engine: EngineChoice = EngineChoice.AUTO
+    cpu_model: str = "innkeeper-v1"
+    disks: tuple[DiskSpec, ...] = ()
+    devices: tuple[str, ...] = field(default=())
+    name: str | None = None
+    console: ConsoleMode | None = None
+    timeout: float | None = None
+    keep: bool = False
+    terminal: bool = False
+    statistics: bool = False
+    perf_map: bool = False
+    symbols: Path | None = None
+
+
+def check(request: GuestRequest) -> None:
+    """Refuses what does not go together.
+
+    Raises:
+        InvalidInput: for the first thing found wrong.
+    """
+    if request.symbols is not None and not request.perf_map:
+        raise InvalidInput("--symbols is for --perf-map")
+    if request.kernel is not None:
+        _check_own_kernel(request)
+    elif request.image is None:
+        raise InvalidInput("name an image to run, such as debian, or a kernel with --kernel")
+    elif request.initrds:
+        raise InvalidInput("--initrd belongs to --kernel; an image has its own")
+
+
+def _check_own_kernel(request: GuestRequest) -> None:
+    for given, option in (
+        (request.image, f"the image {request.image}"),
+        (request.command, "a command"),
+        (request.keep, "--keep"),
+        (request.terminal, "--tty"),
+    ):
+        if given:
+            raise InvalidInput(f"--kernel brings a system of its own: it does not go with {option}")
+
+
+def own_kernel_spec(request: GuestRequest) -> MachineSpec:
+    """The machine of a kernel that the user brought."""
+    assert request.kernel is not None
+    return MachineSpec(
+        kernel=request.kernel,
+        initrds=request.initrds,
+        command_line=request.append,
+        vcpus=request.vcpus,
+        memory=request.memory,
+        engine=request.engine,
+        cpu_model=request.cpu_model,
+        disks=request.disks,
+        devices=("pvpanic", *kernel.devices(request.kernel, request.devices)),
+        reboots=False,
+        times=request.statistics,
+        perf_map=request.perf_map,
+        symbols=request.symbols,
+    )
+
+
+def host_name(image: str) -> str:
+    """What a guest of `image` is called where nobody says. A host name has no dots and
+    underscores, which an image's name may have."""
+    return re.sub(r"[._]", "-", image)
+
+
+def image_boot(request: GuestRequest, name: str) -> ImageBoot:
+    """A boot of the image that was asked for, as the guest `name`."""
+    return ImageBoot(
+        name=name,
+        vcpus=request.vcpus,
+        memory=request.memory,
+        engine=request.engine,
+        cpu_model=request.cpu_model,
+        disks=request.disks,
+        devices=request.devices,
+        append=request.append,
+        times=request.statistics,
+        perf_map=request.perf_map,
+        symbols=request.symbols,
+    )
