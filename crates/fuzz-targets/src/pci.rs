@@ -11,11 +11,12 @@ use devices::pci::{
 };
 use devices::testing::{FakeLine, FakeLines};
 use devices::virtio::{
-    Block, BlockOptions, Console, ConsoleHandle, Port, QueueState, Rng, RngLimit, VirtioPci,
-    block::serve_prepared,
+    Block, BlockOptions, Console, ConsoleHandle, Net, NetOptions, Port, QueueState, Rng, RngLimit,
+    VirtioPci, block::serve_prepared,
 };
 use devices::{Device, DeviceState};
 use memory::{Gpa, GuestMemory, RamRange};
+use netio::Hub;
 use vm_memory::{Bytes, GuestAddress};
 
 use crate::board::Nobody;
@@ -24,6 +25,8 @@ use crate::disk::MemoryDisk;
 use crate::{Input, strict};
 
 const RAM: u64 = 0x2_0000;
+/// Of virtio devices.
+const KINDS: u8 = 4;
 const MEMORY: u64 = 0xc000_0000;
 const MEMORY64: u64 = 0x40_0000_0000;
 const IO: u16 = 0xc000;
@@ -47,7 +50,7 @@ fn memory() -> GuestMemory {
 fn virtio(kind: u8, memory: &GuestMemory) -> (VirtioPci, Option<ConsoleHandle>) {
     let (memory, sink, line) = (memory.clone(), Arc::new(Nobody::default()), FakeLine::new());
     let mut handle = None;
-    let made = match kind % 3 {
+    let made = match kind % KINDS {
         0 => {
             let disk = Arc::new(MemoryDisk::new(0x4_0000));
             VirtioPci::new(
@@ -63,7 +66,17 @@ fn virtio(kind: u8, memory: &GuestMemory) -> (VirtioPci, Option<ConsoleHandle>) 
             handle = Some(console.handle());
             VirtioPci::new(console, memory, sink, line)
         }
-        _ => VirtioPci::new(Rng::new(RngLimit::default()), memory, sink, line),
+        2 => VirtioPci::new(Rng::new(RngLimit::default()), memory, sink, line),
+        _ => {
+            // Alone on its hub, the card hears itself.
+            let link = Hub::new().plug().expect("a port");
+            let options = NetOptions {
+                mac: [2, 0, 0, 0, 0, 1],
+                pairs: 2,
+            };
+            let net = Net::new(vec![Box::new(link)], &options);
+            VirtioPci::new(net, memory, sink, line)
+        }
     };
     (made.expect("a device"), handle)
 }
@@ -71,7 +84,7 @@ fn virtio(kind: u8, memory: &GuestMemory) -> (VirtioPci, Option<ConsoleHandle>) 
 fn root(memory: &GuestMemory) -> PciRoot {
     let root = PciRoot::new(windows());
     let at = |device| DeviceFunction::new(device, 0);
-    for kind in 0..3 {
+    for kind in 0..KINDS {
         let (function, _) = virtio(kind, memory);
         root.insert(at(kind + 1), function).expect("a free slot");
         root.set_interrupt_line(at(kind + 1), 16);

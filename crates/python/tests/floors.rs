@@ -9,12 +9,13 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("memory", &[]),
     ("x86", &[]),
     ("block", &[]),
+    ("netio", &[]),
     ("engine", &["memory", "x86"]),
     ("engine-kvm", &["engine", "memory", "x86"]),
     ("engine-soft", &["engine", "memory", "x86"]),
     ("engine-tests", &["engine", "memory", "x86"]),
     // x86 for the APIC's state, which every engine can load: it is vocabulary, no engine.
-    ("devices", &["block", "memory", "x86"]),
+    ("devices", &["block", "memory", "netio", "x86"]),
     (
         "machine",
         &[
@@ -24,6 +25,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "engine-kvm",
             "engine-soft",
             "memory",
+            "netio",
             "x86",
         ],
     ),
@@ -39,6 +41,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "engine-tests",
             "machine",
             "memory",
+            "netio",
             "x86",
         ],
     ),

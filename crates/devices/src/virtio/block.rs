@@ -131,6 +131,7 @@ impl VirtioDevice for Block {
                 }),
                 // Without descriptors left, the queue has no worker and VirtioPci::new says so.
                 waker: Arc::new(Doorbell::new().ok()?),
+                events: None,
             })
         });
         plans.collect()

@@ -89,6 +89,7 @@ impl VirtioDevice for Console {
             queues: 2 * self.shared.port_count() + 2,
             backend: Box::new(ConsoleBackend::new(Arc::clone(&self.shared))),
             waker,
+            events: None,
         });
         plan.into_iter().collect()
     }

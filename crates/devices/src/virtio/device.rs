@@ -1,6 +1,7 @@
 //! What every virtio device is: its face to the guest's registers, and its work on the queues.
 
 use std::fmt::Debug;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +51,8 @@ pub struct WorkerPlan {
     pub backend: Box<dyn Backend>,
     /// Rung by the host to have the worker look at all its queues.
     pub waker: Arc<Doorbell>,
+    /// Readable likewise, for as long as there is something to do, while the backend listens.
+    pub events: Option<OwnedFd>,
 }
 
 /// What a worker shall do after a turn.
@@ -61,6 +64,21 @@ pub enum Next {
     Again,
     /// Come back after this long, or with a notification.
     After(Duration),
+}
+
+impl Next {
+    /// What suits both.
+    #[must_use]
+    pub fn sooner(self, other: Next) -> Next {
+        match (self, other) {
+            (Next::Again, _) | (_, Next::Again) => Next::Again,
+            (Next::After(a), Next::After(b)) => Next::After(a.min(b)),
+            (Next::After(delay), Next::Wait) | (Next::Wait, Next::After(delay)) => {
+                Next::After(delay)
+            }
+            (Next::Wait, Next::Wait) => Next::Wait,
+        }
+    }
 }
 
 /// The half of a device on a worker thread. It never takes the lock of its PCI function.
@@ -85,6 +103,11 @@ pub trait Backend: Send + Debug {
     fn serve_now(&mut self, queue: usize, rings: &mut [Ring]) -> Result<Next, Nonsense> {
         let _ = (queue, rings);
         Ok(Next::Again)
+    }
+
+    /// Shall [`WorkerPlan::events`] wake the worker? Not where the next step is the driver's.
+    fn listens(&self) -> bool {
+        true
     }
 
     /// The driver reset the device.

@@ -2,7 +2,7 @@
 //! Spec: "Split Virtqueues", "Used Buffer Notification Suppression".
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
 use memory::GuestMemory;
@@ -34,6 +34,9 @@ impl Batch {
 
 /// In the available ring's flags: the driver wants no interrupts.
 const NO_INTERRUPT: u16 = 1;
+/// Bytes before the elements of the used ring, and before those of the available ring.
+const USED_HEADER: u64 = 4;
+const DRIVER_HEADER: u64 = 4;
 
 /// What the driver told of one queue, and how far the device has come. Addresses are guest-physical.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +59,8 @@ pub struct Ring {
     interrupts: Arc<Interrupts>,
     index: u16,
     max_size: u16,
-    unsignalled: bool,
+    /// The used index that the driver was told of last.
+    signalled: u16,
 }
 
 impl Ring {
@@ -72,7 +76,7 @@ impl Ring {
             interrupts,
             index,
             max_size,
-            unsignalled: false,
+            signalled: 0,
         }
     }
 
@@ -95,13 +99,12 @@ impl Ring {
             return Err(Nonsense::Ring);
         }
         self.queue = Some(queue);
-        self.unsignalled = false;
+        self.signalled = state.next_used;
         Ok(())
     }
 
     pub(super) fn disable(&mut self) {
         self.queue = None;
-        self.unsignalled = false;
     }
 
     /// The driver shall read the device's configuration again.
@@ -148,13 +151,36 @@ impl Ring {
     /// # Errors
     /// When the ring is nonsense.
     pub fn complete(&mut self, chain: &Chain, written: u32) -> Result<(), Nonsense> {
+        self.complete_all([(chain, written)])
+    }
+
+    /// Answers several requests at a time: a driver that sees one of the answers sees all.
+    ///
+    /// # Errors
+    /// When the ring is nonsense.
+    pub fn complete_all<'a>(
+        &mut self,
+        answers: impl IntoIterator<Item = (&'a Chain, u32)>,
+    ) -> Result<(), Nonsense> {
         let Some(queue) = self.queue.as_mut() else {
             return Ok(());
         };
-        let added = queue.add_used(self.memory.ram(), chain.head(), written);
-        added.map_err(|_| Nonsense::Ring)?;
-        self.unsignalled = true;
-        Ok(())
+        let ram = self.memory.ram();
+        let mut used = queue.next_used();
+        for (chain, written) in answers {
+            let slot = u64::from(used % queue.size());
+            let mut element = [0; 8];
+            element[..4].copy_from_slice(&u32::from(chain.head()).to_le_bytes());
+            element[4..].copy_from_slice(&written.to_le_bytes());
+            // `Ring::enable` found the whole ring in RAM.
+            let at = GuestAddress(queue.used_ring() + USED_HEADER + slot * element.len() as u64);
+            ram.write_slice(&element, at).map_err(|_| Nonsense::Ring)?;
+            used = used.wrapping_add(1);
+        }
+        queue.set_next_used(used);
+        let index = GuestAddress(queue.used_ring() + 2);
+        ram.store(used.to_le(), index, Ordering::Release)
+            .map_err(|_| Nonsense::Ring)
     }
 
     /// Interrupts the driver if there are new answers and it wants to hear of them.
@@ -162,24 +188,37 @@ impl Ring {
     /// # Errors
     /// When the ring is nonsense.
     pub fn signal(&mut self) -> Result<(), Nonsense> {
-        let Some(queue) = self.queue.as_mut() else {
+        let Some(queue) = self.queue.as_ref() else {
             return Ok(());
         };
-        if !std::mem::take(&mut self.unsignalled) {
+        let used = queue.next_used();
+        let before = std::mem::replace(&mut self.signalled, used);
+        if used == before {
             return Ok(());
         }
-        let ram = self.memory.ram();
-        let mut wanted = queue.needs_notification(ram).map_err(|_| Nonsense::Ring)?;
-        if !queue.event_idx_enabled() {
-            let flags: u16 = ram
-                .load(GuestAddress(queue.avail_ring()), Ordering::Relaxed)
-                .map_err(|_| Nonsense::Ring)?;
-            wanted = u16::from_le(flags) & NO_INTERRUPT == 0;
-        }
+        // The answers first, then what the driver says it waits for.
+        fence(Ordering::SeqCst);
+        let wanted = if queue.event_idx_enabled() {
+            let event = self.driver_word(queue, DRIVER_HEADER + 2 * u64::from(queue.size()))?;
+            used.wrapping_sub(event).wrapping_sub(1) < used.wrapping_sub(before)
+        } else {
+            self.driver_word(queue, 0)? & NO_INTERRUPT == 0
+        };
         if wanted {
             self.interrupts.queue(self.index);
         }
         Ok(())
+    }
+
+    /// A field of the available ring.
+    fn driver_word(&self, queue: &Queue, offset: u64) -> Result<u16, Nonsense> {
+        let at = GuestAddress(queue.avail_ring() + offset);
+        let word: u16 = self
+            .memory
+            .ram()
+            .load(at, Ordering::Relaxed)
+            .map_err(|_| Nonsense::Ring)?;
+        Ok(u16::from_le(word))
     }
 
     /// Tells the driver that the device is looking anyway and need not be notified.

@@ -76,6 +76,7 @@ impl VirtioDevice for Rng {
             queues: 1,
             backend: Box::new(backend),
             waker: Arc::new(waker),
+            events: None,
         });
         plan.into_iter().collect()
     }

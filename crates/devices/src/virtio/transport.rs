@@ -22,7 +22,7 @@ use crate::pci::{
 };
 use crate::virtio::interrupts::Interrupts;
 use crate::virtio::worker::{HOLD_BROKEN, HOLD_INACTIVE, HOLD_NO_MASTER, HOLD_PAUSED, Worker};
-use crate::virtio::{Backend, Ring, VirtioDevice, WorkerPlan};
+use crate::virtio::{Ring, VirtioDevice};
 use crate::{DeviceState, Line, MsiSink, RestoreError};
 
 use common::Registers;
@@ -125,7 +125,7 @@ impl VirtioPci {
             let rings = indices.by_ref().take(plan.queues).map(|(index, &size)| {
                 Ring::new(index, size, memory.clone(), Arc::clone(&interrupts))
             });
-            let worker = make_worker(rings.collect(), plan, &interrupts);
+            let worker = Worker::new(rings.collect(), plan, Arc::clone(&interrupts));
             workers.push(worker.map_err(|source| VirtioPciError::Doorbell { kind, source })?);
         }
         Ok(VirtioPci {
@@ -248,15 +248,6 @@ impl VirtioPci {
             && offset + u64::from(len) <= BAR_LEN;
         possible.then_some((offset, len as u8))
     }
-}
-
-fn make_worker(
-    rings: Vec<Ring>,
-    plan: WorkerPlan,
-    interrupts: &Arc<Interrupts>,
-) -> io::Result<Worker> {
-    let backend: Box<dyn Backend> = plan.backend;
-    Worker::new(rings, backend, plan.waker, Arc::clone(interrupts))
 }
 
 impl PciFunction for VirtioPci {

@@ -1,6 +1,7 @@
 //! A thread that serves queues, and the means to stop it between two batches.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
@@ -9,7 +10,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::virtio::interrupts::Interrupts;
-use crate::virtio::{Backend, Doorbell, Next, Ring};
+use crate::virtio::{Backend, Doorbell, Next, Ring, WorkerPlan};
 
 /// The driver has not set DRIVER_OK.
 pub(super) const HOLD_INACTIVE: u8 = 1 << 0;
@@ -33,8 +34,17 @@ struct Shared {
     held: AtomicU8,
     ending: AtomicBool,
     waker: Arc<Doorbell>,
+    events: Option<OwnedFd>,
     bells: Vec<Arc<Doorbell>>,
     interrupts: Arc<Interrupts>,
+}
+
+/// What ends the thread's sleep, beside its bells.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sleep {
+    timeout: Option<Duration>,
+    /// The device's events count.
+    listening: bool,
 }
 
 #[derive(Debug)]
@@ -47,8 +57,7 @@ impl Worker {
     /// A worker that is held until released. Its thread begins with [`Worker::start`].
     pub(super) fn new(
         rings: Vec<Ring>,
-        backend: Box<dyn Backend>,
-        waker: Arc<Doorbell>,
+        plan: WorkerPlan,
         interrupts: Arc<Interrupts>,
     ) -> io::Result<Worker> {
         let bells = rings
@@ -57,10 +66,14 @@ impl Worker {
             .collect::<io::Result<_>>()?;
         Ok(Worker {
             shared: Arc::new(Shared {
-                work: Mutex::new(Work { rings, backend }),
+                work: Mutex::new(Work {
+                    rings,
+                    backend: plan.backend,
+                }),
                 held: AtomicU8::new(HOLD_INACTIVE | HOLD_NO_MASTER),
                 ending: AtomicBool::new(false),
-                waker,
+                waker: plan.waker,
+                events: plan.events,
                 bells,
                 interrupts,
             }),
@@ -127,26 +140,32 @@ impl Shared {
     }
 
     fn run(&self) {
-        let mut timeout = None;
+        let mut sleep = Sleep::default();
         let mut rung = vec![false; self.bells.len()];
         // Said before the bell that tells of it, which either of the two may hear.
         while !self.ending.load(Ordering::Acquire) {
-            self.wait(timeout, &mut rung);
-            timeout = self.turn(&mut rung);
+            self.wait(sleep, &mut rung);
+            sleep = self.turn(&mut rung);
         }
     }
 
     /// Sleeps until a bell rings or the time is up, and marks the queues to serve.
-    fn wait(&self, timeout: Option<Duration>, rung: &mut [bool]) {
+    fn wait(&self, sleep: Sleep, rung: &mut [bool]) {
         let bells = std::iter::once(&self.waker).chain(&self.bells);
         let mut fds: Vec<PollFd<'_>> = bells
             .map(|bell| PollFd::new(&**bell, PollFlags::IN))
             .collect();
-        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        let events = self.events.as_ref().filter(|_| sleep.listening);
+        fds.extend(events.map(|events| PollFd::new(events, PollFlags::IN)));
+        let timeout = sleep
+            .timeout
+            .and_then(|timeout| Timespec::try_from(timeout).ok());
         // An error leaves us to look at all queues, which is never wrong.
         let ready = poll(&mut fds, timeout.as_ref());
+        let mut happened = fds.iter().skip(1 + self.bells.len());
+        let happened = happened.any(|fd| !fd.revents().is_empty());
         // Somebody asked to be called back by time: look at all, whatever woke us.
-        if timeout.is_some() || ready.is_err() {
+        if timeout.is_some() || ready.is_err() || happened {
             rung.fill(true);
         }
         self.hear(rung);
@@ -186,9 +205,8 @@ impl Shared {
         self.interrupts.ask_for_reset();
     }
 
-    /// Serves the marked queues in turn, batch by batch, until all are empty. Answers how long to
-    /// sleep at most.
-    fn turn(&self, rung: &mut [bool]) -> Option<Duration> {
+    /// Serves the marked queues in turn, batch by batch, until all are empty. Answers how to sleep.
+    fn turn(&self, rung: &mut [bool]) -> Sleep {
         let mut timeout: Option<Duration> = None;
         while rung.contains(&true) {
             // A queue that is never empty does not make the others wait.
@@ -215,7 +233,8 @@ impl Shared {
                 }
             }
         }
-        timeout
+        let listening = self.held.load(Ordering::Acquire) == 0 && self.work().backend.listens();
+        Sleep { timeout, listening }
     }
 }
 

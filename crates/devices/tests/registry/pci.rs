@@ -6,9 +6,12 @@ use std::sync::Arc;
 use block::BlockDevice;
 use devices::pci::{COMMAND, ConfigPorts, HostBridge, PciFunction, PciRoot, PciWindows};
 use devices::testing::{FakeLine, FakeLines, FakeMsi};
-use devices::virtio::{Block, BlockOptions, Console, Port, Rng, RngLimit, VirtioDevice, VirtioPci};
+use devices::virtio::{
+    Block, BlockOptions, Console, Net, NetOptions, Port, Rng, RngLimit, VirtioDevice, VirtioPci,
+};
 use devices::{Device, DeviceState, RestoreError};
 use memory::{Gpa, GuestMemory, RamRange};
+use netio::Hub;
 
 use crate::Entry;
 
@@ -47,6 +50,18 @@ pub(crate) fn entries() -> Vec<Entry> {
         Entry {
             kind: "virtio-console",
             make: || virtio(Console::new(vec![Port::console(Box::new(io::sink()))])),
+            change: start_driver,
+        },
+        Entry {
+            kind: "virtio-net",
+            make: || {
+                let link = Hub::new().plug().unwrap();
+                let options = NetOptions {
+                    mac: [2, 0, 0, 0, 0, 1],
+                    pairs: 2,
+                };
+                virtio(Net::new(vec![Box::new(link)], &options))
+            },
             change: start_driver,
         },
         Entry {

@@ -1,3 +1,4 @@
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -6,7 +7,7 @@ use crate::testing::{FakeLine, FakeMsi};
 use crate::virtio::interrupts::Interrupts;
 use crate::virtio::testing::{ram, wait_until};
 use crate::virtio::worker::{HOLD_INACTIVE, HOLD_NO_MASTER, HOLD_PAUSED, Worker};
-use crate::virtio::{Backend, Doorbell, Next, Nonsense, Ring};
+use crate::virtio::{Backend, Doorbell, Next, Nonsense, Ring, WorkerPlan};
 
 /// Counts its turns and answers as told.
 #[derive(Debug)]
@@ -30,6 +31,10 @@ struct Setup {
 
 impl Setup {
     fn new(answer: Result<Next, Nonsense>) -> Setup {
+        Setup::with_events(answer, None)
+    }
+
+    fn with_events(answer: Result<Next, Nonsense>, events: Option<OwnedFd>) -> Setup {
         let turns = Arc::new(AtomicU32::new(0));
         let interrupts = Arc::new(Interrupts::new(1, FakeMsi::new(), FakeLine::new()));
         let ring = Ring::new(0, 16, ram(), Arc::clone(&interrupts));
@@ -37,8 +42,13 @@ impl Setup {
             turns: Arc::clone(&turns),
             answer,
         });
-        let waker = Arc::new(Doorbell::new().unwrap());
-        let mut worker = Worker::new(vec![ring], backend, waker, Arc::clone(&interrupts)).unwrap();
+        let plan = WorkerPlan {
+            queues: 1,
+            backend,
+            waker: Arc::new(Doorbell::new().unwrap()),
+            events,
+        };
+        let mut worker = Worker::new(vec![ring], plan, Arc::clone(&interrupts)).unwrap();
         worker.start("test").unwrap();
         Setup {
             worker,
@@ -133,7 +143,13 @@ fn a_queue_that_is_never_empty_does_not_make_the_others_wait() {
     let rings = vec![ring(0), ring(1)];
     let backend = Box::new(Greedy(Arc::clone(&turns)));
     let waker = Arc::new(Doorbell::new().unwrap());
-    let mut worker = Worker::new(rings, backend, waker, Arc::clone(&interrupts)).unwrap();
+    let plan = WorkerPlan {
+        queues: rings.len(),
+        backend,
+        waker,
+        events: None,
+    };
+    let mut worker = Worker::new(rings, plan, Arc::clone(&interrupts)).unwrap();
     worker.start("test").unwrap();
     worker.release(HOLD_NO_MASTER);
     worker.release(HOLD_INACTIVE);
@@ -141,4 +157,24 @@ fn a_queue_that_is_never_empty_does_not_make_the_others_wait() {
         worker.bell(1).unwrap().ring();
         wait_until(|| turns.load(Ordering::Relaxed) >= turn);
     }
+}
+
+/// Events stay until the backend has seen to them, so a worker that may not serve must not look.
+#[test]
+fn events_wake_it_while_it_may_serve() {
+    let event = Doorbell::new().unwrap();
+    let events = event.as_fd().try_clone_to_owned().unwrap();
+    let setup = Setup::with_events(Ok(Next::Wait), Some(events));
+    setup.worker.release(HOLD_NO_MASTER);
+    setup.worker.release(HOLD_INACTIVE);
+    wait_until(|| setup.turns() > 0);
+    assert!(setup.is_quiet());
+    let before = setup.turns();
+    event.ring();
+    wait_until(|| setup.turns() > before + 1);
+    setup.worker.hold(HOLD_PAUSED);
+    assert!(setup.is_quiet());
+    assert!(event.take());
+    setup.worker.release(HOLD_PAUSED);
+    wait_until(|| setup.is_quiet());
 }

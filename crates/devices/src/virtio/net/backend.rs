@@ -1,0 +1,191 @@
+//! The card's work on a worker thread: some pairs of queues, and perhaps control, over one link.
+
+use std::sync::Arc;
+
+use netio::{Frame, Link, Offloads};
+
+use crate::virtio::net::filter::Filter;
+use crate::virtio::net::receive::{Delivered, Receiver};
+use crate::virtio::net::shared::{Shared, guest_offloads, host_offloads};
+use crate::virtio::net::transmit::Transmitter;
+use crate::virtio::net::{F_CTRL_VQ, F_MQ, F_MRG_RXBUF, Mac, control};
+use crate::virtio::ring::Batch;
+use crate::virtio::{Backend, Next, Nonsense, Ring};
+
+#[derive(Debug)]
+pub(super) struct NetBackend {
+    shared: Arc<Shared>,
+    link: Box<dyn Link>,
+    /// This worker's first queue among the device's.
+    first: usize,
+    features: u64,
+    host: Offloads,
+    settings: Settings,
+    /// The guest has no buffers for a frame that waits: its turn.
+    starved: bool,
+    receiver: Receiver,
+    transmitter: Transmitter,
+}
+
+/// This worker's copy of what the workers share.
+#[derive(Debug)]
+struct Settings {
+    as_of: u64,
+    mac: Mac,
+    filter: Filter,
+    active_pairs: u16,
+    status: u16,
+    link_up: bool,
+    guest: Offloads,
+}
+
+impl NetBackend {
+    pub(super) fn new(shared: Arc<Shared>, link: Box<dyn Link>, first: usize) -> NetBackend {
+        let settings = Settings::of(&shared);
+        NetBackend {
+            shared,
+            link,
+            first,
+            features: 0,
+            host: Offloads::NONE,
+            settings,
+            starved: false,
+            receiver: Receiver::default(),
+            transmitter: Transmitter::new(),
+        }
+    }
+
+    /// Which of the device's queues is control. Spec: "Virtqueues" of the network device.
+    fn control_queue(&self) -> Option<usize> {
+        let pairs = if self.features & F_MQ == 0 {
+            1
+        } else {
+            usize::from(self.shared.pairs())
+        };
+        (self.features & F_CTRL_VQ != 0).then_some(2 * pairs)
+    }
+
+    /// Takes over what control or the host has changed.
+    fn follow(&mut self, rings: &[Ring]) {
+        let changes = self.shared.changes();
+        if changes == self.settings.as_of {
+            return;
+        }
+        let (status, guest) = (self.settings.status, self.settings.guest);
+        self.settings = Settings::of(&self.shared);
+        self.settings.as_of = changes;
+        if self.settings.guest != guest {
+            self.link.accept(self.settings.guest);
+        }
+        if self.settings.status != status && self.first == 0 {
+            rings.first().inspect(|ring| ring.config_changed());
+        }
+    }
+
+    fn transmit(&mut self, queue: usize, ring: &mut Ring) -> Result<Next, Nonsense> {
+        let pair = u8::try_from((self.first + queue) / 2).unwrap_or(u8::MAX);
+        let steer = self.settings.active_pairs > 1;
+        let (link, host) = (&mut *self.link, self.host);
+        let steering = steer.then_some(&self.shared.steering);
+        ring.drain(|chain| {
+            if !self.settings.link_up {
+                return Ok(0);
+            }
+            self.transmitter.send(chain, host, link, |frame| {
+                steering.inspect(|steering| steering.learn(frame, pair));
+            })
+        })
+    }
+
+    /// Gives the guest what there is for it and fits.
+    fn receive(&mut self, rings: &mut [Ring]) -> Result<Next, Nonsense> {
+        self.link.turn();
+        let batch = Batch::begin();
+        let mergeable = self.features & F_MRG_RXBUF != 0;
+        let (settings, receiver) = (&self.settings, &mut self.receiver);
+        let steering =
+            (rings.len() > 3 && settings.active_pairs > 1).then_some(&self.shared.steering);
+        let mut outcome = Ok(Delivered::Done);
+        let mut deliver = |frame: &Frame<'_>| {
+            let start = frame.parts.first().copied().unwrap_or_default();
+            if !settings.link_up || !settings.filter.lets_in(start, settings.mac) {
+                return true;
+            }
+            let pair = steering.map_or(0, |it| it.choose(start, settings.active_pairs));
+            if let Some(ring) = rings.get_mut(2 * pair) {
+                outcome = receiver.put(ring, frame, mergeable);
+            }
+            outcome == Ok(Delivered::Done)
+        };
+        let mut more = true;
+        while more && !batch.is_over() {
+            more = self.link.receive(&mut deliver);
+        }
+        self.starved = outcome? == Delivered::NoRoom;
+        for ring in rings.iter_mut().step_by(2) {
+            ring.signal()?;
+        }
+        Ok(match self.link.wake_in() {
+            _ if more => Next::Again,
+            Some(delay) => Next::After(delay),
+            None => Next::Wait,
+        })
+    }
+}
+
+impl Settings {
+    fn of(shared: &Shared) -> Settings {
+        let state = shared.state();
+        Settings {
+            as_of: 0,
+            mac: state.mac,
+            filter: state.filter.clone(),
+            active_pairs: state.active_pairs,
+            status: state.status(),
+            link_up: state.link_up,
+            guest: guest_offloads(state.guest_offloads.unwrap_or(0)),
+        }
+    }
+}
+
+impl Backend for NetBackend {
+    fn start(&mut self, features: u64) {
+        self.features = features;
+        self.host = host_offloads(features);
+        self.starved = false;
+        if self.first == 0 {
+            self.shared.driver_ready(features);
+        }
+        self.settings = Settings::of(&self.shared);
+        self.link.accept(self.settings.guest);
+    }
+
+    fn serve(&mut self, queue: usize, rings: &mut [Ring]) -> Result<Next, Nonsense> {
+        self.follow(rings);
+        let Some(ring) = rings.get_mut(queue) else {
+            return Ok(Next::Wait);
+        };
+        let mut next = Next::Wait;
+        if self.control_queue() == Some(self.first + queue) {
+            next = ring.drain(|chain| control::answer(&self.shared, self.features, chain))?;
+            self.follow(rings);
+        } else if (self.first + queue) % 2 == 1 {
+            next = self.transmit(queue, ring)?;
+        } else {
+            // Here are new buffers, and no need to hear of the next while these last.
+            ring.stop_notifications()?;
+        }
+        // What the guest sent has answers, most of them at once.
+        Ok(next.sooner(self.receive(rings)?))
+    }
+
+    fn listens(&self) -> bool {
+        !self.starved
+    }
+
+    fn reset(&mut self) {
+        self.features = 0;
+        self.host = Offloads::NONE;
+        self.starved = false;
+    }
+}

@@ -1,0 +1,22 @@
+//! Where the frames of a guest's network card go to and come from. Knows no other crate of ours.
+//!
+//! A [`Link`] is one queue pair's way out. It is driven by whoever has the card's queues, from one
+//! thread: [`Link::send`] takes a frame from the guest, [`Link::receive`] hands one out when the
+//! guest has room. Frames are pulled, never pushed, so a guest that takes nothing makes nothing
+//! pile up here: what waits, waits in the host's sockets or on the other side.
+//!
+//! - [`UserLink`]: user-mode network, no privilege needed.
+//! - [`TapLink`]: an interface of the host.
+//! - [`Hub`]: ports that see each other, for tests.
+
+mod checksum;
+mod hub;
+mod link;
+mod tap;
+mod tap_raw;
+
+pub use checksum::Checksum;
+pub use hub::{Hub, HubLink};
+pub use link::{DATA_VALID, OffloadHeader, Offloads};
+pub use link::{Frame, GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_TCPV6, Link, MAX_FRAME, NEEDS_CSUM};
+pub use tap::{TapError, TapLink};
