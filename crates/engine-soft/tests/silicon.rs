@@ -18,6 +18,8 @@ mod compare;
 mod generate;
 #[path = "../examples/silicon/guest.rs"]
 mod guest;
+#[path = "../examples/silicon/makers.rs"]
+mod makers;
 #[path = "../examples/silicon/native_raw.rs"]
 mod native_raw;
 #[path = "../examples/silicon/opcodes.rs"]

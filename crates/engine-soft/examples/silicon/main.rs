@@ -20,6 +20,7 @@ mod case;
 mod compare;
 mod generate;
 mod guest;
+mod makers;
 mod native_raw;
 mod opcodes;
 mod operands;

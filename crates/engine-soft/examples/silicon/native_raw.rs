@@ -82,6 +82,9 @@ impl Shared {
 }
 
 extern "C" fn handler(signal: c_int, _info: *mut siginfo_t, context: *mut c_void) {
+    // A case may have set AC, and the library's copies are not aligned.
+    // SAFETY: a balanced use of the handler's own stack.
+    unsafe { asm!("pushfq", "and dword ptr [rsp], 0xfffbffff", "popfq") };
     // SAFETY: the kernel passes a valid context.
     let context = unsafe { &mut *context.cast::<ucontext_t>() };
     let shared = shared();

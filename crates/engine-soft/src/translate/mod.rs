@@ -52,6 +52,7 @@ mod runtime_raw;
 mod simple;
 mod special;
 mod translator;
+mod undefined_raw;
 mod unit;
 mod x87;
 mod x87_state;

@@ -14,6 +14,7 @@ use super::recipe::{Recipe, STATUS};
 use super::registers::{
     GUEST_RAX, Number, R12, R13, RAX, host_of, is_high_byte, number, sized, wide,
 };
+use super::undefined_raw;
 use crate::cpu::CodeSize;
 use crate::interp::op::{Op, address_bytes, segment_index};
 use crate::interp::vector::rules;
@@ -238,7 +239,8 @@ fn needs_flags(insn: &Instruction) -> bool {
     if is_constant_shift(insn) {
         return false;
     }
-    insn.rflags_read() & STATUS != 0
+    undefined_raw::keeps(insn.mnemonic())
+        || insn.rflags_read() & STATUS != 0
         || modified != 0 && modified != STATUS
         || insn.rflags_undefined() & STATUS != 0 && !fresh
         || matches!(
@@ -346,7 +348,9 @@ impl Plan {
                     .iter()
                     .any(|u| u.register().full_register() == Register::RAX && writes(u.access())),
             needs_flags,
-            writes_flags: insn.rflags_modified() & STATUS != 0,
+            // All the way round counts for nothing with iced, but some processors change OF.
+            writes_flags: insn.rflags_modified() & STATUS != 0
+                || matches!(insn.mnemonic(), Mnemonic::Rcl | Mnemonic::Rcr),
             residents,
         })
     }

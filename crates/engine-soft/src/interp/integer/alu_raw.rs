@@ -185,20 +185,26 @@ impl<T: Word, O: Shift<T>> Shift<T> for KeepsOverflow<O> {
 /// What this host does with OF, which is undefined, when it rotates a register by an immediate: does it
 /// leave it, where rotations by CL and those of memory compute it?
 pub(crate) fn immediate_rotations_keep_overflow() -> bool {
-    let overflow: u8;
-    // SAFETY: register arithmetic only. `xor` clears OF; by CL the rotation would set it.
-    unsafe {
-        asm!(
-            "xor eax, eax",
-            "mov ecx, 0x40000000",
-            "rol ecx, 5",
-            "seto al",
-            out("ecx") _,
-            out("al") overflow,
-            options(pure, nomem, nostack)
-        );
-    }
-    overflow == 0
+    let keeps = |operand: u32, before: u16| {
+        let mut status = before;
+        // SAFETY: register arithmetic only.
+        unsafe {
+            asm!(
+                "add al, 127",
+                "sahf",
+                "rol {a:e}, 5",
+                "lahf",
+                "seto al",
+                a = inout(reg) operand => _,
+                inout("ax") status,
+                options(pure, nomem, nostack)
+            );
+        }
+        status & 1 == before & 1
+    };
+    [1, 0x0400_0000, 0x0800_0000, 0x4000_0000, 0xc000_0000]
+        .into_iter()
+        .all(|operand| keeps(operand, 0) && keeps(operand, 1))
 }
 
 /// SHLD, SHRD: a shift that brings in bits of a second register.
