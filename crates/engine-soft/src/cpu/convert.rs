@@ -181,6 +181,6 @@ impl Cpu {
         };
         self.write_rflags(state.rflags);
         self.update_modes();
-        self.mmu.flush_all();
+        self.mmu.start(self.pcid());
     }
 }

@@ -93,7 +93,7 @@ impl Registers {
         cpu.replay.clear();
         cpu.update_modes();
         if tables != self.control {
-            cpu.mmu.flush_all();
+            cpu.mmu.start(cpu.pcid());
         }
     }
 

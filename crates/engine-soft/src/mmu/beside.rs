@@ -8,18 +8,18 @@
 
 use memory::Lines;
 
+use super::spaces::NOBODY;
 use super::{PAGE_MASK, set};
 
 /// Of one kind of access. Guests have few such pages at a time.
 const ENTRIES: usize = 64;
 
-/// A tag that no page has.
-const EMPTY_TAG: u64 = 1;
+const EMPTY_TAG: u64 = NOBODY;
 
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(32))]
 pub(crate) struct Entry {
-    /// Linear page.
+    /// Linear page, and the number of the address space.
     pub(crate) tag: u64,
     /// Host address of the page.
     pub(crate) host: u64,
@@ -65,20 +65,20 @@ impl Beside {
         }
     }
 
-    /// Host address for a write of `len` bytes at `gla`, if it meets no code.
-    pub(super) fn find(&self, set: usize, gla: u64, len: u64) -> Option<u64> {
+    /// Host address for a write of `len` bytes at `gla` in the space with this number, if it meets no code.
+    pub(super) fn find(&self, set: usize, gla: u64, len: u64, number: u64) -> Option<u64> {
         let offset = gla & !PAGE_MASK;
         let entry = self.sets.get(set)?[slot(gla)];
-        let inside = entry.tag == gla & PAGE_MASK && offset + len <= 0x1000;
+        let inside = entry.tag == gla & PAGE_MASK | number && offset + len <= 0x1000;
         let code = Lines(entry.code as u32);
         (inside && !Lines::of(offset, len).meets(code)).then(|| entry.host + offset)
     }
 
-    /// The page at `gpa` may be written through linear page `gla`, but for the lines `code`.
-    pub(super) fn fill(&mut self, set: usize, gla: u64, (gpa, host): (u64, u64), code: Lines) {
+    /// The page at `gpa` may be written where `tag` says, but for the lines `code`.
+    pub(super) fn fill(&mut self, set: usize, tag: u64, (gpa, host): (u64, u64), code: Lines) {
         if let Some(entries) = self.sets.get_mut(set) {
-            entries[slot(gla)] = Entry {
-                tag: gla,
+            entries[slot(tag)] = Entry {
+                tag,
                 host,
                 code: code.0.into(),
                 gpa,
@@ -93,11 +93,11 @@ impl Beside {
         }
     }
 
-    /// Drops linear page `gla`.
+    /// Drops linear page `gla` of all address spaces.
     pub(super) fn drop_page(&mut self, gla: u64) {
         for entries in &mut self.sets {
             let entry = &mut entries[slot(gla)];
-            if entry.tag == gla & PAGE_MASK {
+            if (entry.tag ^ gla) & PAGE_MASK == 0 {
                 *entry = EMPTY;
             }
         }

@@ -4,7 +4,7 @@
 use memory::{Lines, Named};
 
 use super::writers::{Slots, Writer};
-use super::{Entry, Mmu, PAGE_MASK, SET_ENTRIES, WAY_ENTRIES, Way, empty, first, set};
+use super::{Mmu, PAGE_MASK, SET_ENTRIES, WAY_ENTRIES, Way, empty, first, set};
 
 impl Mmu {
     /// `lines` of the page at `gpa` are about to be written. Answers whether that was news to anybody.
@@ -24,13 +24,15 @@ impl Mmu {
     /// All but `code` of the page at `gpa` may be written through linear page `gla`. `set` is one of
     /// [`set`].
     pub(super) fn fill_beside(&mut self, set: usize, gla: u64, gpa: u64, code: Lines) {
-        if let Some(host) = self.note_writer(gla, gpa) {
-            self.beside.fill(set, gla, (gpa, host), code);
+        if let Some(host) = self.note_writer(gla, gla | self.spaces.number, gpa) {
+            let tag = gla | self.spaces.number;
+            self.beside.fill(set, tag, (gpa, host), code);
         }
     }
 
-    /// The page at `gpa` may be written through linear page `gla`. Answers where it is.
-    pub(super) fn note_writer(&mut self, gla: u64, gpa: u64) -> Option<u64> {
+    /// The page at `gpa` may be written through linear page `gla`, which the second level knows by `tag`.
+    /// Answers where it is.
+    pub(super) fn note_writer(&mut self, gla: u64, tag: u64, gpa: u64) -> Option<u64> {
         let Mmu {
             regions,
             entries,
@@ -47,9 +49,11 @@ impl Mmu {
                 || second.holds_write(slots.second, host)
                 || beside.holds(slots.first, gpa)
         };
-        region
-            .writers
-            .note(((gpa - region.base) >> 12) as usize, Slots::of(gla), holds);
+        region.writers.note(
+            ((gpa - region.base) >> 12) as usize,
+            Slots::of(gla, tag),
+            holds,
+        );
         Some(host)
     }
 
@@ -87,13 +91,12 @@ impl Mmu {
 
     /// Ends direct writes to all pages, or to the one at host address `host`.
     pub(super) fn end_direct_writes(&mut self, host: Option<u64>) {
-        let ends = |entry: &Entry| host.is_none_or(|host| entry.host == host);
-        self.second.retain(&mut self.used, |way, entry| {
-            way == Way::Read || !ends(entry)
-        });
-        self.used.for_each(|place| {
+        let ends = |entry: u64| host.is_none_or(|host| entry == host);
+        self.second
+            .retain(|way, _, entry| way == Way::Read || !ends(entry.host));
+        self.marks.for_each(|place| {
             let entry = &mut self.entries[place];
-            if place >= WAY_ENTRIES && ends(entry) {
+            if place >= WAY_ENTRIES && ends(entry.host) {
                 *entry = empty(place % SET_ENTRIES);
             }
         });

@@ -12,8 +12,10 @@ pub(crate) mod beside;
 mod claims;
 mod flush;
 mod large_seen;
+pub(crate) mod marks;
 pub(crate) mod second_raw;
 pub(crate) mod slow;
+pub(crate) mod spaces;
 pub(crate) mod used;
 pub(crate) mod walk;
 mod writers;
@@ -22,8 +24,10 @@ use std::sync::Arc;
 
 use beside::Beside;
 use large_seen::LargeSeen;
+use marks::Marks;
 use memory::{GuestMemory, Lines, PageTracker};
 use second_raw::Second;
+use spaces::Spaces;
 use used::Used;
 use vm_regions::Region;
 use x86::cpuid::CpuidTable;
@@ -34,11 +38,7 @@ mod vm_regions;
 
 pub(crate) const PAGE_MASK: u64 = !0xfff;
 pub(crate) const SET_ENTRIES: usize = 1024;
-const SETS: usize = 4;
-const FETCH_ENTRIES: usize = 256;
-
-/// A tag that no fetch has: tags are page-aligned.
-const NO_FETCH_TAG: u64 = u64::MAX;
+const FETCH_ENTRIES: usize = 512;
 
 /// The tag of an empty entry in `slot` of its set: a page whose entry is elsewhere. So no address
 /// that is looked up here lies in that page, nor the end of an access that begins here.
@@ -65,6 +65,7 @@ pub(crate) mod set {
     pub(crate) const SUPERVISOR: usize = 1;
     pub(crate) const SUPERVISOR_OPEN: usize = 2;
     pub(crate) const CHECKED: usize = 3;
+    pub(super) const SETS: usize = 4;
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -113,7 +114,7 @@ const fn empty(slot: usize) -> Entry {
 }
 
 /// Entries of the first level for one way of access.
-const WAY_ENTRIES: usize = SET_ENTRIES * SETS;
+const WAY_ENTRIES: usize = SET_ENTRIES * set::SETS;
 const ENTRIES: usize = 2 * WAY_ENTRIES;
 
 static ALL_EMPTY: [Entry; ENTRIES] = {
@@ -144,6 +145,7 @@ fn place(way: Way, set: usize, gla: u64) -> usize {
 /// Where instruction bytes of a linear page are.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FetchEntry {
+    /// The linear page, and the number of its address space.
     tag: u64,
     pub(crate) gpa: u64,
     kind: FetchKind,
@@ -158,7 +160,7 @@ pub(crate) struct FetchKind {
 }
 
 const NO_FETCH: FetchEntry = FetchEntry {
-    tag: NO_FETCH_TAG,
+    tag: spaces::NOBODY,
     gpa: 0,
     kind: FetchKind {
         global: false,
@@ -170,6 +172,7 @@ const NO_FETCH: FetchEntry = FetchEntry {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Flushed {
     all: bool,
+    /// What is not global, by a change of address space.
     local: bool,
     /// Single pages, the first `count`.
     pages: [u64; 4],
@@ -202,8 +205,9 @@ impl Flushed {
 pub(crate) struct Mmu {
     /// In place, since translated code finds them from the vCPU's own address.
     pub(crate) entries: [Entry; ENTRIES],
-    used: Used,
+    pub(crate) marks: Marks,
     pub(crate) beside: Beside,
+    pub(crate) spaces: Spaces,
     pub(crate) second: Second,
     /// The set in use.
     current: usize,
@@ -223,6 +227,11 @@ pub(crate) struct Mmu {
     pub(crate) keys_seen: bool,
 }
 
+/// Slot of a tag among those of its privilege.
+fn fetch_slot(tag: u64) -> usize {
+    (tag >> 12 ^ tag.wrapping_mul(0x25)) as usize & (FETCH_ENTRIES - 1)
+}
+
 /// All that an entry may be for.
 fn ways_and_sets() -> impl Iterator<Item = (Way, usize)> {
     (0..set::CHECKED).flat_map(|set| Way::ALL.map(|way| (way, set)))
@@ -236,8 +245,9 @@ impl Mmu {
             .clamp(36, 52);
         Mmu {
             entries: ALL_EMPTY,
-            used: Used::none(ENTRIES),
+            marks: Marks::none(),
             beside: Beside::none(),
+            spaces: Spaces::new(),
             second: Second::new(),
             current: 0,
             fetch_used: Used::none(FETCH_ENTRIES * 2),
@@ -329,8 +339,19 @@ impl Mmu {
     /// The guest-physical page that instruction bytes at `gla` come from, if cached, and how it is
     /// mapped.
     pub(crate) fn fetch_mapping(&self, gla: u64) -> Option<(u64, FetchKind)> {
-        let entry = &self.fetch[self.fetch_current + Self::fetch_slot(gla)];
-        (entry.tag == gla & PAGE_MASK).then_some((entry.gpa, entry.kind))
+        let entry = self.fetch_entry(gla)?;
+        Some((entry.gpa, entry.kind))
+    }
+
+    #[inline]
+    fn fetch_entry(&self, gla: u64) -> Option<&FetchEntry> {
+        // User pages are mostly local ones, others mostly global.
+        let kinds = [self.fetch_current != 0, self.fetch_current == 0];
+        kinds.into_iter().find_map(|local| {
+            let tag = gla & PAGE_MASK | self.spaces.bits(!local);
+            let entry = &self.fetch[self.fetch_current + fetch_slot(tag)];
+            (entry.tag == tag).then_some(entry)
+        })
     }
 
     pub(crate) fn is_checked(&self) -> bool {
@@ -340,38 +361,33 @@ impl Mmu {
     /// Puts in what was found of linear page `page`, and takes out what is no longer so. An access as
     /// `asked` follows; the other way is left to the second level.
     fn fill(&mut self, set: usize, page: u64, found: Found, asked: Way) {
-        if found.write {
-            self.note_writer(page, found.gpa);
-        }
         let host = found.host;
+        let tag = page | self.spaces.bits(found.global);
+        if found.write {
+            self.note_writer(page, tag, found.gpa);
+        }
         for (way, allowed) in [(Way::Read, found.read), (Way::Write, found.write)] {
-            let entry = Entry { tag: page, host };
-            let (place, table) = (place(way, set, page), second_raw::table(way, set));
+            let place = place(way, set, page);
             // A copy made by translated code would allow writes that the journal does not know of.
             let first_only = self.journal.is_some();
             if !allowed {
-                self.second.drop_page(table, page);
+                self.second.drop_way(way, set, tag);
             } else if !first_only {
-                self.second.fill(table, entry, found.global, &mut self.used);
+                self.second.fill(way, set, Entry { tag, host });
             }
             if allowed && (way == asked || first_only) {
-                self.entries[place] = entry;
-                self.used.note(place, found.global);
+                self.entries[place] = Entry { tag: page, host };
+                self.marks.note(place, found.global);
             } else if self.entries[place].tag == page {
                 self.entries[place] = empty(slot(page));
             }
         }
     }
 
-    fn fetch_slot(gla: u64) -> usize {
-        (gla >> 12) as usize & (FETCH_ENTRIES - 1)
-    }
-
     /// The guest-physical page that instruction bytes at `gla` come from, if cached.
     #[inline]
     pub(crate) fn fetch_page(&self, gla: u64) -> Option<u64> {
-        let entry = &self.fetch[self.fetch_current + Self::fetch_slot(gla)];
-        (entry.tag == gla & PAGE_MASK).then_some(entry.gpa)
+        self.fetch_entry(gla).map(|entry| entry.gpa)
     }
 
     /// A page of more than 4 KiB was found at `gla`.
@@ -380,12 +396,10 @@ impl Mmu {
     }
 
     pub(crate) fn fill_fetch(&mut self, gla: u64, gpa: u64, kind: FetchKind) {
-        let slot = self.fetch_current + Self::fetch_slot(gla);
-        self.fetch[slot] = FetchEntry {
-            tag: gla & PAGE_MASK,
-            gpa: gpa & PAGE_MASK,
-            kind,
-        };
+        let tag = gla & PAGE_MASK | self.spaces.bits(kind.global);
+        let slot = self.fetch_current + fetch_slot(tag);
+        let gpa = gpa & PAGE_MASK;
+        self.fetch[slot] = FetchEntry { tag, gpa, kind };
         self.fetch_used.note(slot, kind.global);
     }
 
@@ -410,9 +424,11 @@ impl Mmu {
         }
         let place = place(way, self.current, gla);
         if self.entries[place].tag != page {
-            let table = second_raw::table(way, self.current);
-            match self.second.find(table, page) {
-                Some(entry) => self.entries[place] = entry,
+            match self.find_second(way, page) {
+                Some((host, global)) => {
+                    self.entries[place] = Entry { tag: page, host };
+                    self.marks.note(place, global);
+                }
                 None if way == Way::Write => return self.beside(gla, len),
                 None => return None,
             }
@@ -436,10 +452,20 @@ impl Mmu {
         })
     }
 
+    /// The host's address of a page in the second level, and whether it is mapped globally.
+    fn find_second(&mut self, way: Way, page: u64) -> Option<(u64, bool)> {
+        [false, true].into_iter().find_map(|global| {
+            let tag = page | self.spaces.bits(global);
+            let host = self.second.find(way, self.current, tag)?;
+            Some((host, global))
+        })
+    }
+
     /// Host address for a write of `len` bytes at `gla`, with the current privilege, to what lies beside
     /// code.
     pub(crate) fn beside(&self, gla: u64, len: u64) -> Option<u64> {
-        self.beside.find(self.current_set(), gla, len)
+        self.beside
+            .find(self.current_set(), gla, len, self.spaces.number)
     }
 
     /// How often code of the page of RAM at `gpa` died.

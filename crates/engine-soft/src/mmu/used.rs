@@ -44,11 +44,6 @@ impl Used {
             false
         });
     }
-
-    pub(crate) fn for_each(&self, mut show: impl FnMut(usize)) {
-        self.local.for_each(&mut show);
-        self.global.for_each(show);
-    }
 }
 
 /// A set of slot numbers below a bound.
@@ -91,19 +86,10 @@ impl Slots {
             });
         }
     }
-
-    fn for_each(&self, mut show: impl FnMut(usize)) {
-        for (high, &summary) in self.summary.iter().enumerate() {
-            for_bits(summary, |middle| {
-                let index = 64 * high + middle;
-                for_bits(self.words[index], |low| show(64 * index + low));
-            });
-        }
-    }
 }
 
 /// Shows the number of each bit that is set.
-fn for_bits(word: u64, mut show: impl FnMut(usize)) {
+pub(crate) fn for_bits(word: u64, mut show: impl FnMut(usize)) {
     let mut left = word;
     while left != 0 {
         show(left.trailing_zeros() as usize);

@@ -21,7 +21,7 @@ const VALID: u32 = 1 << 31;
 const PAST: u64 = 1 << 30;
 const MANY: u64 = u64::MAX;
 
-/// Slots of a linear page in the first and in the second level.
+/// Slots of a linear page in the first level, and in the second as one address space knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Slots {
     pub(super) first: usize,
@@ -29,10 +29,10 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    pub(super) fn of(page: u64) -> Slots {
+    pub(super) fn of(page: u64, tag: u64) -> Slots {
         Slots {
             first: super::slot(page),
-            second: super::second_raw::slot(page),
+            second: super::second_raw::slot(tag),
         }
     }
 

@@ -189,9 +189,16 @@ impl Assembler {
         self.raw32(disp);
     }
 
-    /// `xor r13d, r13d; crc32 r13, rax`
-    pub(super) fn hash_rax(&mut self) {
-        self.raw(&[0x45, 0x31, 0xed, 0xf2, 0x4c, 0x0f, 0x38, 0xf1, 0xe8]);
+    /// `xor r13d, r13d; crc32 r13, rax`, or with `mov r13d, gs:[salt]` in place of the first.
+    pub(super) fn hash_rax(&mut self, salt: Option<u32>) {
+        match salt {
+            None => self.raw(&[0x45, 0x31, 0xed]),
+            Some(at) => {
+                self.raw(&[0x65, 0x44, 0x8b, 0x2c, 0x25]);
+                self.raw32(at);
+            }
+        }
+        self.raw(&[0xf2, 0x4c, 0x0f, 0x38, 0xf1, 0xe8]);
     }
 
     /// Jumps if RAX is not a canonical address: `mov r13, rax; sar r13, 47; inc r13; cmp r13, 1; ja`

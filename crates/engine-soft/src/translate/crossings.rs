@@ -10,6 +10,8 @@
 use rustc_hash::FxHashSet;
 
 use super::mode::Mode;
+use crate::mmu::PAGE_MASK;
+use crate::mmu::used::for_bits;
 
 const SLOTS: usize = 256;
 /// Of user mode and two supervisor ones, which may not fetch the same pages.
@@ -27,11 +29,29 @@ struct Slot {
     stamp: u64,
 }
 
+/// What a unit was found to be good for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Allowed {
+    pub(super) stamp: u32,
+    /// The linear page that it runs in.
+    pub(super) linear: u64,
+    /// Guest-physical page that the next one is mapped to.
+    pub(super) second: u64,
+    /// Both are mapped globally.
+    pub(super) global: bool,
+}
+
+/// Slots, a bit each.
+type Numbers = [u64; SLOTS / 64];
+
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Crossings {
     /// Found by translated code at a constant place.
     slots: [Slot; SLOTS],
+    /// Slots that are not empty, by number, and those of them where not both pages are mapped globally.
+    filled: Numbers,
+    local: Numbers,
     /// Guest-physical pages that filled slots depend on.
     seconds: FxHashSet<u64>,
 }
@@ -51,16 +71,25 @@ impl Crossings {
     pub(super) fn new() -> Crossings {
         Crossings {
             slots: [EMPTY; SLOTS],
+            filled: [0; SLOTS / 64],
+            local: [0; SLOTS / 64],
             seconds: FxHashSet::default(),
         }
     }
 
-    /// The unit with this stamp, which looks at `slot`, may run in linear page `linear`: the next one is
-    /// mapped to `second`, and has the bytes that it was made of.
-    pub(super) fn allow(&mut self, slot: usize, stamp: u32, linear: u64, second: u64) {
-        let stamp = stamp.into();
-        self.slots[slot] = Slot { linear, stamp };
-        self.seconds.insert(second);
+    /// The unit that looks at `slot` may run: the next page has the bytes that it was made of.
+    pub(super) fn allow(&mut self, slot: usize, allowed: Allowed) {
+        self.slots[slot] = Slot {
+            linear: allowed.linear,
+            stamp: allowed.stamp.into(),
+        };
+        let (word, bit) = (slot / 64, 1 << (slot % 64));
+        self.filled[word] |= bit;
+        self.local[word] &= !bit;
+        if !allowed.global {
+            self.local[word] |= bit;
+        }
+        self.seconds.insert(allowed.second);
     }
 
     /// Code in guest-physical page `page` died.
@@ -74,7 +103,28 @@ impl Crossings {
     pub(super) fn clear(&mut self) {
         if !self.seconds.is_empty() {
             self.slots = [EMPTY; SLOTS];
+            (self.filled, self.local) = ([0; SLOTS / 64], [0; SLOTS / 64]);
             self.seconds.clear();
+        }
+    }
+
+    /// Those that are not global did.
+    pub(super) fn clear_local(&mut self) {
+        for (first, local) in (0..).step_by(64).zip(std::mem::take(&mut self.local)) {
+            for_bits(local, |bit| self.slots[first + bit] = EMPTY);
+        }
+    }
+
+    /// That of the page of `gla` did.
+    pub(super) fn drop_linear(&mut self, gla: u64) {
+        let page = gla & PAGE_MASK;
+        for (first, filled) in (0..).step_by(64).zip(self.filled) {
+            for_bits(filled, |bit| {
+                let slot = &mut self.slots[first + bit];
+                if slot.linear == page || slot.linear.wrapping_add(0x1000) == page {
+                    *slot = EMPTY;
+                }
+            });
         }
     }
 }

@@ -7,6 +7,7 @@ use super::flags::Flags;
 use super::native;
 use super::recipe::Recipe;
 use super::registers::{GUEST_RSP, Number, R13, RAX};
+use crate::mmu::set;
 
 /// A loop's second and later rounds.
 #[derive(Debug, Clone, Copy)]
@@ -138,7 +139,8 @@ impl Emitter<'_> {
     pub(super) fn look_up(&mut self, site: Option<u64>, release: i64) {
         debug_assert!(self.flags == Flags::Memory);
         let set = self.frame.mode.set();
-        self.asm.hash_rax();
+        self.asm
+            .hash_rax((set == set::USER).then_some(native::SALT));
         self.asm.mask_r13(super::jumps_raw::OFFSET_MASK);
         self.asm.compare_slot(native::jump_tag(set));
         let miss = self.asm.jump_if(condition::NOT_EQUAL);

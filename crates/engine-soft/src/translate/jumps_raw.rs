@@ -4,14 +4,22 @@
 //! An entry says: code at this linear address, with the page mapped as it is now, is translated
 //! there. So entries go when the mapping goes (a flush) and when the code dies. Flushes are frequent
 //! and tables large, so what is filled is noted in a bitmap.
+//!
+//! A change of address space takes what is not global out of the supervisor's tables, which is little. The
+//! table of user mode is another matter: its entries stay, but are looked for elsewhere. The hash is
+//! a CRC, so one that begins with a *salt* in place of zero differs from it by a constant: with the right
+//! salts the slot of an address is the usual one with the space's number mixed in by exclusive or. An
+//! address has a slot of its own in each space, and an entry whose address fits is of the space that
+//! looks for it.
 
 use std::arch::x86_64::_mm_crc32_u64;
 
 use super::crossings::Crossings;
 use super::filled::Filled;
 use super::mode::Mode;
+use crate::mmu::spaces::{NUMBERS, Numbers};
 use crate::mmu::used::Used;
-use crate::mmu::{FetchKind, PAGE_MASK};
+use crate::mmu::{FetchKind, PAGE_MASK, set};
 
 const ENTRIES: usize = 1 << 15;
 pub(crate) const TABLES: usize = 3;
@@ -41,7 +49,14 @@ const LARGE: u64 = 2;
 
 /// The tables' keeper. The tables themselves lie beside the vCPU, where translated code finds them.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Jumps {
+    /// What hashes of the table of user mode begin with.
+    pub(super) salt: u32,
+    /// Number of the address space that it is the salt of.
+    space: u16,
+    /// Those that are not looked for any more.
+    dead: Numbers,
     /// Of the tables in the same [`Placed`](super::placed_raw::Placed); null until then.
     pub(super) tables: *mut [Table; TABLES],
     notes: Box<[Note]>,
@@ -55,21 +70,35 @@ pub(crate) struct Jumps {
 // SAFETY: the tables belong to the vCPU that the keeper is part of, and move with it.
 unsafe impl Send for Jumps {}
 
-/// Slot of a linear address in its table, as translated code computes it.
-pub(super) fn slot(rip: u64) -> usize {
+/// Slot of a linear address in its table, as translated code computes it. `salt` is zero but for user mode.
+pub(super) fn slot(salt: u32, rip: u64) -> usize {
     // SAFETY: without SSE4.2 there is no translator.
-    let hash = unsafe { crc32(rip) };
+    let hash = unsafe { crc32(salt, rip) };
     (hash as u32 & OFFSET_MASK) as usize / size_of::<Entry>()
 }
 
+/// What a hash begins with so that `space` is mixed into the slot. The hash of 64 bits that are zero but
+/// for the 32 it began with is that many steps of a shift register; this is as many steps back.
+fn salt_of(space: u16) -> u32 {
+    const POLYNOMIAL: u32 = 0x82f6_3b78;
+    let mixed = u32::from(space) * size_of::<Entry>() as u32;
+    (0..u64::BITS).fold(mixed, |state, _| match state >> 31 {
+        0 => state << 1,
+        _ => (state ^ POLYNOMIAL) << 1 | 1,
+    })
+}
+
 #[target_feature(enable = "sse4.2")]
-fn crc32(rip: u64) -> u64 {
-    _mm_crc32_u64(0, rip)
+fn crc32(salt: u32, rip: u64) -> u64 {
+    _mm_crc32_u64(salt.into(), rip)
 }
 
 impl Jumps {
     pub(super) fn new() -> Jumps {
         Jumps {
+            salt: salt_of(0),
+            space: 0,
+            dead: [0; NUMBERS / 64],
             tables: std::ptr::null_mut(),
             notes: vec![Note::default(); ENTRIES * TABLES].into_boxed_slice(),
             used: Used::none(ENTRIES * TABLES),
@@ -79,9 +108,28 @@ impl Jumps {
         }
     }
 
+    /// What is looked for in the table of user mode is of this address space from now on.
+    /// `dead` are not looked for again.
+    pub(crate) fn enter_space(&mut self, number: u64, dead: &Numbers) {
+        self.dead = *dead;
+        if u64::from(self.space) != number {
+            self.space = number as u16;
+            self.salt = salt_of(self.space);
+        }
+    }
+
+    fn salt_for(&self, mode: Mode) -> u32 {
+        if mode.set() == set::USER {
+            self.salt
+        } else {
+            0
+        }
+    }
+
     /// The code at `rip` for `mode`, if it is known.
     pub(super) fn find(&self, mode: Mode, rip: u64) -> Option<u64> {
-        let entry = self.tables().get(mode.set())?.get(slot(rip))?;
+        let slot = slot(self.salt_for(mode), rip);
+        let entry = self.tables().get(mode.set())?.get(slot)?;
         (self.modes[mode.set()] == mode.bits() && entry.tag == rip && entry.code != 0)
             .then_some(entry.code)
     }
@@ -102,21 +150,22 @@ impl Jumps {
             self.modes[table] = mode.bits();
             self.retain(|place, _, _| place / ENTRIES != table);
         }
-        let slot = slot(rip);
+        let slot = slot(self.salt_for(mode), rip);
         let index = table * ENTRIES + slot;
         let old = std::mem::replace(
             &mut self.tables_mut()[table][slot],
             Entry { tag: rip, code },
         );
         if old.tag != rip || old.code == 0 {
-            let tables = self.tables;
+            let (tables, dead) = (self.tables, &self.dead);
             self.filled
-                .note(rip, index as u32, |place| address(tables, place));
+                .note(rip, index as u32, |place| address(tables, dead, place));
         }
         let global = if kind.global { GLOBAL } else { 0 };
         let large = if kind.large { LARGE } else { 0 };
         self.notes[index].page = page | global | large;
-        self.used.note(index, kind.global);
+        // What is kept over changes of address space, by one means or the other.
+        self.used.note(index, kind.global || table == set::USER);
         index as u32
     }
 
@@ -147,9 +196,9 @@ impl Jumps {
         });
     }
 
-    /// After a flush of what is not global.
+    /// After a flush of what is not global: that goes from the supervisor's tables.
     pub(crate) fn drop_local(&mut self) {
-        self.crossings.clear();
+        self.crossings.clear_local();
         let Jumps {
             tables,
             notes,
@@ -176,17 +225,17 @@ impl Jumps {
         self.filled.clear();
     }
 
-    /// After a flush of the linear page of `gla`.
+    /// After a flush of the linear page of `gla`, in whatever space.
     pub(crate) fn drop_linear(&mut self, gla: u64) {
-        self.crossings.clear();
-        let tables = self.tables;
+        self.crossings.drop_linear(gla);
+        let (tables, dead) = (self.tables, &self.dead);
         let drop = |place: u32| {
             let (table, slot) = (place as usize / ENTRIES, place as usize % ENTRIES);
             // SAFETY: see `tables_mut`; a place was filled only when there were tables.
             unsafe { (*tables)[table][slot] = empty(slot) };
         };
         self.filled
-            .take_page(gla, |place| address(tables, place), drop);
+            .take_page(gla, |place| address(tables, dead, place), drop);
     }
 
     /// After a flush of the large page of `gla`: of all that lie in the same GiB.
@@ -222,16 +271,29 @@ impl Jumps {
     }
 }
 
-/// The linear address that an entry of the tables is filled for.
-fn address(tables: *const [Table; TABLES], place: u32) -> Option<u64> {
+/// The linear address that an entry of the tables is filled for, if it may be looked for.
+fn address(tables: *const [Table; TABLES], dead: &Numbers, place: u32) -> Option<u64> {
     let (table, slot) = (place as usize / ENTRIES, place as usize % ENTRIES);
     // SAFETY: see `Jumps::tables`.
     let entry = unsafe { tables.as_ref() }?[table][slot];
-    (entry.code != 0).then_some(entry.tag)
+    let space = if table == set::USER {
+        slot ^ self::slot(0, entry.tag)
+    } else {
+        0
+    };
+    let is_dead = dead.get(space / 64)? >> (space % 64) & 1 != 0;
+    (entry.code != 0 && !is_dead).then_some(entry.tag)
 }
 
-/// An entry whose tag is never looked up in `slot`.
+/// An entry whose tag is never looked up in `slot`. Address zero is looked up in the first slots, one for
+/// each space, and the other tag in others.
 pub(super) fn empty(slot: usize) -> Entry {
-    let tag = if slot == self::slot(0) { 1 } else { 0 };
+    let tag = if slot < NUMBERS { ELSEWHERE } else { 0 };
     Entry { tag, code: 0 }
 }
+
+/// An address with a hash far from zero's.
+const ELSEWHERE: u64 = 1;
+
+#[cfg(test)]
+mod tests;

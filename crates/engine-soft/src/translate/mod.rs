@@ -47,6 +47,7 @@ mod mode;
 pub(crate) mod native;
 pub(crate) mod placed_raw;
 mod recipe;
+mod refill;
 mod registers;
 mod runtime_raw;
 mod simple;

@@ -14,6 +14,8 @@ use super::x87_state::X87;
 use crate::cpu::Cpu;
 use crate::interp::op::Stop;
 use crate::mmu::beside::Beside;
+use crate::mmu::marks::Marks;
+use crate::mmu::spaces::Spaces;
 use crate::mmu::{self, Entry, Mmu, Way, second_raw};
 
 /// MXCSR with every exception masked and nothing else set.
@@ -135,8 +137,27 @@ pub(super) const fn tlb_host(way: Way, set: usize) -> u32 {
 
 /// The same in the second level.
 pub(super) const fn second(way: Way, set: usize) -> u32 {
-    (Placed::SECOND_AT + second_raw::table(way, set) * size_of::<second_raw::Table>()) as u32
+    (Placed::SECOND_AT + second_raw::first_at(way, set)) as u32
 }
+
+/// Where the first level's entries of a kind are marked: those of local or those of global pages. A bit for
+/// each slot.
+pub(super) const fn marks(way: Way, set: usize, global: bool) -> u32 {
+    let marks = offset_of!(Cpu, mmu) + offset_of!(Mmu, marks);
+    let which = if global {
+        offset_of!(Marks, global)
+    } else {
+        offset_of!(Marks, local)
+    };
+    (marks + which + mmu::first(way, set) / 8) as u32
+}
+
+/// The number of the current address space.
+pub(super) const SPACE: u32 =
+    (offset_of!(Cpu, mmu) + offset_of!(Mmu, spaces) + offset_of!(Spaces, number)) as u32;
+
+/// What hashes for the jump table of user mode begin with.
+pub(super) const SALT: u32 = (NATIVE + offset_of!(Native, jumps) + offset_of!(Jumps, salt)) as u32;
 
 /// Where a set of the entries for pages that hold code begins.
 pub(super) const fn beside(set: usize) -> u32 {

@@ -5,9 +5,10 @@ use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
 use std::mem::offset_of;
 use std::ops::{Deref, DerefMut};
 
-use super::jumps_raw::{TABLES, Table, empty, slot};
+use super::jumps_raw::{TABLES, Table, empty};
 use crate::cpu::Cpu;
 use crate::mmu::second_raw;
+use crate::mmu::spaces::NUMBERS;
 
 #[derive(Debug)]
 #[repr(C)]
@@ -36,12 +37,12 @@ impl Placed {
             (&raw mut (*place).cpu).write(cpu);
             Box::from_raw(place)
         };
-        // Address zero is the only one that an entry of zeros would match.
-        let zero = slot(0);
+        // The other entries are empty when they are zero.
         for table in &mut placed.tables {
-            table[zero] = empty(zero);
+            for (slot, entry) in table[..NUMBERS].iter_mut().enumerate() {
+                *entry = empty(slot);
+            }
         }
-        second_raw::clear_zero(&mut placed.second);
         placed.cpu.mmu.second.tables = &raw mut placed.second;
         let tables = &raw mut placed.tables;
         placed.cpu.native.jumps.tables = tables;

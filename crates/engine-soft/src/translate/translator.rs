@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 
 use super::assembler::Assembler;
 use super::code_memory_raw::CodeMemory;
-use super::crossings;
+use super::crossings::{self, Allowed};
 use super::emitter::Frame;
 use super::make::{self, Tools};
 use super::mode::Mode;
@@ -310,10 +310,15 @@ impl Translator {
         if page_across(cpu, mode)? == second.page && second.is_current() {
             let slot = crossings::slot(page, mode);
             let linear = cpu.rip & PAGE_MASK;
-            cpu.native
-                .jumps
-                .crossings
-                .allow(slot, *stamp, linear, second.page);
+            let pages = [linear, next_page(cpu, linear)];
+            let mut kinds = pages.into_iter().map(|page| cpu.mmu.fetch_mapping(page));
+            let allowed = Allowed {
+                stamp: *stamp,
+                linear,
+                second: second.page,
+                global: kinds.all(|found| found.is_some_and(|(_, kind)| kind.global)),
+            };
+            cpu.native.jumps.crossings.allow(slot, allowed);
         } else {
             code.seconds.remove(&key);
             code.units.remove(&key);

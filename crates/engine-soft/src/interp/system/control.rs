@@ -200,13 +200,18 @@ impl Cpu {
         if self.uses_pae_paging() {
             self.check_pdptes(value)?;
         }
-        // The TLB knows no PCIDs: entries of another one must go, whatever the guest allows to stay.
-        let same = (self.cr3 ^ value) & PCID == 0;
         self.cr3 = value;
-        if !(keep && same) {
-            self.mmu.flush_local();
-        }
+        self.mmu.enter_space(self.pcid(), keep);
         Ok(())
+    }
+
+    /// The process-context identifier in use.
+    pub(crate) fn pcid(&self) -> u16 {
+        if self.cr4 & cr4::PCIDE != 0 {
+            (self.cr3 & PCID) as u16
+        } else {
+            0
+        }
     }
 
     fn set_cr4(&mut self, value: u64) -> Result<(), Stop> {
@@ -232,7 +237,7 @@ impl Cpu {
         }
         self.cr4 = value;
         if changed & PAGING != 0 {
-            self.mmu.flush_all();
+            self.mmu.start(self.pcid());
         }
         self.update_modes();
         Ok(())

@@ -165,7 +165,8 @@ fn commit(cpu: &mut Cpu, target: &Descriptor, selector: u16, image: &Image) {
         && cpu.cr3 != cr3
     {
         cpu.cr3 = cr3;
-        cpu.mmu.flush_local();
+        // There are no PCIDs outside long mode.
+        cpu.mmu.enter_space(0, false);
     }
     cpu.gpr[..8].copy_from_slice(&image.registers);
     cpu.rip = image.ip;

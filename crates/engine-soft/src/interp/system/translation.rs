@@ -64,9 +64,10 @@ fn invpcid(cpu: &mut Cpu, op: &Op) -> Result<(), Stop> {
         return cpu.gp(0);
     }
     match kind {
-        0 => cpu.mmu.flush_page(address),
+        0 => cpu.mmu.flush_page_of(pcid as u16, address),
+        1 => cpu.mmu.flush_space(pcid as u16),
         2 => cpu.mmu.flush_all(),
-        _ => cpu.mmu.flush_local(),
+        _ => cpu.mmu.flush_spaces(),
     }
     Ok(())
 }
