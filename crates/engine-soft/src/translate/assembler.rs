@@ -3,6 +3,7 @@
 
 use iced_x86::{Code, Encoder, IcedError, Instruction, MemoryOperand, Register};
 
+use super::encode::Forms;
 use super::registers::{Number, RAX, sized, wide};
 
 /// A place in the code whose 32-bit displacement is to be filled in.
@@ -20,6 +21,8 @@ pub(super) mod condition {
 
 pub(super) struct Assembler {
     bytes: Vec<u8>,
+    forms: Forms,
+    /// For what has no form.
     encoder: Encoder,
     /// Where the first byte will run.
     base: u64,
@@ -35,6 +38,7 @@ impl Assembler {
     pub(super) fn new() -> Assembler {
         Assembler {
             bytes: Vec::with_capacity(4096),
+            forms: Forms::new(),
             encoder: Encoder::new(64),
             base: 0,
         }
@@ -74,6 +78,9 @@ impl Assembler {
 
     /// Any instruction, with host operands.
     pub(super) fn encode(&mut self, insn: &Instruction) -> Result<(), IcedError> {
+        if self.forms.encode(insn, &mut self.bytes).is_some() {
+            return Ok(());
+        }
         let before = self.bytes.len();
         self.encoder.set_buffer(std::mem::take(&mut self.bytes));
         let result = self.encoder.encode(insn, self.base + before as u64);

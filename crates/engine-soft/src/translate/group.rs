@@ -6,15 +6,11 @@
 //! for the whole range; its members then go straight to the host's memory. Where the range has no such
 //! entry, or crosses a page, a copy of the same code with a check at each access runs instead.
 
-use iced_x86::{
-    Code, CodeSize, Instruction, InstructionInfoFactory, MemoryOperand, Mnemonic, OpAccess, OpKind,
-    Register,
-};
+use iced_x86::{Code, CodeSize, Instruction, MemoryOperand, Mnemonic, OpKind, Register};
 
 use super::emitter::Way;
+use super::facts::{Facts, is};
 use super::registers::{Number, number, sized, wide};
-use super::simple::{alignment, is_simple};
-use super::x87;
 use crate::interp::op::segment_index;
 
 const RSP: Number = 4;
@@ -44,8 +40,6 @@ pub(super) struct Plan {
     pub(super) begins: Vec<Option<Group>>,
     /// The member's distance from its group's first byte.
     pub(super) members: Vec<Option<u32>>,
-    /// The general registers that an instruction writes, one bit each.
-    pub(super) writes: Vec<u16>,
 }
 
 /// What addresses come from beside a constant.
@@ -66,6 +60,12 @@ impl Origin {
             scale: insn.memory_index_scale(),
             segment: segment_index(insn.memory_segment()).max(3),
         }
+    }
+
+    /// The general registers that addresses come from, one bit each.
+    fn registers(&self) -> u16 {
+        let bit = |register: Register| u16::from(register.is_gpr()) << number(register);
+        bit(self.base) | bit(self.index)
     }
 
     /// How far addresses move when general register `register` moves by one; `None` if it does not
@@ -91,36 +91,27 @@ struct Near {
     way: Way,
 }
 
-/// What an instruction does to a register that addresses come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Effect {
-    Moves(i64),
-    Loses,
-}
-
 /// One instruction as far as grouping is concerned.
 #[derive(Debug)]
 struct Seen {
     near: Option<Near>,
-    /// Registers it changes.
-    effects: Vec<(Number, Effect)>,
+    /// The register that it changes by a constant.
+    moves: Option<(Number, i64)>,
+    /// The others that it changes, one bit each.
+    loses: u16,
     /// Groups end before it: its handler may do anything.
     barrier: bool,
 }
 
 impl Plan {
-    /// `translated` tells of each instruction whether it has a translation.
-    pub(super) fn new<'a>(
-        insns: impl Iterator<Item = (&'a Instruction, bool)>,
-        infos: &mut InstructionInfoFactory,
-    ) -> Plan {
+    /// Beside each instruction it is told whether that has a translation.
+    pub(super) fn new<'a>(insns: impl Iterator<Item = (&'a Instruction, &'a Facts, bool)>) -> Plan {
         let seen: Vec<Seen> = insns
-            .map(|(insn, translated)| Seen::new(insn, translated, infos))
+            .map(|(insn, facts, translated)| Seen::new(insn, facts, translated))
             .collect();
         let mut plan = Plan {
             begins: vec![None; seen.len()],
             members: vec![None; seen.len()],
-            writes: seen.iter().map(Seen::writes).collect(),
         };
         let mut first = 0;
         while first < seen.len() {
@@ -166,6 +157,7 @@ fn group_at(seen: &[Seen], first: usize, end: usize) -> Option<(Group, Members)>
         align: 1,
     };
     let (mut moved, mut way) = (0, Way::Read);
+    let registers = near.origin.registers();
     let mut found: Vec<(usize, i64)> = Vec::new();
     for (index, one) in seen.iter().enumerate().take(end).skip(first) {
         if one.barrier {
@@ -181,15 +173,12 @@ fn group_at(seen: &[Seen], first: usize, end: usize) -> Option<(Group, Members)>
                 }
             }
         }
-        let mut lost = false;
-        for (register, effect) in &one.effects {
-            match (near.origin.moved_by(*register), effect) {
-                (None, _) => {}
-                (Some(each), Effect::Moves(by)) => moved += by * each,
-                (Some(_), Effect::Loses) => lost = true,
-            }
+        if let Some((register, by)) = one.moves
+            && let Some(each) = near.origin.moved_by(register)
+        {
+            moved += by * each;
         }
-        if lost {
+        if one.loses & registers != 0 {
             break;
         }
     }
@@ -246,34 +235,19 @@ impl Range {
 }
 
 impl Seen {
-    fn writes(&self) -> u16 {
-        self.effects
-            .iter()
-            .fold(0, |all, (register, _)| all | 1 << register)
-    }
-
-    fn new(insn: &Instruction, translated: bool, infos: &mut InstructionInfoFactory) -> Seen {
-        let mut effects = Vec::new();
-        if let Some((register, by)) = constant_move(insn) {
-            effects.push((register, Effect::Moves(by)));
-        } else if matches!(insn.code(), Code::Pop_r64 | Code::Pop_r32)
-            && number(insn.op0_register()) != RSP
-        {
-            effects.push((RSP, Effect::Moves(word(insn))));
-            effects.push((number(insn.op0_register()), Effect::Loses));
+    fn new(insn: &Instruction, facts: &Facts, translated: bool) -> Seen {
+        let pops = matches!(insn.code(), Code::Pop_r64 | Code::Pop_r32)
+            && number(insn.op0_register()) != RSP;
+        let moves = if pops {
+            Some((RSP, word(insn)))
         } else {
-            let info = infos.info(insn);
-            for used in info.used_registers() {
-                let register = used.register();
-                let written = !matches!(used.access(), OpAccess::Read | OpAccess::CondRead);
-                if register.is_gpr() && written {
-                    effects.push((number(register), Effect::Loses));
-                }
-            }
-        }
+            constant_move(insn)
+        };
+        let moved = moves.map_or(0, |(register, _)| 1 << register);
         Seen {
-            near: near(insn, infos),
-            effects,
+            near: near(insn, facts),
+            moves,
+            loses: facts.writes & !moved,
             barrier: !translated,
         }
     }
@@ -358,7 +332,7 @@ fn pushes(code: Code) -> bool {
 }
 
 /// The access of an instruction if it is one that a group may have.
-fn near(insn: &Instruction, infos: &mut InstructionInfoFactory) -> Option<Near> {
+fn near(insn: &Instruction, facts: &Facts) -> Option<Near> {
     match insn.code() {
         code if pushes(code) => return on_stack(insn, RSP, -word(insn), Way::Write),
         Code::Pop_r64 | Code::Retnq | Code::Retnq_imm16 => {
@@ -370,32 +344,22 @@ fn near(insn: &Instruction, infos: &mut InstructionInfoFactory) -> Option<Near> 
         Code::Leaveq | Code::Leaved => return on_stack(insn, RBP, 0, Way::Read),
         _ => {}
     }
-    let has_memory = (0..insn.op_count()).any(|n| insn.op_kind(n) == OpKind::Memory);
-    let plain = has_memory
-        && (is_simple(insn) || x87::is_x87(insn) && !x87::is_own(insn))
-        && insn.mnemonic() != Mnemonic::Lea
+    let access = facts.access?;
+    let plain = facts.any(is::SIMPLE | is::X87)
+        && !facts.any(is::OWN_X87)
         && has_origin(insn)
         && !(is_narrow(insn) && insn.memory_segment() == Register::CS);
-    let len = insn.memory_size().size() as u32;
     let disp = displacement(insn);
-    if !plain || !(1..=32).contains(&len) || disp.unsigned_abs() > 1 << 30 {
+    if !plain || disp.unsigned_abs() > 1 << 30 {
         return None;
     }
-    let [used] = infos.info(insn).used_memory() else {
-        return None;
-    };
-    let way = if matches!(used.access(), OpAccess::Read | OpAccess::CondRead) {
-        Way::Read
-    } else {
-        Way::Write
-    };
     Some(Near {
         origin: Origin::of(insn),
         insn: *insn,
         disp,
-        len,
-        align: alignment(insn, len),
-        way,
+        len: access.size.into(),
+        align: access.align.into(),
+        way: access.way,
     })
 }
 

@@ -7,12 +7,13 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use iced_x86::{
-    Code, Decoder, DecoderOptions, FlowControl, Formatter, Instruction, InstructionInfoFactory,
-    NasmFormatter, OpKind, Register,
+    Code, Decoder, DecoderOptions, FlowControl, Formatter, Instruction, NasmFormatter, OpKind,
+    Register,
 };
 
 use super::assembler::Assembler;
 use super::emitter::{Frame, Way};
+use super::facts::Forms;
 use super::make::{self, Tools};
 use super::native;
 use super::registers;
@@ -31,11 +32,11 @@ pub(super) fn listing(
 ) -> Option<String> {
     let mut asm = Assembler::new();
     asm.start(base);
-    let mut infos = InstructionInfoFactory::new();
+    let mut forms = Forms::new();
     let mut referred = Referred::new();
     let tools = Tools {
         asm: &mut asm,
-        infos: &mut infos,
+        forms: &mut forms,
         referred: &mut referred,
     };
     let count = make::unit(tools, frame, bytes, context)?.instructions;

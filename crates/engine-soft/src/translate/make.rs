@@ -1,18 +1,18 @@
 //! Making a unit: decoding from its first byte on, one instruction after the other.
 
-use iced_x86::{Code, DecoderError, FlowControl, Instruction, InstructionInfoFactory};
+use iced_x86::{Code, DecoderError, FlowControl, Instruction};
 use memory::Lines;
 
 use super::assembler::Assembler;
 use super::cold::{Opened, Part};
 use super::control::Then;
 use super::emitter::{Emitter, Frame, Refused};
+use super::facts::{Facts, Forms, is};
 use super::flags::Doing;
 use super::group::Plan;
-use super::simple::{self, is_simple, is_vector};
-use super::special::{is_special, uses_vectors};
+use super::renamable::renamable;
+use super::simple;
 use super::unit::{Referred, Unit};
-use super::x87;
 use crate::interp::decode::{self, Context};
 use crate::interp::op::Op;
 
@@ -23,6 +23,7 @@ const MOST: usize = 64;
 struct Decoded {
     insn: Instruction,
     op: Op,
+    facts: Facts,
     ends_block: bool,
     doing: Doing,
     /// It may become itself.
@@ -32,7 +33,7 @@ struct Decoded {
 /// What a translator uses again for each unit.
 pub(super) struct Tools<'a> {
     pub(super) asm: &'a mut Assembler,
-    pub(super) infos: &'a mut InstructionInfoFactory,
+    pub(super) forms: &'a mut Forms,
     pub(super) referred: &'a mut Referred,
 }
 
@@ -54,38 +55,35 @@ pub(super) fn unit(
 ) -> Option<Made> {
     let Tools {
         asm,
-        infos,
+        forms,
         referred,
     } = tools;
-    let mut decoded = decode_all(bytes, context, frame);
+    let decoded = decode_all(bytes, context, frame, forms);
     if decoded.is_empty() {
         return None;
     }
     let outer = asm.here();
     let mut emitter = Emitter::new(asm, referred, frame);
-    let any = |kind: fn(&Instruction) -> bool| decoded.iter().any(|d| d.simple && kind(&d.insn));
-    if any(|insn| is_vector(insn) || uses_vectors(insn) || x87::uses_vectors(insn)) {
+    let any = |answers| decoded.iter().any(|d| d.simple && d.facts.any(answers));
+    if any(is::VECTOR) {
         emitter.need_vectors();
     }
-    if any(x87::is_x87) {
+    if any(is::X87) {
         emitter.need_x87(!context.available.data_pointer_on_exception_only());
     }
-    let insns = decoded.iter().map(|one| (&one.insn, one.is_translated()));
-    let plan = Plan::new(insns, infos);
-    for (one, writes) in decoded.iter_mut().zip(&plan.writes) {
-        one.doing = simple::doing(&one.insn, *writes);
-    }
+    let insns = decoded.iter();
+    let plan = Plan::new(insns.map(|one| (&one.insn, &one.facts, one.is_translated())));
     emitter.begin_rounds();
-    emitter.all(&decoded, &plan, infos);
+    emitter.all(&decoded, &plan);
     emitter.finish(|emitter, part| match part {
         Part::Apart(first, last) => {
             let mut then = Then::GoOn;
             for one in &decoded[first..=last] {
-                then = emitter.one(one, infos);
+                then = emitter.one(one);
             }
             then
         }
-        Part::Unit => emitter.all(&decoded, &plan, infos),
+        Part::Unit => emitter.all(&decoded, &plan),
     });
     let inner = emitter.inner;
     Some(Made {
@@ -102,7 +100,7 @@ fn lines(decoded: &[Decoded], unit: u16) -> Lines {
     })
 }
 
-fn decode_all(bytes: &[u8], context: Context, frame: Frame<'_>) -> Vec<Decoded> {
+fn decode_all(bytes: &[u8], context: Context, frame: Frame<'_>, forms: &mut Forms) -> Vec<Decoded> {
     let mut decoder = decode::decoder(bytes, context.code);
     let mut all = Vec::with_capacity(16);
     let most = if frame.crosses.is_some() { 1 } else { MOST };
@@ -112,30 +110,30 @@ fn decode_all(bytes: &[u8], context: Context, frame: Frame<'_>) -> Vec<Decoded> 
         if decoder.last_error() == DecoderError::NoMoreBytes {
             break;
         }
-        if frame.checked && !is_repeatable(&insn) {
+        let becomes = renamable(insn);
+        let facts = forms.facts(&becomes);
+        if frame.checked && facts.any(is::UNREPEATABLE) {
             break;
         }
         let lowered = decode::lower(&insn, context);
-        let usable = match is_vector(&insn) || uses_vectors(&insn) {
-            true if insn.encoding() == iced_x86::EncodingKind::VEX => frame.mode.avx,
-            true => frame.mode.sse,
+        let allowed = (!facts.any(is::SSE) || frame.mode.sse)
+            && (!facts.any(is::AVX) || frame.mode.avx)
             // What allows SSE allows x87 and MMX.
-            false if x87::is_x87(&insn) => frame.mode.sse && frame.stubs.has_x87,
-            false => true,
-        };
-        let ends_block = lowered.ends_block && !falls_through(&insn);
+            && (!facts.any(is::X87) || frame.mode.sse && frame.stubs.has_x87);
+        let ends_block = lowered.ends_block && !facts.any(is::FALLS_THROUGH);
         let simple = !ends_block
-            && usable
-            && (is_simple(&insn) || is_special(&insn) || x87::is_x87(&insn))
-            && !context.available.lacks_any(insn.cpuid_features());
+            && allowed
+            && facts.any(is::SIMPLE | is::SPECIAL | is::X87)
+            && !context.available.lacks(facts.needs);
         // A call, a return, a jump: what follows is reached some other way. Past a conditional jump
         // the unit goes on.
         let last = ends_block && insn.flow_control() != FlowControl::ConditionalBranch;
         all.push(Decoded {
-            insn: encodable(insn),
+            insn: becomes,
             op: lowered.op,
+            facts,
             ends_block,
-            doing: Doing::default(),
+            doing: simple::doing(&becomes, &facts),
             simple,
         });
         if last {
@@ -155,11 +153,11 @@ fn decode_all(bytes: &[u8], context: Context, frame: Frame<'_>) -> Vec<Decoded> 
 impl Decoded {
     /// Is it sure to be done without its handler, but for accesses that the TLB does not have?
     fn is_translated(&self) -> bool {
-        self.simple || self.ends_block || is_nothing(&self.insn) || is_stack(&self.insn)
+        self.simple || self.ends_block || self.facts.any(is::NOTHING | is::STACK)
     }
 }
 
-fn is_stack(insn: &Instruction) -> bool {
+pub(super) fn is_stack(insn: &Instruction) -> bool {
     matches!(
         insn.code(),
         Code::Push_r64 | Code::Pushq_imm8 | Code::Pushq_imm32 | Code::Pop_r64 | Code::Leaveq
@@ -169,34 +167,9 @@ fn is_stack(insn: &Instruction) -> bool {
     )
 }
 
-/// The instruction in a form that 64-bit code has, where 32-bit code has shorter ones of its own.
-fn encodable(mut insn: Instruction) -> Instruction {
-    if insn.code_size() != iced_x86::CodeSize::Code64 {
-        insn.set_code(match insn.code() {
-            Code::Inc_r16 => Code::Inc_rm16,
-            Code::Inc_r32 => Code::Inc_rm32,
-            Code::Dec_r16 => Code::Dec_rm16,
-            Code::Dec_r32 => Code::Dec_rm32,
-            Code::Mov_AL_moffs8 => Code::Mov_r8_rm8,
-            Code::Mov_AX_moffs16 => Code::Mov_r16_rm16,
-            Code::Mov_EAX_moffs32 => Code::Mov_r32_rm32,
-            Code::Mov_moffs8_AL => Code::Mov_rm8_r8,
-            Code::Mov_moffs16_AX => Code::Mov_rm16_r16,
-            Code::Mov_moffs32_EAX => Code::Mov_rm32_r32,
-            code => code,
-        });
-    }
-    insn
-}
-
 impl Emitter<'_> {
     /// All instructions, those of a group with one check, and what follows them.
-    fn all(
-        &mut self,
-        decoded: &[Decoded],
-        plan: &Plan,
-        infos: &mut InstructionInfoFactory,
-    ) -> Then {
+    fn all(&mut self, decoded: &[Decoded], plan: &Plan) -> Then {
         let mut open: Option<(usize, usize, Opened)> = None;
         let mut then = Then::GoOn;
         for (index, one) in decoded.iter().enumerate() {
@@ -209,7 +182,7 @@ impl Emitter<'_> {
                 }
             }
             self.member = plan.members[index].filter(|_| open.is_some());
-            then = self.one(one, infos);
+            then = self.one(one);
             self.member = None;
             if open.as_ref().is_some_and(|group| group.1 == index)
                 && let Some((first, last, opened)) = open.take()
@@ -226,11 +199,11 @@ impl Emitter<'_> {
         then
     }
 
-    fn one(&mut self, one: &Decoded, infos: &mut InstructionInfoFactory) -> Then {
+    fn one(&mut self, one: &Decoded) -> Then {
         self.code = one.insn.code();
         self.begin(one.doing);
         let mark = self.mark();
-        let done = self.try_one(one, infos);
+        let done = self.try_one(one);
         done.unwrap_or_else(|Refused| {
             self.go_back(mark);
             self.handler(&one.op, one.ends_block);
@@ -242,22 +215,18 @@ impl Emitter<'_> {
         })
     }
 
-    fn try_one(
-        &mut self,
-        one: &Decoded,
-        infos: &mut InstructionInfoFactory,
-    ) -> Result<Then, Refused> {
-        let insn = &one.insn;
+    fn try_one(&mut self, one: &Decoded) -> Result<Then, Refused> {
+        let (insn, facts) = (&one.insn, &one.facts);
         if one.ends_block {
             return self.control(insn, &one.op);
         }
-        if one.simple && is_special(insn) {
+        if one.simple && facts.any(is::SPECIAL) {
             self.special(insn, &one.op)?;
-        } else if one.simple && x87::is_own(insn) {
+        } else if one.simple && facts.any(is::OWN_X87) {
             self.own_x87(insn, &one.op)?;
         } else if one.simple {
-            self.simple(insn, &one.op, infos)?;
-        } else if is_nothing(insn) {
+            self.simple(insn, &one.op, facts)?;
+        } else if facts.any(is::NOTHING) {
             // No code at all.
         } else {
             self.stack(insn, &one.op)?;
@@ -268,7 +237,7 @@ impl Emitter<'_> {
 
 /// Does an instruction that ends the interpreter's blocks, since it may change the mode or what
 /// interrupts may do, usually go on with the next one?
-fn falls_through(insn: &Instruction) -> bool {
+pub(super) fn falls_through(insn: &Instruction) -> bool {
     use iced_x86::Mnemonic as M;
     matches!(
         insn.mnemonic(),
@@ -277,7 +246,7 @@ fn falls_through(insn: &Instruction) -> bool {
 }
 
 /// Does the instruction do the same when it runs again from the same state?
-fn is_repeatable(insn: &Instruction) -> bool {
+pub(super) fn is_repeatable(insn: &Instruction) -> bool {
     use iced_x86::Mnemonic as M;
     !matches!(
         insn.mnemonic(),
@@ -286,7 +255,7 @@ fn is_repeatable(insn: &Instruction) -> bool {
 }
 
 /// NOPs, hints and prefetches, but not PAUSE, which gives way now and then.
-fn is_nothing(insn: &Instruction) -> bool {
+pub(super) fn is_nothing(insn: &Instruction) -> bool {
     use iced_x86::Mnemonic as M;
     matches!(
         insn.mnemonic(),

@@ -2,12 +2,12 @@
 //! memory operand pointed at the host's.
 
 use iced_x86::{
-    Code, EncodingKind, Instruction, InstructionInfo, InstructionInfoFactory, MemorySize, Mnemonic,
-    OpAccess, OpCodeOperandKind, OpKind, Register,
+    Code, EncodingKind, Instruction, Mnemonic, OpAccess, OpCodeOperandKind, OpKind, Register,
 };
 
 use super::assembler::Assembler;
-use super::emitter::{Emitter, Refused, Way};
+use super::emitter::{Emitter, Refused};
+use super::facts::{Access, Facts, is};
 use super::flags::Doing;
 use super::native;
 use super::recipe::{Recipe, STATUS};
@@ -153,17 +153,48 @@ pub(super) fn is_vector(insn: &Instruction) -> bool {
 
 /// The plan of one instruction: which scratch register does what.
 struct Plan {
-    memory: Option<(Way, u32)>,
+    memory: Option<Access>,
     /// Runs with the guest's RAX in RAX.
     through_rax: bool,
     writes_rax: bool,
     /// EFLAGS must hold the guest's flags before.
     needs_flags: bool,
-    writes_flags: bool,
-    residents: Vec<Resident>,
+    residents: Residents,
+}
+
+/// They are so few, and needed for so short a time, that memory for them would cost more than they do.
+#[derive(Default)]
+struct Residents {
+    all: [Resident; 4],
+    count: usize,
+}
+
+impl Residents {
+    /// The one that stands for `guest`.
+    fn of(&mut self, guest: Number) -> Option<&mut Resident> {
+        let known = self.iter().position(|resident| resident.guest == guest);
+        let index = known.unwrap_or(self.count);
+        if known.is_none() {
+            *self.all.get_mut(index)? = Resident {
+                guest,
+                ..Resident::default()
+            };
+            self.count += 1;
+        }
+        self.all.get_mut(index)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Resident> {
+        self.all[..self.count].iter()
+    }
+
+    fn iter_mut(&mut self) -> impl Iterator<Item = &mut Resident> {
+        self.all[..self.count].iter_mut()
+    }
 }
 
 /// An operand whose guest register stays in memory, and the scratch that stands for it.
+#[derive(Default, Clone, Copy)]
 struct Resident {
     guest: Number,
     scratch: Number,
@@ -171,18 +202,19 @@ struct Resident {
     write: bool,
 }
 
-fn writes(access: OpAccess) -> bool {
+pub(super) fn writes(access: OpAccess) -> bool {
     matches!(
         access,
         OpAccess::Write | OpAccess::CondWrite | OpAccess::ReadWrite | OpAccess::ReadCondWrite
     )
 }
 
-fn has_memory(insn: &Instruction) -> bool {
+pub(super) fn has_memory(insn: &Instruction) -> bool {
     (0..insn.op_count()).any(|n| insn.op_kind(n) == OpKind::Memory)
 }
 
-fn uses_rax(insn: &Instruction) -> bool {
+/// Does it use RAX by its form? AH as an operand is not looked at.
+pub(super) fn uses_rax(insn: &Instruction) -> bool {
     use OpCodeOperandKind as K;
     let implied = match insn.mnemonic() {
         Mnemonic::Mul
@@ -208,14 +240,11 @@ fn uses_rax(insn: &Instruction) -> bool {
     };
     let code = insn.op_code();
     implied
-        || (0..insn.op_count()).any(|n| {
-            matches!(code.op_kind(n), K::al | K::ax | K::eax | K::rax)
-                || insn.op_kind(n) == OpKind::Register && insn.op_register(n) == Register::AH
-        })
+        || (0..insn.op_count()).any(|n| matches!(code.op_kind(n), K::al | K::ax | K::eax | K::rax))
 }
 
 /// Must the flags of before be in EFLAGS? When they are read, or when some survive the instruction.
-fn needs_flags(insn: &Instruction) -> bool {
+pub(super) fn needs_flags(insn: &Instruction) -> bool {
     let modified = insn.rflags_modified() & STATUS;
     // What these leave undefined does not depend on what was there before.
     let fresh = matches!(
@@ -243,23 +272,34 @@ fn needs_flags(insn: &Instruction) -> bool {
         || insn.rflags_read() & STATUS != 0
         || modified != 0 && modified != STATUS
         || insn.rflags_undefined() & STATUS != 0 && !fresh
-        || matches!(
-            insn.mnemonic(),
-            Mnemonic::Shl
-                | Mnemonic::Sal
-                | Mnemonic::Shr
-                | Mnemonic::Sar
-                | Mnemonic::Rol
-                | Mnemonic::Ror
-                | Mnemonic::Rcl
-                | Mnemonic::Rcr
-                | Mnemonic::Shld
-                | Mnemonic::Shrd
-        )
+        || shifts(insn)
+}
+
+/// Is it a shift or rotation? What those do to flags depends on by how much.
+pub(super) fn shifts(insn: &Instruction) -> bool {
+    matches!(
+        insn.mnemonic(),
+        Mnemonic::Shl
+            | Mnemonic::Sal
+            | Mnemonic::Shr
+            | Mnemonic::Sar
+            | Mnemonic::Rol
+            | Mnemonic::Ror
+            | Mnemonic::Rcl
+            | Mnemonic::Rcr
+            | Mnemonic::Shld
+            | Mnemonic::Shrd
+    )
+}
+
+/// Does it write any status flag?
+pub(super) fn writes_flags(insn: &Instruction) -> bool {
+    // All the way round counts for nothing with iced, but some processors change OF.
+    insn.rflags_modified() & STATUS != 0 || matches!(insn.mnemonic(), Mnemonic::Rcl | Mnemonic::Rcr)
 }
 
 /// Does it write all status flags, whatever they were?
-fn replaces_flags(insn: &Instruction) -> bool {
+pub(super) fn replaces_flags(insn: &Instruction) -> bool {
     insn.rflags_modified() & STATUS == STATUS && !needs_flags(insn)
 }
 
@@ -271,11 +311,11 @@ pub(super) fn alignment(insn: &Instruction, size: u32) -> u32 {
 }
 
 /// What an instruction that [`is_simple`] does, beside the registers that it writes.
-pub(super) fn doing(insn: &Instruction, writes: u16) -> Doing {
+pub(super) fn doing(insn: &Instruction, facts: &Facts) -> Doing {
     Doing {
-        writes,
-        replaces_flags: replaces_flags(insn),
-        wants_flags: needs_flags(insn) && !has_memory(insn),
+        writes: facts.writes,
+        replaces_flags: facts.any(is::REPLACES_FLAGS),
+        wants_flags: facts.any(is::NEEDS_FLAGS) && !facts.any(is::HAS_MEMORY),
         steps: Recipe::after_step(insn).is_some(),
     }
 }
@@ -291,19 +331,18 @@ fn is_constant_shift(insn: &Instruction) -> bool {
 }
 
 impl Plan {
-    fn new(insn: &Instruction, info: &InstructionInfo, grouped: bool) -> Result<Plan, Refused> {
-        let memory = memory_access(insn, info)?;
-        let through_rax = uses_rax(insn);
-        let needs_flags = needs_flags(insn);
-        let checked = memory.is_some() && !grouped;
-        let mut free = match checked {
-            false if through_rax => vec![R13],
-            false => vec![RAX, R13],
-            true if through_rax => vec![],
-            true if needs_flags => vec![RAX],
-            true => vec![R13],
+    fn new(insn: &Instruction, facts: &Facts, grouped: bool) -> Result<Plan, Refused> {
+        let memory = facts.access;
+        if memory.is_none() && facts.any(is::HAS_MEMORY) {
+            return Err(Refused);
+        }
+        let mut plan = Plan {
+            memory,
+            through_rax: facts.any(is::THROUGH_RAX),
+            writes_rax: facts.any(is::THROUGH_RAX) && facts.writes & 1 != 0,
+            needs_flags: facts.any(is::NEEDS_FLAGS),
+            residents: Residents::default(),
         };
-        let mut residents: Vec<Resident> = Vec::new();
         for n in 0..insn.op_count() {
             if insn.op_kind(n) != OpKind::Register || !insn.op_register(n).is_gpr() {
                 continue;
@@ -313,46 +352,37 @@ impl Plan {
             if host_of(guest).is_some() {
                 continue;
             }
-            let access = info.op_access(n);
-            let write = writes(access);
-            let read = access != OpAccess::Write || register.size() < 4;
-            match residents.iter_mut().find(|r| r.guest == guest) {
-                Some(known) => {
-                    known.read |= read;
-                    known.write |= write;
-                }
-                None => residents.push(Resident {
-                    guest,
-                    scratch: RAX,
-                    read,
-                    write,
-                }),
-            }
+            let resident = plan.residents.of(guest).ok_or(Refused)?;
+            resident.read |= facts.reads_operand(n) || register.size() < 4;
+            resident.write |= facts.writes_operand(n);
         }
-        for resident in residents.iter_mut().filter(|r| r.read) {
-            resident.scratch = free.pop().ok_or(Refused)?;
+        plan.assign(memory.is_some() && !grouped)?;
+        Ok(plan)
+    }
+
+    /// Gives each resident a scratch. Where an access is `checked`, one of them is its pointer.
+    fn assign(&mut self, checked: bool) -> Result<(), Refused> {
+        let mut free: &[Number] = match checked {
+            false if self.through_rax => &[R13],
+            false => &[R13, RAX],
+            true if self.through_rax => &[],
+            true if self.needs_flags => &[RAX],
+            true => &[R13],
+        };
+        let mut next = || {
+            let (first, rest) = free.split_first()?;
+            free = rest;
+            Some(*first)
+        };
+        for resident in self.residents.iter_mut().filter(|r| r.read) {
+            resident.scratch = next().ok_or(Refused)?;
         }
         // What is only written may take the place of the pointer, which has been used by then.
-        if checked && !through_rax {
-            free.insert(0, if needs_flags { R13 } else { RAX });
+        let mut pointer = (checked && !self.through_rax).then_some(self.pointer());
+        for resident in self.residents.iter_mut().filter(|r| !r.read) {
+            resident.scratch = next().or_else(|| pointer.take()).ok_or(Refused)?;
         }
-        for resident in residents.iter_mut().filter(|r| !r.read) {
-            resident.scratch = free.pop().ok_or(Refused)?;
-        }
-        Ok(Plan {
-            memory,
-            through_rax,
-            writes_rax: through_rax
-                && info
-                    .used_registers()
-                    .iter()
-                    .any(|u| u.register().full_register() == Register::RAX && writes(u.access())),
-            needs_flags,
-            // All the way round counts for nothing with iced, but some processors change OF.
-            writes_flags: insn.rflags_modified() & STATUS != 0
-                || matches!(insn.mnemonic(), Mnemonic::Rcl | Mnemonic::Rcr),
-            residents,
-        })
+        Ok(())
     }
 
     /// Which scratch the memory operand's address ends up in.
@@ -365,53 +395,30 @@ impl Plan {
     }
 }
 
-fn memory_access(
-    insn: &Instruction,
-    info: &InstructionInfo,
-) -> Result<Option<(Way, u32)>, Refused> {
-    if !has_memory(insn) {
-        return Ok(None);
-    }
-    let [used] = info.used_memory() else {
-        return Err(Refused);
-    };
-    let way = if writes(used.access()) {
-        Way::Write
-    } else {
-        Way::Read
-    };
-    let size = insn.memory_size().size() as u32;
-    let odd = matches!(insn.memory_size(), MemorySize::Unknown) || !(1..=32).contains(&size);
-    if odd {
-        return Err(Refused);
-    }
-    Ok(Some((way, size)))
-}
-
 impl Emitter<'_> {
     /// Translates an instruction that [`is_simple`].
     pub(super) fn simple(
         &mut self,
         insn: &Instruction,
         op: &Op,
-        infos: &mut InstructionInfoFactory,
+        facts: &Facts,
     ) -> Result<(), Refused> {
-        if insn.mnemonic() == Mnemonic::Lea {
+        if facts.any(is::ADDRESS) {
             return self.lea(insn);
         }
         if let Some(recipe) = Recipe::after_step(insn) {
             return self.step(recipe);
         }
         let member = self.member;
-        let plan = Plan::new(insn, infos.info(insn), member.is_some())?;
+        let plan = Plan::new(insn, facts, member.is_some())?;
         let mut body = renamed(insn, &plan);
         let mut slow = Vec::new();
         if let Some(offset) = member {
             Assembler::point_at(&mut body, R12, offset);
-        } else if let Some((way, size)) = plan.memory {
+        } else if let Some(access) = plan.memory {
             self.free_flags();
             self.address(insn)?;
-            slow = self.translate(way, size, alignment(insn, size));
+            slow = self.translate(access.way, access.size.into(), access.align.into());
             self.asm.copy(plan.pointer(), RAX);
             Assembler::point_at(&mut body, plan.pointer(), 0);
         }
@@ -432,11 +439,15 @@ impl Emitter<'_> {
             self.asm
                 .store(native::gpr(resident.guest), resident.scratch);
         }
-        if plan.writes_flags {
-            self.flags_written(Recipe::after(insn).filter(|_| replaces_flags(insn)));
+        if facts.any(is::WRITES_FLAGS) {
+            let replaced = facts.any(is::REPLACES_FLAGS);
+            self.flags_written(replaced.then(|| Recipe::after(insn)).flatten());
         }
         self.slow_way(slow, op);
-        self.note_x87(insn, op)
+        if facts.any(is::SETS_POINTER) {
+            self.note_x87(insn, op)?;
+        }
+        Ok(())
     }
 
     fn lea(&mut self, insn: &Instruction) -> Result<(), Refused> {

@@ -4,7 +4,6 @@ use std::arch::is_x86_feature_detected;
 use std::sync::Arc;
 
 use engine::{CodeListener, Place};
-use iced_x86::InstructionInfoFactory;
 use memory::{Gla, Lines, Named};
 use rustc_hash::FxHashMap;
 
@@ -12,6 +11,7 @@ use super::assembler::Assembler;
 use super::code_memory_raw::CodeMemory;
 use super::crossings::{self, Allowed};
 use super::emitter::Frame;
+use super::facts::Forms;
 use super::make::{self, Tools};
 use super::mode::Mode;
 use super::runtime_raw::{self, Stubs, Way};
@@ -75,7 +75,7 @@ pub(crate) struct Translator {
     memory: CodeMemory,
     stubs: Stubs,
     asm: Assembler,
-    infos: InstructionInfoFactory,
+    forms: Forms,
     referred: Referred,
     pages: FxHashMap<u64, PageCode>,
     /// Units made since everything was last thrown away.
@@ -116,7 +116,7 @@ impl Translator {
             memory,
             stubs,
             asm,
-            infos: InstructionInfoFactory::new(),
+            forms: Forms::new(),
             referred: Referred::new(),
             pages: FxHashMap::default(),
             known: 0,
@@ -360,7 +360,7 @@ impl Translator {
         self.asm.start(self.memory.next());
         let tools = Tools {
             asm: &mut self.asm,
-            infos: &mut self.infos,
+            forms: &mut self.forms,
             referred: &mut self.referred,
         };
         let made = make::unit(tools, frame, &bytes[..have], context);

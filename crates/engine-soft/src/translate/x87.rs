@@ -54,7 +54,7 @@ fn is_plain_control(insn: &Instruction) -> bool {
 }
 
 /// Those that handlers of exceptions may ask for.
-fn sets_pointer(insn: &Instruction) -> bool {
+pub(super) fn sets_pointer(insn: &Instruction) -> bool {
     use Mnemonic as M;
     let control = matches!(
         insn.mnemonic(),
@@ -118,12 +118,9 @@ impl Emitter<'_> {
         Ok(())
     }
 
-    /// What the next instruction, a handler above all, must find of the last-instruction pointers.
-    /// Keeps EFLAGS; uses both scratches.
+    /// What the next instruction, a handler above all, must find of the last-instruction pointers after
+    /// one that [`sets_pointer`]. Keeps EFLAGS; uses both scratches.
     pub(super) fn note_x87(&mut self, insn: &Instruction, op: &Op) -> Result<(), Refused> {
-        if !sets_pointer(insn) {
-            return Ok(());
-        }
         if !self.x87.page {
             state::note_page(self.asm);
         }

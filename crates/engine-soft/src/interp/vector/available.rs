@@ -87,10 +87,16 @@ impl Available {
         !needed.is_empty() && needed.iter().all(|&feature| self.has(feature))
     }
 
-    /// Is any of these known and not there? Sets that every processor has are not known here.
-    pub(crate) fn lacks_any(self, needed: &[CpuidFeature]) -> bool {
-        let known = |feature| SETS.iter().any(|set| set.0 == feature);
-        needed.iter().any(|&f| known(f) && !self.has(f))
+    /// Those of these that are known here. Sets that every processor has are not.
+    pub(crate) fn known(features: &[CpuidFeature]) -> Available {
+        let bit = |feature| SETS.iter().position(|set| set.0 == feature);
+        let bits = features.iter().filter_map(|&feature| bit(feature));
+        Available(bits.fold(0, |all, bit| all | 1 << bit))
+    }
+
+    /// Is any of `needed` not there?
+    pub(crate) fn lacks(self, needed: Available) -> bool {
+        needed.0 & !self.0 != 0
     }
 
     pub(crate) fn has(self, feature: CpuidFeature) -> bool {
