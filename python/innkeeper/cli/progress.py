@@ -6,46 +6,56 @@ import sys
 import time
 from collections.abc import Iterator
 from types import FrameType
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from typing import TYPE_CHECKING
 
 from innkeeper.images import Report
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 
 @contextlib.contextmanager
 def build_progress(name: str) -> Iterator[Report]:
     """A `Report` that draws on standard error; on none of a terminal's, one line a step."""
-    console = Console(stderr=True)
     with _signals_as_exceptions():
-        if console.is_terminal:
-            with _bar(name, console) as report:
+        if sys.stderr.isatty():
+            with _bar(name) as report:
                 yield report
         else:
             yield _lines(name)
 
 
 @contextlib.contextmanager
-def _bar(name: str, console: Console) -> Iterator[Report]:
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    bar = Progress(*columns, console=console, transient=True)
-    task = bar.add_task(f"building {name}", total=1.0, start=False)
+def _bar(name: str) -> Iterator[Report]:
+    """What draws it is loaded when there is something to draw: nearly always there is nothing."""
+    bars: list[Progress] = []
 
     def report(step: str, share: float) -> None:
-        if not bar.tasks[0].started:
-            bar.start_task(task)
-            bar.start()
-        bar.update(task, description=f"building {name}: {step}", completed=share)
+        if not bars:
+            bars.append(_start_bar(name))
+        bar = bars[0]
+        bar.update(bar.task_ids[0], description=f"building {name}: {step}", completed=share)
         if share >= 1.0:
             bar.stop()
 
     try:
         yield report
     finally:
-        # A bar that was never shown has nothing to take away, nor one whose terminal has gone.
-        if bar.tasks[0].started:
-            with contextlib.suppress(OSError):
+        # The terminal may have gone.
+        with contextlib.suppress(OSError):
+            for bar in bars:
                 bar.stop()
+
+
+def _start_bar(name: str) -> "Progress":
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    bar.add_task(f"building {name}", total=1.0)
+    bar.start()
+    return bar
 
 
 def _lines(name: str) -> Report:

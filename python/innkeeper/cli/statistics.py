@@ -2,13 +2,14 @@
 
 import json
 import sys
-
-from rich.console import Console
-from rich.table import Table
+from typing import TYPE_CHECKING
 
 from innkeeper.cli.output import remark, table
 from innkeeper.machine import format_size
 from innkeeper.vm.statistics import GuestStatistics
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 # Handlers and reasons for exits are shown down to the so many most frequent.
 _MOST = 12
@@ -19,6 +20,8 @@ def print_json(statistics: GuestStatistics) -> None:
 
 
 def print_tables(statistics: GuestStatistics) -> None:
+    from rich.console import Console
+
     remark(f"the guest ran on the engine {statistics.engine}: {statistics.reason}")
     console = Console(stderr=True) if sys.stderr.isatty() else Console(stderr=True, width=120)
     for rows in (
@@ -32,7 +35,7 @@ def print_tables(statistics: GuestStatistics) -> None:
             console.print(rows)
 
 
-def _times(statistics: GuestStatistics) -> Table:
+def _times(statistics: GuestStatistics) -> "Table":
     rows = _numbers("WHERE THE TIME WENT", "SECONDS", "SHARE")
     total = sum(statistics.seconds.values())
     for place, seconds in statistics.seconds.items():
@@ -40,7 +43,7 @@ def _times(statistics: GuestStatistics) -> Table:
     return rows
 
 
-def _translation(statistics: GuestStatistics) -> Table:
+def _translation(statistics: GuestStatistics) -> "Table":
     rows = _numbers("ENGINE", "COUNT")
     for name, count in statistics.counters.items():
         if not count:
@@ -56,21 +59,21 @@ def _translation(statistics: GuestStatistics) -> Table:
     return rows
 
 
-def _exits(statistics: GuestStatistics) -> Table:
+def _exits(statistics: GuestStatistics) -> "Table":
     rows = _numbers("EXITS", "COUNT")
     for reason, count in list(statistics.exits.items())[:_MOST]:
         rows.add_row(reason, f"{count:,}")
     return rows
 
 
-def _handlers(statistics: GuestStatistics) -> Table:
+def _handlers(statistics: GuestStatistics) -> "Table":
     rows = _numbers("HANDLERS CALLED", "UNTRANSLATED", "STOOD IN")
     for calls in statistics.handlers[:_MOST]:
         rows.add_row(calls.mnemonic, f"{calls.untranslated:,}", f"{calls.stood_in:,}")
     return rows
 
 
-def _numbers(what: str, *columns: str) -> Table:
+def _numbers(what: str, *columns: str) -> "Table":
     rows = table(what)
     for column in columns:
         rows.add_column(column, justify="right")
