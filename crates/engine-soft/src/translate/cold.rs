@@ -1,14 +1,13 @@
 //! What is written out of line, behind a unit's straight code.
 
 use super::assembler::{Jump, condition};
-use super::control::Then;
 use super::emitter::{Emitter, Refused, Way};
 use super::flags::Flags;
 use super::group::Group;
 use super::native;
 use super::recipe::Recipe;
 use super::registers::{R12, RAX};
-use super::unit::Link;
+use super::unit::{Kind, Link};
 use crate::interp::op::Op;
 
 /// A jump that is taken when an access cannot be done in place.
@@ -26,22 +25,6 @@ impl From<Jump> for Miss {
     }
 }
 
-/// A group whose range was found.
-#[derive(Debug)]
-pub(super) struct Opened {
-    /// The jumps for where it was not.
-    apart: Vec<Miss>,
-    lost: Option<Recipe>,
-}
-
-/// What is to be written once more.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Part {
-    /// The instructions of a group, from one to another.
-    Apart(usize, usize),
-    Unit,
-}
-
 /// What is written after the unit's straight code.
 #[derive(Debug)]
 pub(super) enum Cold {
@@ -55,7 +38,7 @@ pub(super) enum Cold {
         restore: bool,
     },
     /// Leaves for the unit at a page offset, until the jump is patched to go there itself.
-    Link { from: Jump, target: u16 },
+    Link { from: Jump, target: u16, kind: Kind },
     /// Leaves with RIP at a page offset.
     Leave {
         from: Jump,
@@ -76,14 +59,11 @@ pub(super) enum Cold {
     /// The address in RAX has no known code. Leaves, or runs the site's handler where the address
     /// is not canonical.
     Unknown { from: Jump, site: u64, release: i64 },
-    /// The instructions of a group, each with its own check.
-    Apart {
+    /// A group cannot be opened: goes on in the plain unit at the instruction with its first access.
+    Closed {
         from: Vec<Miss>,
-        first: usize,
-        last: usize,
-        resume: u64,
+        target: u16,
         lost: Option<Recipe>,
-        flags: Flags,
     },
     /// Calls a stub that loads registers, and comes back.
     Load { from: Jump, stub: u64, resume: u64 },
@@ -121,30 +101,15 @@ impl Emitter<'_> {
         });
     }
 
-    /// Opens a group: R12 will point at its first byte. Answers the jumps for where it cannot.
-    pub(super) fn open(&mut self, group: &Group) -> Result<Opened, Refused> {
+    /// Opens a group: R12 will point at its first byte. Where it cannot, the plain unit at `target` runs.
+    pub(super) fn open(&mut self, group: &Group, target: u16) -> Result<(), Refused> {
         self.free_flags();
         self.address(&group.address)?;
-        let apart = self.translate(group.way, group.len, group.align);
+        let from = self.translate(group.way, group.len, group.align);
         self.asm.copy(R12, RAX);
-        Ok(Opened {
-            apart,
-            lost: self.lost,
-        })
-    }
-
-    /// What is to run where a group cannot be opened: its instructions from `first` to `last`, the
-    /// last of which has just been written.
-    pub(super) fn apart(&mut self, opened: Opened, first: usize, last: usize) {
-        let resume = self.asm.here();
-        self.cold.push(Cold::Apart {
-            from: opened.apart,
-            first,
-            last,
-            resume,
-            lost: opened.lost,
-            flags: self.flags,
-        });
+        let lost = self.lost;
+        self.cold.push(Cold::Closed { from, target, lost });
+        Ok(())
     }
 
     /// From here on the vector registers are the guest's. At a unit's start only.
@@ -163,38 +128,23 @@ impl Emitter<'_> {
         });
     }
 
-    /// Writes everything that is out of line; `part` writes some of the unit once more.
-    pub(super) fn finish(&mut self, mut part: impl FnMut(&mut Self, Part) -> Then) {
+    /// Writes everything that is out of line; `again` writes the unit once more.
+    pub(super) fn finish(&mut self, mut again: impl FnMut(&mut Self)) {
         // Writing one may ask for more.
         while !self.cold.is_empty() {
             for cold in std::mem::take(&mut self.cold) {
-                self.write_cold(cold, &mut part);
+                self.write_cold(cold, &mut again);
             }
         }
     }
 
-    pub(super) fn write_cold(
-        &mut self,
-        cold: Cold,
-        part: &mut impl FnMut(&mut Self, Part) -> Then,
-    ) {
+    fn write_cold(&mut self, cold: Cold, again: &mut impl FnMut(&mut Self)) {
         match cold {
-            Cold::Apart {
-                from,
-                first,
-                last,
-                resume,
-                lost,
-                flags,
-            } => {
+            Cold::Closed { from, target, lost } => {
                 self.land_misses(from, false);
-                self.flags = lost.map_or(Flags::Memory, |_| Flags::Lost);
-                self.recipe = lost;
-                self.x87.page = false;
-                if part(self, Part::Apart(first, last)) == Then::GoOn {
-                    self.flags_as(flags);
-                    self.asm.jump_to(resume);
-                }
+                self.save_lost(lost);
+                let from = self.asm.jump();
+                self.write_link(from, target, Kind::Plain);
             }
             Cold::Slow {
                 from,
@@ -212,16 +162,7 @@ impl Emitter<'_> {
                 }
                 self.asm.jump_to(resume);
             }
-            Cold::Link { from, target } => {
-                let link = self.referred.links.add(Link {
-                    target,
-                    patch: self.asm.place(from),
-                    page: self.frame.page,
-                });
-                self.asm.land(from);
-                self.asm.set_rax(link);
-                self.asm.jump_to(self.frame.stubs.leave_link);
-            }
+            Cold::Link { from, target, kind } => self.write_link(from, target, kind),
             Cold::Leave { from, target, lost } => {
                 self.asm.land(from);
                 self.save_lost(lost);
@@ -243,7 +184,7 @@ impl Emitter<'_> {
             }
             Cold::Round { from } => {
                 if self.land_round(from) {
-                    part(self, Part::Unit);
+                    again(self);
                 }
             }
             Cold::Unknown {
@@ -269,6 +210,19 @@ impl Emitter<'_> {
                 self.asm.jump_to(resume);
             }
         }
+    }
+
+    /// Leaves at a link when the jump is taken, until it is patched.
+    fn write_link(&mut self, from: Jump, target: u16, kind: Kind) {
+        let link = self.referred.links.add(Link {
+            kind,
+            target,
+            patch: self.asm.place(from),
+            page: self.frame.page,
+        });
+        self.asm.land(from);
+        self.asm.set_rax(link);
+        self.asm.jump_to(self.frame.stubs.leave_link);
     }
 
     /// Every miss that the second-level TLB cannot help either goes on here. Where the access is

@@ -12,7 +12,7 @@ use super::native;
 use super::recipe::Recipe;
 use super::registers::{Number, RAX, sized};
 use super::runtime_raw::Stubs;
-use super::unit::{Referred, Site};
+use super::unit::{Kind, Referred, Site};
 use super::x87;
 use crate::interp::op::Op;
 pub(super) use crate::mmu::Way;
@@ -38,6 +38,7 @@ pub(super) struct Frame<'a> {
     pub(super) checked: bool,
     /// Page offset of the unit's first byte.
     pub(super) unit: u16,
+    pub(super) kind: Kind,
     /// Guest-physical page.
     pub(super) page: u64,
     /// The stamp of a unit of one instruction that crosses into the next page.

@@ -127,27 +127,6 @@ impl Emitter<'_> {
         }
     }
 
-    /// Makes the flags be where they are on another way to the same place.
-    pub(super) fn flags_as(&mut self, wanted: Flags) {
-        match wanted {
-            Flags::Memory => self.flags_to_memory(),
-            Flags::Host | Flags::Partial => self.flags_to_host(),
-            // The registers are the same on both ways.
-            Flags::Lost => {}
-            Flags::Both => {
-                if matches!(self.flags, Flags::Lost | Flags::Partial) {
-                    self.compute_flags();
-                }
-                if self.flags == Flags::Host {
-                    self.asm.save_flags(native::STATUS);
-                } else {
-                    self.flags_to_host();
-                }
-                self.flags = Flags::Both;
-            }
-        }
-    }
-
     /// Does what the flags come from again. Uses RAX.
     pub(super) fn compute_flags(&mut self) {
         let written = self.recipe.map(|recipe| recipe.write(self.asm));

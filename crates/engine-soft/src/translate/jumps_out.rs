@@ -7,6 +7,7 @@ use super::flags::Flags;
 use super::native;
 use super::recipe::Recipe;
 use super::registers::{GUEST_RSP, Number, R13, RAX};
+use super::unit::Kind;
 use crate::mmu::set;
 
 /// A loop's second and later rounds.
@@ -58,13 +59,14 @@ impl Emitter<'_> {
                 if target < i64::from(at) {
                     self.poll(offset);
                 }
-                if target == 0 && !self.frame.checked {
+                if target == 0 && self.has_rounds() {
                     self.asm.jump_to(self.again);
                 } else {
                     let from = self.asm.jump();
                     self.cold.push(Cold::Link {
                         from,
                         target: offset,
+                        kind: Kind::Usual,
                     });
                 }
             }
@@ -82,12 +84,17 @@ impl Emitter<'_> {
         }
     }
 
+    /// Do jumps to the unit's start stay in it? From a plain one the next round is the usual unit's.
+    fn has_rounds(&self) -> bool {
+        !self.frame.checked && self.frame.kind == Kind::Usual
+    }
+
     /// Goes back to the unit's start without flags, if they can be computed there.
     pub(super) fn next_round(&mut self) -> bool {
         let Some(recipe) = self.recipe else {
             return false;
         };
-        if self.frame.checked || self.frame.crosses.is_some() {
+        if !self.has_rounds() || self.frame.crosses.is_some() {
             return false;
         }
         let rounds = *self.rounds.get_or_insert(Rounds { recipe, at: None });

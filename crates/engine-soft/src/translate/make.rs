@@ -4,7 +4,6 @@ use iced_x86::{Code, DecoderError, FlowControl, Instruction};
 use memory::Lines;
 
 use super::assembler::Assembler;
-use super::cold::{Opened, Part};
 use super::control::Then;
 use super::emitter::{Emitter, Frame, Refused};
 use super::facts::{Facts, Forms, is};
@@ -12,7 +11,7 @@ use super::flags::Doing;
 use super::group::Plan;
 use super::renamable::renamable;
 use super::simple;
-use super::unit::{Referred, Unit};
+use super::unit::{Kind, Referred, Unit};
 use crate::interp::decode::{self, Context};
 use crate::interp::op::Op;
 
@@ -75,16 +74,7 @@ pub(super) fn unit(
     let plan = Plan::new(insns.map(|one| (&one.insn, &one.facts, one.is_translated())));
     emitter.begin_rounds();
     emitter.all(&decoded, &plan);
-    emitter.finish(|emitter, part| match part {
-        Part::Apart(first, last) => {
-            let mut then = Then::GoOn;
-            for one in &decoded[first..=last] {
-                then = emitter.one(one);
-            }
-            then
-        }
-        Part::Unit => emitter.all(&decoded, &plan),
-    });
+    emitter.finish(|emitter| emitter.all(&decoded, &plan));
     let inner = emitter.inner;
     Some(Made {
         unit: Unit { inner, outer },
@@ -169,26 +159,24 @@ pub(super) fn is_stack(insn: &Instruction) -> bool {
 
 impl Emitter<'_> {
     /// All instructions, those of a group with one check, and what follows them.
-    fn all(&mut self, decoded: &[Decoded], plan: &Plan) -> Then {
-        let mut open: Option<(usize, usize, Opened)> = None;
+    fn all(&mut self, decoded: &[Decoded], plan: &Plan) {
+        // The last instruction of the group that is open.
+        let mut open = None;
         let mut then = Then::GoOn;
         for (index, one) in decoded.iter().enumerate() {
             self.begin(one.doing);
-            if let Some(group) = &plan.begins[index] {
+            let plain = index == 0 && self.frame.kind == Kind::Plain;
+            if let Some(group) = plan.begins[index].filter(|_| !plain) {
                 let mark = self.mark();
-                match self.open(group) {
-                    Ok(opened) => open = Some((index, group.last, opened)),
+                match self.open(&group, self.frame.unit + one.op.start) {
+                    Ok(()) => open = Some(group.last),
                     Err(Refused) => self.go_back(mark),
                 }
             }
             self.member = plan.members[index].filter(|_| open.is_some());
             then = self.one(one);
             self.member = None;
-            if open.as_ref().is_some_and(|group| group.1 == index)
-                && let Some((first, last, opened)) = open.take()
-            {
-                self.apart(opened, first, last);
-            }
+            open = open.filter(|last| *last != index);
         }
         if then == Then::GoOn
             && let Some(last) = decoded.last()
@@ -196,7 +184,6 @@ impl Emitter<'_> {
             let at = last.op.start + u16::from(last.op.len);
             self.go(at.into(), at, None);
         }
-        then
     }
 
     fn one(&mut self, one: &Decoded) -> Then {

@@ -15,7 +15,7 @@ use super::facts::Forms;
 use super::make::{self, Tools};
 use super::mode::Mode;
 use super::runtime_raw::{self, Stubs, Way};
-use super::unit::{Left, Link, Referred, Unit, key};
+use super::unit::{Kind, Left, Link, Referred, Unit, key};
 use crate::cpu::Cpu;
 use crate::interp::decode::Context;
 use crate::interp::fetch::{CodePage, LONGEST_INSTRUCTION, fetched_page, needs_more, next_page};
@@ -154,14 +154,20 @@ impl Translator {
     /// The unit at RIP, if there is one.
     pub(crate) fn unit_at(&mut self, cpu: &mut Cpu) -> Option<u64> {
         cpu.mmu.tell_jumps(&mut cpu.native.jumps);
-        Some(self.find(cpu, true)?.inner)
+        Some(self.find(cpu, Want::Unit)?.inner)
     }
 
-    /// Runs the unit that [`Translator::unit_at`] found, and no other.
-    pub(crate) fn run_one(&mut self, cpu: &mut Cpu, entry: u64) -> Left {
-        match self.enter(cpu, entry) {
-            Entered::Left(left) => left,
-            Entered::AtLink(_) => Left::Next,
+    /// Runs the unit that [`Translator::unit_at`] found, and no other but plain ones in its stead.
+    pub(crate) fn run_one(&mut self, cpu: &mut Cpu, mut entry: u64) -> Left {
+        loop {
+            match self.enter(cpu, entry) {
+                Entered::Left(left) => return left,
+                Entered::AtLink(link) if link.kind == Kind::Usual => return Left::Next,
+                Entered::AtLink(link) => match self.find(cpu, Want::Linked(link.kind)) {
+                    Some(found) => entry = found.inner,
+                    None => return Left::Interpret,
+                },
+            }
         }
     }
 
@@ -179,6 +185,7 @@ impl Translator {
 
     fn frame<'a>(&self, stubs: &'a Stubs, mode: Mode, unit: u16, page: u64) -> Frame<'a> {
         Frame {
+            kind: Kind::Usual,
             stubs,
             mode,
             bmi2: self.bmi2,
@@ -202,14 +209,18 @@ impl Translator {
     /// Runs translated code from RIP on, if there is any.
     pub(crate) fn run(&mut self, cpu: &mut Cpu) -> Option<Left> {
         cpu.mmu.tell_jumps(&mut cpu.native.jumps);
-        let mut entry = self.find(cpu, true)?.inner;
+        let mut entry = self.find(cpu, Want::Unit)?.inner;
         loop {
             let link = match self.enter(cpu, entry) {
                 Entered::Left(left) => return Some(left),
                 Entered::AtLink(link) => link,
             };
-            let Some(found) = self.find(cpu, false) else {
-                return Some(Left::Next);
+            let Some(found) = self.find(cpu, Want::Linked(link.kind)) else {
+                // The usual unit here may be the one that just gave up.
+                return Some(match link.kind {
+                    Kind::Usual => Left::Next,
+                    Kind::Plain => Left::Interpret,
+                });
             };
             entry = found.inner;
             if found.page == link.page && found.cleared == self.counters.cleared {
@@ -238,8 +249,8 @@ impl Translator {
         }
     }
 
-    /// The unit at RIP, translated now if it is warm.
-    fn find(&mut self, cpu: &mut Cpu, enter_in_table: bool) -> Option<Found> {
+    /// The unit at RIP, translated now if it is warm. Nobody comes to a plain one by chance.
+    fn find(&mut self, cpu: &mut Cpu, want: Want) -> Option<Found> {
         let mode = Mode::of(cpu)?;
         // A restored RIP may lie outside every segment.
         (cpu.rip & !mode.ip_mask() == 0).then_some(())?;
@@ -251,7 +262,11 @@ impl Translator {
                 cpu.mmu.fetch_mapping(cpu.rip)?
             }
         };
-        let key = key((cpu.rip & !PAGE_MASK) as u16, mode);
+        let kind_of_unit = match want {
+            Want::Unit => Kind::Usual,
+            Want::Linked(kind) => kind,
+        };
+        let key = key((cpu.rip & !PAGE_MASK) as u16, mode, kind_of_unit);
         let cleared = self.counters.cleared;
         if let Some(code) = self.pages.get(&page)
             && !code.source.is_current()
@@ -265,8 +280,9 @@ impl Translator {
             Some(None) => return None,
             None => {
                 let generation = cpu.mmu.generation(page)?;
-                self.is_warm(page | u64::from(key), generation)
-                    .then_some(())?;
+                let warm =
+                    kind_of_unit == Kind::Plain || self.is_warm(page | u64::from(key), generation);
+                warm.then_some(())?;
                 cpu.native.whereabouts.set(Place::Translating);
                 let made = self.translate(cpu, page, key, mode);
                 cpu.native.whereabouts.set(Place::Interpreter);
@@ -275,7 +291,7 @@ impl Translator {
                 unit
             }
         };
-        if enter_in_table {
+        if want == Want::Unit {
             let jumps = &mut cpu.native.jumps;
             // What is checked comes out at each jump.
             let outer = if self.checked {
@@ -347,6 +363,11 @@ impl Translator {
         let mut have = fetch_bytes(cpu, page | u64::from(offset), &mut bytes[..0x1000]);
         let stubs = self.stubs;
         let mut frame = self.frame(&stubs, mode, offset, page);
+        frame.kind = if key >> 17 == 0 {
+            Kind::Usual
+        } else {
+            Kind::Plain
+        };
         let context = Context::of(cpu);
         let here = have;
         let mut next = None;
@@ -470,6 +491,15 @@ fn has_changed(cpu: &Cpu, gpa: u64, before: &[u8], lines: Lines) -> bool {
     let mut now = [0; 0x1000];
     let have = fetch_bytes(cpu, gpa, &mut now[..end - first]);
     now[..have] != before[..have]
+}
+
+/// What is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Want {
+    /// What runs at RIP, to be entered in the table of jumps.
+    Unit,
+    /// The target of a link.
+    Linked(Kind),
 }
 
 /// How translated code was left.

@@ -30,6 +30,7 @@ pub(super) struct Site {
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub(super) struct Link {
+    pub(super) kind: Kind,
     /// Page offset of the target.
     pub(super) target: u16,
     /// Executable address of the jump's displacement.
@@ -104,9 +105,17 @@ pub(super) struct Unit {
     pub(super) outer: u64,
 }
 
+/// How a unit begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Usual,
+    /// Its first access is not one of a group: where a group of another unit could not be opened.
+    Plain,
+}
+
 /// Key of a unit in its page.
-pub(super) fn key(offset: u16, mode: Mode) -> u32 {
-    u32::from(offset) | u32::from(mode.bits()) << 12
+pub(super) fn key(offset: u16, mode: Mode, kind: Kind) -> u32 {
+    u32::from(offset) | u32::from(mode.bits()) << 12 | (kind as u32) << 17
 }
 
 /// Why translated code returned.

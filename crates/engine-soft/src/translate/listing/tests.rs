@@ -16,6 +16,7 @@ use crate::translate::assembler::Assembler;
 use crate::translate::emitter::Frame;
 use crate::translate::mode::Mode;
 use crate::translate::runtime_raw::Stubs;
+use crate::translate::unit::Kind;
 
 const BASE: u64 = 0x1_0000_0000;
 
@@ -35,6 +36,7 @@ fn translated(size: CodeSize, code: &[u8]) -> Option<String> {
         bmi2: true,
         checked: false,
         unit: 0x100,
+        kind: Kind::Usual,
         crosses: None,
         page: 0x5000,
     };
