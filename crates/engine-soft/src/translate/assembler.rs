@@ -8,7 +8,25 @@ use super::registers::{Number, RAX, sized, wide};
 
 /// A place in the code whose 32-bit displacement is to be filled in.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Jump(usize);
+pub(super) struct Jump {
+    section: Section,
+    at: usize,
+}
+
+/// Code that usually runs lies apart from code that hardly ever does, so that the host's caches hold
+/// the more of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Section {
+    Hot,
+    Cold,
+}
+
+/// The code of a section, and where its first byte will run.
+#[derive(Debug, Default)]
+struct Part {
+    bytes: Vec<u8>,
+    base: u64,
+}
 
 /// Numbers of conditions in the encoding.
 pub(super) mod condition {
@@ -20,12 +38,15 @@ pub(super) mod condition {
 }
 
 pub(super) struct Assembler {
+    /// Of the section that is being written.
     bytes: Vec<u8>,
+    /// Where its first byte will run.
+    base: u64,
+    section: Section,
+    other: Part,
     forms: Forms,
     /// For what has no form.
     encoder: Encoder,
-    /// Where the first byte will run.
-    base: u64,
 }
 
 impl std::fmt::Debug for Assembler {
@@ -38,20 +59,38 @@ impl Assembler {
     pub(super) fn new() -> Assembler {
         Assembler {
             bytes: Vec::with_capacity(4096),
+            base: 0,
+            section: Section::Hot,
+            other: Part::default(),
             forms: Forms::new(),
             encoder: Encoder::new(64),
-            base: 0,
         }
     }
 
-    /// Starts over, for code that will run at `base`.
-    pub(super) fn start(&mut self, base: u64) {
+    /// Starts over in the hot section, for code whose sections will run at these addresses.
+    pub(super) fn start(&mut self, hot: u64, cold: u64) {
+        self.section = Section::Hot;
         self.bytes.clear();
-        self.base = base;
+        self.base = hot;
+        self.other.bytes.clear();
+        self.other.base = cold;
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes
+    /// Goes on in this section.
+    pub(super) fn switch(&mut self, section: Section) {
+        if self.section != section {
+            self.section = section;
+            std::mem::swap(&mut self.bytes, &mut self.other.bytes);
+            std::mem::swap(&mut self.base, &mut self.other.base);
+        }
+    }
+
+    pub(super) fn bytes(&self, section: Section) -> &[u8] {
+        if self.section == section {
+            &self.bytes
+        } else {
+            &self.other.bytes
+        }
     }
 
     /// Executable address of the next byte.
@@ -355,12 +394,19 @@ impl Assembler {
 
     pub(super) fn jump(&mut self) -> Jump {
         self.raw(&[0xe9, 0, 0, 0, 0]);
-        Jump(self.bytes.len() - 4)
+        self.last_displacement()
     }
 
     pub(super) fn jump_if(&mut self, condition: u8) -> Jump {
         self.raw(&[0x0f, 0x80 | condition, 0, 0, 0, 0]);
-        Jump(self.bytes.len() - 4)
+        self.last_displacement()
+    }
+
+    fn last_displacement(&self) -> Jump {
+        Jump {
+            section: self.section,
+            at: self.bytes.len() - 4,
+        }
     }
 
     pub(super) fn jump_to(&mut self, target: u64) {
@@ -370,7 +416,8 @@ impl Assembler {
 
     pub(super) fn call(&mut self, target: u64) {
         self.raw(&[0xe8, 0, 0, 0, 0]);
-        self.land_at(Jump(self.bytes.len() - 4), target);
+        let call = self.last_displacement();
+        self.land_at(call, target);
     }
 
     /// `jump` goes to the next byte.
@@ -380,14 +427,23 @@ impl Assembler {
     }
 
     pub(super) fn land_at(&mut self, jump: Jump, target: u64) {
-        let next = self.base + jump.0 as u64 + 4;
-        let displacement = target.wrapping_sub(next) as i32;
-        self.bytes[jump.0..jump.0 + 4].copy_from_slice(&displacement.to_le_bytes());
+        let displacement = target.wrapping_sub(self.place(jump) + 4) as i32;
+        let bytes = if self.section == jump.section {
+            &mut self.bytes
+        } else {
+            &mut self.other.bytes
+        };
+        bytes[jump.at..jump.at + 4].copy_from_slice(&displacement.to_le_bytes());
     }
 
     /// Executable address of the displacement of `jump`.
     pub(super) fn place(&self, jump: Jump) -> u64 {
-        self.base + jump.0 as u64
+        let base = if self.section == jump.section {
+            self.base
+        } else {
+            self.other.base
+        };
+        base + jump.at as u64
     }
 
     /// Memory operand `[pointer + offset]` put into `insn` in place of the guest's.

@@ -4,8 +4,8 @@
 //! They are shared memory without a name. Rejected: a memfd, whose name makes `perf` look for a file
 //! instead of asking its map for what the code is.
 //!
-//! Code is laid down front to back; when it is full, all of it is thrown away at once. Every
-//! translation is a consequence of guest memory, so nothing is lost but time.
+//! Each section of code has a part of it, where it is laid down front to back; when one is full, all is thrown
+//! away at once. Every translation is a consequence of guest memory, so nothing is lost but time.
 //!
 //! Code is large and runs all over the place. Whatever fills a huge page is put into one, or a third of
 //! the time goes into looking up small ones.
@@ -13,6 +13,7 @@
 use std::ffi::c_void;
 use std::ptr::null_mut;
 
+use super::assembler::Section;
 use rustix::mm::{
     Advice, MapFlags, MprotectFlags, MremapFlags, ProtFlags, madvise, mmap_anonymous, mprotect,
     mremap_fixed, munmap,
@@ -24,11 +25,36 @@ pub(super) struct CodeMemory {
     write: usize,
     execute: u64,
     len: usize,
-    used: usize,
-    /// What [`CodeMemory::clear`] keeps.
+    hot: Area,
+    cold: Area,
+    /// What [`CodeMemory::clear`] keeps, of the hot section.
     kept: usize,
-    /// So many bytes lie in huge pages, or could not be put there.
+}
+
+/// The part of a section.
+#[derive(Debug)]
+struct Area {
+    start: usize,
+    end: usize,
+    /// Where the next code goes.
+    next: usize,
+    /// What lies before this is in huge pages, or could not be put there.
     huge: usize,
+}
+
+impl Area {
+    const fn new(start: usize, end: usize) -> Area {
+        Area {
+            start,
+            end,
+            next: start,
+            huge: start,
+        }
+    }
+
+    fn has_room(&self, code: &[u8]) -> bool {
+        code.len() <= self.end - self.next
+    }
 }
 
 const HUGE_PAGE: usize = 2 << 20;
@@ -36,14 +62,15 @@ const HUGE_PAGE: usize = 2 << 20;
 impl CodeMemory {
     /// `None` when the host gives no executable memory.
     pub(super) fn new(len: usize) -> Option<CodeMemory> {
+        let middle = (len / 2).next_multiple_of(HUGE_PAGE).min(len);
         let (write, both) = (reserve(len)?, ProtFlags::READ | ProtFlags::WRITE);
         let mut memory = CodeMemory {
             write: write as usize,
             execute: 0,
             len,
-            used: 0,
+            hot: Area::new(0, middle),
+            cold: Area::new(middle, len),
             kept: 0,
-            huge: 0,
         };
         let flags = MapFlags::SHARED | MapFlags::NORESERVE | MapFlags::FIXED;
         // SAFETY: the range was reserved for this.
@@ -60,47 +87,66 @@ impl CodeMemory {
         Some(memory)
     }
 
-    /// Where the next code will run.
-    pub(super) fn next(&self) -> u64 {
-        self.execute + self.used as u64
+    fn area(&self, section: Section) -> &Area {
+        match section {
+            Section::Hot => &self.hot,
+            Section::Cold => &self.cold,
+        }
+    }
+
+    fn area_mut(&mut self, section: Section) -> &mut Area {
+        match section {
+            Section::Hot => &mut self.hot,
+            Section::Cold => &mut self.cold,
+        }
+    }
+
+    /// Where the next code of a section will run.
+    pub(super) fn next(&self, section: Section) -> u64 {
+        self.execute + self.area(section).next as u64
     }
 
     /// Bytes in use.
     pub(super) fn used(&self) -> usize {
-        self.used
+        [&self.hot, &self.cold]
+            .iter()
+            .map(|area| area.next - area.start)
+            .sum()
     }
 
-    /// Lays `code` down at [`CodeMemory::next`]. False when it does not fit.
-    pub(super) fn add(&mut self, code: &[u8]) -> bool {
-        if code.len() > self.len - self.used {
+    /// Lays code down at [`CodeMemory::next`] of each section. False when it does not fit.
+    pub(super) fn add(&mut self, hot: &[u8], cold: &[u8]) -> bool {
+        if !self.hot.has_room(hot) || !self.cold.has_room(cold) {
             return false;
         }
+        self.lay(Section::Hot, hot);
+        self.lay(Section::Cold, cold);
+        true
+    }
+
+    fn lay(&mut self, section: Section, code: &[u8]) {
+        let (write, execute) = (self.write, self.execute);
+        let area = self.area_mut(section);
+        debug_assert!(area.has_room(code));
         // SAFETY: the range lies in the writable view, beyond all code that was published.
         unsafe {
             std::ptr::copy_nonoverlapping(
                 code.as_ptr(),
-                (self.write + self.used) as *mut u8,
+                (write + area.next) as *mut u8,
                 code.len(),
             );
         }
-        self.used = (self.used + code.len()).next_multiple_of(16).min(self.len);
-        while self.used - self.huge.min(self.used) >= HUGE_PAGE {
-            self.collapse();
+        area.next = (area.next + code.len()).next_multiple_of(16).min(area.end);
+        while area.next.saturating_sub(area.huge) >= HUGE_PAGE {
+            collapse(execute + area.huge as u64);
+            area.huge += HUGE_PAGE;
         }
-        true
     }
 
-    /// Puts the next full [`HUGE_PAGE`] bytes into one. Kernels before 6.1 do not know how.
-    fn collapse(&mut self) {
-        let start = self.execute + self.huge as u64;
-        // SAFETY: the range lies in the mapping; its contents and protection stay.
-        unsafe { libc::madvise(start as *mut _, HUGE_PAGE, libc::MADV_COLLAPSE) };
-        self.huge += HUGE_PAGE;
-    }
-
-    /// Everything so far stays when the rest is cleared.
+    /// Everything so far stays when the rest is cleared. It is all in the hot section.
     pub(super) fn keep(&mut self) {
-        self.kept = self.used;
+        debug_assert!(self.cold.next == self.cold.start);
+        self.kept = self.hot.next;
     }
 
     /// Where what stays runs, and its length.
@@ -110,19 +156,27 @@ impl CodeMemory {
 
     /// Throws away all code that is not kept. Nothing of it may run any more.
     pub(super) fn clear(&mut self) {
-        self.used = self.kept;
+        self.hot.next = self.kept;
+        self.cold.next = self.cold.start;
     }
 
     /// Makes the jump whose 32-bit displacement is at executable address `at` go to `target`.
     pub(super) fn patch_jump(&mut self, at: u64, target: u64) {
         let offset = at.wrapping_sub(self.execute) as usize;
-        if offset > self.used.saturating_sub(4) {
+        let inside = |area: &Area| (area.start..area.next.saturating_sub(3)).contains(&offset);
+        if !inside(&self.hot) && !inside(&self.cold) {
             return;
         }
         let displacement = target.wrapping_sub(at + 4) as i32;
         // SAFETY: four bytes inside published code, which only this vCPU's thread runs, and not now.
         unsafe { ((self.write + offset) as *mut i32).write_unaligned(displacement) };
     }
+}
+
+/// Puts [`HUGE_PAGE`] bytes of executable code at `start` into one page. Kernels before 6.1 do not know how.
+fn collapse(start: u64) {
+    // SAFETY: the range lies in the mapping; its contents and protection stay.
+    unsafe { libc::madvise(start as *mut _, HUGE_PAGE, libc::MADV_COLLAPSE) };
 }
 
 /// A range of so many addresses from a multiple of [`HUGE_PAGE`] on, where nothing can be accessed.

@@ -1,6 +1,6 @@
 //! What is written out of line, behind a unit's straight code.
 
-use super::assembler::{Jump, condition};
+use super::assembler::{Jump, Section, condition};
 use super::emitter::{Emitter, Refused, Way};
 use super::flags::Flags;
 use super::group::Group;
@@ -139,6 +139,10 @@ impl Emitter<'_> {
     }
 
     fn write_cold(&mut self, cold: Cold, again: &mut impl FnMut(&mut Self)) {
+        self.asm.switch(match cold {
+            Cold::Taken { .. } | Cold::Round { .. } => Section::Hot,
+            _ => Section::Cold,
+        });
         match cold {
             Cold::Closed { from, target, lost } => {
                 self.land_misses(from, false);
@@ -156,10 +160,12 @@ impl Emitter<'_> {
                 self.land_misses(from, true);
                 self.save_lost(lost);
                 self.asm.set_rax(site);
-                self.asm.call(self.frame.stubs.handler);
-                if restore {
-                    self.asm.restore_flags(native::STATUS);
-                }
+                let stubs = self.frame.stubs;
+                self.asm.call(if restore {
+                    stubs.handler_with_flags
+                } else {
+                    stubs.handler
+                });
                 self.asm.jump_to(resume);
             }
             Cold::Link { from, target, kind } => self.write_link(from, target, kind),
@@ -229,28 +235,31 @@ impl Emitter<'_> {
     /// `alone`, its address is used for one instruction only.
     pub(super) fn land_misses(&mut self, misses: Vec<Miss>, alone: bool) {
         let set = self.frame.mode.set();
-        let mut lost = Vec::with_capacity(misses.len());
-        for miss in misses {
+        let (seconds, mut lost): (Vec<Miss>, Vec<Miss>) =
+            misses.into_iter().partition(|miss| miss.second.is_some());
+        let count = seconds.len();
+        for (n, miss) in seconds.into_iter().enumerate() {
             let Some((way, size, resume)) = miss.second else {
-                lost.push(miss.jump);
                 continue;
             };
             self.asm.land(miss.jump);
-            // The linear address again.
-            self.asm.add_slot(native::tlb_tag(way, set));
-            self.asm.set_r13(size);
             let stubs = self.frame.stubs;
-            self.asm.call(if alone && size <= native::LONGEST_SPLIT {
-                stubs.refill_alone(way, set)
+            if let Some(stub) = stubs.miss(way, set, size, alone) {
+                self.asm.call(stub);
             } else {
-                stubs.refill(way, set)
-            });
+                // The linear address again.
+                self.asm.add_slot(native::tlb_tag(way, set));
+                self.asm.set_r13(size);
+                self.asm.call(stubs.refill(way, set));
+            }
             let found = self.asm.jump_if(condition::NOT_EQUAL);
             self.asm.land_at(found, resume);
-            lost.push(self.asm.jump());
+            if n + 1 < count {
+                lost.push(self.asm.jump().into());
+            }
         }
-        for jump in lost {
-            self.asm.land(jump);
+        for miss in lost {
+            self.asm.land(miss.jump);
         }
     }
 }

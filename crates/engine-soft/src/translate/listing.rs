@@ -11,7 +11,7 @@ use iced_x86::{
     Register,
 };
 
-use super::assembler::Assembler;
+use super::assembler::{Assembler, Section};
 use super::emitter::{Frame, Way};
 use super::facts::Forms;
 use super::make::{self, Tools};
@@ -20,6 +20,9 @@ use super::registers;
 use super::unit::Referred;
 use super::x87_state;
 use crate::interp::decode::{self, Context};
+
+/// Between sections.
+const FAR: u64 = 0x10_0000;
 
 /// The unit at the start of `bytes` and its translation, made for `base`, which the stubs must be near;
 /// `None` where there is none.
@@ -31,7 +34,9 @@ pub(super) fn listing(
     rip: u64,
 ) -> Option<String> {
     let mut asm = Assembler::new();
-    asm.start(base);
+    // The rest lies far away, as it does in the translator's memory.
+    let far = base + FAR;
+    asm.start(base, far);
     let mut forms = Forms::new();
     let mut referred = Referred::new();
     let tools = Tools {
@@ -42,7 +47,9 @@ pub(super) fn listing(
     let count = make::unit(tools, frame, bytes, context)?.instructions;
     let mut text = guest(bytes, context, rip, count);
     text.push_str("->\n");
-    text.push_str(&host(frame, base, asm.bytes()));
+    let [hot, cold] = [(Section::Hot, base), (Section::Cold, far)]
+        .map(|(section, at)| decoded(asm.bytes(section), at));
+    text.push_str(&host(frame, &hot, &cold));
     Some(text)
 }
 
@@ -59,21 +66,29 @@ fn guest(bytes: &[u8], context: Context, rip: u64, count: usize) -> String {
     text
 }
 
-fn host(frame: Frame<'_>, base: u64, bytes: &[u8]) -> String {
-    let all: Vec<Instruction> = Decoder::with_ip(64, bytes, base, DecoderOptions::NONE)
+fn decoded(bytes: &[u8], at: u64) -> Vec<Instruction> {
+    Decoder::with_ip(64, bytes, at, DecoderOptions::NONE)
         .into_iter()
-        .collect();
-    let inside = base..base + bytes.len() as u64;
-    let targets: BTreeSet<u64> = all
+        .collect()
+}
+
+/// What usually runs, and behind a line what hardly ever does.
+fn host(frame: Frame<'_>, hot: &[Instruction], cold: &[Instruction]) -> String {
+    let all: BTreeSet<u64> = hot.iter().chain(cold).map(Instruction::ip).collect();
+    let targets: BTreeSet<u64> = hot
         .iter()
+        .chain(cold)
         .filter(|insn| insn.op0_kind() == OpKind::NearBranch64)
         .map(Instruction::near_branch_target)
-        .filter(|target| inside.contains(target))
+        .filter(|target| all.contains(target))
         .collect();
     let label = |at: u64| format!("L{}", targets.range(..at).count());
     let mut formatter = NasmFormatter::new();
     let mut text = String::new();
-    for insn in &all {
+    for (n, insn) in hot.iter().chain(cold).enumerate() {
+        if n == hot.len() {
+            text.push_str("--\n");
+        }
         if targets.contains(&insn.ip()) {
             let _ = writeln!(text, "{}:", label(insn.ip()));
         }

@@ -53,19 +53,24 @@ pub(super) struct Stubs {
     enter: u64,
     /// Runs the handler of the site in RAX and comes back, or leaves.
     pub(super) handler: u64,
+    /// The same, and comes back with the status flags in EFLAGS.
+    pub(super) handler_with_flags: u64,
     /// Leaves with RIP in RAX.
     pub(super) leave_at: u64,
     /// Leaves at the link in RAX.
     pub(super) leave_link: u64,
     refills: [[u64; 3]; 2],
-    /// Of reads that may cross into the next page.
-    alone: [u64; 3],
+    /// What accesses that are alone go on at, by way, set and the logarithm of their size.
+    misses: [[[u64; SIZES]; 3]; 2],
     /// Loads the vector registers; RAX is the unit's page offset, should they not be loadable.
     pub(super) load_vectors: u64,
     pub(super) x87: X87Stubs,
     /// The host can load the x87 state without other registers.
     pub(super) has_x87: bool,
 }
+
+/// Sizes of accesses that have stubs of their own: 1 to [`native::LONGEST_SPLIT`].
+const SIZES: usize = native::LONGEST_SPLIT.trailing_zeros() as usize + 1;
 
 const PUSH: [u8; 10] = [0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57];
 const POP_AND_RETURN: [u8; 11] = [
@@ -79,13 +84,11 @@ impl Stubs {
         self.refills[way as usize][set]
     }
 
-    /// The same for an access that is alone, of at most [`native::LONGEST_SPLIT`] bytes: when it is a read that crosses into
-    /// the next page, the address answered is that of a copy.
-    pub(super) fn refill_alone(&self, way: Access, set: usize) -> u64 {
-        match way {
-            Access::Read => self.alone[set],
-            Access::Write => self.refill(way, set),
-        }
+    /// The same for an access that is alone, with R13 and RAX as the first level left them, if there is such
+    /// a stub. When it is a read that crosses into the next page, the address answered is that of a copy.
+    pub(super) fn miss(&self, way: Access, set: usize, size: u32, alone: bool) -> Option<u64> {
+        let known = alone && size.is_power_of_two() && size <= native::LONGEST_SPLIT;
+        known.then(|| self.misses[way as usize][set][size.trailing_zeros() as usize])
     }
 
     /// Writes them all. `watched` as in `Translator::new`.
@@ -131,22 +134,36 @@ impl Stubs {
         let handler = asm.here();
         let vectors = (save_vectors, restore_vectors);
         let run = if watched { run_watched } else { run_site };
-        write_handler(asm, vectors, &x87, leave_saved, run);
+        write_handler(asm, vectors, &x87, leave_saved, run, false);
+        let handler_with_flags = asm.here();
+        write_handler(asm, vectors, &x87, leave_saved, run, true);
         let mut refills = [[0; 3]; 2];
+        let mut misses = [[[0; SIZES]; 3]; 2];
         for (set, way) in (0..3).flat_map(|set| [(set, Access::Read), (set, Access::Write)]) {
-            refills[way as usize][set] = asm.here();
+            let refill = asm.here();
             write_refill(asm, way, set);
+            let alone = match way {
+                Access::Read => asm.here(),
+                Access::Write => refill,
+            };
+            if way == Access::Read {
+                write_split_read(asm, refill);
+            }
+            refills[way as usize][set] = refill;
+            for (log, miss) in misses[way as usize][set].iter_mut().enumerate() {
+                *miss = asm.here();
+                // The linear address again.
+                asm.add_slot(native::tlb_tag(way, set));
+                asm.set_r13(1 << log);
+                asm.jump_to(alone);
+            }
         }
-        let alone = [0, 1, 2].map(|set| {
-            let stub = asm.here();
-            write_split_read(asm, refills[Access::Read as usize][set]);
-            stub
-        });
         Stubs {
             enter,
             refills,
-            alone,
+            misses,
             handler,
+            handler_with_flags,
             leave_at,
             leave_link,
             load_vectors,
@@ -280,6 +297,7 @@ fn write_handler(
     x87: &X87Stubs,
     leave_saved: u64,
     run: RunSite,
+    with_flags: bool,
 ) {
     let (save, restore) = vectors;
     store_registers(asm);
@@ -307,6 +325,9 @@ fn write_handler(
     x87.restore_if_needed(asm);
     asm.raw(&[0x48, 0x83, 0xc4, 0x08, 0x5b]);
     load_registers(asm);
+    if with_flags {
+        asm.restore_flags(native::STATUS);
+    }
     asm.raw(&[0xc3]);
     asm.land(stopped);
     asm.compare_rax(code::ADDRESSES as u32);

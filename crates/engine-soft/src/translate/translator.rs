@@ -7,7 +7,7 @@ use engine::{CodeListener, Place};
 use memory::{Gla, Lines, Named};
 use rustc_hash::FxHashMap;
 
-use super::assembler::Assembler;
+use super::assembler::{Assembler, Section};
 use super::code_memory_raw::CodeMemory;
 use super::crossings::{self, Allowed};
 use super::emitter::Frame;
@@ -29,6 +29,7 @@ const MOST_SITES: usize = 1 << 20;
 /// So many units are known at most, those that there cannot be among them, before all are forgotten.
 const MOST_UNITS: usize = 1 << 20;
 const HEAT_SLOTS: usize = 1 << 15;
+const SECTIONS: [Section; 2] = [Section::Hot, Section::Cold];
 /// After so many runs of cold code all of it is cold again, or code that is rewritten all the time would
 /// find every slot warm.
 const COOLING: u32 = 1 << 17;
@@ -108,9 +109,10 @@ impl Translator {
         is_x86_feature_detected!("sse4.2").then_some(())?;
         let mut memory = CodeMemory::new(CODE_BYTES)?;
         let mut asm = Assembler::new();
-        asm.start(memory.next());
+        let [hot, cold] = SECTIONS.map(|section| memory.next(section));
+        asm.start(hot, cold);
         let stubs = Stubs::write(&mut asm, watched);
-        memory.add(asm.bytes()).then_some(())?;
+        memory.add(asm.bytes(Section::Hot), &[]).then_some(())?;
         memory.keep();
         Some(Translator {
             memory,
@@ -180,7 +182,8 @@ impl Translator {
         let have = fetch_bytes(cpu, page | u64::from(offset), &mut bytes);
         let frame = self.frame(&self.stubs, mode, offset, page);
         let context = Context::of(cpu);
-        super::listing::listing(frame, self.memory.next(), &bytes[..have], context, cpu.rip)
+        let base = self.memory.next(Section::Hot);
+        super::listing::listing(frame, base, &bytes[..have], context, cpu.rip)
     }
 
     fn frame<'a>(&self, stubs: &'a Stubs, mode: Mode, unit: u16, page: u64) -> Frame<'a> {
@@ -378,7 +381,8 @@ impl Translator {
             self.stamps = self.stamps.wrapping_add(1);
             frame.crosses = Some(self.stamps);
         }
-        self.asm.start(self.memory.next());
+        let places = SECTIONS.map(|section| self.memory.next(section));
+        self.asm.start(places[0], places[1]);
         let tools = Tools {
             asm: &mut self.asm,
             forms: &mut self.forms,
@@ -401,8 +405,8 @@ impl Translator {
             return None;
         }
         let full = self.referred.sites.len() > MOST_SITES || self.known > MOST_UNITS;
-        let host = self.memory.next();
-        if full || made.is_some() && !self.memory.add(self.asm.bytes()) {
+        let [hot, cold] = SECTIONS.map(|section| self.asm.bytes(section));
+        if full || made.is_some() && !self.memory.add(hot, cold) {
             self.clear(cpu);
             return None;
         }
@@ -418,7 +422,9 @@ impl Translator {
         self.counters.instructions += instructions as u64;
         let entries = unit.as_ref().map(|unit| (unit.inner, unit.outer));
         if let (Some(listener), Some(_)) = (&self.listener, &unit) {
-            listener.made(Some(Gla(cpu.rip)), host, self.asm.bytes().len());
+            for (host, code) in places.into_iter().zip([hot, cold]) {
+                listener.made(Some(Gla(cpu.rip)), host, code.len());
+            }
         }
         code.units.insert(key, unit);
         code.seconds.remove(&key);

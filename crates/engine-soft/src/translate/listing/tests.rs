@@ -23,7 +23,7 @@ const BASE: u64 = 0x1_0000_0000;
 /// The supervisor's code at offset 100h of its page, on a host with BMI2.
 fn translated(size: CodeSize, code: &[u8]) -> Option<String> {
     let mut asm = Assembler::new();
-    asm.start(BASE - 0x1_0000);
+    asm.start(BASE - 0x1_0000, BASE - 0x1000);
     let stubs = Stubs::write(&mut asm, false);
     let frame = Frame {
         stubs: &stubs,

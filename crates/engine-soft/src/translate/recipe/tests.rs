@@ -13,7 +13,7 @@ fn every_recipe_can_be_written() {
     for insn in all() {
         for recipe in [Recipe::after(&insn), Recipe::after_step(&insn)] {
             let Some(recipe) = recipe else { continue };
-            asm.start(0x1000);
+            asm.start(0x1000, 0x2000);
             let result = recipe.write(&mut asm);
             assert!(result.is_ok(), "{insn}: {recipe:?}");
             if recipe.takes_carry() {
