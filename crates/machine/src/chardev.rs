@@ -1,13 +1,15 @@
 //! Between the host's files and the guest's serial ports and consoles.
 //!
-//! A serial port's output is written by whoever writes the guest's register, so that nothing waits
-//! in a buffer when the guest stops. A reader that does not read stops the guest for a while, never
+//! A serial port's output is written by whoever writes the guest's register, a line at a time
+//! ([`Gathered`]). A reader that does not read stops the guest for a while, never
 //! for ever: then output is dropped until the reader reads again. A console has a thread that waits,
 //! so there nothing is dropped until the machine goes ([`Abandon`]). A reader that is gone is none of
 //! the guest's business.
 //!
 //! Input is read by one thread for all devices. A device takes what it has room for; the rest is
 //! offered again, and until it is taken no more is read.
+
+mod gathered;
 
 use std::fmt::{self, Debug};
 use std::io::{self, Write};
@@ -19,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
+pub(crate) use self::gathered::Gathered;
 use crate::control::MachineControl;
 
 /// How long a guest waits for a reader that does not read.

@@ -15,7 +15,7 @@ use devices::{Line, Lines};
 
 use crate::MachineError;
 use crate::board::Board;
-use crate::chardev::{Abandon, FdOutput, Input, Inputs, Waker};
+use crate::chardev::{Abandon, FdOutput, Gathered, Input, Inputs, Waker};
 use crate::config::{Chardev, ConsoleConfig, DiskConfig, MachineConfig};
 use crate::control::MachineControl;
 use crate::fw_cfg::{self, FwCfg};
@@ -169,7 +169,14 @@ impl Peripherals {
     ) -> Result<(), MachineError> {
         let (input, output) = chardev.map_or((None, None), |ends| (ends.input, ends.output));
         let output: Box<dyn Write + Send> = match output {
-            Some(fd) => Box::new(FdOutput::impatient(fd, self.abandon.clone())),
+            Some(fd) => {
+                let output = FdOutput::impatient(fd, self.abandon.clone());
+                let gathered = Gathered::new(output).map_err(|source| MachineError::Host {
+                    what: "thread",
+                    source,
+                })?;
+                Box::new(gathered)
+            }
             None => Box::new(std::io::sink()),
         };
         let port = ports::SERIAL[index % ports::SERIAL.len()];
