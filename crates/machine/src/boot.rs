@@ -7,6 +7,7 @@
 mod bytes;
 mod bzimage;
 mod command_line;
+mod content;
 mod elf;
 mod entry;
 mod error;
@@ -65,9 +66,7 @@ pub fn probe(file: &[u8]) -> Result<ImageKind, ImageError> {
     if elf::is_elf(file) {
         return match Elf::parse(file)?.pvh_entry {
             Some(_) => Ok(ImageKind::Pvh),
-            None => Err(ImageError::Damaged {
-                what: "the ELF file has neither a PVH entry note nor a multiboot header",
-            }),
+            None => Err(pvh::NO_ENTRY),
         };
     }
     Err(ImageError::Unknown)
@@ -90,8 +89,6 @@ pub fn load(
     seed: &[u8],
     long_mode: bool,
 ) -> Result<CpuState, BootError> {
-    let total = memory.ranges().iter().map(|range| range.len).sum();
-    let file = source.kernel.read_all(total)?;
     let name = source.kernel.path.to_string_lossy();
     let request = BootRequest {
         kernel_name: &name,
@@ -100,7 +97,7 @@ pub fn load(
         long_mode,
     };
     let initrd = initrd::Initrd::new(&source.initrd);
-    let loaded = load_image(memory, &file, &request, &initrd);
+    let loaded = load_image(memory, &source.kernel, &request, &initrd);
     loaded.map_err(|fault| match fault {
         Fault::Image(fault) => source.blame(fault),
         Fault::File(error) => error,
@@ -109,17 +106,23 @@ pub fn load(
 
 fn load_image(
     memory: &GuestMemory,
-    file: &[u8],
+    kernel: &SourceFile,
     request: &BootRequest<'_>,
     initrd: &initrd::Initrd<'_>,
 ) -> Result<CpuState, Fault> {
-    match probe(file)? {
-        ImageKind::BzImage => linux::boot(memory, file, request, initrd),
-        ImageKind::Multiboot => multiboot::boot(memory, &Multiboot::parse(file)?, request, initrd),
+    let head = kernel.head(PROBE_LEN)?;
+    if elf::is_elf(&head) && !bzimage::is_bzimage(&head) && !is_multiboot(&head) {
+        let elf = Elf::of(kernel)?;
+        return pvh::boot(memory, kernel, &elf, request, initrd);
+    }
+    let total = memory.ranges().iter().map(|range| range.len).sum();
+    let file = kernel.read_all(total)?;
+    match probe(&file)? {
+        ImageKind::BzImage => linux::boot(memory, &file, request, initrd),
+        ImageKind::Multiboot => multiboot::boot(memory, &Multiboot::parse(&file)?, request, initrd),
         ImageKind::Pvh => {
-            let elf = Elf::parse(file)?;
-            let rip = elf.pvh_entry.ok_or(ImageError::Unknown)?;
-            pvh::boot(memory, &elf, rip, request, initrd)
+            let file = &file[..];
+            pvh::boot(memory, &file, &Elf::parse(file)?, request, initrd)
         }
     }
 }

@@ -4,6 +4,8 @@ use memory::Gpa;
 
 use super::ImageError;
 use super::bytes::{slice_at, u8_at, u16_at, u32_at, u64_at};
+use super::content::{Content, inside};
+use super::error::Fault;
 use super::place::Piece;
 
 const MAGIC: [u8; 4] = *b"\x7fELF";
@@ -14,6 +16,8 @@ const MACHINE_386: u16 = 3;
 const MACHINE_X86_64: u16 = 62;
 const LOAD: u32 = 1;
 const NOTE: u32 = 4;
+/// That of 64 bits.
+const LONGEST_HEADER: u64 = 64;
 const WHAT: &str = "the ELF header";
 const WHAT_PROGRAM: &str = "an ELF program header";
 const MAX_NOTE: u64 = 1 << 20;
@@ -25,8 +29,8 @@ const PHYS32_ENTRY: u32 = 18;
 
 /// An ELF executable, ready to be placed at its physical addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Elf<'a> {
-    pub pieces: Vec<Piece<'a>>,
+pub struct Elf {
+    pub pieces: Vec<Piece>,
     pub entry: u64,
     /// The 32-bit physical entry that a Xen note names.
     pub pvh_entry: Option<u64>,
@@ -48,41 +52,35 @@ struct ProgramHeader {
     align: u64,
 }
 
-impl<'a> Elf<'a> {
+impl Elf {
     /// # Errors
     /// When it is no ELF executable for x86, or its headers point outside the file.
-    pub fn parse(file: &'a [u8]) -> Result<Elf<'a>, ImageError> {
-        if !is_elf(file) {
-            return Err(ImageError::Unknown);
-        }
-        let long = match u8_at(file, 4, WHAT)? {
-            CLASS_32 => false,
-            CLASS_64 => true,
-            _ => return Err(damaged("the ELF file is of no known class")),
+    pub fn parse(file: &[u8]) -> Result<Elf, ImageError> {
+        Elf::of(&file).map_err(|fault| match fault {
+            Fault::Image(error) => error,
+            // Bytes can be read.
+            Fault::File(_) => ImageError::Unknown,
+        })
+    }
+
+    /// The same of a file that need not be in memory.
+    pub(super) fn of(file: &impl Content) -> Result<Elf, Fault> {
+        let head = file.bytes(0, file.len().min(LONGEST_HEADER), WHAT)?;
+        let long = is_long(&head)?;
+        let entry = match long {
+            true => u64_at(&head, 24, WHAT)?,
+            false => u64::from(u32_at(&head, 24, WHAT)?),
         };
-        if u8_at(file, 5, WHAT)? != LITTLE_ENDIAN {
-            let what = "a big-endian ELF file";
-            return Err(ImageError::Unsupported { what });
-        }
-        if !matches!(u16_at(file, 18, WHAT)?, MACHINE_386 | MACHINE_X86_64) {
-            let what = "an ELF file for another processor than x86";
-            return Err(ImageError::Unsupported { what });
-        }
         let mut elf = Elf {
             pieces: Vec::new(),
-            entry: 0,
+            entry,
             pvh_entry: None,
         };
-        let raw_entry = match long {
-            true => u64_at(file, 24, WHAT)?,
-            false => u64::from(u32_at(file, 24, WHAT)?),
-        };
-        elf.entry = raw_entry;
-        for header in program_headers(file, long)? {
+        for header in program_headers(file, &head, long)? {
             match header.kind {
                 LOAD if header.memory_size > 0 => {
                     elf.pieces.push(piece(file, header)?);
-                    if let Some(physical) = inside(header, raw_entry) {
+                    if let Some(physical) = physical(header, entry) {
                         elf.entry = physical;
                     }
                 }
@@ -91,7 +89,7 @@ impl<'a> Elf<'a> {
             }
         }
         if elf.pieces.is_empty() {
-            return Err(damaged("the ELF file has nothing to load"));
+            return Err(damaged("the ELF file has nothing to load").into());
         }
         Ok(elf)
     }
@@ -107,40 +105,63 @@ fn damaged(what: &'static str) -> ImageError {
     ImageError::Damaged { what }
 }
 
+/// Is it one of 64 bits? Refuses what is none for x86.
+fn is_long(head: &[u8]) -> Result<bool, ImageError> {
+    if !is_elf(head) {
+        return Err(ImageError::Unknown);
+    }
+    let long = match u8_at(head, 4, WHAT)? {
+        CLASS_32 => false,
+        CLASS_64 => true,
+        _ => return Err(damaged("the ELF file is of no known class")),
+    };
+    if u8_at(head, 5, WHAT)? != LITTLE_ENDIAN {
+        let what = "a big-endian ELF file";
+        return Err(ImageError::Unsupported { what });
+    }
+    if !matches!(u16_at(head, 18, WHAT)?, MACHINE_386 | MACHINE_X86_64) {
+        let what = "an ELF file for another processor than x86";
+        return Err(ImageError::Unsupported { what });
+    }
+    Ok(long)
+}
+
 /// The physical address of a virtual entry point inside this segment.
-fn inside(header: ProgramHeader, entry: u64) -> Option<u64> {
+fn physical(header: ProgramHeader, entry: u64) -> Option<u64> {
     let offset = entry.checked_sub(header.virtual_address)?;
     (offset < header.memory_size).then(|| header.physical.wrapping_add(offset))
 }
 
-fn program_headers(file: &[u8], long: bool) -> Result<Vec<ProgramHeader>, ImageError> {
+fn program_headers(
+    file: &impl Content,
+    head: &[u8],
+    long: bool,
+) -> Result<Vec<ProgramHeader>, Fault> {
     let (table, entry_size, count) = match long {
         true => (
-            u64_at(file, 32, WHAT)?,
-            u16_at(file, 54, WHAT)?,
-            u16_at(file, 56, WHAT)?,
+            u64_at(head, 32, WHAT)?,
+            u16_at(head, 54, WHAT)?,
+            u16_at(head, 56, WHAT)?,
         ),
         false => (
-            u64::from(u32_at(file, 28, WHAT)?),
-            u16_at(file, 42, WHAT)?,
-            u16_at(file, 44, WHAT)?,
+            u64::from(u32_at(head, 28, WHAT)?),
+            u16_at(head, 42, WHAT)?,
+            u16_at(head, 44, WHAT)?,
         ),
     };
     if entry_size < if long { 56 } else { 32 } {
-        return Err(damaged("the ELF program headers are too small"));
+        return Err(damaged("the ELF program headers are too small").into());
     }
     if count > MAX_PROGRAM_HEADERS {
-        return Err(damaged(
-            "the ELF file has more program headers than any kernel",
-        ));
+        return Err(damaged("the ELF file has more program headers than any kernel").into());
     }
     let mut headers = Vec::new();
     for index in 0..u64::from(count) {
         let at = table
             .checked_add(index * u64::from(entry_size))
             .ok_or(damaged("the ELF program headers lie outside the file"))?;
-        let raw = slice_at(file, at, u64::from(entry_size), WHAT_PROGRAM)?;
-        headers.push(program_header(raw, long)?);
+        let raw = file.bytes(at, u64::from(entry_size), WHAT_PROGRAM)?;
+        headers.push(program_header(&raw, long)?);
     }
     Ok(headers)
 }
@@ -171,7 +192,7 @@ fn program_header(raw: &[u8], long: bool) -> Result<ProgramHeader, ImageError> {
     })
 }
 
-fn piece(file: &[u8], header: ProgramHeader) -> Result<Piece<'_>, ImageError> {
+fn piece(file: &impl Content, header: ProgramHeader) -> Result<Piece, ImageError> {
     if header.file_size > header.memory_size {
         return Err(damaged(
             "an ELF segment is larger in the file than in memory",
@@ -180,22 +201,20 @@ fn piece(file: &[u8], header: ProgramHeader) -> Result<Piece<'_>, ImageError> {
     if header.physical.checked_add(header.memory_size).is_none() {
         return Err(damaged("an ELF segment ends beyond the address space"));
     }
+    inside(file, header.offset, header.file_size, "an ELF segment")?;
     Ok(Piece {
         at: Gpa(header.physical),
-        bytes: slice_at(file, header.offset, header.file_size, "an ELF segment")?,
+        from: header.offset,
+        len: header.file_size,
         memory_len: header.memory_size,
     })
 }
 
 /// Looks for Xen's entry note. Notes of others are stepped over.
-fn pvh_note(file: &[u8], header: ProgramHeader) -> Result<Option<u64>, ImageError> {
+fn pvh_note(file: &impl Content, header: ProgramHeader) -> Result<Option<u64>, Fault> {
     const WHAT_NOTE: &str = "an ELF note";
-    let notes = slice_at(
-        file,
-        header.offset,
-        header.file_size.min(MAX_NOTE),
-        WHAT_NOTE,
-    )?;
+    let len = header.file_size.min(MAX_NOTE);
+    let notes = &file.bytes(header.offset, len, WHAT_NOTE)?[..];
     // Notes in a segment aligned to eight are padded to eight (gABI), all others to four.
     let align = if header.align == 8 { 8 } else { 4 };
     let mut at: u64 = 0;
@@ -209,7 +228,7 @@ fn pvh_note(file: &[u8], header: ProgramHeader) -> Result<Option<u64>, ImageErro
             return match size {
                 4 => Ok(Some(u64::from(u32_at(notes, value_at, WHAT_NOTE)?))),
                 8 => Ok(Some(u64_at(notes, value_at, WHAT_NOTE)?)),
-                _ => Err(damaged("the PVH note has no address")),
+                _ => Err(damaged("the PVH note has no address").into()),
             };
         }
         at = (value_at + size).next_multiple_of(align);

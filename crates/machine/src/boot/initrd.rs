@@ -3,17 +3,16 @@
 //! Each part is padded to four bytes, because the kernel looks for the next cpio archive at such an
 //! address. Spec: Linux Documentation/driver-api/early-userspace/buffer-format.rst.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 
 use memory::{Gpa, GuestMemory, PAGE_SIZE};
 
-use super::place::{require_ram, write, zero};
+use super::content::Content;
+use super::error::Fault;
+use super::place::zero;
 use super::{BootError, ImageError, SourceFile};
 
 const ALIGN: u64 = 4;
-const CHUNK: usize = 1 << 20;
 
 /// Parts of one initial RAM disk, open for reading.
 #[derive(Debug)]
@@ -52,24 +51,11 @@ impl<'a> Initrd<'a> {
 
 /// Copies one file to `at`.
 pub(super) fn load_file(memory: &GuestMemory, part: &SourceFile, at: Gpa) -> Result<(), BootError> {
-    require_ram(memory, at, part.len).map_err(|source| part.image_error(source))?;
-    let mut file: &File = &part.file;
-    let failed = |source| BootError::Read {
-        path: part.path.clone(),
-        source,
-    };
-    file.seek(SeekFrom::Start(0)).map_err(failed)?;
-    let mut buffer = vec![0; CHUNK];
-    let mut done = 0;
-    while done < part.len {
-        // At most a chunk.
-        let step = (part.len - done).min(CHUNK as u64) as usize;
-        file.read_exact(&mut buffer[..step]).map_err(failed)?;
-        let placed = write(memory, Gpa(at.0 + done), &buffer[..step]);
-        placed.map_err(|source| part.image_error(source))?;
-        done += step as u64;
-    }
-    Ok(())
+    part.place(0, part.len, memory, at)
+        .map_err(|fault| match fault {
+            Fault::Image(source) => part.image_error(source),
+            Fault::File(error) => error,
+        })
 }
 
 /// The highest page-aligned place for `len` bytes in `room`.

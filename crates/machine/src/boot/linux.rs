@@ -9,7 +9,7 @@ use x86::register::gpr;
 use super::bzimage::{BzImage, HEADER};
 use super::error::Fault;
 use super::initrd::{Initrd, place_high};
-use super::place::{Piece, load, write};
+use super::place::write;
 use super::{BootRequest, command_line, entry};
 use crate::layout::{BIOS_AREA, low_ram_end, memory_map};
 
@@ -39,12 +39,7 @@ pub(super) fn boot(
     let kernel_end = at + image.init_size;
     let room = kernel_end..ram_end.min(image.initrd_max.saturating_add(1));
     let initrd_at = place_high(initrd.len(), room)?;
-    let kernel = Piece {
-        at: Gpa(at),
-        bytes: image.kernel,
-        memory_len: image.kernel.len() as u64,
-    };
-    load(memory, &[kernel])?;
+    write(memory, Gpa(at), image.kernel)?;
     initrd.load(memory, Gpa(initrd_at))?;
     write(memory, COMMAND_LINE, &text)?;
     let mut zero_page = zero_page(memory, &image, at);

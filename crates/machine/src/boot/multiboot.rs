@@ -37,7 +37,8 @@ const INFO_LOW: Gpa = Gpa(0x8_0000);
 /// A multiboot image: where its parts go, and where it starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Multiboot<'a> {
-    pub pieces: Vec<Piece<'a>>,
+    file: &'a [u8],
+    pub pieces: Vec<Piece>,
     pub entry: u64,
 }
 
@@ -72,6 +73,7 @@ impl<'a> Multiboot<'a> {
         }
         let elf = Elf::parse(file)?;
         Ok(Multiboot {
+            file,
             pieces: elf.pieces,
             entry: elf.entry,
         })
@@ -105,17 +107,19 @@ fn flat(file: &[u8], header: u64) -> Result<Multiboot<'_>, ImageError> {
             .checked_sub(load_address)
             .ok_or(damaged("the multiboot image ends before it begins"))?,
     };
-    let bytes = slice_at(file, start, len, "the multiboot image")?;
+    slice_at(file, start, len, "the multiboot image")?;
     let memory_len = match bss_end {
         0 => len,
         end => end.saturating_sub(load_address).max(len),
     };
     let piece = Piece {
         at: Gpa(load_address),
-        bytes,
+        from: start,
+        len,
         memory_len,
     };
     Ok(Multiboot {
+        file,
         pieces: vec![piece],
         entry,
     })
@@ -128,7 +132,7 @@ pub(super) fn boot(
     request: &BootRequest<'_>,
     initrd: &Initrd<'_>,
 ) -> Result<CpuState, Fault> {
-    load(memory, &image.pieces)?;
+    load(memory, &image.file, &image.pieces)?;
     let mut next = image.end().max(BIOS_AREA_END.0);
     let mut modules = Vec::new();
     for part in initrd.parts() {

@@ -4,16 +4,20 @@ use memory::{Gpa, GuestMemory};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
 use super::ImageError;
+use super::content::Content;
+use super::error::Fault;
 
-/// A piece of a kernel: `bytes` at `at`, then zeroes up to `memory_len`.
+/// A piece of a kernel: `len` bytes of its file at `at`, then zeroes up to `memory_len`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Piece<'a> {
+pub struct Piece {
     pub at: Gpa,
-    pub bytes: &'a [u8],
+    /// Where in the file.
+    pub from: u64,
+    pub len: u64,
     pub memory_len: u64,
 }
 
-impl Piece<'_> {
+impl Piece {
     /// One past the last byte in memory.
     #[must_use]
     pub fn end(&self) -> u64 {
@@ -49,14 +53,18 @@ pub(super) fn write(memory: &GuestMemory, at: Gpa, bytes: &[u8]) -> Result<(), I
         .map_err(missing)
 }
 
-/// Loads every piece. Nothing is written unless all of them fit.
-pub(super) fn load(memory: &GuestMemory, pieces: &[Piece<'_>]) -> Result<(), ImageError> {
+/// Loads every piece of `file`. Nothing is written unless all of them fit.
+pub(super) fn load(
+    memory: &GuestMemory,
+    file: &impl Content,
+    pieces: &[Piece],
+) -> Result<(), Fault> {
     for piece in pieces {
         require_ram(memory, piece.at, piece.memory_len)?;
     }
     for piece in pieces {
-        write(memory, piece.at, piece.bytes)?;
-        let from = piece.at.0 + piece.bytes.len() as u64;
+        file.place(piece.from, piece.len, memory, piece.at)?;
+        let from = piece.at.0 + piece.len;
         zero(memory, Gpa(from), piece.end().saturating_sub(from))?;
     }
     Ok(())

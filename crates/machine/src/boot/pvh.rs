@@ -4,6 +4,7 @@ use memory::{Gpa, GuestMemory};
 use x86::CpuState;
 use x86::register::gpr;
 
+use super::content::Content;
 use super::elf::Elf;
 use super::error::Fault;
 use super::initrd::{Initrd, place_high};
@@ -18,18 +19,23 @@ const COMMAND_LINE: Gpa = Gpa(0x2_0000);
 const COMMAND_LINE_ROOM: usize = 0x1_0000;
 const MAGIC: u32 = 0x336e_c578;
 const VERSION: u32 = 1;
+/// Of an ELF file that is no multiboot kernel either.
+pub(super) const NO_ENTRY: ImageError = ImageError::Damaged {
+    what: "the ELF file has neither a PVH entry note nor a multiboot header",
+};
 
 /// Loads everything into RAM; the answer is the boot processor's state.
 pub(super) fn boot(
     memory: &GuestMemory,
-    elf: &Elf<'_>,
-    rip: u64,
+    file: &impl Content,
+    elf: &Elf,
     request: &BootRequest<'_>,
     initrd: &Initrd<'_>,
 ) -> Result<CpuState, Fault> {
+    let rip = elf.pvh_entry.ok_or(NO_ENTRY)?;
     let text = command_line::encode(request.command_line, COMMAND_LINE_ROOM - 1)?;
     let ram_end = low_ram_end(&memory.ranges()).0;
-    load(memory, &elf.pieces)?;
+    load(memory, file, &elf.pieces)?;
     let initrd_at = place_high(initrd.len(), elf.end()..ram_end)?;
     initrd.load(memory, Gpa(initrd_at))?;
     write(memory, COMMAND_LINE, &text)?;

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use super::content::Content;
+use super::error::Fault;
 use super::{BootError, ImageError};
 
 /// Kernels are far smaller; what is larger is not worth reading into memory to find out.
@@ -91,11 +93,17 @@ impl SourceFile {
         };
         let mut file = &self.file;
         file.seek(SeekFrom::Start(0)).map_err(failed)?;
-        let mut bytes = Vec::new();
+        // It fits into the guest's memory.
+        let mut bytes = Vec::with_capacity(self.len as usize);
         file.take(self.len)
             .read_to_end(&mut bytes)
             .map_err(failed)?;
         Ok(bytes)
+    }
+
+    /// Its first `len` bytes, or all where it has fewer.
+    pub(super) fn head(&self, len: usize) -> Result<Vec<u8>, Fault> {
+        self.bytes(0, self.len.min(len as u64), "the file")
     }
 
     pub(super) fn image_error(&self, source: ImageError) -> BootError {
