@@ -7,8 +7,9 @@
 //! Each section of code has a part of it, where it is laid down front to back; when one is full, all is thrown
 //! away at once. Every translation is a consequence of guest memory, so nothing is lost but time.
 //!
-//! Code is large and runs all over the place. Whatever fills a huge page is put into one, or a third of
-//! the time goes into looking up small ones.
+//! Code is large and runs all over the place. It is put into huge pages, or a third of the time goes into
+//! looking up small ones; each as soon as a little of it is filled, since what is there has to be copied,
+//! and small pages would have to be found and mapped one by one, twice each.
 
 use std::ffi::c_void;
 use std::ptr::null_mut;
@@ -58,6 +59,8 @@ impl Area {
 }
 
 const HUGE_PAGE: usize = 2 << 20;
+/// A huge page with so many bytes in it will be filled.
+const BEGUN: usize = 128 << 10;
 
 impl CodeMemory {
     /// `None` when the host gives no executable memory.
@@ -137,8 +140,10 @@ impl CodeMemory {
             );
         }
         area.next = (area.next + code.len()).next_multiple_of(16).min(area.end);
-        while area.next.saturating_sub(area.huge) >= HUGE_PAGE {
-            collapse(execute + area.huge as u64);
+        while area.next >= area.huge + BEGUN && area.huge + HUGE_PAGE <= area.end {
+            for view in [write as u64, execute] {
+                collapse(view + area.huge as u64);
+            }
             area.huge += HUGE_PAGE;
         }
     }
@@ -173,7 +178,7 @@ impl CodeMemory {
     }
 }
 
-/// Puts [`HUGE_PAGE`] bytes of executable code at `start` into one page. Kernels before 6.1 do not know how.
+/// Puts the [`HUGE_PAGE`] bytes at `start` into one page. Kernels before 6.1 do not know how.
 fn collapse(start: u64) {
     // SAFETY: the range lies in the mapping; its contents and protection stay.
     unsafe { libc::madvise(start as *mut _, HUGE_PAGE, libc::MADV_COLLAPSE) };
