@@ -3,17 +3,20 @@
 
 use super::spaces::GLOBAL;
 use super::{
-    FETCH_ENTRIES, Flushed, Mmu, NO_FETCH, PAGE_MASK, SET_ENTRIES, empty, fetch_slot, place, slot,
+    FETCH_ENTRIES, Mmu, NO_FETCH, PAGE_MASK, SET_ENTRIES, empty, fetch_slot, place, slot,
     ways_and_sets,
 };
 use crate::translate::jumps_raw::Jumps;
 
 impl Mmu {
     /// Takes out of `jumps` what was flushed here since last time. Answers whether there was any.
+    #[inline]
     pub(crate) fn tell_jumps(&mut self, jumps: &mut Jumps) -> bool {
-        if self.flushed == Flushed::default() {
-            return false;
-        }
+        self.news && self.tell_jumps_of_flush(jumps)
+    }
+
+    fn tell_jumps_of_flush(&mut self, jumps: &mut Jumps) -> bool {
+        self.news = false;
         let flushed = std::mem::take(&mut self.flushed);
         jumps.enter_space(self.spaces.number, &self.spaces.dead);
         if flushed.all {
@@ -35,6 +38,7 @@ impl Mmu {
         self.flush_fetch();
         self.spaces.forget_all();
         self.flushed.all = true;
+        self.news = true;
         self.large_seen.clear();
     }
 
@@ -71,6 +75,7 @@ impl Mmu {
         self.marks
             .take_local(|place| self.entries[place] = empty(place % SET_ENTRIES));
         self.flushed.local = true;
+        self.news = true;
     }
 
     /// INVPCID for one: as a load of CR3, but the address space stays.
@@ -130,6 +135,7 @@ impl Mmu {
     /// What else goes with a page: jumps to it, and the large page that it may be part of.
     fn flush_around(&mut self, gla: u64) {
         self.flushed.page(gla);
+        self.news = true;
         if let Some(shift) = self.large_seen.shift_at(gla) {
             self.flush_large(gla, shift);
         }

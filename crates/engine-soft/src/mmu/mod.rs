@@ -169,7 +169,7 @@ const NO_FETCH: FetchEntry = FetchEntry {
 };
 
 /// What was flushed since translated code's jumps were told.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 struct Flushed {
     all: bool,
     /// What is not global, by a change of address space.
@@ -210,11 +210,13 @@ pub(crate) struct Mmu {
     pub(crate) spaces: Spaces,
     pub(crate) second: Second,
     /// The set in use.
-    current: usize,
+    pub(crate) current: usize,
     fetch: Box<[FetchEntry]>,
     fetch_used: Used,
     fetch_current: usize,
     regions: Vec<Region>,
+    /// Translated code's jumps are to be told of a flush.
+    news: bool,
     flushed: Flushed,
     /// Of guests in lockstep only.
     journal: Option<Box<Journal>>,
@@ -254,6 +256,7 @@ impl Mmu {
             fetch: vec![NO_FETCH; FETCH_ENTRIES * 2].into_boxed_slice(),
             fetch_current: 0,
             regions: Vec::new(),
+            news: false,
             flushed: Flushed::default(),
             journal: None,
             large_seen: LargeSeen::none(),

@@ -30,6 +30,7 @@ struct Part {
 
 /// Numbers of conditions in the encoding.
 pub(super) mod condition {
+    pub(crate) const BELOW: u8 = 2;
     pub(crate) const NOT_BELOW: u8 = 3;
     pub(crate) const EQUAL: u8 = 4;
     pub(crate) const NOT_EQUAL: u8 = 5;
@@ -267,6 +268,34 @@ impl Assembler {
         self.raw32(value);
     }
 
+    /// `test dword gs:[disp], bits`
+    pub(super) fn test_word(&mut self, disp: u32, bits: u32) {
+        self.raw(&[0x65, 0xf7, 0x04, 0x25]);
+        self.raw32(disp);
+        self.raw32(bits);
+    }
+
+    /// `and dword gs:[disp], bits`
+    pub(super) fn and_word(&mut self, disp: u32, bits: u32) {
+        self.raw(&[0x65, 0x81, 0x24, 0x25]);
+        self.raw32(disp);
+        self.raw32(bits);
+    }
+
+    /// `or dword gs:[disp], bits`
+    pub(super) fn or_word(&mut self, disp: u32, bits: u32) {
+        self.raw(&[0x65, 0x81, 0x0c, 0x25]);
+        self.raw32(disp);
+        self.raw32(bits);
+    }
+
+    /// `mov qword gs:[disp], value` (sign-extended)
+    pub(super) fn set_wide(&mut self, disp: u32, value: u32) {
+        self.raw(&[0x65, 0x48, 0xc7, 0x04, 0x25]);
+        self.raw32(disp);
+        self.raw32(value);
+    }
+
     /// `cmp byte gs:[disp], 0`
     pub(super) fn test_byte(&mut self, disp: u32) {
         self.raw(&[0x65, 0x80, 0x3c, 0x25]);
@@ -299,6 +328,19 @@ impl Assembler {
             let rex = 0x48 | (from >> 3) << 2 | to >> 3;
             self.raw(&[rex, 0x89, 0xc0 | (from & 7) << 3 | to & 7]);
         }
+    }
+
+    /// `mov to, from` of the low 16 bits; the others stay.
+    pub(super) fn copy_word(&mut self, to: Number, from: Number) {
+        let rex = 0x40 | (from >> 3) << 2 | to >> 3;
+        self.raw(&[0x66, rex, 0x89, 0xc0 | (from & 7) << 3 | to & 7]);
+    }
+
+    /// `mov gs:[disp], reg` of the low 16 bits.
+    pub(super) fn store_word(&mut self, disp: u32, reg: Number) {
+        let rex = 0x40 | (reg >> 3) << 2;
+        self.raw(&[0x65, 0x66, rex, 0x89, 0x04 | (reg & 7) << 3, 0x25]);
+        self.raw32(disp);
     }
 
     /// `mov to, from` of the lower halves; the upper one becomes zero.

@@ -114,6 +114,7 @@ impl Emitter<'_> {
 
     /// From here on the vector registers are the guest's. At a unit's start only.
     pub(super) fn need_vectors(&mut self) {
+        self.vectors = true;
         self.asm.test_byte(native::VECTORS_LOADED);
         self.load_when_equal(self.frame.stubs.load_vectors);
     }

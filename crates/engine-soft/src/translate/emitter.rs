@@ -59,6 +59,8 @@ pub(super) struct Emitter<'a> {
     /// The instruction that is being translated.
     pub(super) code: Code,
     pub(super) x87: x87::Progress,
+    /// The vector registers are loaded.
+    pub(super) vectors: bool,
     /// Where the unit's code begins for jumps inside the page.
     pub(super) inner: u64,
     /// Where a loop in it goes on: what it loads is loaded by then.
@@ -97,6 +99,7 @@ impl<'a> Emitter<'a> {
             doing: Doing::default(),
             code: Code::INVALID,
             x87: x87::Progress::default(),
+            vectors: false,
             inner: 0,
             again: 0,
             rounds: None,
@@ -168,6 +171,7 @@ impl<'a> Emitter<'a> {
             mode: self.frame.mode,
             ends,
             x87: self.x87.loaded,
+            vectors: self.vectors,
             code: self.code,
             stands_in,
         })

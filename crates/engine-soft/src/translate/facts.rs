@@ -51,6 +51,8 @@ pub(super) mod is {
     pub(crate) const HAS_MEMORY: u32 = 1 << 16;
     /// LEA.
     pub(crate) const ADDRESS: u32 = 1 << 17;
+    /// Groups of accesses end before it, though it has a translation.
+    pub(crate) const ENDS_GROUPS: u32 = 1 << 20;
     /// What it does to flags depends on an immediate.
     pub(super) const SHIFT: u32 = 1 << 18;
     /// Of a register with itself, it does not depend on it.
@@ -206,6 +208,7 @@ impl Forms {
         for (answer, yes) in [
             (is::SIMPLE, simple::is_simple(insn)),
             (is::SPECIAL, special::is_special(insn)),
+            (is::ENDS_GROUPS, special::ends_groups(insn)),
             (is::X87, x87::is_x87(insn)),
             (is::OWN_X87, x87::is_own(insn)),
             (is::SETS_POINTER, x87::sets_pointer(insn)),

@@ -122,7 +122,10 @@ fn is_address(insn: &Instruction) -> bool {
 
 fn stub(frame: Frame<'_>, target: u64) -> String {
     let stubs = frame.stubs;
+    let set = frame.mode.set();
     for (name, at) in [
+        ("find_to_read", stubs.range(Way::Read, set)),
+        ("find_to_write", stubs.range(Way::Write, set)),
         ("handler", stubs.handler),
         ("leave_at", stubs.leave_at),
         ("leave_link", stubs.leave_link),
@@ -165,6 +168,12 @@ fn place(disp: u32) -> Option<String> {
         if native::segment_base(index) == disp {
             return Some(format!("segment_base[{index}]"));
         }
+        if native::hidden_base(index) == disp {
+            return Some(format!("hidden_base[{index}]"));
+        }
+        if native::selector(index) == disp {
+            return Some(format!("selector[{index}]"));
+        }
     }
     for set in 0..3 {
         for (name, at) in [
@@ -190,6 +199,14 @@ fn place(disp: u32) -> Option<String> {
         ("rflags", native::RFLAGS),
         ("open_segments", native::OPEN_SEGMENTS),
         ("attention", native::ATTENTION),
+        ("cr4", native::CR4),
+        ("pkru", native::PKRU),
+        ("features", native::FEATURES),
+        ("tsc_offset", native::TSC_OFFSET),
+        ("tsc_aux", native::TSC_AUX),
+        ("kernel_gs_base", native::KERNEL_GS_BASE),
+        ("current_set", native::CURRENT_SET),
+        ("salt", native::SALT),
         ("mxcsr", native::MXCSR),
         ("x87.loaded", x87_state::LOADED),
         ("x87.page", x87_state::PAGE),

@@ -11,6 +11,7 @@ use super::flags::Doing;
 use super::group::Plan;
 use super::renamable::renamable;
 use super::simple;
+use super::system::ends_unit;
 use super::unit::{Kind, Referred, Unit};
 use crate::interp::decode::{self, Context};
 use crate::interp::op::Op;
@@ -117,7 +118,8 @@ fn decode_all(bytes: &[u8], context: Context, frame: Frame<'_>, forms: &mut Form
             && !context.available.lacks(facts.needs);
         // A call, a return, a jump: what follows is reached some other way. Past a conditional jump
         // the unit goes on.
-        let last = ends_block && insn.flow_control() != FlowControl::ConditionalBranch;
+        let last = ends_block && insn.flow_control() != FlowControl::ConditionalBranch
+            || simple && ends_unit(&insn, frame.mode);
         all.push(Decoded {
             insn: becomes,
             op: lowered.op,
@@ -143,7 +145,8 @@ fn decode_all(bytes: &[u8], context: Context, frame: Frame<'_>, forms: &mut Form
 impl Decoded {
     /// Is it sure to be done without its handler, but for accesses that the TLB does not have?
     fn is_translated(&self) -> bool {
-        self.simple || self.ends_block || self.facts.any(is::NOTHING | is::STACK)
+        let translated = self.simple || self.ends_block || self.facts.any(is::NOTHING | is::STACK);
+        translated && !self.facts.any(is::ENDS_GROUPS)
     }
 }
 
@@ -208,8 +211,9 @@ impl Emitter<'_> {
             return self.control(insn, &one.op);
         }
         if one.simple && facts.any(is::SPECIAL) {
-            self.special(insn, &one.op)?;
-        } else if one.simple && facts.any(is::OWN_X87) {
+            return self.special(insn, &one.op);
+        }
+        if one.simple && facts.any(is::OWN_X87) {
             self.own_x87(insn, &one.op)?;
         } else if one.simple {
             self.simple(insn, &one.op, facts)?;

@@ -30,6 +30,7 @@
 //! they are); signals for accesses that miss (5 us each).
 
 mod assembler;
+mod bits;
 mod calls;
 mod code_memory_raw;
 mod cold;
@@ -55,6 +56,8 @@ mod renamable;
 mod runtime_raw;
 mod simple;
 mod special;
+mod strings;
+mod system;
 mod translator;
 mod undefined_raw;
 mod unit;

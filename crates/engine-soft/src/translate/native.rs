@@ -5,6 +5,7 @@ use std::mem::offset_of;
 use std::sync::Arc;
 
 use engine::Whereabouts;
+use x86::Segment;
 
 use super::calls::Calls;
 use super::crossings::Crossings;
@@ -12,11 +13,13 @@ use super::jumps_raw::{Entry as Jump, Jumps, Table};
 use super::placed_raw::Placed;
 use super::x87_state::X87;
 use crate::cpu::Cpu;
+use crate::cpu::features::Features;
 use crate::interp::op::Stop;
 use crate::mmu::beside::Beside;
 use crate::mmu::marks::Marks;
 use crate::mmu::spaces::Spaces;
 use crate::mmu::{self, Entry, Mmu, Way, second_raw};
+use crate::msrs::Msrs;
 
 /// MXCSR with every exception masked and nothing else set.
 pub(super) const MXCSR_MASKED: u32 = 0x1f80;
@@ -110,6 +113,14 @@ pub(super) const STATUS: u32 = offset_of!(Cpu, status) as u32;
 const GPR: u32 = offset_of!(Cpu, gpr) as u32;
 const SEGMENT_BASES: u32 = offset_of!(Cpu, segment_bases) as u32;
 pub(super) const OPEN_SEGMENTS: u32 = offset_of!(Cpu, open_segments) as u32;
+pub(super) const CR4: u32 = offset_of!(Cpu, cr4) as u32;
+pub(super) const PKRU: u32 = offset_of!(Cpu, pkru) as u32;
+pub(super) const FEATURES: u32 = (offset_of!(Cpu, features) + offset_of!(Features, flags)) as u32;
+pub(super) const TSC_OFFSET: u32 = msr(offset_of!(Msrs, tsc_offset));
+pub(super) const TSC_AUX: u32 = msr(offset_of!(Msrs, tsc_aux));
+pub(super) const KERNEL_GS_BASE: u32 = msr(offset_of!(Msrs, kernel_gs_base));
+/// Which TLB set data accesses use.
+pub(super) const CURRENT_SET: u32 = (offset_of!(Cpu, mmu) + offset_of!(Mmu, current)) as u32;
 const TLB: usize = offset_of!(Cpu, mmu) + offset_of!(Mmu, entries);
 
 /// A guest register's place in the register file.
@@ -120,6 +131,24 @@ pub(super) const fn gpr(number: u8) -> u32 {
 /// Base of the segment with this index.
 pub(super) const fn segment_base(index: u8) -> u32 {
     SEGMENT_BASES + index as u32 * 8
+}
+
+const fn msr(offset: usize) -> u32 {
+    (offset_of!(Cpu, msrs) + offset) as u32
+}
+
+const fn segment(index: u8) -> usize {
+    offset_of!(Cpu, segments) + index as usize * size_of::<Segment>()
+}
+
+/// Selector of the segment register with this index.
+pub(super) const fn selector(index: u8) -> u32 {
+    (segment(index) + offset_of!(Segment, selector)) as u32
+}
+
+/// Its base as it is saved, which [`segment_base`] repeats.
+pub(super) const fn hidden_base(index: u8) -> u32 {
+    (segment(index) + offset_of!(Segment, base)) as u32
 }
 
 /// Offset of the first entry in TLB set `set`.

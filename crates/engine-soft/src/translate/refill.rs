@@ -44,6 +44,35 @@ pub(super) fn write_refill(asm: &mut Assembler, way: Access, set: usize) {
     asm.raw(&POP_SCRATCH);
 }
 
+/// Looks in both levels for R13 bytes at RAX, at most a page's, and none where there are none. The second
+/// is looked in by `refill`, the stub for the same kind of access, whose answer this one's is.
+pub(super) fn write_range(asm: &mut Assembler, way: Access, set: usize, refill: u64) {
+    // push rcx; push rdx; mov ecx, eax; and ecx, 0fffh; add ecx, r13d; cmp ecx, 1000h
+    asm.raw(&[0x51, 0x52, 0x89, 0xc1, 0x81, 0xe1, 0xff, 0x0f, 0, 0]);
+    asm.raw(&[0x44, 0x01, 0xe9, 0x81, 0xf9, 0x00, 0x10, 0, 0]);
+    let crosses = asm.jump_if(condition::ABOVE);
+    // mov ecx, eax; shr ecx, …; and ecx, mask: the slot
+    let shift = 12 - size_of::<Entry>().trailing_zeros() as u8;
+    asm.raw(&[0x89, 0xc1, 0xc1, 0xe9, shift, 0x81, 0xe1]);
+    let mask = ((SET_ENTRIES - 1) * size_of::<Entry>()) as u32;
+    asm.raw(&mask.to_le_bytes());
+    // mov rdx, rax; and rdx, -1000h
+    asm.raw(&[0x48, 0x89, 0xc2, 0x48, 0x81, 0xe2, 0x00, 0xf0, 0xff, 0xff]);
+    asm.slot_op(0x3b, RDX, RCX, native::tlb_tag(way, set));
+    let missing = asm.jump_if(condition::NOT_EQUAL);
+    // and eax, 0fffh; add rax, host; the sum is never zero
+    asm.raw(&[0x25, 0xff, 0x0f, 0, 0]);
+    asm.slot_op(0x03, RAX, RCX, native::tlb_host(way, set));
+    // pop rdx; pop rcx; ret
+    asm.raw(&[0x5a, 0x59, 0xc3]);
+    asm.land(missing);
+    asm.raw(&[0x5a, 0x59]);
+    asm.jump_to(refill);
+    asm.land(crosses);
+    // cmp eax, eax: equal
+    asm.raw(&[0x5a, 0x59, 0x39, 0xc0, 0xc3]);
+}
+
 /// Looks in the second level for the page of RAX as it is mapped globally, or in the current address space
 /// alone. When it is there, copies it into the first level, and R13 is where; otherwise takes the jump.
 fn write_second(asm: &mut Assembler, way: Access, set: usize, global: bool) -> Jump {

@@ -5,6 +5,7 @@
 
 use std::arch::is_x86_feature_detected;
 use std::cell::Cell;
+use std::mem::offset_of;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use engine::Place;
@@ -14,8 +15,8 @@ use super::assembler::{Assembler, condition};
 use super::emitter::Way as Access;
 use super::mode::Mode;
 use super::native::{self, MXCSR_MASKED};
-use super::refill::{write_refill, write_split_read};
-use super::registers::{RAX, resident};
+use super::refill::{write_range, write_refill, write_split_read};
+use super::registers::{Number, RAX, resident};
 use super::unit::{Link, Site};
 use super::x87_state::{self, X87Stubs};
 use crate::cpu::{Cpu, RIP_SLOT, attention};
@@ -62,6 +63,8 @@ pub(super) struct Stubs {
     refills: [[u64; 3]; 2],
     /// What accesses that are alone go on at, by way, set and the logarithm of their size.
     misses: [[[u64; SIZES]; 3]; 2],
+    /// Of many bytes at once.
+    ranges: [[u64; 3]; 2],
     /// Loads the vector registers; RAX is the unit's page offset, should they not be loadable.
     pub(super) load_vectors: u64,
     pub(super) x87: X87Stubs,
@@ -89,6 +92,12 @@ impl Stubs {
     pub(super) fn miss(&self, way: Access, set: usize, size: u32, alone: bool) -> Option<u64> {
         let known = alone && size.is_power_of_two() && size <= native::LONGEST_SPLIT;
         known.then(|| self.misses[way as usize][set][size.trailing_zeros() as usize])
+    }
+
+    /// Looks in both levels of the TLB: RAX is a linear address, R13 how many bytes, at most a page's. Answers
+    /// as [`Stubs::refill`] does.
+    pub(super) fn range(&self, way: Access, set: usize) -> u64 {
+        self.ranges[way as usize][set]
     }
 
     /// Writes them all. `watched` as in `Translator::new`.
@@ -137,7 +146,7 @@ impl Stubs {
         write_handler(asm, vectors, &x87, leave_saved, run, false);
         let handler_with_flags = asm.here();
         write_handler(asm, vectors, &x87, leave_saved, run, true);
-        let mut refills = [[0; 3]; 2];
+        let (mut refills, mut ranges) = ([[0; 3]; 2], [[0; 3]; 2]);
         let mut misses = [[[0; SIZES]; 3]; 2];
         for (set, way) in (0..3).flat_map(|set| [(set, Access::Read), (set, Access::Write)]) {
             let refill = asm.here();
@@ -157,11 +166,14 @@ impl Stubs {
                 asm.set_r13(1 << log);
                 asm.jump_to(alone);
             }
+            ranges[way as usize][set] = asm.here();
+            write_range(asm, way, set, refill);
         }
         Stubs {
             enter,
             refills,
             misses,
+            ranges,
             handler,
             handler_with_flags,
             leave_at,
@@ -301,15 +313,11 @@ fn write_handler(
 ) {
     let (save, restore) = vectors;
     store_registers(asm);
-    // push rbx, to keep across the call whether vectors were loaded: then the stack is off again.
-    asm.raw(&[0x53, 0x48, 0x83, 0xec, 0x08]);
-    // movzx ebx, byte gs:[VECTORS_LOADED]; mov rsi, rax; mov rdi, gs:[CPU]
-    asm.raw(&[0x65, 0x0f, 0xb6, 0x1c, 0x25]);
-    asm.raw(&native::VECTORS_LOADED.to_le_bytes());
-    asm.copy(6, RAX);
-    asm.load(7, native::CPU);
-    // test ebx, ebx
-    asm.raw(&[0x85, 0xdb]);
+    // push rax, to keep the site across the call; sub rsp, 8: then the stack is off again.
+    asm.raw(&[0x50, 0x48, 0x83, 0xec, 0x08]);
+    asm.copy(RSI, RAX);
+    asm.load(RDI, native::CPU);
+    asm.test_byte(native::VECTORS_LOADED);
     let none = asm.jump_if(condition::EQUAL);
     asm.call(save);
     asm.land(none);
@@ -318,34 +326,36 @@ fn write_handler(
     // call rax; test rax, rax
     asm.raw(&[0xff, 0xd0, 0x48, 0x85, 0xc0]);
     let stopped = asm.jump_if(condition::NOT_EQUAL);
-    asm.raw(&[0x85, 0xdb]);
+    // mov rax, [rsp + 8]; cmp byte [rax + …], 0
+    asm.raw(&[0x48, 0x8b, 0x44, 0x24, 0x08]);
+    asm.raw(&[0x80, 0x78, offset_of!(Site, vectors) as u8, 0]);
     let none = asm.jump_if(condition::EQUAL);
     asm.call(restore);
     asm.land(none);
     x87.restore_if_needed(asm);
-    asm.raw(&[0x48, 0x83, 0xc4, 0x08, 0x5b]);
+    asm.raw(&[0x48, 0x83, 0xc4, 0x10]);
     load_registers(asm);
     if with_flags {
         asm.restore_flags(native::STATUS);
     }
     asm.raw(&[0xc3]);
     asm.land(stopped);
+    // add rsp, 24: the padding, the site and the return address
+    asm.raw(&[0x48, 0x83, 0xc4, 24]);
     asm.compare_rax(code::ADDRESSES as u32);
     let elsewhere = asm.jump_if(condition::ABOVE);
-    // add rsp, 24: the padding, RBX and the return address
-    asm.raw(&[0x48, 0x83, 0xc4, 24]);
     asm.jump_to(leave_saved);
     asm.land(elsewhere);
+    // The unit there loads the vector registers if it needs them.
     asm.store(native::ENTRY, RAX);
-    asm.raw(&[0x85, 0xdb]);
-    let none = asm.jump_if(condition::EQUAL);
-    asm.call(restore);
-    asm.land(none);
-    asm.raw(&[0x48, 0x83, 0xc4, 24]);
     load_registers(asm);
     asm.load(RAX, native::RIP);
     asm.jump_from(native::ENTRY);
 }
+
+/// Arguments of the platform's calls.
+const RDI: Number = 7;
+const RSI: Number = 6;
 
 /// Runs the handler at a site. Zero: go on after the instruction.
 ///

@@ -3,16 +3,22 @@
 use iced_x86::{Code, Instruction, Mnemonic};
 
 use super::assembler::condition;
+use super::bits::is_bit_string;
 use super::cold::Miss;
-use super::control::LOAD;
+use super::control::{LOAD, Then};
 use super::emitter::{Emitter, Refused, Way};
 use super::native::{self, MXCSR_MASKED};
 use super::registers::{GUEST_RAX, GUEST_RSP, RAX};
+use super::strings::is_string;
+use super::system::is_system;
 use crate::interp::op::Op;
 
 /// Is there one, where RAX and R13 are enough?
 pub(super) fn is_special(insn: &Instruction) -> bool {
     uses_vectors(insn)
+        || is_system(insn)
+        || is_bit_string(insn)
+        || is_string(insn)
         || matches!(insn.mnemonic(), Mnemonic::Cli | Mnemonic::Sti)
         || matches!(insn.code(), Code::Pushfq | Code::Popfq | Code::Push_rm64)
         || matches!(insn.code(), Code::Pushfd | Code::Popfd | Code::Push_rm32)
@@ -20,6 +26,12 @@ pub(super) fn is_special(insn: &Instruction) -> bool {
             insn.code(),
             Code::Div_rm32 | Code::Div_rm64 | Code::Idiv_rm32 | Code::Idiv_rm64
         )
+}
+
+/// Do groups of accesses end before it? It needs what they point with, or changes what may be accessed.
+pub(super) fn ends_groups(insn: &Instruction) -> bool {
+    let changes_access = matches!(insn.mnemonic(), Mnemonic::Stac | Mnemonic::Clac);
+    changes_access || is_bit_string(insn) || is_string(insn)
 }
 
 /// Must the vector registers be loaded for it?
@@ -33,8 +45,13 @@ const IF: u32 = 0x200;
 const PUSHED: u32 = !0x3_0000;
 
 impl Emitter<'_> {
-    pub(super) fn special(&mut self, insn: &Instruction, op: &Op) -> Result<(), Refused> {
+    pub(super) fn special(&mut self, insn: &Instruction, op: &Op) -> Result<Then, Refused> {
+        if is_system(insn) {
+            return self.system(insn, op);
+        }
         match insn.mnemonic() {
+            _ if is_bit_string(insn) => self.bit_string(insn, op),
+            _ if is_string(insn) => self.string(insn, op),
             Mnemonic::Pushfq | Mnemonic::Pushfd => self.pushf(op),
             Mnemonic::Popfq | Mnemonic::Popfd => self.popf(op),
             Mnemonic::Cli | Mnemonic::Sti if !self.frame.mode.is_supervisor() => Err(Refused),
@@ -43,7 +60,8 @@ impl Emitter<'_> {
             Mnemonic::Push => self.push_memory(insn, op),
             Mnemonic::Div | Mnemonic::Idiv => self.divide(insn, op),
             _ => self.ldmxcsr(insn, op),
-        }
+        }?;
+        Ok(Then::GoOn)
     }
 
     fn pushf(&mut self, op: &Op) -> Result<(), Refused> {

@@ -21,6 +21,8 @@ pub(super) struct Site {
     pub(super) ends: bool,
     /// What follows in the unit runs with the x87 state loaded.
     pub(super) x87: bool,
+    /// The unit runs with the vector registers loaded.
+    pub(super) vectors: bool,
     /// Which instruction, and whether it has a translation that the handler only stands in for.
     pub(super) code: Code,
     pub(super) stands_in: bool,

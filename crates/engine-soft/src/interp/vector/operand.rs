@@ -12,6 +12,10 @@ impl Cpu {
             return Ok(());
         }
         self.prepare_read(gla, into.len() as u32)?;
+        if let Some(host) = self.host_for_read(gla, into.len() as u64) {
+            copy_in(host, into);
+            return Ok(());
+        }
         for (at, size) in pieces(into.len()) {
             let from = self.along(gla, at);
             let value = match size {
@@ -32,6 +36,10 @@ impl Cpu {
             return Ok(());
         }
         self.prepare_write(gla, from.len() as u32)?;
+        if let Some(host) = self.host_for_write(gla, from.len() as u64) {
+            copy_out(host, from);
+            return Ok(());
+        }
         for (at, size) in pieces(from.len()) {
             let to = self.along(gla, at);
             let mut bytes = [0; 8];

@@ -51,18 +51,19 @@ fn offset(cpu: &Cpu, component: u32) -> usize {
 /// processors do: from the end to the start. Answers XSTATE_BV; XRSTOR's header is judged on the way.
 fn probe(cpu: &mut Cpu, op: &Op, gla: u64, wanted: u64, write: bool) -> Result<u64, Stop> {
     let mut present = 0;
-    let mut parts = vec![(LEGACY, HEADER)];
+    let mut parts = [None; 4];
+    parts[0] = Some((LEGACY, HEADER));
     if wanted & (xcr0::X87 | xcr0::SSE | xcr0::AVX) != 0 {
-        parts.push((0, LEGACY));
+        parts[1] = Some((0, LEGACY));
     }
     if wanted & xcr0::AVX != 0 {
-        parts.push((offset(cpu, xsave_component::AVX), 256));
+        parts[2] = Some((offset(cpu, xsave_component::AVX), 256));
     }
     if wanted & xcr0::PKRU != 0 {
-        parts.push((offset(cpu, xsave_component::PKRU), 8));
+        parts[3] = Some((offset(cpu, xsave_component::PKRU), 8));
     }
     parts.sort_unstable_by(|a, b| b.cmp(a));
-    for (offset, len) in parts {
+    for (offset, len) in parts.into_iter().flatten() {
         if cpu.code_size != CodeSize::Bits64 {
             cpu.linear(op, (offset + len) as u32, write)?;
         }
@@ -116,22 +117,22 @@ pub(crate) fn in_use(cpu: &Cpu) -> u64 {
 type Piece<'a> = (usize, &'a [u8]);
 
 /// What XSAVE writes of the legacy region, out of an `image` of all of it.
-fn legacy_pieces(image: &[u8], write: u64, wanted: u64, xmm_len: usize) -> Vec<Piece<'_>> {
+fn legacy_pieces(image: &[u8], write: u64, wanted: u64, xmm_len: usize) -> [Option<Piece<'_>>; 4] {
     const MXCSR: std::ops::Range<usize> = image::MXCSR_AT..image::MXCSR_AT + 8;
-    let mut pieces = Vec::with_capacity(6);
-    let mut add = |range: std::ops::Range<usize>| pieces.push((range.start, &image[range]));
-    if write & xcr0::X87 != 0 {
-        add(0..MXCSR.start);
-        add(MXCSR.end..image::XMM_AT);
-    }
+    let piece =
+        |yes: bool, range: std::ops::Range<usize>| yes.then(|| (range.start, &image[range]));
+    let x87 = write & xcr0::X87 != 0;
     // MXCSR belongs to SSE and to AVX; it has no initial configuration of its own.
-    if wanted & (xcr0::SSE | xcr0::AVX) != 0 {
-        add(MXCSR);
-    }
-    if write & xcr0::SSE != 0 {
-        add(image::XMM_AT..image::XMM_AT + xmm_len);
-    }
-    pieces
+    let mxcsr = wanted & (xcr0::SSE | xcr0::AVX) != 0;
+    [
+        piece(x87, 0..MXCSR.start),
+        piece(x87, MXCSR.end..image::XMM_AT),
+        piece(mxcsr, MXCSR),
+        piece(
+            write & xcr0::SSE != 0,
+            image::XMM_AT..image::XMM_AT + xmm_len,
+        ),
+    ]
 }
 
 /// XSAVE and XSAVEOPT.
@@ -146,16 +147,12 @@ pub(super) fn save<const WIDE: bool, const OPT: bool>(cpu: &mut Cpu, op: &Op) ->
     image::put_mxcsr(&cpu.fpu, &mut legacy);
     image::put_xmm(&cpu.fpu, &mut legacy, len / 16);
     let (upper, pkru) = (upper_halves(&cpu.fpu), u64::from(cpu.pkru).to_le_bytes());
-    let mut pieces = legacy_pieces(&legacy, write, wanted, len);
-    if write & xcr0::AVX != 0 {
-        pieces.push((offset(cpu, xsave_component::AVX), &upper[..len]));
-    }
-    if write & xcr0::PKRU != 0 {
-        pieces.push((offset(cpu, xsave_component::PKRU), &pkru));
-    }
+    let pieces = legacy_pieces(&legacy, write, wanted, len);
+    let avx = (write & xcr0::AVX != 0).then(|| (offset(cpu, xsave_component::AVX), &upper[..len]));
+    let keys = (write & xcr0::PKRU != 0).then(|| (offset(cpu, xsave_component::PKRU), &pkru[..]));
     let old = probe(cpu, op, gla, wanted, true)?;
     let header_at = cpu.along(gla, LEGACY);
-    for (at, bytes) in pieces {
+    for (at, bytes) in pieces.into_iter().chain([avx, keys]).flatten() {
         let to = cpu.along(gla, at);
         cpu.write_bytes(to, bytes)?;
     }
