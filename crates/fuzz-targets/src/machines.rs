@@ -50,6 +50,7 @@ fn machine() -> Machine {
             console: None,
             ports: Vec::new(),
         }),
+        network: None,
         rng: true,
         reboot: Reboot::Exit,
         times: false,

@@ -39,6 +39,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, Box<dyn Err
         disks: Vec::new(),
         serial: [Some(serial), None],
         console: None,
+        network: None,
         rng: true,
         reboot: Reboot::Exit,
         times: false,

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 pub use block::{Format as DiskFormat, Overlay};
+pub use netio::{Forward, Protocol, UserOptions};
 
 /// Which engine runs the guest.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +46,7 @@ pub struct MachineConfig {
     /// COM1 and COM2.
     pub serial: [Option<Chardev>; 2],
     pub console: Option<ConsoleConfig>,
+    pub network: Option<NetworkConfig>,
     /// A virtio entropy device.
     pub rng: bool,
     pub reboot: Reboot,
@@ -61,6 +63,22 @@ pub struct DiskConfig {
     pub overlay: Overlay,
     /// What the guest reads as the disk's serial number.
     pub serial: String,
+}
+
+/// A network card.
+#[derive(Debug, Clone)]
+pub struct NetworkConfig {
+    pub mac: [u8; 6],
+    pub way: NetworkWay,
+}
+
+/// Where a network card's packets go.
+#[derive(Debug, Clone)]
+pub enum NetworkWay {
+    /// Through the sockets of this process.
+    User(UserOptions),
+    /// To a tap interface of the host, by name.
+    Tap(String),
 }
 
 /// The host's ends of a character device. Either may be missing; both may be one terminal.

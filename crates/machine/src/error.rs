@@ -34,6 +34,16 @@ pub enum MachineError {
         path: PathBuf,
         source: block::BlockError,
     },
+    #[error("cannot connect the guest's network")]
+    Network {
+        #[from]
+        source: netio::UserError,
+    },
+    #[error("cannot connect the guest's network")]
+    Tap {
+        #[from]
+        source: netio::TapError,
+    },
     #[error("the engine {engine} cannot run")]
     Engine {
         engine: &'static str,

@@ -10,13 +10,17 @@ use devices::port92::{self, Port92};
 use devices::serial::{self, Serial};
 use devices::timers::pit::{self, Pit};
 use devices::timers::rtc::{self, Rtc, RtcMemory};
-use devices::virtio::{Block, BlockOptions, Console, ConsoleHandle, Port, Rng, RngLimit};
+use devices::virtio::net::MAX_PAIRS;
+use devices::virtio::{
+    Block, BlockOptions, Console, ConsoleHandle, Net, NetOptions, Port, Rng, RngLimit,
+};
 use devices::{Line, Lines};
+use netio::{Link, TapLink, UserLink};
 
 use crate::MachineError;
 use crate::board::Board;
 use crate::chardev::{Abandon, FdOutput, Gathered, Input, Inputs, Waker};
-use crate::config::{Chardev, ConsoleConfig, DiskConfig, MachineConfig};
+use crate::config::{Chardev, ConsoleConfig, DiskConfig, MachineConfig, NetworkConfig, NetworkWay};
 use crate::control::MachineControl;
 use crate::fw_cfg::{self, FwCfg};
 use crate::layout::LOW_RAM_LIMIT;
@@ -82,6 +86,9 @@ pub(crate) fn add(
     }
     if let Some(console) = config.console.take() {
         made.add_console(board, console, control)?;
+    }
+    if let Some(network) = &config.network {
+        add_network(board, network, config.vcpus)?;
     }
     if config.rng {
         board.add_virtio(Rng::new(RngLimit::default()))?;
@@ -248,4 +255,21 @@ fn add_disk(board: &mut Board, disk: &DiskConfig) -> Result<(), MachineError> {
         ..BlockOptions::default()
     };
     board.add_virtio(Block::new(opened, &options))
+}
+
+/// A network card with a pair of queues for each vCPU.
+fn add_network(board: &mut Board, network: &NetworkConfig, vcpus: u32) -> Result<(), MachineError> {
+    let pairs = u16::try_from(vcpus).unwrap_or(u16::MAX).min(MAX_PAIRS);
+    let links: Vec<Box<dyn Link>> = match &network.way {
+        NetworkWay::User(options) => vec![Box::new(UserLink::new(options)?)],
+        NetworkWay::Tap(name) => {
+            let links = TapLink::by_name(name, pairs.into())?.into_iter();
+            links.map(|link| Box::new(link) as Box<dyn Link>).collect()
+        }
+    };
+    let options = NetOptions {
+        mac: network.mac,
+        pairs,
+    };
+    board.add_virtio(Net::new(links, &options))
 }

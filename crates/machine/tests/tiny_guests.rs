@@ -144,6 +144,7 @@ impl Built {
             disks: Vec::new(),
             serial: [Some(output), None],
             console: None,
+            network: None,
             rng: false,
             reboot: self.reboot,
             times: self.times,

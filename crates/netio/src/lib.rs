@@ -14,9 +14,11 @@ mod hub;
 mod link;
 mod tap;
 mod tap_raw;
+mod user;
 
 pub use checksum::Checksum;
 pub use hub::{Hub, HubLink};
 pub use link::{DATA_VALID, OffloadHeader, Offloads};
 pub use link::{Frame, GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_TCPV6, Link, MAX_FRAME, NEEDS_CSUM};
 pub use tap::{TapError, TapLink};
+pub use user::{Forward, Protocol, UserError, UserFlows, UserLink, UserOptions};

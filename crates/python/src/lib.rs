@@ -8,6 +8,7 @@ mod errors;
 mod fd_raw;
 mod guest;
 mod kernel;
+mod network;
 mod spec;
 mod statistics;
 

@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 
 use crate::errors::raise;
 use crate::fd_raw::duplicate;
+use crate::network::NetworkSpec;
 
 /// `innkeeper.machine.spec.MachineSpec`.
 #[derive(Debug, FromPyObject)]
@@ -22,6 +23,7 @@ pub(crate) struct MachineSpec {
     engine: String,
     cpu_model: String,
     disks: Vec<DiskSpec>,
+    network: Option<NetworkSpec>,
     rng: bool,
     reboots: bool,
     times: bool,
@@ -71,6 +73,7 @@ impl MachineSpec {
             disks: disks.collect::<PyResult<_>>()?,
             serial: [None, None],
             console: None,
+            network: self.network.map(|it| it.into_config(py)).transpose()?,
             rng: self.rng,
             reboot: if self.reboots {
                 Reboot::Restart
@@ -152,7 +155,7 @@ fn engine(py: Python<'_>, name: &str) -> PyResult<EngineChoice> {
     })
 }
 
-fn unknown(py: Python<'_>, what: &str, name: &str) -> PyErr {
+pub(crate) fn unknown(py: Python<'_>, what: &str, name: &str) -> PyErr {
     raise(
         py,
         "InvalidInput",

@@ -16,7 +16,16 @@ from innkeeper.cli.output import remark
 from innkeeper.cli.progress import build_progress
 from innkeeper.errors import InvalidInput
 from innkeeper.guest.console import ConsoleMode
-from innkeeper.machine import DiskFormat, DiskSpec, EngineChoice, Overlay, parse_size
+from innkeeper.machine import (
+    DiskFormat,
+    DiskSpec,
+    EngineChoice,
+    NetworkSpec,
+    Overlay,
+    parse_network,
+    parse_port,
+    parse_size,
+)
 from innkeeper.services import guests, images
 from innkeeper.services.request import GuestRequest
 from innkeeper.vm.ending import Ending
@@ -71,6 +80,24 @@ def run(
         typer.Option(
             metavar="NAME",
             help="Python device: a built-in one, module:factory or none. Repeatable.",
+        ),
+    ] = None,
+    network: Annotated[
+        str,
+        typer.Option(
+            metavar="NETWORK",
+            help="user: by the host's own connections; user,host: and to the host's own services; "
+            "tap=INTERFACE; or none.",
+        ),
+    ] = "user",
+    publish: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--publish",
+            "-p",
+            metavar="PORT",
+            help="A port of the host that leads to one of the guest, such as 8080:80, "
+            "127.0.0.1:8080:80 or 5353:53/udp. Repeatable.",
         ),
     ] = None,
     name: Annotated[str | None, typer.Option(metavar="NAME", help="The guest's host name.")] = None,
@@ -142,6 +169,7 @@ def run(
         cpu_model=cpu_model,
         disks=tuple(parse_disk(text) for text in disk or ()),
         devices=tuple(device or ()),
+        network=network_of(network, publish or []),
         name=name,
         console=console,
         timeout=None if timeout is None else parse_duration(timeout),
@@ -191,6 +219,20 @@ def parse_disk(text: str) -> DiskSpec:
                     f"disk option {option!r} is none of ro, temporary, format=raw, format=qcow2"
                 )
     return spec
+
+
+def network_of(network: str, publish: list[str]) -> NetworkSpec | None:
+    """What --network and --publish ask for together.
+
+    Raises:
+        InvalidInput: when one is nothing that exists, or they do not go together.
+    """
+    spec = parse_network(network)
+    if not publish:
+        return spec
+    if spec is None:
+        raise InvalidInput("--publish needs a network, and --network is none")
+    return replace(spec, ports=tuple(parse_port(text) for text in publish))
 
 
 def parse_duration(text: str) -> float:

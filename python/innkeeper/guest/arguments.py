@@ -14,7 +14,14 @@ from threading import TIMEOUT_MAX
 from typing import TypeVar
 
 from innkeeper.errors import InvalidInput
-from innkeeper.machine import DiskFormat, DiskSpec, Overlay
+from innkeeper.machine import (
+    DiskFormat,
+    DiskSpec,
+    NetworkSpec,
+    Overlay,
+    parse_network,
+    parse_port,
+)
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
@@ -53,6 +60,16 @@ def seconds(value: object, what: str) -> float | None:
     if math.isnan(value) or value < 0:
         raise InvalidInput(f"{what} cannot be {value!r} seconds")
     return min(float(value), TIMEOUT_MAX)
+
+
+def network(value: object, ports: object) -> NetworkSpec | None:
+    spec = parse_network(text(value, "the network"))
+    published = tuple(parse_port(port) for port in texts(ports, "ports"))
+    if spec is None:
+        if published:
+            raise InvalidInput("ports need a network")
+        return None
+    return replace(spec, ports=published)
 
 
 def texts(value: object, what: str) -> tuple[str, ...]:

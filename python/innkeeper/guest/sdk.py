@@ -56,7 +56,8 @@ class Guest:
             print(guest.run(["uname", "-a"]).stdout)
 
     `memory` is written as on the command line: 512M, 2G. The image is built when it is missing,
-    which takes about half a minute. What the guest writes is thrown away. With `times`, `stats`
+    which takes about half a minute. `network` and `ports` are written as there, too: user,
+    user,host or none, and 8080:80. What the guest writes is thrown away. With `times`, `stats`
     tells where the time goes.
 
     Raises InvalidInput when an argument is nothing that it can be, and on entering the block:
@@ -74,6 +75,8 @@ class Guest:
         engine: EngineChoice | str = EngineChoice.AUTO,
         disks: Sequence[DiskSpec] = (),
         devices: Sequence[str] = (),
+        network: str = "user",
+        ports: Sequence[str] = (),
         name: str = "guest",
         boot_timeout: float | None = 300.0,
         times: bool = False,
@@ -87,6 +90,7 @@ class Guest:
             engine=arguments.choice(EngineChoice, engine, "the engine"),
             disks=arguments.disks(disks),
             devices=arguments.texts(devices, "devices"),
+            network=arguments.network(network, ports),
             times=bool(times),
         )
         self._process: GuestProcess | None = None

@@ -1,6 +1,6 @@
 """Images of operating systems: how they are built, kept, and turned into a machine."""
 
-from innkeeper.images.boot import ImageBoot, check, machine_spec
+from innkeeper.images.boot import ImageBoot, check, machine_spec, with_mac
 from innkeeper.images.catalog import RECIPES, build, ensure
 from innkeeper.images.debian import Report
 from innkeeper.images.kept import KeptGuest, kept_guests, remove_guest
@@ -22,4 +22,5 @@ __all__ = [
     "kept_guests",
     "machine_spec",
     "remove_guest",
+    "with_mac",
 ]

@@ -1,7 +1,7 @@
 """From an image to the machine that boots it."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Final
@@ -9,6 +9,7 @@ from typing import Final
 from innkeeper.errors import HostFailure, InvalidInput
 from innkeeper.images.kernel import memory_end
 from innkeeper.images.store import Image
+from innkeeper.machine.network import USER_NETWORK, NetworkSpec, mac_of, validate_ports
 from innkeeper.machine.size import format_size
 from innkeeper.machine.spec import (
     MIB,
@@ -43,6 +44,7 @@ class ImageBoot:
     cpu_model: str = "innkeeper-v1"
     disks: tuple[DiskSpec, ...] = ()
     devices: tuple[str, ...] = ()
+    network: NetworkSpec | None = USER_NETWORK
     append: str = ""
     kept: Path | None = None
     times: bool = False
@@ -57,6 +59,8 @@ def check(boot: ImageBoot) -> None:
         InvalidInput: for the first thing found wrong.
     """
     validate_choices(boot.vcpus, boot.memory, boot.disks)
+    if boot.network is not None:
+        validate_ports(boot.network.ports)
     if _NAME.fullmatch(boot.name) is None:
         raise InvalidInput(
             f"{boot.name!r} is no guest name: letters, digits and dashes, at most 63"
@@ -100,11 +104,17 @@ def machine_spec(image: Image, boot: ImageBoot) -> MachineSpec:
         cpu_model=boot.cpu_model,
         disks=(_root(image, boot.kept), *boot.disks),
         devices=("pvpanic", *boot.devices),
+        network=boot.network and with_mac(boot.network, boot.name),
         reboots=False,
         times=boot.times,
         perf_map=boot.perf_map,
         symbols=boot.symbols,
     )
+
+
+def with_mac(network: NetworkSpec, name: str) -> NetworkSpec:
+    """The card of the guest `name`, whose address is always the same."""
+    return network if network.mac else replace(network, mac=mac_of(name))
 
 
 def agent_initrd() -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from innkeeper.errors import InvalidInput
+from innkeeper.machine.network import NetworkSpec, validate_network
 from innkeeper.machine.size import format_size
 
 MIB: Final = 1 << 20
@@ -79,6 +80,7 @@ class MachineSpec:
     cpu_model: str = "innkeeper-v1"
     disks: tuple[DiskSpec, ...] = ()
     devices: tuple[str, ...] = ("pvpanic",)
+    network: NetworkSpec | None = None
     rng: bool = True
     reboots: bool = True
     times: bool = False
@@ -95,6 +97,8 @@ def validate(spec: MachineSpec) -> None:
     validate_choices(spec.vcpus, spec.memory, spec.disks)
     _validate_command_line(spec.command_line)
     _require_utf_8(spec.cpu_model, "the CPU model")
+    if spec.network is not None:
+        validate_network(spec.network)
     for disk in spec.disks:
         _require_utf_8(disk.serial, "a disk's serial number")
     _require_file(spec.kernel, "kernel")

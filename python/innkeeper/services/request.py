@@ -6,8 +6,8 @@ from pathlib import Path
 
 from innkeeper.errors import InvalidInput
 from innkeeper.guest.console import ConsoleMode
-from innkeeper.images import ImageBoot
-from innkeeper.machine import MIB, DiskSpec, EngineChoice, MachineSpec
+from innkeeper.images import ImageBoot, with_mac
+from innkeeper.machine import MIB, USER_NETWORK, DiskSpec, EngineChoice, MachineSpec, NetworkSpec
 from innkeeper.vm import kernel
 
 
@@ -32,6 +32,7 @@ class GuestRequest:
     cpu_model: str = "innkeeper-v1"
     disks: tuple[DiskSpec, ...] = ()
     devices: tuple[str, ...] = field(default=())
+    network: NetworkSpec | None = USER_NETWORK
     name: str | None = None
     console: ConsoleMode | None = None
     timeout: float | None = None
@@ -82,6 +83,7 @@ def own_kernel_spec(request: GuestRequest) -> MachineSpec:
         cpu_model=request.cpu_model,
         disks=request.disks,
         devices=("pvpanic", *kernel.devices(request.kernel, request.devices)),
+        network=request.network and with_mac(request.network, request.name or ""),
         reboots=False,
         times=request.statistics,
         perf_map=request.perf_map,
@@ -105,6 +107,7 @@ def image_boot(request: GuestRequest, name: str) -> ImageBoot:
         cpu_model=request.cpu_model,
         disks=request.disks,
         devices=request.devices,
+        network=request.network,
         append=request.append,
         times=request.statistics,
         perf_map=request.perf_map,

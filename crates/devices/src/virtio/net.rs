@@ -29,7 +29,8 @@ const ID: u16 = 1;
 const CLASS: u32 = 0x02_00_00;
 const QUEUE_SIZE: u16 = 256;
 const CONTROL_QUEUE_SIZE: u16 = 64;
-const MAX_PAIRS: u16 = 16;
+/// Of queues.
+pub const MAX_PAIRS: u16 = 16;
 
 const F_CSUM: u64 = 1 << 0;
 const F_GUEST_CSUM: u64 = 1 << 1;

@@ -1,0 +1,137 @@
+"""A guest's network card, and where its packets go."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Final
+
+from innkeeper.errors import InvalidInput
+
+MAXIMUM_PORTS: Final = 64
+ANY_ADDRESS: Final = IPv4Address("0.0.0.0")
+_MAC: Final = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
+_PORT: Final = re.compile(
+    r"(?:(?P<address>\[[^]]*\]|[^:\[\]]*):)?(?P<host>\d{1,5}):(?P<guest>\d{1,5})(?:/(?P<protocol>\w+))?"
+)
+
+
+class NetworkKind(StrEnum):
+    """`user`: by the sockets of the guest's own process. `tap`: to an interface of the host."""
+
+    USER = "user"
+    TAP = "tap"
+
+
+class Protocol(StrEnum):
+    TCP = "tcp"
+    UDP = "udp"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortSpec:
+    """A port of the host that leads to one of the guest's."""
+
+    host_port: int
+    guest_port: int
+    host: IPv4Address | IPv6Address = ANY_ADDRESS
+    protocol: Protocol = Protocol.TCP
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkSpec:
+    """`mac` is written 02:00:00:00:00:01; empty: made from the guest's name. `ports` and
+    `reach_host` (the guest may use the host's own services) are for `user`, `interface` names that
+    of `tap`.
+    """
+
+    kind: NetworkKind = NetworkKind.USER
+    mac: str = ""
+    reach_host: bool = False
+    ports: tuple[PortSpec, ...] = ()
+    interface: str | None = None
+
+
+# What a guest has unless something else is asked for.
+USER_NETWORK: Final = NetworkSpec()
+
+
+def mac_of(name: str) -> str:
+    """An address for the guest `name`: always the same, and locally administered."""
+    digest = hashlib.sha256(f"innkeeper network card of {name}".encode()).digest()
+    return ":".join(f"{byte:02x}" for byte in (0x02, *digest[:5]))
+
+
+def validate_network(spec: NetworkSpec) -> None:
+    """
+    Raises:
+        InvalidInput: for the first thing found wrong.
+    """
+    if _MAC.fullmatch(spec.mac) is None or int(spec.mac[:2], 16) & 1:
+        raise InvalidInput(f"{spec.mac!r} is no Ethernet address of one card")
+    if (spec.kind is NetworkKind.TAP) != (spec.interface is not None):
+        raise InvalidInput("an interface is for a tap network, and needed there")
+    if spec.kind is NetworkKind.TAP and (spec.ports or spec.reach_host):
+        raise InvalidInput(
+            "ports are published by user networks; a tap's guest has its own address"
+        )
+    validate_ports(spec.ports)
+
+
+def validate_ports(ports: Sequence[PortSpec]) -> None:
+    """
+    Raises:
+        InvalidInput: for the first thing found wrong.
+    """
+    if len(ports) > MAXIMUM_PORTS:
+        raise InvalidInput(f"a guest publishes at most {MAXIMUM_PORTS} ports, not {len(ports)}")
+    for port in ports:
+        if not 1 <= port.host_port <= 65535:
+            raise InvalidInput(f"a host has no port {port.host_port}")
+        if not 1 <= port.guest_port <= 65535:
+            raise InvalidInput(f"a guest has no port {port.guest_port}")
+
+
+def parse_network(text: str) -> NetworkSpec | None:
+    """`user`, `user,host`, `tap=INTERFACE` or `none`.
+
+    Raises:
+        InvalidInput: when `text` is none of these.
+    """
+    match re.split("[,=]", text):
+        case ["none"]:
+            return None
+        case ["user"]:
+            return NetworkSpec()
+        case ["user", "host"]:
+            return NetworkSpec(reach_host=True)
+        case ["tap", interface] if interface and "=" in text:
+            return NetworkSpec(kind=NetworkKind.TAP, interface=interface)
+    raise InvalidInput(f"{text!r} is no network; there are user, user,host, tap=INTERFACE and none")
+
+
+def parse_port(text: str) -> PortSpec:
+    """`[HOSTIP:]HOSTPORT:GUESTPORT[/udp]`; an IPv6 address stands in brackets.
+
+    Raises:
+        InvalidInput: when `text` is something else.
+    """
+    match = _PORT.fullmatch(text)
+    if match is None:
+        raise InvalidInput(f"{text!r} is no port; write it like 8080:80, 127.0.0.1:53:53/udp")
+    try:
+        protocol = Protocol(match["protocol"] or "tcp")
+    except ValueError as error:
+        raise InvalidInput(f"{match['protocol']!r} is none of tcp, udp") from error
+    address = (match["address"] or "0.0.0.0").strip("[]")
+    try:
+        host = ip_address(address)
+    except ValueError as error:
+        raise InvalidInput(f"{address!r} is no address of a host") from error
+    port = PortSpec(
+        host=host, host_port=int(match["host"]), guest_port=int(match["guest"]), protocol=protocol
+    )
+    validate_ports([port])
+    return port
