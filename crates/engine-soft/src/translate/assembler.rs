@@ -325,8 +325,7 @@ impl Assembler {
     /// `mov to, from`
     pub(super) fn copy(&mut self, to: Number, from: Number) {
         if to != from {
-            let rex = 0x48 | (from >> 3) << 2 | to >> 3;
-            self.raw(&[rex, 0x89, 0xc0 | (from & 7) << 3 | to & 7]);
+            self.between(0x89, to, from);
         }
     }
 
@@ -341,6 +340,12 @@ impl Assembler {
         let rex = 0x40 | (reg >> 3) << 2;
         self.raw(&[0x65, 0x66, rex, 0x89, 0x04 | (reg & 7) << 3, 0x25]);
         self.raw32(disp);
+    }
+
+    /// `op to, from`, 64 bits wide
+    fn between(&mut self, opcode: u8, to: Number, from: Number) {
+        let rex = 0x48 | (from >> 3) << 2 | to >> 3;
+        self.raw(&[rex, opcode, 0xc0 | (from & 7) << 3 | to & 7]);
     }
 
     /// `mov to, from` of the lower halves; the upper one becomes zero.
@@ -389,6 +394,37 @@ impl Assembler {
             self.raw(&[0xc4, 0x63, 0x7b, 0xf0, 0xe8, shift]);
         } else {
             self.raw(&[0x41, 0x89, 0xc5, 0x41, 0xc1, 0xed, shift]);
+        }
+    }
+
+    /// `mov qword gs:[disp], value` (sign-extended)
+    pub(super) fn set_word(&mut self, disp: u32, value: u32) {
+        self.raw(&[0x65, 0x48, 0xc7, 0x04, 0x25]);
+        self.raw32(disp);
+        self.raw32(value);
+    }
+
+    /// `imul rax, gs:[disp], by`
+    pub(super) fn multiply_rax(&mut self, disp: u32, by: i32) {
+        self.raw(&[0x65, 0x48, 0x69, 0x04, 0x25]);
+        self.raw32(disp);
+        self.raw32(by as u32);
+    }
+
+    /// `add to, from`
+    pub(super) fn add(&mut self, to: Number, from: Number) {
+        self.between(0x01, to, from);
+    }
+
+    /// `sub to, from`
+    pub(super) fn subtract(&mut self, to: Number, from: Number) {
+        self.between(0x29, to, from);
+    }
+
+    /// `shl r13, by`, nothing for zero
+    pub(super) fn shift_r13_left(&mut self, by: u8) {
+        if by != 0 {
+            self.raw(&[0x49, 0xc1, 0xe5, by]);
         }
     }
 
@@ -490,15 +526,26 @@ impl Assembler {
 
     /// Memory operand `[pointer + offset]` put into `insn` in place of the guest's.
     pub(super) fn point_at(insn: &mut Instruction, pointer: Number, offset: u32) {
+        Assembler::point_with(insn, pointer, None, offset.into());
+    }
+
+    /// `[pointer + index * scale + disp]` likewise.
+    pub(super) fn point_with(
+        insn: &mut Instruction,
+        pointer: Number,
+        index: Option<(Number, u32)>,
+        disp: i64,
+    ) {
         insn.set_segment_prefix(Register::None);
         insn.set_memory_base(wide(pointer));
-        insn.set_memory_index(Register::None);
-        insn.set_memory_index_scale(1);
-        insn.set_memory_displacement64(offset.into());
-        insn.set_memory_displ_size(match offset {
-            0 => 0,
-            1..=127 => 1,
-            _ => 8,
+        let (index, scale) = index.map_or((Register::None, 1), |(n, scale)| (wide(n), scale));
+        insn.set_memory_index(index);
+        insn.set_memory_index_scale(scale);
+        insn.set_memory_displacement64(disp as u64);
+        insn.set_memory_displ_size(match i8::try_from(disp) {
+            Ok(0) => 0,
+            Ok(_) => 1,
+            Err(_) => 8,
         });
     }
 }

@@ -1,5 +1,7 @@
 //! What is written out of line, behind a unit's straight code.
 
+use iced_x86::Instruction;
+
 use super::assembler::{Jump, Section, condition};
 use super::emitter::{Emitter, Refused, Way};
 use super::flags::Flags;
@@ -63,6 +65,12 @@ pub(super) enum Cold {
     Closed {
         from: Vec<Miss>,
         target: u16,
+        lost: Option<Recipe>,
+    },
+    /// A loop's stream was not found in the first level of the TLB.
+    NoStream {
+        from: Vec<Miss>,
+        address: Instruction,
         lost: Option<Recipe>,
     },
     /// Calls a stub that loads registers, and comes back.
@@ -210,6 +218,11 @@ impl Emitter<'_> {
                     self.asm.call(self.frame.stubs.handler);
                 }
             }
+            Cold::NoStream {
+                from,
+                address,
+                lost,
+            } => self.write_no_stream(from, &address, lost),
             Cold::Load { from, stub, resume } => {
                 self.asm.land(from);
                 self.asm.set_rax(self.frame.unit.into());

@@ -148,11 +148,7 @@ impl Emitter<'_> {
         );
         match insn.flow_control() {
             FlowControl::ConditionalBranch if near && insn.is_jcc_short_or_near() => {
-                let condition = crate::interp::integer::condition::number(insn).ok_or(Refused)?;
-                let asks_carry = matches!(condition >> 1, 1 | 3);
-                if self.flags != Flags::Partial || asks_carry {
-                    self.flags_to_host();
-                }
+                let condition = self.condition_of(insn)?;
                 let site = self.site(op, true);
                 self.branch(condition, target, at, site);
                 Ok(Then::GoOn)
@@ -178,6 +174,16 @@ impl Emitter<'_> {
             FlowControl::Return if whole => self.ret(insn, op),
             _ => Err(Refused),
         }
+    }
+
+    /// The number of a conditional jump's condition, with the flags that it asks for in EFLAGS.
+    pub(super) fn condition_of(&mut self, insn: &Instruction) -> Result<u8, Refused> {
+        let condition = crate::interp::integer::condition::number(insn).ok_or(Refused)?;
+        let asks_carry = matches!(condition >> 1, 1 | 3);
+        if self.flags != Flags::Partial || asks_carry {
+            self.flags_to_host();
+        }
+        Ok(condition)
     }
 
     /// JRCXZ, JECXZ and LOOP, which neither read nor write flags.

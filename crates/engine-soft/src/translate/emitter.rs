@@ -12,6 +12,7 @@ use super::native;
 use super::recipe::Recipe;
 use super::registers::{Number, RAX, sized};
 use super::runtime_raw::Stubs;
+use super::streams::Reached;
 use super::unit::{Kind, Referred, Site};
 use super::x87;
 use crate::interp::op::Op;
@@ -66,6 +67,10 @@ pub(super) struct Emitter<'a> {
     /// Where a loop in it goes on: what it loads is loaded by then.
     pub(super) again: u64,
     pub(super) rounds: Option<Rounds>,
+    /// They are those of a [`super::loops::Loop`].
+    pub(super) has_even_rounds: bool,
+    /// How the instruction's access is reached in those.
+    pub(super) reached: Option<Reached>,
     pub(super) referred: &'a mut Referred,
     /// The instruction's access is this far from what R12 points at.
     pub(super) member: Option<u32>,
@@ -103,6 +108,8 @@ impl<'a> Emitter<'a> {
             inner: 0,
             again: 0,
             rounds: None,
+            has_even_rounds: false,
+            reached: None,
             referred,
             member: None,
             cold: Vec::new(),

@@ -135,6 +135,12 @@ impl Emitter<'_> {
         self.flags = Flags::Host;
     }
 
+    /// The flags are what this computes, or in the vCPU.
+    pub(super) fn set_lost(&mut self, recipe: Option<Recipe>) {
+        self.recipe = recipe;
+        self.flags = recipe.map_or(Flags::Memory, |_| Flags::Lost);
+    }
+
     /// The flags that `recipe` computes into the vCPU.
     pub(super) fn save_lost(&mut self, recipe: Option<Recipe>) {
         if recipe.is_some() {

@@ -4,20 +4,12 @@
 //! to others whose address comes from the same registers; so do the elements of an array that a loop
 //! reads and writes in one step. Such a group is looked up in the TLB once,
 //! for the whole range; its members then go straight to the host's memory. Where the range has no such
-//! entry, or crosses a page, a copy of the same code with a check at each access runs instead.
+//! entry, or crosses a page, a plain unit ([`super::unit::Kind`]) runs instead.
 
-use iced_x86::{Code, CodeSize, Instruction, MemoryOperand, Mnemonic, OpKind, Register};
+use iced_x86::Instruction;
 
+use super::accesses::{Origin, Range, Seen};
 use super::emitter::Way;
-use super::facts::{Facts, is};
-use super::registers::{Number, number, sized, wide};
-use crate::interp::op::segment_index;
-
-const RSP: Number = 4;
-const RBP: Number = 5;
-
-/// Bytes of a group at most. The wider, the more often it crosses a page.
-const WIDEST: i64 = 256;
 
 /// A group as the instruction with its first access sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,80 +34,15 @@ pub(super) struct Plan {
     pub(super) members: Vec<Option<u32>>,
 }
 
-/// What addresses come from beside a constant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Origin {
-    /// RIP among them; it is constant inside a unit.
-    base: Register,
-    index: Register,
-    scale: u32,
-    segment: u8,
-}
-
-impl Origin {
-    fn of(insn: &Instruction) -> Origin {
-        Origin {
-            base: insn.memory_base(),
-            index: insn.memory_index(),
-            scale: insn.memory_index_scale(),
-            segment: segment_index(insn.memory_segment()).max(3),
-        }
-    }
-
-    /// The general registers that addresses come from, one bit each.
-    fn registers(&self) -> u16 {
-        let bit = |register: Register| u16::from(register.is_gpr()) << number(register);
-        bit(self.base) | bit(self.index)
-    }
-
-    /// How far addresses move when general register `register` moves by one; `None` if it does not
-    /// matter.
-    fn moved_by(&self, register: Number) -> Option<i64> {
-        let is = |one: Register| one.is_gpr() && number(one) == register;
-        let base = is(self.base).then_some(1);
-        let index = is(self.index).then_some(i64::from(self.scale));
-        (base.is_some() || index.is_some()).then(|| base.unwrap_or(0) + index.unwrap_or(0))
-    }
-}
-
-/// An access at a constant distance from its origin.
-#[derive(Debug, Clone, Copy)]
-struct Near {
-    origin: Origin,
-    /// One with such a memory operand.
-    insn: Instruction,
-    disp: i64,
-    len: u32,
-    /// What its address must be a multiple of.
-    align: u32,
-    way: Way,
-}
-
-/// One instruction as far as grouping is concerned.
-#[derive(Debug)]
-struct Seen {
-    near: Option<Near>,
-    /// The register that it changes by a constant.
-    moves: Option<(Number, i64)>,
-    /// The others that it changes, one bit each.
-    loses: u16,
-    /// Groups end before it: its handler may do anything.
-    barrier: bool,
-}
-
 impl Plan {
-    /// Beside each instruction it is told whether that has a translation.
-    pub(super) fn new<'a>(insns: impl Iterator<Item = (&'a Instruction, &'a Facts, bool)>) -> Plan {
-        let seen: Vec<Seen> = insns
-            .map(|(insn, facts, translated)| Seen::new(insn, facts, translated))
-            .collect();
+    pub(super) fn new(seen: &[Seen]) -> Plan {
         let mut plan = Plan {
             begins: vec![None; seen.len()],
             members: vec![None; seen.len()],
         };
         let mut first = 0;
         while first < seen.len() {
-            match best(&seen, first) {
+            match best(seen, first) {
                 Some((group, members)) => {
                     for (index, offset) in members {
                         plan.members[index] = Some(offset);
@@ -150,12 +77,7 @@ fn best(seen: &[Seen], first: usize) -> Option<(Group, Members)> {
 /// The group of the access at `first` with those that follow before `end`.
 fn group_at(seen: &[Seen], first: usize, end: usize) -> Option<(Group, Members)> {
     let near = seen.get(first)?.near?;
-    let mut range = Range {
-        from: near.disp,
-        to: near.disp,
-        anchor: near.disp,
-        align: 1,
-    };
+    let mut range = Range::at(near.disp);
     let (mut moved, mut way) = (0, Way::Read);
     let registers = near.origin.registers();
     let mut found: Vec<(usize, i64)> = Vec::new();
@@ -200,196 +122,4 @@ fn group_at(seen: &[Seen], first: usize, end: usize) -> Option<(Group, Members)>
         last,
     };
     Some((group, members))
-}
-
-/// The bytes of a group, from its origin.
-#[derive(Debug, Clone, Copy)]
-struct Range {
-    from: i64,
-    to: i64,
-    /// Where an access is that must be aligned most.
-    anchor: i64,
-    align: u32,
-}
-
-impl Range {
-    /// With an access at `at`; `None` where that does not fit.
-    fn with(self, at: i64, access: &Near) -> Option<Range> {
-        let mut wider = Range {
-            from: self.from.min(at),
-            to: self.to.max(at + i64::from(access.len)),
-            ..self
-        };
-        let common = i64::from(self.align.min(access.align));
-        if (at - self.anchor) % common != 0 {
-            return None;
-        }
-        if access.align > self.align {
-            (wider.anchor, wider.align) = (at, access.align);
-        }
-        // It begins at a multiple.
-        let align = i64::from(wider.align);
-        wider.from -= (wider.from - wider.anchor).rem_euclid(align);
-        (wider.to - wider.from <= WIDEST).then_some(wider)
-    }
-}
-
-impl Seen {
-    fn new(insn: &Instruction, facts: &Facts, translated: bool) -> Seen {
-        let pops = matches!(insn.code(), Code::Pop_r64 | Code::Pop_r32)
-            && number(insn.op0_register()) != RSP;
-        let moves = if pops {
-            Some((RSP, word(insn)))
-        } else {
-            constant_move(insn)
-        };
-        let moved = moves.map_or(0, |(register, _)| 1 << register);
-        Seen {
-            near: near(insn, facts),
-            moves,
-            loses: facts.writes & !moved,
-            barrier: !translated,
-        }
-    }
-}
-
-/// The register that an instruction moves by a constant, and by how much.
-fn constant_move(insn: &Instruction) -> Option<(Number, i64)> {
-    match insn.code() {
-        code if pushes(code) => return Some((RSP, -word(insn))),
-        Code::Retnq | Code::Retnd => return Some((RSP, word(insn))),
-        _ => {}
-    }
-    let to = insn.op0_register();
-    if insn.op0_kind() != OpKind::Register || !is_address(insn, to) {
-        return None;
-    }
-    let by = match insn.mnemonic() {
-        Mnemonic::Add if insn.op1_kind() != OpKind::Register => immediate(insn)?,
-        Mnemonic::Sub if insn.op1_kind() != OpKind::Register => -immediate(insn)?,
-        Mnemonic::Inc => 1,
-        Mnemonic::Dec => -1,
-        Mnemonic::Lea if insn.memory_base() == to && insn.memory_index() == Register::None => {
-            displacement(insn)
-        }
-        _ => return None,
-    };
-    (by.unsigned_abs() <= WIDEST as u64 * 16).then_some((number(to), by))
-}
-
-fn immediate(insn: &Instruction) -> Option<i64> {
-    matches!(
-        insn.op1_kind(),
-        OpKind::Immediate8to64
-            | OpKind::Immediate32to64
-            | OpKind::Immediate8to32
-            | OpKind::Immediate32
-    )
-    .then(|| signed(insn, insn.immediate(1)))
-}
-
-/// Does the code's addresses have 32 bits?
-fn is_narrow(insn: &Instruction) -> bool {
-    insn.code_size() != CodeSize::Code64
-}
-
-/// Is it a register that holds an address, all of it?
-fn is_address(insn: &Instruction, register: Register) -> bool {
-    if is_narrow(insn) {
-        register.is_gpr32()
-    } else {
-        register.is_gpr64()
-    }
-}
-
-fn signed(insn: &Instruction, value: u64) -> i64 {
-    if is_narrow(insn) {
-        i64::from(value as i32)
-    } else {
-        value as i64
-    }
-}
-
-fn displacement(insn: &Instruction) -> i64 {
-    signed(insn, insn.memory_displacement64())
-}
-
-/// Bytes of a push.
-fn word(insn: &Instruction) -> i64 {
-    if is_narrow(insn) { 4 } else { 8 }
-}
-
-/// Does it push a word, and nothing else?
-fn pushes(code: Code) -> bool {
-    use Code as C;
-    matches!(
-        code,
-        C::Push_r64 | C::Pushq_imm8 | C::Pushq_imm32 | C::Call_rel32_64
-    ) || matches!(
-        code,
-        C::Push_r32 | C::Pushd_imm8 | C::Pushd_imm32 | C::Call_rel32_32
-    )
-}
-
-/// The access of an instruction if it is one that a group may have.
-fn near(insn: &Instruction, facts: &Facts) -> Option<Near> {
-    match insn.code() {
-        code if pushes(code) => return on_stack(insn, RSP, -word(insn), Way::Write),
-        Code::Pop_r64 | Code::Retnq | Code::Retnq_imm16 => {
-            return on_stack(insn, RSP, 0, Way::Read);
-        }
-        Code::Pop_r32 | Code::Retnd | Code::Retnd_imm16 => {
-            return on_stack(insn, RSP, 0, Way::Read);
-        }
-        Code::Leaveq | Code::Leaved => return on_stack(insn, RBP, 0, Way::Read),
-        _ => {}
-    }
-    let access = facts.access?;
-    let plain = facts.any(is::SIMPLE | is::X87)
-        && !facts.any(is::OWN_X87)
-        && has_origin(insn)
-        && !(is_narrow(insn) && insn.memory_segment() == Register::CS);
-    let disp = displacement(insn);
-    if !plain || disp.unsigned_abs() > 1 << 30 {
-        return None;
-    }
-    Some(Near {
-        origin: Origin::of(insn),
-        insn: *insn,
-        disp,
-        len: access.size.into(),
-        align: access.align.into(),
-        way: access.way,
-    })
-}
-
-/// Does the address come from registers, each as wide as addresses are?
-fn has_origin(insn: &Instruction) -> bool {
-    let (base, index) = (insn.memory_base(), insn.memory_index());
-    match (base, index) {
-        (Register::None, Register::None) => false,
-        (Register::RIP, Register::None) => true,
-        (Register::None, index) => is_address(insn, index),
-        (base, Register::None) => is_address(insn, base),
-        (base, index) => is_address(insn, base) && is_address(insn, index),
-    }
-}
-
-/// A word at `disp` from stack register `base`.
-fn on_stack(insn: &Instruction, base: Number, disp: i64, way: Way) -> Option<Near> {
-    let (code, base, any) = if is_narrow(insn) {
-        (Code::Lea_r32_m, sized(base, 4), Register::EAX)
-    } else {
-        (Code::Lea_r64_m, wide(base), Register::RAX)
-    };
-    let mut at = Instruction::with2(code, any, MemoryOperand::with_base(base)).ok()?;
-    at.set_code_size(insn.code_size());
-    Some(Near {
-        origin: Origin::of(&at),
-        insn: at,
-        disp,
-        len: word(insn) as u32,
-        align: 1,
-        way,
-    })
 }

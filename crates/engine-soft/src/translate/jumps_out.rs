@@ -13,8 +13,8 @@ use crate::mmu::set;
 /// A loop's second and later rounds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rounds {
-    /// They begin with flags that this computes.
-    pub(super) recipe: Recipe,
+    /// They begin with flags that this computes, or with flags in memory.
+    pub(super) recipe: Option<Recipe>,
     pub(super) at: Option<u64>,
 }
 
@@ -78,7 +78,8 @@ impl Emitter<'_> {
     }
 
     /// What is before this in the unit was loading; a loop need not do it again.
-    pub(super) fn begin_rounds(&mut self) {
+    pub(super) fn begin_rounds(&mut self, even: bool) {
+        self.has_even_rounds = even && self.has_rounds();
         if self.frame.crosses.is_none() {
             self.again = self.asm.here();
         }
@@ -89,20 +90,27 @@ impl Emitter<'_> {
         !self.frame.checked && self.frame.kind == Kind::Usual
     }
 
-    /// Goes back to the unit's start without flags, if they can be computed there.
+    /// Goes back to the unit's start, without flags if they can be computed there.
     pub(super) fn next_round(&mut self) -> bool {
-        let Some(recipe) = self.recipe else {
-            return false;
-        };
+        let recipe = self.recipe;
         if !self.has_rounds() || self.frame.crosses.is_some() {
+            return false;
+        }
+        if recipe.is_none() && !self.has_even_rounds {
             return false;
         }
         let rounds = *self.rounds.get_or_insert(Rounds { recipe, at: None });
         if rounds.recipe != recipe {
             return false;
         }
-        self.flags = Flags::Lost;
-        self.poll(self.frame.unit);
+        match recipe {
+            Some(_) => self.flags = Flags::Lost,
+            None => self.flags_to_memory(),
+        }
+        // Where streams are looked up the bell is asked, too.
+        if !self.has_even_rounds {
+            self.poll(self.frame.unit);
+        }
         match rounds.at {
             Some(at) => self.asm.jump_to(at),
             None => {
@@ -123,8 +131,8 @@ impl Emitter<'_> {
             return false;
         }
         rounds.at = Some(self.asm.here());
-        self.recipe = Some(rounds.recipe);
-        self.flags = Flags::Lost;
+        let recipe = rounds.recipe;
+        self.set_lost(recipe);
         self.x87.page = false;
         self.asm.land(from);
         true

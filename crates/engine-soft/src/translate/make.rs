@@ -3,12 +3,14 @@
 use iced_x86::{Code, DecoderError, FlowControl, Instruction};
 use memory::Lines;
 
+use super::accesses::Seen;
 use super::assembler::Assembler;
 use super::control::Then;
 use super::emitter::{Emitter, Frame, Refused};
 use super::facts::{Facts, Forms, is};
 use super::flags::Doing;
 use super::group::Plan;
+use super::loops::Loop;
 use super::renamable::renamable;
 use super::simple;
 use super::system::ends_unit;
@@ -16,16 +18,17 @@ use super::unit::{Kind, Referred, Unit};
 use crate::interp::decode::{self, Context};
 use crate::interp::op::Op;
 
-/// Instructions of a unit at most.
+/// Instructions of a unit at most, and where none of them is a branch: rounds of what was unrolled.
 const MOST: usize = 64;
+const MOST_STRAIGHT: usize = 256;
 
 /// An instruction as both engines know it.
-struct Decoded {
-    insn: Instruction,
-    op: Op,
+pub(super) struct Decoded {
+    pub(super) insn: Instruction,
+    pub(super) op: Op,
     facts: Facts,
     ends_block: bool,
-    doing: Doing,
+    pub(super) doing: Doing,
     /// It may become itself.
     simple: bool,
 }
@@ -72,15 +75,27 @@ pub(super) fn unit(
         emitter.need_x87(!context.available.data_pointer_on_exception_only());
     }
     let insns = decoded.iter();
-    let plan = Plan::new(insns.map(|one| (&one.insn, &one.facts, one.is_translated())));
-    emitter.begin_rounds();
+    let seen: Vec<Seen> = insns
+        .map(|one| Seen::new(&one.insn, &one.facts, one.is_translated()))
+        .collect();
+    let plan = Plan::new(&seen);
+    let found = first_back(&decoded).and_then(|last| Loop::of(&seen, last, context.code));
+    emitter.begin_rounds(found.is_some());
     emitter.all(&decoded, &plan);
-    emitter.finish(|emitter| emitter.all(&decoded, &plan));
+    emitter.finish(|emitter| emitter.rounds(&decoded, &plan, found.as_ref()));
     let inner = emitter.inner;
     Some(Made {
         unit: Unit { inner, outer },
         instructions: decoded.len(),
         lines: lines(&decoded, frame.unit),
+    })
+}
+
+/// The first instruction that goes back to the unit's start.
+fn first_back(decoded: &[Decoded]) -> Option<usize> {
+    decoded.iter().position(|one| {
+        let near = one.insn.is_jcc_short_or_near() || one.insn.is_jmp_short_or_near();
+        one.ends_block && near && one.insn.near_branch_target() == 0
     })
 }
 
@@ -94,7 +109,11 @@ fn lines(decoded: &[Decoded], unit: u16) -> Lines {
 fn decode_all(bytes: &[u8], context: Context, frame: Frame<'_>, forms: &mut Forms) -> Vec<Decoded> {
     let mut decoder = decode::decoder(bytes, context.code);
     let mut all = Vec::with_capacity(16);
-    let most = if frame.crosses.is_some() { 1 } else { MOST };
+    let mut most = if frame.crosses.is_some() {
+        1
+    } else {
+        MOST_STRAIGHT
+    };
     while all.len() < most && decoder.can_decode() {
         let mut insn = Instruction::default();
         decoder.decode_out(&mut insn);
@@ -120,6 +139,9 @@ fn decode_all(bytes: &[u8], context: Context, frame: Frame<'_>, forms: &mut Form
         // the unit goes on.
         let last = ends_block && insn.flow_control() != FlowControl::ConditionalBranch
             || simple && ends_unit(&insn, frame.mode);
+        if ends_block {
+            most = most.min(MOST);
+        }
         all.push(Decoded {
             insn: becomes,
             op: lowered.op,
@@ -162,7 +184,7 @@ pub(super) fn is_stack(insn: &Instruction) -> bool {
 
 impl Emitter<'_> {
     /// All instructions, those of a group with one check, and what follows them.
-    fn all(&mut self, decoded: &[Decoded], plan: &Plan) {
+    pub(super) fn all(&mut self, decoded: &[Decoded], plan: &Plan) {
         // The last instruction of the group that is open.
         let mut open = None;
         let mut then = Then::GoOn;
@@ -205,7 +227,7 @@ impl Emitter<'_> {
         })
     }
 
-    fn try_one(&mut self, one: &Decoded) -> Result<Then, Refused> {
+    pub(super) fn try_one(&mut self, one: &Decoded) -> Result<Then, Refused> {
         let (insn, facts) = (&one.insn, &one.facts);
         if one.ends_block {
             return self.control(insn, &one.op);

@@ -29,6 +29,7 @@
 //! instructions and flags; most of what an allocator could gain is gained by leaving registers where
 //! they are); signals for accesses that miss (5 us each).
 
+mod accesses;
 mod assembler;
 mod bits;
 mod calls;
@@ -45,6 +46,7 @@ mod group;
 mod jumps_out;
 pub(crate) mod jumps_raw;
 mod listing;
+mod loops;
 mod make;
 mod mode;
 pub(crate) mod native;
@@ -56,6 +58,7 @@ mod renamable;
 mod runtime_raw;
 mod simple;
 mod special;
+mod streams;
 mod strings;
 mod system;
 mod translator;

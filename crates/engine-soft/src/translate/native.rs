@@ -10,6 +10,7 @@ use x86::Segment;
 use super::calls::Calls;
 use super::crossings::Crossings;
 use super::jumps_raw::{Entry as Jump, Jumps, Table};
+use super::loops::STREAMS;
 use super::placed_raw::Placed;
 use super::x87_state::X87;
 use crate::cpu::Cpu;
@@ -49,6 +50,11 @@ pub(crate) struct Native {
     pub(crate) vectors_loaded: u8,
     /// The host's MXCSR, and where the guest's goes on its way.
     pub(crate) host_mxcsr: u32,
+    /// Of the streams of a loop: see `super::streams`.
+    pub(crate) streams: [u64; STREAMS],
+    /// Rounds that a loop may go, and what the register that counts them is after those.
+    pub(crate) rounds: u64,
+    pub(crate) last_round: u64,
     pub(crate) x87: X87,
     pub(crate) jumps: Jumps,
     pub(crate) calls: Calls,
@@ -81,6 +87,9 @@ impl Native {
             crossing: [0; CROSSING_BYTES],
             vectors_loaded: 0,
             host_mxcsr: MXCSR_MASKED,
+            streams: [0; STREAMS],
+            rounds: 0,
+            last_round: 0,
             x87: X87::new(),
             jumps: Jumps::new(),
             calls: Calls::default(),
@@ -102,6 +111,8 @@ pub(super) const TARGET: u32 = (NATIVE + offset_of!(Native, target)) as u32;
 pub(super) const BELL: u32 = (NATIVE + offset_of!(Native, bell)) as u32;
 pub(super) const LEFT_AT: u32 = (NATIVE + offset_of!(Native, left_at)) as u32;
 pub(super) const CROSSING: u32 = (NATIVE + offset_of!(Native, crossing)) as u32;
+pub(super) const ROUNDS: u32 = (NATIVE + offset_of!(Native, rounds)) as u32;
+pub(super) const LAST_ROUND: u32 = (NATIVE + offset_of!(Native, last_round)) as u32;
 pub(super) const VECTORS_LOADED: u32 = (NATIVE + offset_of!(Native, vectors_loaded)) as u32;
 pub(super) const HOST_MXCSR: u32 = (NATIVE + offset_of!(Native, host_mxcsr)) as u32;
 pub(super) const FIRST_MISSES: u32 = (NATIVE + offset_of!(Native, first_misses)) as u32;
@@ -126,6 +137,11 @@ const TLB: usize = offset_of!(Cpu, mmu) + offset_of!(Mmu, entries);
 /// A guest register's place in the register file.
 pub(super) const fn gpr(number: u8) -> u32 {
     GPR + number as u32 * 8
+}
+
+/// Where a stream's pointer is.
+pub(super) const fn stream(number: usize) -> u32 {
+    (NATIVE + offset_of!(Native, streams) + number * 8) as u32
 }
 
 /// Base of the segment with this index.

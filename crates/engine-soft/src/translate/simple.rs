@@ -330,8 +330,19 @@ fn is_constant_shift(insn: &Instruction) -> bool {
     kind && insn.op1_kind() == OpKind::Immediate8 && insn.immediate8() & 31 != 0
 }
 
+/// What reaching the memory operand takes of the scratches.
+#[derive(Debug, Clone, Copy)]
+enum Reach {
+    /// Nothing: there is none, or it is a member of an open group.
+    Free,
+    /// An address check; one of them is the pointer then.
+    Checked,
+    /// Those that hold a stream's pointer, or what it follows.
+    By { rax: bool, r13: bool },
+}
+
 impl Plan {
-    fn new(insn: &Instruction, facts: &Facts, grouped: bool) -> Result<Plan, Refused> {
+    fn new(insn: &Instruction, facts: &Facts, way: Reach) -> Result<Plan, Refused> {
         let memory = facts.access;
         if memory.is_none() && facts.any(is::HAS_MEMORY) {
             return Err(Refused);
@@ -356,18 +367,26 @@ impl Plan {
             resident.read |= facts.reads_operand(n) || register.size() < 4;
             resident.write |= facts.writes_operand(n);
         }
-        plan.assign(memory.is_some() && !grouped)?;
+        plan.assign(way)?;
         Ok(plan)
     }
 
-    /// Gives each resident a scratch. Where an access is `checked`, one of them is its pointer.
-    fn assign(&mut self, checked: bool) -> Result<(), Refused> {
-        let mut free: &[Number] = match checked {
-            false if self.through_rax => &[R13],
-            false => &[R13, RAX],
-            true if self.through_rax => &[],
-            true if self.needs_flags => &[RAX],
-            true => &[R13],
+    /// Gives each resident a scratch. Some of those the access may need.
+    fn assign(&mut self, reach: Reach) -> Result<(), Refused> {
+        let checked = matches!(reach, Reach::Checked);
+        let mut free: &[Number] = match reach {
+            Reach::Free if self.through_rax => &[R13],
+            Reach::Free => &[R13, RAX],
+            Reach::Checked if self.through_rax => &[],
+            Reach::Checked if self.needs_flags => &[RAX],
+            Reach::Checked => &[R13],
+            Reach::By { rax: true, .. } if self.through_rax => return Err(Refused),
+            Reach::By { rax, r13 } => match (rax || self.through_rax, r13) {
+                (false, false) => &[R13, RAX],
+                (true, false) => &[R13],
+                (false, true) => &[RAX],
+                (true, true) => &[],
+            },
         };
         let mut next = || {
             let (first, rest) = free.split_first()?;
@@ -409,11 +428,21 @@ impl Emitter<'_> {
         if let Some(recipe) = Recipe::after_step(insn) {
             return self.step(recipe);
         }
-        let member = self.member;
-        let plan = Plan::new(insn, facts, member.is_some())?;
+        let (member, reached) = (self.member, self.reached);
+        let reach = match reached {
+            Some(reached) => Reach::By {
+                rax: reached.index().is_some_and(|(index, _)| index == RAX),
+                r13: reached.pointer() == R13,
+            },
+            None if facts.access.is_none() || member.is_some() => Reach::Free,
+            None => Reach::Checked,
+        };
+        let plan = Plan::new(insn, facts, reach)?;
         let mut body = renamed(insn, &plan);
         let mut slow = Vec::new();
-        if let Some(offset) = member {
+        if let Some(reached) = reached {
+            Assembler::point_with(&mut body, reached.pointer(), reached.index(), reached.disp);
+        } else if let Some(offset) = member {
             Assembler::point_at(&mut body, R12, offset);
         } else if let Some(access) = plan.memory {
             self.free_flags();
@@ -427,6 +456,9 @@ impl Emitter<'_> {
         }
         if plan.through_rax {
             self.asm.copy(RAX, GUEST_RAX);
+        }
+        if let Some(reached) = reached {
+            self.load_reached(reached);
         }
         for resident in plan.residents.iter().filter(|r| r.read) {
             self.load_guest(resident.scratch, resident.guest);

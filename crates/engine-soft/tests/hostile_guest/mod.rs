@@ -18,6 +18,7 @@ pub(crate) fn table() -> CpuidTable {
 }
 
 /// Runs until the guest leaves by itself, or answers a kick.
+#[allow(dead_code, reason = "not every test's guest may refuse to stop")]
 pub(crate) fn run_and_kick(vcpu: &mut dyn Vcpu, entry: Entry) -> Exit {
     let kick = vcpu.kick();
     let (done, waiting) = mpsc::channel::<()>();

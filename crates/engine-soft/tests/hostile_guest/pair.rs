@@ -42,6 +42,13 @@ impl Both {
         }
     }
 
+    /// Eight bytes that are the same in both.
+    #[allow(dead_code, reason = "not every test looks at memory")]
+    pub(crate) fn read_word(&self, at: u64) -> u64 {
+        let read = self.0[0].0.ram().read_obj(GuestAddress(at));
+        read.expect("inside RAM")
+    }
+
     /// Asserts that `len` bytes of both memories are equal.
     #[allow(dead_code, reason = "not every test looks at memory")]
     pub(crate) fn same(&self, at: u64, len: u64, what: &str) {

@@ -55,7 +55,8 @@ impl<'a> Choices<'a> {
         self.take(8)
     }
 
-    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+    /// A number below `limit`.
+    pub fn below(&mut self, limit: u64) -> u64 {
         let bytes = if limit <= 0x100 { 1 } else { 2 };
         let value = self.take(bytes);
         match self.source {
