@@ -2,7 +2,7 @@
 //! no instruction searches the table. Spec: Intel SDM Vol. 2, "CPUID".
 
 use x86::cpuid::feature::{self as f, Output};
-use x86::cpuid::{CpuidTable, Feature};
+use x86::cpuid::{CpuidTable, Feature, xsave_component};
 use x86::register::{cr4, efer};
 
 /// Bits of [`Features::flags`]: instructions that are #UD without their feature.
@@ -39,6 +39,9 @@ pub(crate) struct Features {
     pub(crate) efer: u64,
     /// Bits that XCR0 may have.
     pub(crate) xcr0: u64,
+    /// Where in an XSAVE area in standard form AVX and PKRU are.
+    pub(crate) avx_at: usize,
+    pub(crate) pkru_at: usize,
 }
 
 /// Features that no CPU model offers, but a table from elsewhere may.
@@ -99,6 +102,12 @@ const EFER: &[(Feature, u64)] = &[
     (f::NX, efer::NXE),
 ];
 
+/// Offset of a component of the XSAVE area: behind the header where the table has none.
+fn xsave_offset(table: &CpuidTable, component: u32) -> usize {
+    let entry = table.find(0xd, component);
+    entry.map_or(512 + 64, |entry| entry.ebx as usize)
+}
+
 impl Features {
     pub(crate) fn new(table: &CpuidTable) -> Features {
         let amd = table
@@ -118,6 +127,8 @@ impl Features {
             cr4: bits(CR4),
             efer: bits(EFER),
             xcr0: table.xcr0_mask(),
+            avx_at: xsave_offset(table, xsave_component::AVX),
+            pkru_at: xsave_offset(table, xsave_component::PKRU),
         }
     }
 

@@ -208,8 +208,19 @@ impl Cpu {
         }
     }
 
-    /// Recomputes what is derived from the segments' limits and rights.
+    /// Loads a segment register's hidden part, and leaves what follows from it to a load of CS.
+    pub(crate) fn put_segment_early(&mut self, register: SegmentRegister, segment: Segment) {
+        self.segments[register as usize] = segment;
+        self.segment_bases[register as usize] = segment.base;
+    }
+
+    /// Recomputes what is derived from the segments' limits and rights. Only 32-bit code asks, which
+    /// begins with a load of CS.
     fn update_flat(&mut self) {
+        if self.code_size == CodeSize::Bits64 {
+            self.flat = false;
+            return;
+        }
         let is_open = |segment: &Segment| {
             !segment.unusable
                 && !segment.has(Segment::CODE)

@@ -125,6 +125,29 @@ impl Cpu {
         self.mmu.beside(gla, size)
     }
 
+    /// Writes words at `gla` if that is one page of plain RAM and in the TLB. Answers whether it was.
+    pub(crate) fn write_words(&mut self, gla: u64, words: &[u64]) -> bool {
+        let Some(host) = self.host_for_write(gla, 8 * words.len() as u64) else {
+            return false;
+        };
+        for (at, word) in (host..).step_by(8).zip(words) {
+            // SAFETY: the TLB gave the address for as many bytes as there are words.
+            unsafe { store(at, *word) };
+        }
+        true
+    }
+
+    /// Reads words at `gla` likewise.
+    pub(crate) fn read_words<const N: usize>(&mut self, gla: u64) -> Option<[u64; N]> {
+        let host = self.host_for_read(gla, 8 * N as u64)?;
+        let mut words = [0; N];
+        for (at, word) in (host..).step_by(8).zip(&mut words) {
+            // SAFETY: as above.
+            *word = unsafe { load(at) };
+        }
+        Some(words)
+    }
+
     /// Reads a descriptor, TSS field or the like: as supervisor, whatever the privilege.
     pub(crate) fn read_system<T: Word>(&mut self, gla: u64) -> Result<T, Stop> {
         let entry = self.entry(Way::Read, set::SUPERVISOR, gla);

@@ -9,13 +9,14 @@ use super::{
 use crate::translate::jumps_raw::Jumps;
 
 impl Mmu {
-    /// Takes out of `jumps` what was flushed here since last time. Answers whether there was any.
+    /// Takes out of `jumps` what was flushed here since last time. Answers whether linear page `page` may
+    /// have been.
     #[inline]
-    pub(crate) fn tell_jumps(&mut self, jumps: &mut Jumps) -> bool {
-        self.news && self.tell_jumps_of_flush(jumps)
+    pub(crate) fn tell_jumps(&mut self, jumps: &mut Jumps, page: u64) -> bool {
+        self.news && self.tell_jumps_of_flush(jumps, page)
     }
 
-    fn tell_jumps_of_flush(&mut self, jumps: &mut Jumps) -> bool {
+    fn tell_jumps_of_flush(&mut self, jumps: &mut Jumps, page: u64) -> bool {
         self.news = false;
         let flushed = std::mem::take(&mut self.flushed);
         jumps.enter_space(self.spaces.number, &self.spaces.dead);
@@ -27,10 +28,13 @@ impl Mmu {
         if let Some(gla) = flushed.large {
             jumps.drop_large(gla);
         }
-        for gla in flushed.pages.into_iter().take(flushed.count) {
-            jumps.drop_linear(gla);
+        let pages = &flushed.pages[..flushed.count];
+        for gla in pages {
+            jumps.drop_linear(*gla);
         }
-        true
+        let many = flushed.all || flushed.local || flushed.large.is_some();
+        // Where units run several times, none goes on after what it has done to the TLB.
+        many || self.has_journal() || pages.iter().any(|gla| (gla ^ page) & PAGE_MASK == 0)
     }
 
     pub(crate) fn flush_all(&mut self) {

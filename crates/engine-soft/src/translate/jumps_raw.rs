@@ -12,7 +12,7 @@
 //! address has a slot of its own in each space, and an entry whose address fits is of the space that
 //! looks for it.
 
-use std::arch::x86_64::_mm_crc32_u64;
+use std::arch::asm;
 
 use super::crossings::Crossings;
 use super::filled::Filled;
@@ -72,8 +72,11 @@ unsafe impl Send for Jumps {}
 
 /// Slot of a linear address in its table, as translated code computes it. `salt` is zero but for user mode.
 pub(super) fn slot(salt: u32, rip: u64) -> usize {
-    // SAFETY: without SSE4.2 there is no translator.
-    let hash = unsafe { crc32(salt, rip) };
+    let mut hash = u64::from(salt);
+    // SAFETY: without SSE4.2 there is no translator. Not by the intrinsic, which would be called.
+    unsafe {
+        asm!("crc32 {h}, {r}", h = inout(reg) hash, r = in(reg) rip, options(pure, nomem, nostack, preserves_flags))
+    };
     (hash as u32 & OFFSET_MASK) as usize / size_of::<Entry>()
 }
 
@@ -86,11 +89,6 @@ fn salt_of(space: u16) -> u32 {
         0 => state << 1,
         _ => (state ^ POLYNOMIAL) << 1 | 1,
     })
-}
-
-#[target_feature(enable = "sse4.2")]
-fn crc32(salt: u32, rip: u64) -> u64 {
-    _mm_crc32_u64(salt.into(), rip)
 }
 
 impl Jumps {
@@ -127,6 +125,7 @@ impl Jumps {
     }
 
     /// The code at `rip` for `mode`, if it is known.
+    #[inline]
     pub(super) fn find(&self, mode: Mode, rip: u64) -> Option<u64> {
         let slot = slot(self.salt_for(mode), rip);
         let entry = self.tables().get(mode.set())?.get(slot)?;

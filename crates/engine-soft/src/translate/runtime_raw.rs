@@ -21,6 +21,7 @@ use super::unit::{Link, Site};
 use super::x87_state::{self, X87Stubs};
 use crate::cpu::{Cpu, RIP_SLOT, attention};
 use crate::interp::op::{Op, Stop};
+use crate::interp::system::deliver;
 
 /// What translated code returns.
 mod code {
@@ -400,20 +401,44 @@ fn run(cpu: &mut Cpu, site: &Site) -> u64 {
         cpu.limit = u32::MAX;
         result = (op.run)(cpu, op);
     }
-    let remapped = cpu.mmu.tell_jumps(&mut cpu.native.jumps);
     match result {
-        Ok(()) if cpu.limit != 0 && !remapped => go_on(cpu, site),
-        Ok(()) => code::NEXT,
-        Err(stop) => {
-            cpu.native.stop = Some(stop);
-            cpu.native.left_at = std::ptr::from_ref(site) as u64;
-            code::STOPPED
+        Ok(()) => {
+            let remapped = cpu.mmu.tell_jumps(&mut cpu.native.jumps, page);
+            go_on(cpu, site, remapped)
         }
+        // Where each unit is checked, what it did until then is compared first.
+        Err(Stop::Fault) if !cpu.mmu.has_journal() => fault(cpu, site),
+        Err(stop) => stopped(cpu, site, stop),
     }
 }
 
-/// Where a completed handler goes on: in its unit, in known code elsewhere, or outside.
-fn go_on(cpu: &mut Cpu, site: &Site) -> u64 {
+fn stopped(cpu: &mut Cpu, site: &Site, stop: Stop) -> u64 {
+    cpu.mmu.tell_jumps(&mut cpu.native.jumps, 0);
+    cpu.native.stop = Some(stop);
+    cpu.native.left_at = std::ptr::from_ref(site) as u64;
+    code::STOPPED
+}
+
+/// The instruction at a site faulted: goes on in the handler of its exception.
+fn fault(cpu: &mut Cpu, site: &Site) -> u64 {
+    let at = u64::from(site.unit) + u64::from(site.op.start);
+    cpu.rip = cpu.native.page_base.wrapping_add(at) & site.mode.ip_mask();
+    let fault = cpu.fault;
+    if deliver::raise(cpu, fault).is_err() {
+        // A triple fault is one again when the run loop raises it, whose it is.
+        cpu.fault = fault;
+        return stopped(cpu, site, Stop::Fault);
+    }
+    cpu.mmu.tell_jumps(&mut cpu.native.jumps, 0);
+    if cpu.attention & !attention::WINDOW != 0 || is_window(cpu) {
+        return code::NEXT;
+    }
+    elsewhere(cpu, Mode::of(cpu))
+}
+
+/// Where a completed handler goes on: in its unit, in known code elsewhere, or outside. `remapped`: the
+/// unit's page may be another now.
+fn go_on(cpu: &mut Cpu, site: &Site, remapped: bool) -> u64 {
     // Else the vector registers, or the x87's, may not go back into the host's.
     let x87_masked = cpu.fpu.control & x87_state::ALL_MASKED == x87_state::ALL_MASKED;
     if cpu.fpu.mxcsr & MXCSR_MASKED != MXCSR_MASKED || site.x87 && !x87_masked {
@@ -421,20 +446,32 @@ fn go_on(cpu: &mut Cpu, site: &Site) -> u64 {
     }
     let after = cpu.native.page_base.wrapping_add(u64::from(site.after)) & site.mode.ip_mask();
     let mode = Mode::of(cpu);
-    let here = !site.ends && cpu.rip == after && mode == Some(site.mode);
+    let same = cpu.rip == after && mode == Some(site.mode) && !remapped;
+    let here = !site.ends && same && cpu.limit != 0;
     if cpu.attention == attention::SHADOW && here {
         // The next instruction runs before anybody looks for interrupts.
         cpu.set_attention(attention::SHADOW, false);
     }
-    let window = cpu.attention & attention::WINDOW != 0 && cpu.rflags & rflags::IF != 0;
-    if cpu.attention & !attention::WINDOW != 0 || window {
+    if cpu.attention & !attention::WINDOW != 0 || is_window(cpu) {
         return code::NEXT;
     }
     if here {
         cpu.native.x87.set_reload(site.x87);
         return code::GO_ON;
     }
-    mode.and_then(|mode| cpu.native.jumps.find(mode, cpu.rip))
+    elsewhere(cpu, mode)
+}
+
+/// The machine waits for interrupts to be allowed, and they are.
+fn is_window(cpu: &Cpu) -> bool {
+    cpu.attention & attention::WINDOW != 0 && cpu.rflags & rflags::IF != 0
+}
+
+/// Known code at RIP, or outside.
+fn elsewhere(cpu: &Cpu, mode: Option<Mode>) -> u64 {
+    let known = mode.filter(|_| cpu.limit != 0);
+    known
+        .and_then(|mode| cpu.native.jumps.find(mode, cpu.rip))
         .unwrap_or(code::NEXT)
 }
 

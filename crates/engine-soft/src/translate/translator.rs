@@ -155,7 +155,7 @@ impl Translator {
 
     /// The unit at RIP, if there is one.
     pub(crate) fn unit_at(&mut self, cpu: &mut Cpu) -> Option<u64> {
-        cpu.mmu.tell_jumps(&mut cpu.native.jumps);
+        cpu.mmu.tell_jumps(&mut cpu.native.jumps, 0);
         Some(self.find(cpu, Want::Unit)?.inner)
     }
 
@@ -211,7 +211,7 @@ impl Translator {
 
     /// Runs translated code from RIP on, if there is any.
     pub(crate) fn run(&mut self, cpu: &mut Cpu) -> Option<Left> {
-        cpu.mmu.tell_jumps(&mut cpu.native.jumps);
+        cpu.mmu.tell_jumps(&mut cpu.native.jumps, 0);
         let mut entry = self.find(cpu, Want::Unit)?.inner;
         loop {
             let link = match self.enter(cpu, entry) {

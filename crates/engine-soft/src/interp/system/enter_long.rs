@@ -35,7 +35,7 @@ pub(crate) fn enter(cpu: &mut Cpu, event: &Event) -> Result<(), Stop> {
     cpu.mark_accessed(&descriptor)?;
     if level < cpu.cpl {
         cpu.cpl = level;
-        cpu.put_segment(Ss, null_stack(level));
+        cpu.put_segment_early(Ss, null_stack(level));
     }
     stack.commit(cpu);
     let interrupt_gate = gate.kind() == system::INTERRUPT;
@@ -65,13 +65,18 @@ fn find_gate(cpu: &mut Cpu, event: &Event) -> Result<Descriptor, Stop> {
 }
 
 fn push_frame(cpu: &mut Cpu, event: &Event, stack: &mut Stack) -> Result<(), Stop> {
-    stack.push(cpu, 8, u64::from(cpu.segment(Ss).selector))?;
-    stack.push(cpu, 8, cpu.gpr[RSP])?;
-    stack.push(cpu, 8, event.saved_flags(cpu))?;
-    stack.push(cpu, 8, u64::from(cpu.segment(Cs).selector))?;
-    stack.push(cpu, 8, cpu.rip)?;
-    if let Some(code) = event.error_code {
-        stack.push(cpu, 8, u64::from(code))?;
-    }
-    Ok(())
+    // As they lie in memory: what is pushed last comes first, and an error code before all.
+    let frame = [
+        event.error_code.map_or(0, u64::from),
+        cpu.rip,
+        u64::from(cpu.segment(Cs).selector),
+        event.saved_flags(cpu),
+        cpu.gpr[RSP],
+        u64::from(cpu.segment(Ss).selector),
+    ];
+    let frame = match event.error_code {
+        Some(_) => &frame[..],
+        None => &frame[1..],
+    };
+    stack.push_words(cpu, frame)
 }

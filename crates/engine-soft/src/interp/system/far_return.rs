@@ -88,7 +88,7 @@ fn pop_outer(
 /// Changes to the code, stack and privilege returned to.
 fn return_to(cpu: &mut Cpu, target: &Descriptor, selector: u16, ip: u64, ss: &Segment, sp: u64) {
     cpu.cpl = rpl(selector);
-    cpu.put_segment(Ss, *ss);
+    cpu.put_segment_early(Ss, *ss);
     cpu.put_code(target, selector, rpl(selector), ip);
     // Only SP is restored where the stack is a 16-bit one: ESP's upper half is the inner level's.
     cpu.gpr[RSP] = match cpu.stack_mask {
@@ -166,6 +166,11 @@ fn return_unprotected(cpu: &mut Cpu, size: u8) -> Result<u64, Stop> {
 
 fn iret_protected(cpu: &mut Cpu, size: u8) -> Result<(), Stop> {
     let mut stack = Stack::current(cpu, 0);
+    if size == 8
+        && let Some(frame) = stack.next_words(cpu)
+    {
+        return iret_long(cpu, frame);
+    }
     let (ip, selector, flags) = pop_frame(cpu, &mut stack, size)?;
     let to_virtual = flags & rflags::VM != 0 && cpu.cpl == 0 && size == 4;
     if to_virtual && !cpu.long_mode() {
@@ -188,6 +193,24 @@ fn iret_protected(cpu: &mut Cpu, size: u8) -> Result<(), Stop> {
             cpu.put_code(&target, selector, cpu.cpl, ip);
         }
     }
+    flags::merge(cpu, flags, mask);
+    if outer {
+        cpu.drop_inner_segments();
+    }
+    Ok(())
+}
+
+/// IRETQ with all five words of the frame.
+fn iret_long(cpu: &mut Cpu, frame: [u64; 5]) -> Result<(), Stop> {
+    let [ip, selector, flags, sp, ss] = frame;
+    let selector = selector as u16;
+    let target = cpu.return_target(selector)?;
+    cpu.check_code_offset(&target.segment(selector), ip, 0)?;
+    let outer = rpl(selector) > cpu.cpl;
+    let segment = cpu.return_stack(ss as u16, rpl(selector), target.is_long())?;
+    cpu.mark_accessed(&target)?;
+    let mask = flags::writable(cpu, 8, true);
+    return_to(cpu, &target, selector, ip, &segment, sp);
     flags::merge(cpu, flags, mask);
     if outer {
         cpu.drop_inner_segments();

@@ -59,7 +59,7 @@ fn flat(selector: u16, level: u8, kind: u16) -> Segment {
 
 fn put_flat(cpu: &mut Cpu, level: u8, code: Segment, stack: Segment) {
     cpu.cpl = level;
-    cpu.put_segment(SegmentRegister::Ss, stack);
+    cpu.put_segment_early(SegmentRegister::Ss, stack);
     cpu.put_segment(SegmentRegister::Cs, code);
 }
 

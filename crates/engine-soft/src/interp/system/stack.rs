@@ -99,6 +99,27 @@ impl Stack {
         Ok(())
     }
 
+    /// Pushes words of 8 bytes so that they lie in memory as they do in `words`.
+    pub(crate) fn push_words(&mut self, cpu: &mut Cpu, words: &[u64]) -> Result<(), Stop> {
+        let bytes = 8 * words.len() as u64;
+        let sp = self.sp.wrapping_sub(bytes);
+        let plain = self.flat && Cpu::canonical(sp) && Cpu::canonical(self.sp.wrapping_sub(1));
+        if plain && cpu.at_level(self.cpl, |cpu| cpu.write_words(sp, words)) {
+            self.sp = sp;
+            return Ok(());
+        }
+        words
+            .iter()
+            .rev()
+            .try_for_each(|word| self.push(cpu, 8, *word))
+    }
+
+    /// The next words of 8 bytes, if they can be had without a fault or anything else.
+    pub(crate) fn next_words<const N: usize>(&self, cpu: &mut Cpu) -> Option<[u64; N]> {
+        let plain = self.flat && Cpu::canonical(self.sp) && self.cpl == cpu.cpl;
+        if plain { cpu.read_words(self.sp) } else { None }
+    }
+
     /// Reads `size` bytes, `depth` bytes above the stack pointer.
     pub(crate) fn peek(&self, cpu: &mut Cpu, size: u8, depth: u64) -> Result<u64, Stop> {
         let sp = self.moved(depth as i64);

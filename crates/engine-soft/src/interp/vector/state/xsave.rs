@@ -5,7 +5,6 @@
 //! and not the modified one, which software cannot tell from a processor that forgot.
 
 use x86::Fpu;
-use x86::cpuid::xsave_component;
 use x86::register::{cr0, cr4, xcr0};
 
 use super::image;
@@ -41,12 +40,6 @@ fn requested(cpu: &Cpu) -> u64 {
     (cpu.gpr[0] & 0xffff_ffff | cpu.gpr[2] << 32) & cpu.xcr0
 }
 
-/// Offset of a component in the standard form.
-fn offset(cpu: &Cpu, component: u32) -> usize {
-    let entry = cpu.cpuid.find(0xd, component);
-    entry.map_or(LEGACY + HEADER, |entry| entry.ebx as usize)
-}
-
 /// Checks every part of the area that the components `wanted` may take part in, present or not, as
 /// processors do: from the end to the start. Answers XSTATE_BV; XRSTOR's header is judged on the way.
 fn probe(cpu: &mut Cpu, op: &Op, gla: u64, wanted: u64, write: bool) -> Result<u64, Stop> {
@@ -57,10 +50,10 @@ fn probe(cpu: &mut Cpu, op: &Op, gla: u64, wanted: u64, write: bool) -> Result<u
         parts[1] = Some((0, LEGACY));
     }
     if wanted & xcr0::AVX != 0 {
-        parts[2] = Some((offset(cpu, xsave_component::AVX), 256));
+        parts[2] = Some((cpu.features.avx_at, 256));
     }
     if wanted & xcr0::PKRU != 0 {
-        parts[3] = Some((offset(cpu, xsave_component::PKRU), 8));
+        parts[3] = Some((cpu.features.pkru_at, 8));
     }
     parts.sort_unstable_by(|a, b| b.cmp(a));
     for (offset, len) in parts.into_iter().flatten() {
@@ -148,8 +141,8 @@ pub(super) fn save<const WIDE: bool, const OPT: bool>(cpu: &mut Cpu, op: &Op) ->
     image::put_xmm(&cpu.fpu, &mut legacy, len / 16);
     let (upper, pkru) = (upper_halves(&cpu.fpu), u64::from(cpu.pkru).to_le_bytes());
     let pieces = legacy_pieces(&legacy, write, wanted, len);
-    let avx = (write & xcr0::AVX != 0).then(|| (offset(cpu, xsave_component::AVX), &upper[..len]));
-    let keys = (write & xcr0::PKRU != 0).then(|| (offset(cpu, xsave_component::PKRU), &pkru[..]));
+    let avx = (write & xcr0::AVX != 0).then(|| (cpu.features.avx_at, &upper[..len]));
+    let keys = (write & xcr0::PKRU != 0).then(|| (cpu.features.pkru_at, &pkru[..]));
     let old = probe(cpu, op, gla, wanted, true)?;
     let header_at = cpu.along(gla, LEGACY);
     for (at, bytes) in pieces.into_iter().chain([avx, keys]).flatten() {
@@ -211,13 +204,13 @@ fn read_area(cpu: &mut Cpu, op: &Op, gla: u64) -> Result<Incoming, Stop> {
         cpu.read_bytes(gla, &mut incoming.legacy)?;
     }
     if load & xcr0::AVX != 0 {
-        let at = offset(cpu, xsave_component::AVX);
+        let at = cpu.features.avx_at;
         let at = cpu.along(gla, at);
         let len = registers(cpu) * 16;
         cpu.read_bytes(at, &mut incoming.upper[..len])?;
     }
     if load & xcr0::PKRU != 0 {
-        let at = offset(cpu, xsave_component::PKRU);
+        let at = cpu.features.pkru_at;
         let at = cpu.along(gla, at);
         incoming.pkru = cpu.read(at)?;
     }
