@@ -21,6 +21,18 @@ class ImageNotFound(InvalidInput):
     code = "image_not_found"
 
 
+class GuestNotFound(InnkeeperError):
+    """No guest has that name."""
+
+    code = "guest_not_found"
+
+
+class NameInUse(InnkeeperError):
+    """Another guest has that name."""
+
+    code = "name_in_use"
+
+
 class HostFailure(InnkeeperError):
     """The host could not do its part: no memory, no permission, a full disk."""
 

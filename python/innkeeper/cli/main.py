@@ -1,36 +1,68 @@
 """`inn`: the command line. Every error of ours is one sentence and a documented exit status."""
 
 import sys
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Final
 
 import typer
 
-from innkeeper.cli import debug, guest, image, run
-from innkeeper.cli.doctor import doctor
-from innkeeper.cli.help import Command, Group
+from innkeeper.cli.lazy import LazyGroup, Place
 from innkeeper.cli.output import remark
-from innkeeper.cli.version import version
 from innkeeper.errors import DeviceFailed, InnkeeperError, InvalidInput
-from innkeeper.vm.ending import BAD_INPUT, FAILURE
+
+FAILURE: Final = 1
+BAD_INPUT: Final = 2
+
+_CONTROL: Final = "innkeeper.cli.control"
+_LIFECYCLE: Final = "innkeeper.cli.lifecycle"
+
+
+class _Commands(LazyGroup):
+    """All of them, in the order in which help lists them."""
+
+    places: ClassVar[Mapping[str, Place]] = {
+        "run": Place("innkeeper.cli.run", "run"),
+        "create": Place("innkeeper.cli.create", "create"),
+        "start": Place(_LIFECYCLE, "start"),
+        "stop": Place(_CONTROL, "stop"),
+        "restart": Place(_LIFECYCLE, "restart"),
+        "kill": Place(_CONTROL, "kill"),
+        "pause": Place(_CONTROL, "pause"),
+        "resume": Place(_CONTROL, "resume"),
+        "rename": Place(_CONTROL, "rename"),
+        "rm": Place(_LIFECYCLE, "rm"),
+        "ps": Place("innkeeper.cli.ps", "ps"),
+        "inspect": Place("innkeeper.cli.ps", "inspect"),
+        "exec": Place("innkeeper.cli.attach", "execute", passes_on=True),
+        "console": Place("innkeeper.cli.attach", "console"),
+        "top": Place("innkeeper.cli.attach", "top", passes_on=True),
+        "logs": Place("innkeeper.cli.logs", "logs"),
+        "events": Place("innkeeper.cli.logs", "events"),
+        "stats": Place("innkeeper.cli.stats", "stats"),
+        "wait": Place(_CONTROL, "wait"),
+        "systemd": Place("innkeeper.cli.systemd", "systemd"),
+        "image": Place("innkeeper.cli.image", "app"),
+        "guest": Place("innkeeper.cli.guest", "app"),
+        "debug": Place("innkeeper.cli.debug", "app", hidden=True),
+        "doctor": Place("innkeeper.cli.doctor", "doctor"),
+        "version": Place("innkeeper.cli.version", "version"),
+    }
+
 
 app = typer.Typer(
     name="inn",
-    cls=Group,
+    cls=_Commands,
     help="Runs real operating systems as guests, with or without hardware virtualization.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-app.command("run", cls=Command)(run.run)
-app.add_typer(image.app, name="image")
-app.add_typer(guest.app, name="guest")
-app.add_typer(debug.app, name="debug", hidden=True)
-app.command("doctor", cls=Command)(doctor)
-app.command("version", cls=Command)(version)
 
 
 def _print_version(asked: bool) -> None:
     if asked:
+        from innkeeper.cli.version import version
+
         version()
         raise typer.Exit
 

@@ -1,106 +1,45 @@
-"""`inn run`: boot a guest and stay with it."""
+"""`inn run`: boot a guest and stay with it, or let it run on its own."""
 
 import contextlib
-import re
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from threading import TIMEOUT_MAX
 from typing import Annotated
 
 import typer
 
-from innkeeper.cli import statistics
+from innkeeper.cli import options, statistics
 from innkeeper.cli.output import remark
 from innkeeper.cli.progress import build_progress
+from innkeeper.cli.values import network_of, parse_disk, parse_duration
 from innkeeper.errors import InvalidInput
 from innkeeper.guest.console import ConsoleMode
-from innkeeper.machine import (
-    DiskFormat,
-    DiskSpec,
-    EngineChoice,
-    NetworkSpec,
-    Overlay,
-    parse_network,
-    parse_port,
-    parse_size,
-)
-from innkeeper.services import guests, images
+from innkeeper.machine import EngineChoice, parse_size
+from innkeeper.services import guests, lifecycle
+from innkeeper.services.definition import RestartPolicy
 from innkeeper.services.request import GuestRequest
 from innkeeper.vm.ending import Ending
 
-_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*(s|m|h)?")
-
-
-def complete_image(incomplete: str) -> list[str]:
-    return [name for name in images.names() if name.startswith(incomplete)]
-
 
 def run(
-    image: Annotated[
-        str | None,
-        typer.Argument(
-            help="Image to boot, such as debian.",
-            metavar="IMAGE",
-            autocompletion=complete_image,
-        ),
+    image: options.Image = None,
+    command: options.GuestCommand = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Let the guest run on its own; print its name.")
+    ] = False,
+    cpus: options.Cpus = 1,
+    memory: options.Memory = "512M",
+    engine: options.Engine = EngineChoice.AUTO,
+    cpu_model: options.CpuModel = "innkeeper-v1",
+    disk: options.Disks = None,
+    device: options.Devices = None,
+    network: options.Network = "user",
+    publish: options.Publish = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The guest's name, and its host name.")
     ] = None,
-    command: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Command to run in the guest, after --. Without: a shell.", metavar="COMMAND"
-        ),
-    ] = None,
-    cpus: Annotated[int, typer.Option(metavar="COUNT", help="Virtual processors.")] = 1,
-    memory: Annotated[
-        str, typer.Option(metavar="SIZE", help="Guest memory, such as 512M or 2G.")
-    ] = "512M",
-    engine: Annotated[
-        EngineChoice, typer.Option(help="How guest instructions run; see inn doctor.")
-    ] = EngineChoice.AUTO,
-    cpu_model: Annotated[
-        str,
-        typer.Option(
-            metavar="MODEL",
-            help="CPU that the guest sees: MODEL,+FEATURE,-FEATURE,vendor=amd, all but the first "
-            "optional.",
-        ),
-    ] = "innkeeper-v1",
-    disk: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="PATH",
-            help="Disk image, raw or qcow2. After PATH may follow ,ro or ,temporary and "
-            ",format=raw or ,format=qcow2. Repeatable.",
-        ),
-    ] = None,
-    device: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="Python device: a built-in one, module:factory or none. Repeatable.",
-        ),
-    ] = None,
-    network: Annotated[
-        str,
-        typer.Option(
-            metavar="NETWORK",
-            help="user: by the host's own connections; user,host: and to the host's own services; "
-            "tap=INTERFACE; or none.",
-        ),
-    ] = "user",
-    publish: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--publish",
-            "-p",
-            metavar="PORT",
-            help="A port of the host that leads to one of the guest, such as 8080:80, "
-            "127.0.0.1:8080:80 or 5353:53/udp. Repeatable.",
-        ),
-    ] = None,
-    name: Annotated[str | None, typer.Option(metavar="NAME", help="The guest's host name.")] = None,
+    restart: options.Restart = RestartPolicy.NO,
+    autostart: options.Autostart = False,
     console: Annotated[
         ConsoleMode | None,
         typer.Option(
@@ -137,23 +76,21 @@ def run(
             "/proc/kallsyms or an ELF.",
         ),
     ] = None,
-    kernel: Annotated[
-        Path | None,
-        typer.Option(metavar="PATH", help="Kernel of your own: bzImage, ELF (PVH) or multiboot."),
-    ] = None,
-    initrd: Annotated[
-        list[Path] | None, typer.Option(metavar="PATH", help="Initrd for --kernel. Repeatable.")
-    ] = None,
-    append: Annotated[
-        str, typer.Option(metavar="TEXT", help="Added to the kernel command line.")
-    ] = "",
+    kernel: options.Kernel = None,
+    initrd: options.Initrds = None,
+    append: options.Append = "",
 ) -> int:
-    """Boot a guest and stay with it.
+    """Boot a guest and stay with it, or let it run on its own.
 
     Without a command, this terminal is the guest's console; [bold]Ctrl-][/bold] leaves. With a
     command, it runs as root in the guest, and its exit status becomes that of inn.
 
+    With [bold]--detach[/bold], the guest stays: see inn ps, exec, console, stop, rm. It ends with
+    its command, where it has one.
+
     [dim]inn run debian -- uname -a[/dim]
+
+    [dim]inn run --detach --name web debian[/dim]
     """
     if as_json and not stats:
         raise InvalidInput("--json is for --stats")
@@ -179,6 +116,12 @@ def run(
         perf_map=perf_map,
         symbols=symbols,
     )
+    if detach:
+        with build_progress(image or "image") as report:
+            print(lifecycle.run(request, report, restart, autostart=autostart))
+        return 0
+    if restart is not RestartPolicy.NO or autostart:
+        raise InvalidInput("--restart and --autostart are for a guest that stays: --detach")
     with _here_importable(), build_progress(image or "image") as report:
         ending = guests.run(request, report)
     _tell(ending)
@@ -194,57 +137,6 @@ def _tell(ending: Ending) -> None:
         remark(f"{ending.sentence}{colon}")
     for line in ending.last_words:
         print(f"  | {line}", file=sys.stderr)
-
-
-def parse_disk(text: str) -> DiskSpec:
-    """`PATH[,option]…`; a comma in a path is written twice.
-
-    Raises:
-        InvalidInput: for an option that does not exist.
-    """
-    path, *options = re.split(r"(?<!,),(?!,)", text)
-    if not path:
-        raise InvalidInput(f"{text!r} names no disk")
-    spec = DiskSpec(path=Path(path.replace(",,", ",")))
-    for option in options:
-        match option.split("="):
-            case ["ro"]:
-                spec = replace(spec, read_only=True)
-            case ["temporary"]:
-                spec = replace(spec, overlay=Overlay.TEMPORARY)
-            case ["format", name] if name in (DiskFormat.RAW, DiskFormat.QCOW2):
-                spec = replace(spec, format=DiskFormat(name))
-            case _:
-                raise InvalidInput(
-                    f"disk option {option!r} is none of ro, temporary, format=raw, format=qcow2"
-                )
-    return spec
-
-
-def network_of(network: str, publish: list[str]) -> NetworkSpec | None:
-    """What --network and --publish ask for together.
-
-    Raises:
-        InvalidInput: when one is nothing that exists, or they do not go together.
-    """
-    spec = parse_network(network)
-    if not publish:
-        return spec
-    if spec is None:
-        raise InvalidInput("--publish needs a network, and --network is none")
-    return replace(spec, ports=tuple(parse_port(text) for text in publish))
-
-
-def parse_duration(text: str) -> float:
-    """Seconds of 90, 90s, 5m or 2h.
-
-    Raises:
-        InvalidInput: when `text` is none of these.
-    """
-    match = _DURATION.fullmatch(text.strip())
-    if match is None or float(match[1]) == 0:
-        raise InvalidInput(f"{text!r} is not a time; write it like 90, 90s or 5m")
-    return min(float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2] or "s"], TIMEOUT_MAX)
 
 
 @contextlib.contextmanager

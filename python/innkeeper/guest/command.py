@@ -1,8 +1,6 @@
 """One command in a guest, its streams joined to those of this process."""
 
-import errno
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
@@ -11,12 +9,12 @@ from innkeeper.errors import CommandNotStarted, GuestNotRunning
 from innkeeper.guest.agent import Agent
 from innkeeper.guest.connection import agent_channel
 from innkeeper.guest.frames import Exec
-from innkeeper.guest.streams import run_joined
+from innkeeper.guest.streams import not_started, run_joined
 from innkeeper.machine.spec import MachineSpec
 from innkeeper.vm import terminal
 from innkeeper.vm.attended import Attention, attended
 from innkeeper.vm.boot_log import BootLog
-from innkeeper.vm.ending import GUEST_LOST, NOT_EXECUTABLE, NOT_FOUND, Ending
+from innkeeper.vm.ending import GUEST_LOST, Ending
 from innkeeper.vm.running import RunningMachine
 from innkeeper.vm.wiring import Channel, Wiring
 
@@ -79,9 +77,3 @@ def _execute(agent: Agent, command: CommandRun, attention: Attention) -> Ending 
         return not_started(command.argv, error)
     except GuestNotRunning:
         return None
-
-
-def not_started(argv: Sequence[str], error: CommandNotStarted) -> Ending:
-    """As a shell has it: 127 for a program that is not there, 126 for one that cannot be run."""
-    status = NOT_FOUND if error.errno == errno.ENOENT else NOT_EXECUTABLE
-    return Ending(status, f"cannot run {argv[0]!r} in the guest: {error}")

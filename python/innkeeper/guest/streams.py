@@ -1,15 +1,18 @@
 """The streams of this process, joined to those of a command in a guest."""
 
 import contextlib
+import errno
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
+from innkeeper.errors import CommandNotStarted
 from innkeeper.guest.agent import Agent, ExitStatus, Job, Sink
 from innkeeper.guest.frames import Exec
 from innkeeper.vm import terminal
+from innkeeper.vm.ending import NOT_EXECUTABLE, NOT_FOUND, Ending
 
 
 def run_joined(
@@ -40,6 +43,12 @@ def run_joined(
 
     with _joined(job, hang_up if command.terminal else None, stdin=stdin):
         return job.wait()
+
+
+def not_started(argv: Sequence[str], error: CommandNotStarted) -> Ending:
+    """As a shell has it: 127 for a program that is not there, 126 for one that cannot be run."""
+    status = NOT_FOUND if error.errno == errno.ENOENT else NOT_EXECUTABLE
+    return Ending(status, f"cannot run {argv[0]!r} in the guest: {error}")
 
 
 def _sink(fd: int, job: list[Job]) -> Sink:

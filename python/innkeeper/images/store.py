@@ -134,9 +134,22 @@ class Store:
             self._link(name).unlink(missing_ok=True)
             self.sweep_images()
 
+    @property
+    def guests_directory(self) -> Path:
+        """Where each guest that stays has a directory of its name."""
+        return self._home / "guests"
+
+    def hold_image(self, directory: Path, image: Image) -> None:
+        """Keeps `image` for the guest whose directory this is, or will be.
+
+        Raises:
+            OSError: when the link cannot be made.
+        """
+        (directory / _BASE).symlink_to(Path("..") / ".." / "images" / image.digest)
+
     def guests(self) -> list[str]:
         """The names of kept guests."""
-        directories = (self._home / "guests").glob("*")
+        directories = self.guests_directory.glob("*")
         return sorted(each.name for each in directories if (each / _BASE).is_symlink())
 
     def base(self, guest: str) -> Image | None:
@@ -155,7 +168,7 @@ class Store:
         try:
             directory.mkdir(parents=True, exist_ok=True)
             if not link.is_symlink():
-                link.symlink_to(Path("..") / ".." / "images" / image.digest)
+                self.hold_image(directory, image)
         except OSError as error:
             raise HostFailure(f"cannot make {directory}: {error.strerror}") from error
         return directory
@@ -224,14 +237,15 @@ class Store:
         """Where a kept guest of this name is, if there is one."""
         if _GUEST_NAME.fullmatch(name) is None:
             raise InvalidInput(f"{name!r} is no guest name: letters, digits and dashes")
-        return self._home / "guests" / name
+        return self.guests_directory / name
 
     def sweep_images(self) -> None:
         used = {self._link(name).resolve() for name in self.names()}
-        used |= {link.resolve() for link in (self._home / "guests").glob(f"*/{_BASE}")}
+        used |= {link.resolve() for link in self.guests_directory.glob(f"*/{_BASE}")}
         images = self._home / "images"
         # Behind a link lies another store: what nobody here uses may be in use there.
-        found = [] if images.is_symlink() else list(images.resolve().iterdir())
+        ours = images.is_dir() and not images.is_symlink()
+        found = list(images.resolve().iterdir()) if ours else []
         for directory in found:
             if directory not in used:
                 shutil.rmtree(directory, ignore_errors=True)

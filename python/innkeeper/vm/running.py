@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from innkeeper import devices
-from innkeeper._core import Machine, Outcome
+from innkeeper._core import Control, Machine, Outcome
 from innkeeper.devices.base import MmioDevice, PortDevice
 from innkeeper.errors import InnkeeperError
 from innkeeper.machine.spec import MachineSpec, validate
@@ -12,6 +12,8 @@ from innkeeper.vm import symbols
 from innkeeper.vm.ending import EndKind
 from innkeeper.vm.statistics import GuestStatistics
 from innkeeper.vm.wiring import Wiring
+
+__all__ = ["Control", "RunningMachine"]
 
 
 class RunningMachine:
@@ -43,6 +45,8 @@ class RunningMachine:
         if spec.perf_map:
             named = [] if spec.symbols is None else symbols.read(spec.symbols)
             machine.write_perf_map(named)
+        # The one that was chosen, where the choice was left to the core.
+        self.engine = machine.statistics().engine
         self._machine: Machine | None = machine
         self._wants_statistics = spec.times
         # Once it has ended, where `spec.times` asks for it.
@@ -56,6 +60,19 @@ class RunningMachine:
 
     def start(self) -> None:
         self._thread.start()
+
+    def wait_begun(self) -> None:
+        """Until its processors run, or it has ended already.
+
+        Raises:
+            InvalidInput, HostFailure, DeviceFailed: when they cannot.
+        """
+        # What cannot be booted turns out once the machine runs.
+        while self.control.statistics() is None:
+            if self._ended.wait(0.001):
+                if self._failure is not None:
+                    raise self._failure
+                return
 
     def wait(self, timeout: float | None = None) -> bool:
         """True once the guest has ended; signal handlers run while this waits."""

@@ -3,7 +3,7 @@ from threading import TIMEOUT_MAX
 
 import pytest
 
-from innkeeper.cli.run import parse_disk, parse_duration
+from innkeeper.cli.values import parse_disk, parse_duration
 from innkeeper.errors import InvalidInput
 from innkeeper.machine import DiskFormat, DiskSpec, Overlay
 

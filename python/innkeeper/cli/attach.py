@@ -1,0 +1,115 @@
+"""`inn exec`, `console` and `top`: in guests that run already."""
+
+import os
+import re
+import sys
+from typing import Annotated
+
+import typer
+
+from innkeeper.cli.names import Name
+from innkeeper.cli.output import remark
+from innkeeper.cli.values import parse_duration
+from innkeeper.errors import InvalidInput
+from innkeeper.services import attach
+from innkeeper.services.attach import ExecRequest
+from innkeeper.vm import terminal
+
+_USER = re.compile(r"(\d{1,9})(?::(\d{1,9}))?")
+
+
+def execute(
+    name: Name,
+    command: Annotated[
+        list[str], typer.Argument(help="Command and its arguments.", metavar="COMMAND…")
+    ],
+    interactive: Annotated[
+        bool, typer.Option("--interactive", "-i", help="Hand standard input to the command.")
+    ] = False,
+    tty: Annotated[
+        bool, typer.Option("--tty", "-t", help="Give the command a terminal in the guest.")
+    ] = False,
+    env: Annotated[
+        list[str] | None,
+        typer.Option("--env", "-e", metavar="NAME=VALUE", help="A variable. Repeatable."),
+    ] = None,
+    workdir: Annotated[
+        str, typer.Option("--workdir", "-w", metavar="DIR", help="Where it runs.")
+    ] = "/root",
+    user: Annotated[
+        str, typer.Option("--user", "-u", metavar="UID[:GID]", help="As whom it runs.")
+    ] = "0:0",
+    timeout: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="How long a guest that still boots is waited for."),
+    ] = None,
+) -> int:
+    """Run a command in a guest; its exit status becomes that of inn.
+
+    Options of inn stand before the guest's name. Ctrl-C reaches the command.
+
+    [dim]inn exec web systemctl status nginx[/dim]
+
+    [dim]inn exec -it web bash[/dim]
+    """
+    size = terminal.size() if tty and sys.stdin.isatty() and sys.stdout.isatty() else None
+    variables = dict(_variable(text) for text in env or ())
+    if size is not None:
+        variables.setdefault("TERM", os.environ.get("TERM", "linux"))
+    uid, gid = _ids(user)
+    request = ExecRequest(
+        argv=tuple(command),
+        stdin=interactive or size is not None,
+        terminal=size,
+        env=variables,
+        cwd=workdir,
+        uid=uid,
+        gid=gid,
+        timeout=None if timeout is None else parse_duration(timeout),
+    )
+    ending = attach.execute(name, request)
+    if ending.sentence:
+        remark(ending.sentence)
+    return ending.status
+
+
+def console(
+    name: Name,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", "-r", help="Look, and type nothing.")
+    ] = False,
+) -> None:
+    """Sit at a guest's console; [bold]Ctrl-][/bold] leaves it, and the guest runs on.
+
+    As many as like may: all see the same. In a guest of an image the first gets a shell.
+    """
+    attach.console(name, read_only=read_only)
+
+
+def top(
+    name: Name,
+    options: Annotated[
+        list[str] | None,
+        typer.Argument(help="Options of the guest's ps(1).", metavar="OPTION…"),
+    ] = None,
+) -> int:
+    """List the processes in a guest."""
+    ending = attach.top(name, options or ())
+    if ending.sentence:
+        remark(ending.sentence)
+    return ending.status
+
+
+def _variable(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise InvalidInput(f"{text!r} is no variable; write it like NAME=VALUE")
+    return name, value
+
+
+def _ids(text: str) -> tuple[int, int]:
+    match = _USER.fullmatch(text)
+    if match is None:
+        raise InvalidInput(f"{text!r} is no user; write it like 1000 or 1000:1000")
+    uid = int(match[1])
+    return uid, int(match[2]) if match[2] else uid

@@ -1,0 +1,56 @@
+"""`inn create`: make a guest that is started later."""
+
+from typing import Annotated
+
+import typer
+
+from innkeeper.cli import options
+from innkeeper.cli.progress import build_progress
+from innkeeper.cli.values import network_of, parse_disk
+from innkeeper.machine import EngineChoice, parse_size
+from innkeeper.services import lifecycle
+from innkeeper.services.definition import RestartPolicy
+from innkeeper.services.request import GuestRequest
+
+
+def create(
+    image: options.Image = None,
+    command: options.GuestCommand = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The guest's name, and its host name.")
+    ] = None,
+    cpus: options.Cpus = 1,
+    memory: options.Memory = "512M",
+    engine: options.Engine = EngineChoice.AUTO,
+    cpu_model: options.CpuModel = "innkeeper-v1",
+    disk: options.Disks = None,
+    device: options.Devices = None,
+    network: options.Network = "user",
+    publish: options.Publish = None,
+    restart: options.Restart = RestartPolicy.NO,
+    autostart: options.Autostart = False,
+    kernel: options.Kernel = None,
+    initrd: options.Initrds = None,
+    append: options.Append = "",
+) -> None:
+    """Make a guest without starting it; print its name.
+
+    [dim]inn create --name web debian && inn start web[/dim]
+    """
+    request = GuestRequest(
+        image=image,
+        command=tuple(command or ()),
+        kernel=kernel,
+        initrds=tuple(initrd or ()),
+        append=append,
+        vcpus=cpus,
+        memory=parse_size(memory),
+        engine=engine,
+        cpu_model=cpu_model,
+        disks=tuple(parse_disk(text) for text in disk or ()),
+        devices=tuple(device or ()),
+        network=network_of(network, publish or []),
+        name=name,
+    )
+    with build_progress(image or "image") as report:
+        print(lifecycle.create(request, report, restart=restart, autostart=autostart))

@@ -1,0 +1,37 @@
+"""Names of guests on the command line, and tab completion of them. Loads next to nothing."""
+
+from collections.abc import Callable, Sequence
+from typing import Annotated
+
+import typer
+
+from innkeeper.cli.output import remark
+from innkeeper.errors import InnkeeperError, InvalidInput
+from innkeeper.services.registry import registry
+
+
+def complete_guest(incomplete: str) -> list[str]:
+    return [name for name in registry().names() if name.startswith(incomplete)]
+
+
+Name = Annotated[
+    str, typer.Argument(help="As in inn ps.", metavar="GUEST", autocompletion=complete_guest)
+]
+Names = Annotated[
+    list[str],
+    typer.Argument(help="As in inn ps.", metavar="GUEST…", autocompletion=complete_guest),
+]
+
+
+def for_each(names: Sequence[str], act: Callable[[str], object]) -> int:
+    """Prints each guest that `act` has succeeded with. One that fails does not spare the others."""
+    status = 0
+    for name in names:
+        try:
+            act(name)
+        except InnkeeperError as error:
+            remark(str(error))
+            status = max(status, 2 if isinstance(error, InvalidInput) else 1)
+        else:
+            print(name)
+    return status

@@ -1,0 +1,87 @@
+"""Options that several commands have: what a guest is made of."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from innkeeper.machine import EngineChoice
+from innkeeper.services import images
+from innkeeper.services.definition import RestartPolicy
+
+
+def complete_image(incomplete: str) -> list[str]:
+    return [name for name in images.names() if name.startswith(incomplete)]
+
+
+Image = Annotated[
+    str | None,
+    typer.Argument(
+        help="Image to boot, such as debian.", metavar="IMAGE", autocompletion=complete_image
+    ),
+]
+GuestCommand = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Command to run in the guest, after --. Without: a shell.", metavar="COMMAND"
+    ),
+]
+Cpus = Annotated[int, typer.Option(metavar="COUNT", help="Virtual processors.")]
+Memory = Annotated[str, typer.Option(metavar="SIZE", help="Guest memory, such as 512M or 2G.")]
+Engine = Annotated[EngineChoice, typer.Option(help="How guest instructions run; see inn doctor.")]
+CpuModel = Annotated[
+    str,
+    typer.Option(
+        metavar="MODEL",
+        help="CPU that the guest sees: MODEL,+FEATURE,-FEATURE,vendor=amd, all but the first "
+        "optional.",
+    ),
+]
+Disks = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PATH",
+        help="Disk image, raw or qcow2. After PATH may follow ,ro or ,temporary and "
+        ",format=raw or ,format=qcow2. Repeatable.",
+    ),
+]
+Devices = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Python device: a built-in one, module:factory or none. Repeatable.",
+    ),
+]
+Network = Annotated[
+    str,
+    typer.Option(
+        metavar="NETWORK",
+        help="user: by the host's own connections; user,host: and to the host's own services; "
+        "tap=INTERFACE; or none.",
+    ),
+]
+Publish = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--publish",
+        "-p",
+        metavar="PORT",
+        help="A port of the host that leads to one of the guest, such as 8080:80, "
+        "127.0.0.1:8080:80 or 5353:53/udp. Repeatable.",
+    ),
+]
+Kernel = Annotated[
+    Path | None,
+    typer.Option(metavar="PATH", help="Kernel of your own: bzImage, ELF (PVH) or multiboot."),
+]
+Initrds = Annotated[
+    list[Path] | None, typer.Option(metavar="PATH", help="Initrd for --kernel. Repeatable.")
+]
+Append = Annotated[str, typer.Option(metavar="TEXT", help="Added to the kernel command line.")]
+Restart = Annotated[
+    RestartPolicy,
+    typer.Option(help="When a guest that stays is started again after it ended by itself."),
+]
+Autostart = Annotated[
+    bool, typer.Option("--autostart", help="Start a guest that stays with inn start --autostart.")
+]

@@ -1,0 +1,70 @@
+"""What people write on the command line, as values."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from threading import TIMEOUT_MAX
+from typing import Final
+
+from innkeeper.errors import InvalidInput
+from innkeeper.machine import (
+    DiskFormat,
+    DiskSpec,
+    NetworkSpec,
+    Overlay,
+    parse_network,
+    parse_port,
+)
+
+_DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*(s|m|h)?")
+
+
+def parse_disk(text: str) -> DiskSpec:
+    """`PATH[,option]…`; a comma in a path is written twice.
+
+    Raises:
+        InvalidInput: for an option that does not exist.
+    """
+    path, *options = re.split(r"(?<!,),(?!,)", text)
+    if not path:
+        raise InvalidInput(f"{text!r} names no disk")
+    spec = DiskSpec(path=Path(path.replace(",,", ",")))
+    for option in options:
+        match option.split("="):
+            case ["ro"]:
+                spec = replace(spec, read_only=True)
+            case ["temporary"]:
+                spec = replace(spec, overlay=Overlay.TEMPORARY)
+            case ["format", name] if name in (DiskFormat.RAW, DiskFormat.QCOW2):
+                spec = replace(spec, format=DiskFormat(name))
+            case _:
+                raise InvalidInput(
+                    f"disk option {option!r} is none of ro, temporary, format=raw, format=qcow2"
+                )
+    return spec
+
+
+def network_of(network: str, publish: list[str]) -> NetworkSpec | None:
+    """What --network and --publish ask for together.
+
+    Raises:
+        InvalidInput: when one is nothing that exists, or they do not go together.
+    """
+    spec = parse_network(network)
+    if not publish:
+        return spec
+    if spec is None:
+        raise InvalidInput("--publish needs a network, and --network is none")
+    return replace(spec, ports=tuple(parse_port(text) for text in publish))
+
+
+def parse_duration(text: str, least: float = 0.001) -> float:
+    """Seconds of 90, 90s, 5m or 2h.
+
+    Raises:
+        InvalidInput: when `text` is none of these.
+    """
+    match = _DURATION.fullmatch(text.strip())
+    if match is None or float(match[1]) < least:
+        raise InvalidInput(f"{text!r} is not a time; write it like 90, 90s or 5m")
+    return min(float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2] or "s"], TIMEOUT_MAX)

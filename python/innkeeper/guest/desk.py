@@ -1,0 +1,334 @@
+"""The process of a detached guest: its machine, and all that others may want of it, in one loop.
+
+The machine runs in threads of its own. It is made anew when the guest resets itself, so that what
+hangs on it (the agent's channel above all, which may be cut in the middle of a frame) begins anew
+as well; sockets, log and clients stay.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from innkeeper.errors import DeviceFailed, InnkeeperError
+from innkeeper.guest.hub import AgentHub
+from innkeeper.guest.resident import ConsoleShell, ResidentCommand
+from innkeeper.vm import order as orders
+from innkeeper.vm.detached import home as files
+from innkeeper.vm.detached import journal, processes
+from innkeeper.vm.detached.console import Console
+from innkeeper.vm.detached.home import Home
+from innkeeper.vm.detached.log import Log
+from innkeeper.vm.detached.loop import READ, Loop
+from innkeeper.vm.detached.standing import PAUSED, RUNNING
+from innkeeper.vm.ending import Ending, EndKind, ending
+from innkeeper.vm.last_words import last_words
+from innkeeper.vm.order import Order
+from innkeeper.vm.qmp.commands import handlers, version
+from innkeeper.vm.qmp.server import Server
+from innkeeper.vm.running import Control, RunningMachine
+from innkeeper.vm.wiring import Channel, Wiring
+
+VERSION: Final = 1
+# Seconds that clients get to read how it ended.
+_FAREWELL: Final = 1.0
+# Seconds that a guest gets to power off, when this process is told to end.
+_GRACE: Final = 10.0
+
+Tell = Callable[[dict[str, object]], None]
+
+
+def run(home: Home, tell: Tell) -> int:
+    """Runs the guest that `home` has an order for, to its end. `tell` hears how the start went."""
+    try:
+        desk = Desk(home, orders.read(home))
+        desk.start()
+    except InnkeeperError as error:
+        details = error.details if isinstance(error, DeviceFailed) else ""
+        _write_ending(home, Ending(1, str(error)), asked=False, failed_to_start=True)
+        tell({"error": error.code, "message": str(error), "details": details})
+        return 0
+    tell({"pid": os.getpid()})
+    desk.serve()
+    return 0
+
+
+class Desk:
+    """One guest, from its start to its end."""
+
+    def __init__(self, home: Home, order: Order) -> None:
+        self.home = home
+        self.order = order
+        self.loop = Loop()
+        self.log = Log(home)
+        self.paused = False
+        self.machine: RunningMachine | None = None
+        self.hub: AgentHub | None = None
+        self._began = time.time()
+        self._asked: str | None = None  # why, as a ShutdownCause
+        self._resetting = False
+        self._powering_down = False
+        self._command: ResidentCommand | None = None
+        self._serial: int | None = None
+        self._ending: tuple[Ending, bool] | None = None
+        if order.image:
+            self.hub = AgentHub(self.loop, home, self._ready)
+            self._command = ResidentCommand(order.command, self.log.write, self._power_off)
+            self._shell = ConsoleShell(self.hub)
+            self.console = Console(self.loop, home, on_reader=self._shell.wanted)
+            self._shell.when_ended(self.console.dismiss)
+        else:
+            self.console = Console(self.loop, home, on_data=self.log.write)
+        self.server = Server(self.loop, home, handlers(self), version())
+
+    def start(self) -> None:
+        """
+        Raises:
+            InvalidInput, EngineUnavailable, HostFailure, DeviceFailed: as `RunningMachine`.
+        """
+        if self.order.here is not None:
+            sys.path.insert(0, str(self.order.here))
+        # Ctrl-C is for whoever sits at a terminal.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self.loop.on_signal(signal.SIGTERM, self._told_to_end)
+        self._make_machine()
+        assert self.machine is not None
+        self.machine.wait_begun()
+        self._write_run()
+        journal.tell(self.home, "start", pid=os.getpid())
+
+    def serve(self) -> None:
+        self.loop.run()
+        assert self._ending is not None
+        found, asked = self._ending
+        self.log.close()
+        _write_ending(self.home, found, asked=asked, failed_to_start=False)
+
+    # What others want of it.
+
+    def pause(self) -> None:
+        if not self.paused:
+            self._control().pause()
+            self._changed(PAUSED, "STOP", "pause")
+
+    def resume(self) -> None:
+        if self.paused:
+            self._control().resume()
+            self._changed(RUNNING, "RESUME", "resume")
+
+    def power_down(self, why: str = "host-qmp-quit") -> None:
+        """As a person would: by the agent where there is one, or else by the power button."""
+        self._asked = why
+        # A guest that still boots hears it once it can.
+        self._powering_down = True
+        self.server.event("POWERDOWN")
+        journal.tell(self.home, "powerdown")
+        self._power_off()
+
+    def quit(self, why: str = "host-qmp-quit") -> None:
+        self._asked = why
+        self._control().stop()
+
+    def reset(self) -> None:
+        if self.order.spec.reboots:
+            self._control().reset()
+            self._tell_reset(guest=False, reason="host-qmp-system-reset")
+        else:
+            self._resetting = True
+            self._control().stop()
+
+    def _power_off(self) -> None:
+        if self.hub is not None and self.hub.ready:
+            self.hub.power_off()
+        else:
+            self._control().power_button()
+
+    def _told_to_end(self) -> None:
+        if self._asked is not None:
+            self.quit("host-signal")
+            return
+        self.resume()
+        self.power_down("host-signal")
+        self.loop.after(_GRACE, self._control().stop)
+
+    # The machine's life.
+
+    def _control(self) -> Control:
+        assert self.machine is not None
+        return self.machine.control
+
+    def _make_machine(self) -> None:
+        mine: list[int] = []
+        try:
+            wiring = self._wire(mine)
+            machine = RunningMachine(self.order.spec, wiring, on_end=self._post_end)
+        finally:
+            # The machine has its own duplicates.
+            for fd in mine:
+                os.close(fd)
+        self.machine = machine
+        machine.start()
+        if self.paused:
+            machine.control.pause()
+
+    def _wire(self, mine: list[int]) -> Wiring:
+        """The machine's ends of everything; `mine` are to be closed once it has them."""
+        console = self.console.connect().detach()
+        mine.append(console)
+        line = Channel(input=console, output=console)
+        if self.hub is None:
+            return Wiring(com1=line)
+        agent = self.hub.connect().detach()
+        mine.append(agent)
+        serial_read, serial_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        # The writer waits as for any other file.
+        os.set_blocking(serial_write, True)
+        mine.append(serial_write)
+        self._watch_serial(serial_read)
+        port = Channel(input=agent, output=agent)
+        com1 = Channel(output=serial_write)
+        return Wiring(com1=com1, console=line, ports=(("innkeeper.agent", port),))
+
+    def _watch_serial(self, fd: int) -> None:
+        self._drain_serial()
+        self._serial = fd
+        self.loop.watch(fd, READ, lambda _events: self._read_serial())
+
+    def _read_serial(self) -> bool:
+        """False when the machine that wrote it is gone, or has nothing to say just now."""
+        if self._serial is None:
+            return False
+        try:
+            data = os.read(self._serial, 1 << 16)
+        except BlockingIOError:
+            return False
+        if not data:
+            self.loop.forget(self._serial)
+            os.close(self._serial)
+            self._serial = None
+            return False
+        self.log.write(data)
+        return True
+
+    def _drain_serial(self) -> None:
+        while self._read_serial():
+            pass
+
+    def _ready(self) -> None:
+        self._write_run()
+        journal.tell(self.home, "ready")
+        if self._powering_down:
+            self._power_off()
+        elif self._command is not None and self.hub is not None:
+            self._command.begin(self.hub)
+            self._shell.begin(wanted=self.console.readers > 0)
+
+    def _post_end(self) -> None:
+        # From the machine's thread.
+        self.loop.post(self._ended)
+
+    def _ended(self) -> None:
+        assert self.machine is not None
+        self._drain_serial()
+        try:
+            kind, code, what = self.machine.outcome
+        except InnkeeperError as error:
+            self._finish(Ending(1, str(error)), guest=False, reason="host-error")
+            return
+        if self._begins_anew(kind):
+            return
+        if kind in (EndKind.RESET, EndKind.TRIPLE_FAULT) and self.log.panicked:
+            kind = EndKind.PANIC
+        if kind is EndKind.PANIC:
+            self.server.event("GUEST_PANICKED", action="shutdown")
+        found = ending(kind, code, what)
+        if self._command is not None and self._command.ending is not None and found.status == 0:
+            found = self._command.ending
+        reason = _CAUSES.get(kind, self._asked or "host-error")
+        self._finish(found, guest=kind in _CAUSES, reason=reason)
+
+    def _begins_anew(self, kind: EndKind) -> bool:
+        by_guest = kind is EndKind.RESET and self.order.image and not self.log.panicked
+        if not by_guest and not (self._resetting and kind is EndKind.STOPPED):
+            return False
+        reason = "guest-reset" if by_guest else "host-qmp-system-reset"
+        self._resetting = self._powering_down = False
+        self.log.restart()
+        try:
+            self._make_machine()
+        except InnkeeperError as error:
+            self._finish(Ending(1, str(error)), guest=False, reason="host-error")
+        else:
+            self._write_run()
+            self._tell_reset(guest=by_guest, reason=reason)
+        return True
+
+    def _finish(self, found: Ending, *, guest: bool, reason: str) -> None:
+        if found.sentence is not None:
+            found = found.quoting(last_words(self.log.text))
+        self.server.event("SHUTDOWN", guest=guest, reason=reason)
+        self._ending = found, self._asked is not None
+        self.console.close()
+        if self.hub is not None:
+            self.hub.close()
+        # A machine that could not end, in the middle of Rust, is not waited for.
+        threading.Timer(_FAREWELL * 10, os._exit, (1,)).start()
+        self._wait_for_readers(time.monotonic() + _FAREWELL)
+
+    def _wait_for_readers(self, until: float) -> None:
+        if self.server.waiting and time.monotonic() < until:
+            self.loop.after(0.01, lambda: self._wait_for_readers(until))
+            return
+        self.server.close()
+        self.loop.stop()
+
+    # What is written down.
+
+    def _tell_reset(self, *, guest: bool, reason: str) -> None:
+        self.server.event("RESET", guest=guest, reason=reason)
+        journal.tell(self.home, "reset", reason=reason)
+
+    def _changed(self, phase: str, event: str, told: str) -> None:
+        self.paused = phase == PAUSED
+        self._write_run()
+        self.server.event(event)
+        journal.tell(self.home, told)
+
+    def _write_run(self) -> None:
+        assert self.machine is not None
+        pid = os.getpid()
+        document: dict[str, object] = {
+            "version": VERSION,
+            "pid": pid,
+            "start_time": processes.start_time(pid),
+            "since": self._began,
+            "phase": PAUSED if self.paused else RUNNING,
+            "engine": self.machine.engine,
+            "ready": self.hub is not None and self.hub.ready,
+        }
+        self.home.write(files.RUN, document)
+
+
+_CAUSES: Final = {
+    EndKind.POWER_OFF: "guest-shutdown",
+    EndKind.RESET: "guest-reset",
+    EndKind.TRIPLE_FAULT: "guest-reset",
+    EndKind.PANIC: "guest-panic",
+    EndKind.DEVICE_EXIT: "guest-shutdown",
+}
+
+
+def _write_ending(home: Home, found: Ending, *, asked: bool, failed_to_start: bool) -> None:
+    document: dict[str, object] = {
+        "version": VERSION,
+        "time": time.time(),
+        "status": found.status,
+        "sentence": found.sentence,
+        "last_words": list(found.last_words),
+        "asked": asked,
+        "failed_to_start": failed_to_start,
+    }
+    home.write(files.ENDING, document)

@@ -1,0 +1,56 @@
+"""The processes of a guest that outlives who started it, from their first line on.
+
+What is loaded here is all that the supervisor has; the machine is loaded in the guest's process.
+"""
+
+import json
+import os
+import sys
+
+from innkeeper.vm.detached.home import Home
+from innkeeper.vm.detached.supervisor import supervise
+
+
+def main() -> None:
+    """`HOME LOCK READY` are descriptors; LOCK is only kept, READY hears how the start went."""
+    home, lock, ready = (int(word) for word in sys.argv[1:])
+    for fd in (home, lock, ready):
+        os.set_inheritable(fd, False)  # noqa: FBT003 - the one argument it has
+    if os.fork() > 0:
+        # Whoever started us waits for this one only, and has no other child of ours to wait for.
+        os._exit(0)
+    with Home(home) as directory:
+        # All that a guest writes is in here, and found by short names even when it is renamed.
+        os.fchdir(home)
+        _name(f"inn {directory.name}")
+        try:
+            supervise(directory, ready, _become_guest)
+        except OSError as error:
+            _tell(ready, {"error": "host_failure", "message": f"cannot run the guest: {error}"})
+            raise
+
+
+def _become_guest(home: Home, ready: int | None) -> int:
+    # It writes to nothing that was opened for the supervisor.
+    from innkeeper.guest.desk import run
+
+    return run(home, lambda answer: _tell(ready, answer))
+
+
+def _tell(ready: int | None, answer: dict[str, object]) -> None:
+    if ready is None:
+        return
+    try:
+        os.write(ready, json.dumps(answer).encode() + b"\n")
+        os.close(ready)
+    except OSError:
+        pass  # Whoever waited has gone, or has its answer.
+
+
+def _name(name: str) -> None:
+    """What ps(1) and top(1) show."""
+    try:
+        with open("/proc/self/comm", "w") as file:
+            file.write(name)
+    except OSError:
+        pass

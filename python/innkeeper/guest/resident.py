@@ -1,0 +1,80 @@
+"""What a detached guest's own process asks of its agent: the guest's command, a shell to sit at."""
+
+import errno
+import struct
+from collections.abc import Callable
+from typing import Final
+
+from innkeeper.guest.frames import Exec, Tell, TooLong
+from innkeeper.guest.hub import AgentHub
+from innkeeper.vm.ending import NOT_EXECUTABLE, NOT_FOUND, Ending
+
+# The virtio console; a wired terminal has no size that the guest would hear of.
+_DEVICE: Final = "/dev/hvc0"
+
+
+class ResidentCommand:
+    """The command that a guest was started for, if any: the guest ends with it."""
+
+    def __init__(
+        self, argv: tuple[str, ...], on_output: Callable[[bytes], None], end: Callable[[], None]
+    ) -> None:
+        self._argv = argv
+        self._on_output = on_output
+        self._end = end
+        self.ending: Ending | None = None
+
+    def begin(self, hub: AgentHub) -> None:
+        """Each time when the guest has booted."""
+        if not self._argv:
+            return
+        try:
+            hub.run(Exec(argv=self._argv, env={}), self._heard)
+        except TooLong:
+            self._heard(Tell.FAILED, struct.pack("<I", errno.E2BIG) + b"Argument list too long")
+
+    def _heard(self, kind: Tell, payload: bytes) -> None:
+        match kind:
+            case Tell.STDOUT | Tell.STDERR:
+                self._on_output(payload)
+                return
+            case Tell.EXIT:
+                signalled, value = struct.unpack("<BI", payload)
+                self.ending = Ending(128 + value if signalled else value)
+            case Tell.FAILED:
+                (number,) = struct.unpack_from("<I", payload)
+                status = NOT_FOUND if number == errno.ENOENT else NOT_EXECUTABLE
+                reason = payload[4:].decode(errors="replace")
+                sentence = f"cannot run {self._argv[0]!r} in the guest: {reason}"
+                self.ending = Ending(status, sentence)
+            case _:
+                return
+        self._end()
+
+
+class ConsoleShell:
+    """A login shell on the guest's console, from when the first person sits down until it ends."""
+
+    def __init__(self, hub: AgentHub) -> None:
+        self._hub = hub
+        self._on_end: Callable[[], None] = lambda: None
+        self._runs = False
+
+    def when_ended(self, call: Callable[[], None]) -> None:
+        self._on_end = call
+
+    def begin(self, *, wanted: bool) -> None:
+        """The guest has booted, and whatever ran before has ended."""
+        self._runs = False
+        if wanted:
+            self.wanted()
+
+    def wanted(self) -> None:
+        if not self._runs and self._hub.ready:
+            self._runs = True
+            self._hub.open_console(_DEVICE, self._heard)
+
+    def _heard(self, kind: Tell, payload: bytes) -> None:
+        if kind in (Tell.EXIT, Tell.FAILED):
+            self._runs = False
+            self._on_end()

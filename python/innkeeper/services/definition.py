@@ -1,0 +1,135 @@
+"""A guest that stays: what it was asked to be, in its directory, for all its runs."""
+
+import time
+import uuid
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from innkeeper.errors import HostFailure, InvalidInput
+from innkeeper.images import Store, machine_spec
+from innkeeper.machine import DiskSpec, stored
+from innkeeper.services.request import GuestRequest, image_boot, own_kernel_spec
+from innkeeper.vm.detached import home as files
+from innkeeper.vm.detached import supervisor
+from innkeeper.vm.detached.home import Home
+from innkeeper.vm.order import Order
+
+VERSION: Final = 1
+
+
+class RestartPolicy(StrEnum):
+    """What happens when a guest ends without having been told to."""
+
+    NO = supervisor.NEVER
+    ON_FAILURE = supervisor.ON_FAILURE
+    ALWAYS = supervisor.ALWAYS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Definition:
+    """`id` is a UUID, `created` a Unix time, `digest` the image's. With `autostart`, the guest is
+    started by `inn start --autostart`. `here` is the directory that the guest was made in: modules
+    of Python devices are looked for there.
+    """
+
+    id: str
+    created: float
+    request: GuestRequest
+    restart: RestartPolicy = RestartPolicy.NO
+    autostart: bool = False
+    digest: str | None = None
+    here: Path | None = None
+
+    def write(self, home: Home) -> None:
+        """
+        Raises:
+            HostFailure: when it cannot be written.
+        """
+        try:
+            home.write(files.DEFINITION, {"version": VERSION, **stored.encode(self)}, lasting=True)
+        except OSError as error:
+            raise HostFailure(f"cannot write to {home.path}: {error.strerror}") from error
+
+
+def new(request: GuestRequest, restart: RestartPolicy, *, autostart: bool) -> Definition:
+    """
+    Raises:
+        InvalidInput: for what only somebody who waits for a guest can want of it.
+    """
+    for given, option in (
+        (request.timeout is not None, "--timeout"),
+        (request.terminal, "--tty"),
+        (request.console is not None, "--console"),
+        (request.statistics, "--stats"),
+        (request.keep, "--keep, which every guest that stays does:"),
+    ):
+        if given:
+            raise InvalidInput(f"a guest that runs on its own does not go with {option}")
+    return Definition(
+        id=str(uuid.uuid4()),
+        created=time.time(),
+        request=_anywhere(request),
+        restart=restart,
+        autostart=autostart,
+        here=Path.cwd() if request.devices else None,
+    )
+
+
+def read(home: Home) -> Definition:
+    """
+    Raises:
+        HostFailure: when it is damaged, or of a newer version.
+    """
+    place = f"{home.path}/{files.DEFINITION}"
+    document = home.read(files.DEFINITION)
+    if document is None or document.pop("version", None) != VERSION:
+        raise HostFailure(f"{place} is damaged or of another version of Innkeeper")
+    try:
+        return stored.decode(Definition, document)
+    except stored.Unreadable as error:
+        raise HostFailure(f"{place} cannot be read: {error}") from error
+
+
+def order(definition: Definition, name: str) -> Order:
+    """What a run of the guest, which is called `name` now, is made of.
+
+    Raises:
+        InvalidInput, HostFailure: as `machine_spec`.
+        ImageNotFound: when its image is gone.
+    """
+    request = definition.request
+    if request.image is None:
+        # Nobody waits for its end: a guest that resets itself goes on.
+        spec = replace(own_kernel_spec(replace(request, name=name)), reboots=True)
+    else:
+        image = Store().kept_image(name, request.image)
+        if image is None:
+            raise HostFailure(f"the guest {name!r} has lost its image")
+        # Its directory is where its process works.
+        spec = machine_spec(image, replace(image_boot(request, name), kept=Path()))
+    return Order(
+        id=definition.id,
+        spec=spec,
+        restart=definition.restart,
+        image=request.image is not None,
+        command=request.command,
+        here=definition.here,
+    )
+
+
+def _anywhere(request: GuestRequest) -> GuestRequest:
+    """With paths that hold wherever a process works."""
+    return replace(
+        request,
+        kernel=None if request.kernel is None else request.kernel.absolute(),
+        initrds=tuple(initrd.absolute() for initrd in request.initrds),
+        disks=tuple(_disk(disk) for disk in request.disks),
+        symbols=None if request.symbols is None else request.symbols.absolute(),
+    )
+
+
+def _disk(disk: DiskSpec) -> DiskSpec:
+    overlay = None if disk.overlay_path is None else disk.overlay_path.absolute()
+    return replace(disk, path=disk.path.absolute(), overlay_path=overlay)

@@ -1,0 +1,167 @@
+"""Guests that stay: make one, start it, remove it.
+
+Each step holds what it needs and no more: a name is the registry's, a run belongs to who has the
+guest's lock.
+"""
+
+import contextlib
+import secrets
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from innkeeper.errors import (
+    GuestNotFound,
+    HostFailure,
+    InnkeeperError,
+    NameInUse,
+)
+from innkeeper.images import Report, Store, check_name, ensure
+from innkeeper.images import check as check_boot
+from innkeeper.services import definition as definitions
+from innkeeper.services.control import GRACE, kill_processes, stop
+from innkeeper.services.definition import Definition, RestartPolicy
+from innkeeper.services.registry import registry
+from innkeeper.services.request import GuestRequest, check, host_name, image_boot
+from innkeeper.vm.detached import home as files
+from innkeeper.vm.detached import journal
+from innkeeper.vm.detached.home import Home
+from innkeeper.vm.detached.launch import launch
+from innkeeper.vm.detached.registry import check_name as check_guest_name
+
+_MODULE: Final = "innkeeper.guest.detached"
+
+
+class AlreadyRunning(InnkeeperError):
+    """The guest runs, and what was asked for needs one that does not."""
+
+    code = "already_running"
+
+
+def create(
+    request: GuestRequest,
+    report: Report,
+    *,
+    restart: RestartPolicy = RestartPolicy.NO,
+    autostart: bool = False,
+) -> str:
+    """Makes a guest that does not run yet; its name. An image is built first when it is missing.
+
+    Raises:
+        InvalidInput, NameInUse, ImageBuildFailed, HostFailure.
+    """
+    check(request)
+    made = definitions.new(request, restart, autostart=autostart)
+    name = request.name or _free_name(host_name(request.image or "kernel"))
+    check_guest_name(name)
+    if request.image is None:
+        registry().create(name, made.write)
+    else:
+        _create_of_image(made, request.image, name, report)
+    with registry().open(name) as home:
+        journal.tell(home, "create", image=request.image)
+    return name
+
+
+def _create_of_image(made: Definition, image_name: str, name: str, report: Report) -> None:
+    check_name(image_name)
+    check_boot(image_boot(made.request, name))
+    # Before an image is built for nothing; whether the name is still free then, is asked again.
+    if name in registry().names():
+        raise NameInUse(f"there is a guest {name!r} already; inn rm {name} removes it")
+    store = Store()
+    image = ensure(store, image_name, report)
+
+    def fill(home: Home) -> None:
+        store.hold_image(Path(home.path), image)
+        replace(made, digest=image.digest).write(home)
+
+    # No image is swept meanwhile.
+    with store.locked():
+        registry().create(name, fill)
+
+
+def run(request: GuestRequest, report: Report, restart: RestartPolicy, *, autostart: bool) -> str:
+    """`create` and `start`; a guest that cannot be started is not there afterwards."""
+    name = create(request, report, restart=restart, autostart=autostart)
+    try:
+        start(name)
+    except BaseException:
+        with contextlib.suppress(InnkeeperError):
+            remove(name, force=True)
+        raise
+    return name
+
+
+def start(name: str) -> None:
+    """Starts a guest, and returns once its processors run.
+
+    Raises:
+        GuestNotFound, AlreadyRunning, InvalidInput, EngineUnavailable, HostFailure, DeviceFailed.
+    """
+    with registry().open(name) as home, _lock(home) as lock:
+        definitions.order(definitions.read(home), name).write(home)
+        for document in (files.RUN, files.SUPERVISOR, *files.SOCKETS):
+            home.remove(document)
+        launch(home, lock, _MODULE)
+
+
+def restart(name: str, grace: float = GRACE) -> None:
+    """`stop` and `start`."""
+    stop(name, grace)
+    start(name)
+
+
+def remove(name: str, *, force: bool = False) -> None:
+    """Removes a guest with all that it has written. One that runs is ended first, with `force`.
+
+    Raises:
+        GuestNotFound, AlreadyRunning, HostFailure.
+    """
+    guests = registry()
+    with guests.open(name) as home:
+        if force and home.is_taken():
+            kill_processes(home)
+        with _lock(home):
+            journal.tell(home, "remove")
+            guests.remove(home)
+    store = Store()
+    with store.locked():
+        store.sweep_images()
+
+
+def autostarted() -> list[str]:
+    """The guests that were made to be started with the host, and do not run."""
+    found = []
+    for name in registry().names():
+        with contextlib.suppress(GuestNotFound), registry().open(name) as home:
+            document = home.read(files.DEFINITION) or {}
+            if document.get("autostart") is True and not home.is_taken():
+                found.append(name)
+    return found
+
+
+@contextlib.contextmanager
+def _lock(home: Home) -> Iterator[int]:
+    """The guest's lock: nobody runs it, and nobody can begin to.
+
+    Raises:
+        AlreadyRunning: when somebody has it.
+    """
+    try:
+        lock = home.take()
+    except OSError as error:
+        raise HostFailure(f"cannot lock {home.path}: {error.strerror}") from error
+    if lock is None:
+        raise AlreadyRunning(f"the guest {home.name!r} is running; inn stop {home.name} ends it")
+    try:
+        yield lock
+    finally:
+        files.release(lock)
+
+
+def _free_name(stem: str) -> str:
+    """`stem` with something behind it that no other guest has."""
+    # Room for it in a name's 63 characters.
+    return f"{stem[:56]}-{secrets.token_hex(3)}"

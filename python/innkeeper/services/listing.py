@@ -1,0 +1,76 @@
+"""Which guests there are and how they stand, as documents. Loads next to nothing, and asks nobody:
+a guest that does not answer is listed as fast as any other.
+"""
+
+from innkeeper.errors import GuestNotFound
+from innkeeper.services.registry import registry
+from innkeeper.vm.detached import home as files
+from innkeeper.vm.detached import standing
+from innkeeper.vm.detached.home import Home
+
+Document = dict[str, object]
+
+
+def listed(*, everything: bool) -> list[Document]:
+    """A document for each guest that runs, or for each that there is."""
+    found = []
+    guests = registry()
+    for name in guests.names():
+        try:
+            with guests.open(name) as home:
+                stands = standing.look(home)
+                if everything or stands.is_live:
+                    found.append(_summary(home, stands))
+        except GuestNotFound:
+            continue  # It has been removed meanwhile.
+    return found
+
+
+def inspect(name: str) -> Document:
+    """All that is known about a guest.
+
+    Raises:
+        InvalidInput, GuestNotFound.
+    """
+    with registry().open(name) as home:
+        stands = standing.look(home)
+        definition = home.read(files.DEFINITION) or {}
+        ending = home.read(files.ENDING) or {}
+        path = home.path
+        return {
+            **_summary(home, stands),
+            "id": definition.get("id"),
+            "digest": definition.get("digest"),
+            "created": definition.get("created"),
+            "restart": definition.get("restart"),
+            "autostart": definition.get("autostart"),
+            "supervisor": stands.supervisor,
+            "last_words": ending.get("last_words", []) if not stands.is_live else [],
+            "directory": path,
+            "log": f"{path}/{files.LOG}",
+            "control_socket": f"{path}/{files.CONTROL}",
+            "console_socket": f"{path}/{files.CONSOLE}",
+            "agent_socket": f"{path}/{files.AGENT}",
+            "request": definition.get("request"),
+        }
+
+
+def _summary(home: Home, stands: standing.Standing) -> Document:
+    definition = home.read(files.DEFINITION) or {}
+    request = definition.get("request")
+    asked: Document = request if isinstance(request, dict) else {}
+    return {
+        "name": home.name,
+        "state": stands.state,
+        "pid": stands.pid,
+        "image": asked.get("image"),
+        "kernel": asked.get("kernel"),
+        "engine": stands.engine or asked.get("engine"),
+        "cpus": asked.get("vcpus"),
+        "memory": asked.get("memory"),
+        "ready": stands.ready,
+        "since": stands.since,
+        "status": stands.status,
+        "sentence": stands.sentence,
+        "restarts": stands.restarts,
+    }

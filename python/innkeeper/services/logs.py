@@ -1,0 +1,65 @@
+"""What guests said, and what happened to them."""
+
+import json
+import os
+from collections.abc import Iterator
+
+from innkeeper.services.registry import registry
+from innkeeper.vm.detached import home as files
+from innkeeper.vm.detached import journal
+from innkeeper.vm.detached.follow import follow, lines_at_end
+
+
+def log(name: str, *, lines: int | None, stay: bool) -> Iterator[bytes]:
+    """The guest's serial console, and the output of the command that it was started for: the last
+    `lines` of it, and with `stay` what follows, until the guest has ended.
+
+    Raises:
+        InvalidInput, GuestNotFound.
+    """
+    with registry().open(name) as home:
+        old = _read(home.directory, files.OLD_LOG)
+        new = _read(home.directory, files.LOG)
+        yield old + new if lines is None else lines_at_end(old + new, lines)
+        if stay:
+            yield from follow(home.directory, files.LOG, len(new), lambda: not home.is_taken())
+
+
+def events(*, past: bool, stay: bool) -> Iterator[dict[str, object]]:
+    """What happened to this user's guests, as documents: before, and with `stay` from now on."""
+    place = registry().directory
+    try:
+        directory = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        os.makedirs(place, 0o700)  # noqa: PTH103 - pathlib is not loaded here
+        directory = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        new = _read(directory, journal.NAME)
+        if past:
+            yield from _documents(_read(directory, journal.OLD) + new)
+        if stay:
+            rest = b""
+            for data in follow(directory, journal.NAME, len(new), lambda: False):
+                whole, _, rest = (rest + data).rpartition(b"\n")
+                yield from _documents(whole)
+    finally:
+        os.close(directory)
+
+
+def _read(directory: int, name: str) -> bytes:
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=directory)
+    except FileNotFoundError:
+        return b""
+    with open(fd, "rb") as file:  # noqa: PTH123 - it is a descriptor
+        return file.read()
+
+
+def _documents(text: bytes) -> Iterator[dict[str, object]]:
+    for line in text.splitlines():
+        try:
+            document = json.loads(line)
+        except ValueError:
+            continue  # The host went down while it was written.
+        if isinstance(document, dict):
+            yield document

@@ -1,0 +1,161 @@
+"""One guest's directory, held by a descriptor, so that a rename disturbs nobody who works in it.
+
+    guest.json        what it is; written by whoever defines it
+    order.json        what its next or present run is made of
+    run.json          how the run stands; by the guest's process, and by its supervisor between two
+    supervisor.json   who watches over it; supervisor.pid says it to systemd
+    ending.json       how the last run ended
+    lock              held by supervisor and guest's process, for as long as one of them lives
+    console.log       what its serial port said, and console.log.1 what it said before
+    control, console, agent     sockets of the guest's process
+
+Files are replaced as a whole, each has one writer at a time, and who reads one finds the old or the
+new. Whether a guest runs is told by the lock alone, which the kernel lets go when the last holder
+dies, of whatever. Locks are those of open file descriptions: they pass to children, and can be
+looked at without being taken. Spec: fcntl(2), "Open file description locks".
+"""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import struct
+
+DEFINITION = "guest.json"
+ORDER = "order.json"
+RUN = "run.json"
+SUPERVISOR = "supervisor.json"
+SUPERVISOR_PID = "supervisor.pid"
+ENDING = "ending.json"
+LOCK = "lock"
+LOG = "console.log"
+OLD_LOG = "console.log.1"
+CONTROL = "control"
+CONSOLE = "console"
+AGENT = "agent"
+SOCKETS = (CONTROL, CONSOLE, AGENT)
+
+_LARGEST = 1 << 20
+# struct flock on x86-64: type, whence, start, length, pid.
+_FLOCK = struct.Struct("hhqqi4x")
+
+
+class Home:
+    """Closes `directory`, a descriptor, in the end."""
+
+    def __init__(self, directory: int) -> None:
+        self.directory = directory
+
+    @classmethod
+    def open(cls, path: str) -> "Home":
+        """
+        Raises:
+            OSError: when there is no such directory.
+        """
+        return cls(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+
+    def close(self) -> None:
+        os.close(self.directory)
+
+    def __enter__(self) -> "Home":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def path(self) -> str:
+        """Where it is now."""
+        return os.readlink(f"/proc/self/fd/{self.directory}")
+
+    @property
+    def name(self) -> str:
+        """The guest's name, which is that of its directory."""
+        return os.path.basename(self.path)
+
+    def socket_path(self, name: str) -> str:
+        """A path that is short enough for a socket's address, wherever the directory is."""
+        return f"/proc/self/fd/{self.directory}/{name}"
+
+    def read(self, name: str) -> "dict[str, object] | None":
+        """A document; None when there is none that makes sense: a host may have crashed."""
+        try:
+            fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self.directory)
+        except OSError:
+            return None
+        with open(fd, "rb") as file:
+            data = file.read(_LARGEST + 1)
+        try:
+            found = json.loads(data) if len(data) <= _LARGEST else None
+        except (ValueError, RecursionError):
+            return None
+        return found if isinstance(found, dict) else None
+
+    def write(self, name: str, document: "dict[str, object]", *, lasting: bool = False) -> None:
+        """Replaces a document. One that is `lasting` is on the disk before this returns.
+
+        Raises:
+            OSError: when it cannot be written; the old one is still there.
+        """
+        self.write_bytes(name, json.dumps(document).encode() + b"\n", lasting=lasting)
+
+    def write_bytes(self, name: str, data: bytes, *, lasting: bool = False) -> None:
+        """As `write`, of any file."""
+        fresh = f".{name}.new"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+        fd = os.open(fresh, flags, 0o600, dir_fd=self.directory)
+        with open(fd, "wb") as file:
+            file.write(data)
+            if lasting:
+                file.flush()
+                os.fsync(fd)
+        os.replace(fresh, name, src_dir_fd=self.directory, dst_dir_fd=self.directory)
+        if lasting:
+            os.fsync(self.directory)
+
+    def remove(self, name: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self.directory)
+
+    def take(self) -> int | None:
+        """The lock, as a descriptor for children to inherit; None when somebody has it.
+
+        Raises:
+            FileNotFoundError: when the guest has been removed meanwhile.
+        """
+        fd = self._open_lock()
+        try:
+            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, 0, 0, 0, 0))
+        except OSError as error:
+            os.close(fd)
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                return None
+            raise
+        if os.fstat(fd).st_nlink == 0:
+            os.close(fd)
+            raise FileNotFoundError(errno.ENOENT, "the guest has been removed")
+        return fd
+
+    def is_taken(self) -> bool:
+        """Whether somebody has the lock. Looking does not take it, not even for a moment."""
+        try:
+            fd = os.open(LOCK, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.directory)
+        except OSError:
+            return False
+        try:
+            asked = _FLOCK.pack(fcntl.F_RDLCK, 0, 0, 0, 0)
+            found = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked)
+        finally:
+            os.close(fd)
+        kind, *_ = _FLOCK.unpack(found)
+        return bool(kind != fcntl.F_UNLCK)
+
+    def _open_lock(self) -> int:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        return os.open(LOCK, flags, 0o600, dir_fd=self.directory)
+
+
+def release(lock: int) -> None:
+    """Closes what `Home.take` gave. The lock is let go when the last who inherited it has ended."""
+    os.close(lock)

@@ -1,0 +1,104 @@
+"""How a guest stands, told from its directory alone: nobody is asked, nobody can keep us waiting.
+
+The lock says whether it runs, its documents say the rest; where they disagree, as after a crash or
+a `kill -9`, the lock is right.
+"""
+
+from innkeeper.vm.detached import home as files
+from innkeeper.vm.detached import processes
+from innkeeper.vm.detached.home import Home
+
+CREATED = "created"
+STARTING = "starting"
+RUNNING = "running"
+PAUSED = "paused"
+RESTARTING = "restarting"
+EXITED = "exited"
+
+_PHASES = (STARTING, RUNNING, PAUSED, RESTARTING)
+_KILLED = "its processes are gone: they were killed, or the host went down"
+
+
+class Standing:
+    """`pid` is the process that runs the guest's processors, `supervisor` the one that watches it;
+    None where there is none. `status` and `sentence` are of a guest that has ended; `since` is when
+    it came to stand so, as a Unix time, and None where nobody knows.
+    """
+
+    def __init__(self, state: str) -> None:
+        self.state = state
+        self.pid: int | None = None
+        self.supervisor: int | None = None
+        self.since: float | None = None
+        self.engine: str | None = None
+        self.ready = False
+        self.status: int | None = None
+        self.sentence: str | None = None
+        self.restarts = 0
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it has a process or is about to get one."""
+        return self.state not in (CREATED, EXITED)
+
+
+def look(home: Home) -> Standing:
+    # In this order: a guest that ends meanwhile is seen as it was before.
+    taken = home.is_taken()
+    run, supervisor = home.read(files.RUN), home.read(files.SUPERVISOR)
+    return _live(run, supervisor) if taken else _over(home.read(files.ENDING), run)
+
+
+def identity(document: "dict[str, object] | None") -> "tuple[int, int] | None":
+    """The process that wrote `document`, if it still lives: its number and start time."""
+    pid, started = _number(document, "pid"), _number(document, "start_time")
+    if pid is None or started is None or not processes.lives(pid, started):
+        return None
+    return pid, started
+
+
+def _live(run: "dict[str, object] | None", supervisor: "dict[str, object] | None") -> Standing:
+    guest, watcher = identity(run), identity(supervisor)
+    phase = run.get("phase") if run else None
+    state = phase if isinstance(phase, str) and phase in _PHASES else STARTING
+    if guest is None and state in (RUNNING, PAUSED):
+        # Killed just now; its supervisor will say more.
+        state = RESTARTING
+    found = Standing(state)
+    if guest is not None and run is not None:
+        found.pid = guest[0]
+        found.since = _seconds(run, "since")
+        found.engine = _text(run, "engine")
+        found.ready = run.get("ready") is True
+    if watcher is not None:
+        found.supervisor = watcher[0]
+        found.restarts = _number(supervisor, "restarts") or 0
+    return found
+
+
+def _over(ending: "dict[str, object] | None", run: "dict[str, object] | None") -> Standing:
+    if ending is None and run is None:
+        return Standing(CREATED)
+    found = Standing(EXITED)
+    if ending is None:
+        found.sentence = _KILLED
+        return found
+    found.since = _seconds(ending, "time")
+    found.status = _number(ending, "status")
+    found.sentence = _text(ending, "sentence")
+    return found
+
+
+def _number(document: "dict[str, object] | None", key: str) -> int | None:
+    value = document.get(key) if document else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _seconds(document: "dict[str, object]", key: str) -> float | None:
+    value = document.get(key)
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _text(document: "dict[str, object]", key: str) -> str | None:
+    value = document.get(key)
+    return value if isinstance(value, str) else None

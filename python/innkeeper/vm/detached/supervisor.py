@@ -1,0 +1,155 @@
+"""The small parent of a guest's process: waits for it, writes down how it ended, starts it again.
+
+The first guest's process is a fork of this one, which has loaded next to nothing by then; so is
+each that follows. It keeps no descriptor but the guest's directory and lock. When it is killed
+itself, its guest runs on: what the guest does is worth more than to be watched.
+
+SIGTERM: the guest shall end and not be started again. It is passed on.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+
+from innkeeper.vm.detached import home as files
+from innkeeper.vm.detached import journal, processes
+from innkeeper.vm.detached.home import Home
+
+NEVER = "no"
+ON_FAILURE = "on-failure"
+ALWAYS = "always"
+
+VERSION = 1
+_SIGNALS = frozenset((signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGINT))
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 60.0
+# A guest that ran for so long, in seconds, did start: the next pause is the first again.
+_SETTLED = 10.0
+
+Become = Callable[[Home, "int | None"], int]
+
+
+def supervise(home: Home, ready: int, become_guest: Become) -> None:
+    """Runs the guest in `home`, whose lock this process holds, until it shall not run any more.
+
+    `become_guest` is called in the new process; what it answers is that one's exit status. The
+    first one is given `ready`, to tell whoever waits there how the start went.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    order = home.read(files.ORDER) or {}
+    _Supervisor(home, str(order.get("restart", NEVER)), become_guest).run(ready)
+
+
+class _Supervisor:
+    def __init__(self, home: Home, policy: str, become_guest: Become) -> None:
+        self._home = home
+        self._policy = policy
+        self._become_guest = become_guest
+        self._restarts = 0
+        self._unwanted = False
+
+    def run(self, ready: int) -> None:
+        pause = _FIRST_PAUSE
+        first: int | None = ready
+        while True:
+            self._write()
+            began = time.monotonic()
+            ending = self._one_run(first)
+            if ending.get("failed_to_start") and first is not None:
+                break
+            first = None
+            if not self._goes_on(ending):
+                break
+            if time.monotonic() - began > _SETTLED:
+                pause = _FIRST_PAUSE
+            if not self._wait_to_restart(pause):
+                break
+            pause = min(2 * pause, _LONGEST_PAUSE)
+            self._restarts += 1
+            journal.tell(self._home, "restart", count=self._restarts)
+        self._home.remove(files.RUN)
+        self._home.remove(files.SUPERVISOR)
+        self._home.remove(files.SUPERVISOR_PID)
+
+    def _one_run(self, ready: "int | None") -> "dict[str, object]":
+        self._home.remove(files.ENDING)
+        pid = os.fork()
+        if pid == 0:
+            os._exit(self._guest(ready))
+        if ready is not None:
+            os.close(ready)
+        status = self._wait(pid)
+        ending = self._home.read(files.ENDING)
+        if ending is None:
+            ending = unexpected(status)
+            self._home.write(files.ENDING, ending)
+        for name in files.SOCKETS:
+            self._home.remove(name)
+        journal.tell(self._home, "exit", status=ending["status"], sentence=ending["sentence"])
+        return ending
+
+    def _guest(self, ready: "int | None") -> int:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        try:
+            return self._become_guest(self._home, ready)
+        # Whatever it is: a fork must not go on as its parent.
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+            return 1
+
+    def _wait(self, pid: int) -> int:
+        while True:
+            number = signal.sigwait(_SIGNALS)
+            if number != signal.SIGCHLD:
+                self._unwanted = True
+                os.kill(pid, signal.SIGTERM)
+                continue
+            found, status = os.waitpid(pid, os.WNOHANG)
+            if found == pid:
+                return os.waitstatus_to_exitcode(status)
+
+    def _goes_on(self, ending: "dict[str, object]") -> bool:
+        if self._unwanted or ending.get("asked"):
+            return False
+        return self._policy == ALWAYS or (self._policy == ON_FAILURE and ending["status"] != 0)
+
+    def _wait_to_restart(self, pause: float) -> bool:
+        """False when somebody wants it to end meanwhile."""
+        self._home.write(files.RUN, {"version": VERSION, "phase": "restarting"})
+        until = time.monotonic() + pause
+        while (left := until - time.monotonic()) > 0:
+            caught = signal.sigtimedwait(_SIGNALS, left)
+            if caught is not None and caught.si_signo != signal.SIGCHLD:
+                return False
+        return True
+
+    def _write(self) -> None:
+        pid = os.getpid()
+        document: dict[str, object] = {
+            "version": VERSION,
+            "pid": pid,
+            "start_time": processes.start_time(pid),
+            "restart": self._policy,
+            "restarts": self._restarts,
+        }
+        self._home.write(files.SUPERVISOR, document)
+        self._home.write_bytes(files.SUPERVISOR_PID, f"{pid}\n".encode())
+
+
+def unexpected(status: int) -> "dict[str, object]":
+    """The ending of a process that could not tell its own. `status` is as of a `Popen`."""
+    if status < 0:
+        name = signal.Signals(-status).name
+        sentence, shown = f"its process was killed by {name}", 128 - status
+    else:
+        sentence, shown = f"its process ended unexpectedly with status {status}", status or 1
+    return {
+        "version": VERSION,
+        "time": time.time(),
+        "status": shown,
+        "sentence": sentence,
+        "asked": False,
+    }

@@ -1,0 +1,91 @@
+"""The other end of a control socket, as `inn` and the SDK use it."""
+
+import json
+import socket
+from typing import Final, Self
+
+from innkeeper.errors import GuestNotRunning, HostFailure, InnkeeperError
+from innkeeper.vm.detached.home import CONTROL, Home
+
+_PATIENCE: Final = 30.0
+_LARGEST: Final = 16 << 20
+
+
+class CommandRefused(InnkeeperError):
+    """The guest's process did not do what it was told; the text is its own."""
+
+    code = "command_refused"
+
+
+class Client:
+    """Connects at once.
+
+    Raises:
+        GuestNotRunning: when nobody answers.
+    """
+
+    def __init__(self, home: Home, patience: float = _PATIENCE) -> None:
+        self._home = home
+        self._bytes = bytearray()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(patience)
+        try:
+            self._socket.connect(home.socket_path(CONTROL))
+        except OSError as error:
+            self._socket.close()
+            raise GuestNotRunning(f"the guest {home.name!r} is not running") from error
+        try:
+            self._receive()
+            self.execute("qmp_capabilities")
+        except BaseException:
+            self._socket.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def execute(self, command: str, **arguments: object) -> object:
+        """What the command returns.
+
+        Raises:
+            CommandRefused: when it could not do its work.
+            GuestNotRunning: when the guest's process has gone.
+        """
+        request = json.dumps({"execute": command, "arguments": arguments})
+        try:
+            self._socket.sendall(request.encode() + b"\n")
+        except OSError as error:
+            raise self._lost() from error
+        while True:
+            answer = self._receive()
+            if "return" in answer:
+                return answer["return"]
+            if isinstance(refused := answer.get("error"), dict):
+                raise CommandRefused(str(refused.get("desc")))
+
+    def _receive(self) -> dict[str, object]:
+        while (end := self._bytes.find(b"\n")) < 0:
+            try:
+                data = self._socket.recv(1 << 16)
+            except TimeoutError as error:
+                raise HostFailure(f"the guest {self._home.name!r} does not answer") from error
+            except OSError as error:
+                raise self._lost() from error
+            if not data or len(self._bytes) > _LARGEST:
+                raise self._lost()
+            self._bytes += data
+        line = bytes(self._bytes[:end])
+        del self._bytes[: end + 1]
+        try:
+            message = json.loads(line)
+        except ValueError as error:
+            raise self._lost() from error
+        if not isinstance(message, dict):
+            raise self._lost()
+        return message
+
+    def _lost(self) -> GuestNotRunning:
+        return GuestNotRunning(f"the guest {self._home.name!r} has ended")

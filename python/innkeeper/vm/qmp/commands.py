@@ -1,0 +1,154 @@
+"""What each command does with a running guest, which is seen here through `Subject`."""
+
+import contextlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from innkeeper._core import __version__
+from innkeeper.machine.spec import DiskFormat, DiskSpec, Overlay
+from innkeeper.vm.detached.console import Console
+from innkeeper.vm.detached.home import CONSOLE, Home
+from innkeeper.vm.order import Order
+from innkeeper.vm.qmp.session import CommandError, Handler
+from innkeeper.vm.running import RunningMachine
+from innkeeper.vm.statistics import GuestStatistics
+
+# Characters; a terminal's size has 16 bits, and nobody has one of that size.
+_WIDEST: Final = 10_000
+
+Arguments = Mapping[str, object]
+
+
+class Subject(Protocol):
+    """A guest, as its control socket needs it."""
+
+    @property
+    def home(self) -> Home: ...
+    @property
+    def order(self) -> Order: ...
+    @property
+    def console(self) -> Console: ...
+    @property
+    def paused(self) -> bool: ...
+    @property
+    def machine(self) -> RunningMachine | None: ...
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+    def power_down(self) -> None: ...
+    def quit(self) -> None: ...
+    def reset(self) -> None: ...
+
+
+def version() -> dict[str, object]:
+    """As `query-version` and the greeting tell it. The protocol has a place for QEMU's number, and
+    ours is in it: we are no QEMU, and promise nothing of what one of some version can do."""
+    major, minor, micro = (int(part) for part in __version__.split(".")[:3])
+    return {
+        "qemu": {"major": major, "minor": minor, "micro": micro},
+        "package": f"innkeeper {__version__}",
+    }
+
+
+def handlers(guest: Subject) -> dict[str, Handler]:
+    def just(action: str) -> Handler:
+        return lambda _: getattr(guest, action)()
+
+    return {
+        "cont": just("resume"),
+        "query-block": lambda _: [
+            _block(index, disk) for index, disk in enumerate(guest.order.spec.disks)
+        ],
+        "query-chardev": lambda _: _chardevs(guest),
+        "query-cpus-fast": lambda _: _cpus(guest.order.spec.vcpus),
+        "query-name": lambda _: {"name": guest.home.name},
+        "query-status": lambda _: _status(guest),
+        "query-uuid": lambda _: {"UUID": guest.order.id},
+        "quit": just("quit"),
+        "stop": just("pause"),
+        "system_powerdown": just("power_down"),
+        "system_reset": just("reset"),
+        "x-query-statistics": lambda _: _statistics(guest),
+        "x-resize-console": lambda arguments: _resize(guest, arguments),
+    }
+
+
+def _status(guest: Subject) -> dict[str, object]:
+    return {"running": not guest.paused, "status": "paused" if guest.paused else "running"}
+
+
+def _block(index: int, disk: DiskSpec) -> dict[str, Any]:
+    own = disk.overlay is Overlay.NONE
+    inserted = {
+        "file": str(disk.path if own else disk.overlay_path or "a temporary file"),
+        "ro": disk.read_only,
+        "drv": _driver(disk) if own else DiskFormat.QCOW2.value,
+    }
+    if not own:
+        inserted["backing_file"] = str(disk.path)
+    return {
+        "device": f"virtio{index}",
+        "qdev": f"/machine/peripheral/virtio{index}",
+        "type": "hd",
+        "removable": False,
+        "locked": False,
+        "inserted": inserted,
+    }
+
+
+def _driver(disk: DiskSpec) -> str:
+    # What a disk that is looked at first turned out to be, the core knows; a name tells it as well.
+    if disk.format is not DiskFormat.PROBE:
+        return disk.format.value
+    return "qcow2" if disk.path.suffix == ".qcow2" else "raw"
+
+
+def _chardevs(guest: Subject) -> list[dict[str, object]]:
+    return [
+        {
+            "label": "console",
+            "filename": f"unix:{guest.home.path}/{CONSOLE},server=on",
+            "frontend-open": guest.console.readers > 0,
+        }
+    ]
+
+
+def _cpus(count: int) -> list[dict[str, object]]:
+    threads = _vcpu_threads()
+    return [
+        {
+            "cpu-index": index,
+            "qom-path": f"/machine/cpu[{index}]",
+            "thread-id": threads.get(f"vcpu {index}", os.getpid()),
+            "target": "x86_64",
+        }
+        for index in range(count)
+    ]
+
+
+def _vcpu_threads() -> dict[str, int]:
+    """The threads of this process by name; the machine names those of its processors."""
+    found = {}
+    for thread in Path("/proc/self/task").iterdir():
+        # It may end meanwhile.
+        with contextlib.suppress(OSError):
+            found[(thread / "comm").read_text().strip()] = int(thread.name)
+    return found
+
+
+def _statistics(guest: Subject) -> dict[str, object]:
+    told = None if guest.machine is None else guest.machine.control.statistics()
+    if told is None:
+        raise CommandError("the guest is not running")
+    return GuestStatistics.of(told).as_dict()
+
+
+def _resize(guest: Subject, arguments: Arguments) -> None:
+    columns, rows = arguments["columns"], arguments["rows"]
+    assert isinstance(columns, int)
+    assert isinstance(rows, int)
+    if not (0 < columns <= _WIDEST and 0 < rows <= _WIDEST):
+        raise CommandError("a console has at least one column and one row")
+    if guest.machine is not None:
+        guest.machine.control.resize_console(columns, rows)

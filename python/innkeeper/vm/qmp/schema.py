@@ -1,0 +1,194 @@
+"""Which commands and events there are, written as QAPI schemas are, and what is derived from that:
+the check of a command's arguments, and introspection.
+
+A type is a name, or a list of one name; `*member` may be left out.
+Spec: QEMU documentation, "How to use the QAPI code generator" and "Client JSON Protocol
+introspection".
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+Type = str | list[str]
+Members = Mapping[str, Type]
+
+ENUMS: Final[dict[str, tuple[str, ...]]] = {
+    "QMPCapability": (),
+    "RunState": ("running", "paused", "shutdown", "prelaunch", "guest-panicked"),
+    "ShutdownCause": (
+        "none",
+        "host-qmp-quit",
+        "host-qmp-system-reset",
+        "host-signal",
+        "host-error",
+        "guest-shutdown",
+        "guest-reset",
+        "guest-panic",
+    ),
+    "SysEmuTarget": ("x86_64",),
+}
+OBJECTS: Final[dict[str, Members]] = {
+    "BlockDeviceInfo": {"file": "str", "ro": "bool", "drv": "str", "*backing_file": "str"},
+    "BlockInfo": {
+        "device": "str",
+        "type": "str",
+        "removable": "bool",
+        "locked": "bool",
+        "*inserted": "BlockDeviceInfo",
+        "*qdev": "str",
+    },
+    "ChardevInfo": {"label": "str", "filename": "str", "frontend-open": "bool"},
+    "CommandInfo": {"name": "str"},
+    "CpuInfoFast": {
+        "cpu-index": "int",
+        "qom-path": "str",
+        "thread-id": "int",
+        "target": "SysEmuTarget",
+    },
+    "NameInfo": {"*name": "str"},
+    "StatusInfo": {"running": "bool", "status": "RunState"},
+    "UuidInfo": {"UUID": "str"},
+    "VersionInfo": {"qemu": "VersionTriple", "package": "str"},
+    "VersionTriple": {"major": "int", "minor": "int", "micro": "int"},
+}
+# Arguments, and what is returned.
+COMMANDS: Final[dict[str, tuple[Members, Type]]] = {
+    "cont": ({}, "q_empty"),
+    "qmp_capabilities": ({"*enable": ["QMPCapability"]}, "q_empty"),
+    "query-block": ({}, ["BlockInfo"]),
+    "query-chardev": ({}, ["ChardevInfo"]),
+    "query-commands": ({}, ["CommandInfo"]),
+    "query-cpus-fast": ({}, ["CpuInfoFast"]),
+    "query-name": ({}, "NameInfo"),
+    # What `SchemaInfo` is in QEMU, a union, is told as "any".
+    "query-qmp-schema": ({}, ["any"]),
+    "query-status": ({}, "StatusInfo"),
+    "query-uuid": ({}, "UuidInfo"),
+    "query-version": ({}, "VersionInfo"),
+    "quit": ({}, "q_empty"),
+    "stop": ({}, "q_empty"),
+    "system_powerdown": ({}, "q_empty"),
+    "system_reset": ({}, "q_empty"),
+    # Ours: docs/reference/statistics.md.
+    "x-query-statistics": ({}, "any"),
+    # Ours: the console's size in characters.
+    "x-resize-console": ({"columns": "int", "rows": "int"}, "q_empty"),
+}
+EVENTS: Final[dict[str, Members]] = {
+    "GUEST_PANICKED": {"action": "str"},
+    "POWERDOWN": {},
+    "RESET": {"guest": "bool", "reason": "ShutdownCause"},
+    "RESUME": {},
+    "SHUTDOWN": {"guest": "bool", "reason": "ShutdownCause"},
+    "STOP": {},
+}
+_BUILT_IN: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
+    "any": ("value", (object,)),
+    "bool": ("boolean", (bool,)),
+    "int": ("int", (int,)),
+    "str": ("string", (str,)),
+}
+
+
+class Mismatch(Exception):
+    """Arguments that are not the command's, in words."""
+
+
+def check(command: str, arguments: Mapping[str, object]) -> None:
+    """
+    Raises:
+        Mismatch: as QEMU words it.
+    """
+    members, _ = COMMANDS[command]
+    known = {name.removeprefix("*"): kind for name, kind in members.items()}
+    for name in members:
+        if not name.startswith("*") and name not in arguments:
+            raise Mismatch(f"Parameter '{name}' is missing")
+    for name, value in arguments.items():
+        if name not in known:
+            raise Mismatch(f"Parameter '{name}' is unexpected")
+        _check_value(known[name], value, name)
+
+
+def _check_value(kind: Type, value: object, name: str) -> None:
+    if isinstance(kind, list):
+        if not isinstance(value, list):
+            raise Mismatch(f"Invalid parameter type for '{name}', expected: array")
+        for index, element in enumerate(value):
+            _check_value(kind[0], element, f"{name}[{index}]")
+    elif kind in ENUMS:
+        if not isinstance(value, str):
+            raise Mismatch(f"Invalid parameter type for '{name}', expected: string")
+        if value not in ENUMS[kind]:
+            raise Mismatch(f"Parameter '{name}' does not accept value '{value}'")
+    else:
+        said, accepted = _BUILT_IN[kind]
+        # True is an int in Python, and in no schema.
+        if not isinstance(value, accepted) or (isinstance(value, bool) and kind == "int"):
+            shown = "integer" if said == "int" else said
+            raise Mismatch(f"Invalid parameter type for '{name}', expected: {shown}")
+
+
+def introspect() -> list[dict[str, Any]]:
+    """What `query-qmp-schema` answers: everything that can be reached from commands and events."""
+    found = [*_commands(), *_events(), *_types()]
+    return sorted(found, key=lambda entity: (entity["meta-type"], entity["name"]))
+
+
+def _commands() -> Iterator[dict[str, Any]]:
+    for name, (members, returned) in COMMANDS.items():
+        yield {
+            "name": name,
+            "meta-type": "command",
+            "arg-type": _argument_type(name, members),
+            "ret-type": _name(returned),
+        }
+
+
+def _events() -> Iterator[dict[str, Any]]:
+    for name, members in EVENTS.items():
+        kind = _argument_type(name, members)
+        yield {"name": name, "meta-type": "event", "arg-type": kind}
+
+
+def _types() -> Iterator[dict[str, Any]]:
+    objects: dict[str, Members] = {"q_empty": {}, **OBJECTS}
+    arguments = [(name, members) for name, (members, _) in COMMANDS.items()]
+    for name, members in (*arguments, *EVENTS.items()):
+        objects[_argument_type(name, members)] = members
+    arrays = {kind[0] for kind in _all(objects) if isinstance(kind, list)}
+    for name, members in objects.items():
+        yield {
+            "name": name,
+            "meta-type": "object",
+            "members": [_member(member, kind) for member, kind in members.items()],
+        }
+    for name in arrays:
+        yield {"name": f"[{name}]", "meta-type": "array", "element-type": name}
+    for name, values in ENUMS.items():
+        members_told = [{"name": value} for value in values]
+        yield {"name": name, "meta-type": "enum", "members": members_told, "values": list(values)}
+    for name, (json_type, _) in _BUILT_IN.items():
+        yield {"name": name, "meta-type": "builtin", "json-type": json_type}
+
+
+def _all(objects: Mapping[str, Members]) -> Iterator[Type]:
+    for members in objects.values():
+        yield from members.values()
+    for _, returned in COMMANDS.values():
+        yield returned
+
+
+def _argument_type(name: str, members: Members) -> str:
+    return f"q_obj_{name}-arg" if members else "q_empty"
+
+
+def _member(name: str, kind: Type) -> dict[str, Any]:
+    told: dict[str, Any] = {"name": name.removeprefix("*"), "type": _name(kind)}
+    if name.startswith("*"):
+        told["default"] = None
+    return told
+
+
+def _name(kind: Type) -> str:
+    return f"[{kind[0]}]" if isinstance(kind, list) else kind

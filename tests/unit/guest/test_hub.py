@@ -1,0 +1,231 @@
+"""One agent for many clients, with a guest that we play ourselves, kind or hostile."""
+
+import signal
+import socket
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from innkeeper.guest.frames import (
+    OUTPUT_WINDOW,
+    Ask,
+    Decoder,
+    Exec,
+    Tell,
+    credit,
+    frame,
+    is_well_formed,
+)
+from innkeeper.guest.hub import AgentHub
+from innkeeper.vm.detached.home import Home
+from innkeeper.vm.detached.loop import Loop
+
+HELLO = frame(Tell.HELLO, 0, b"\x02\x00")
+LS = Exec(argv=["ls"], env={}).encode()
+
+
+class Play:
+    """The hub, the guest's end of its channel, and clients."""
+
+    def __init__(self, directory: Path) -> None:
+        self.home = Home.open(str(directory))
+        self.loop = Loop()
+        self.ready = 0
+        self.hub = AgentHub(self.loop, self.home, self._on_ready)
+        self.guest = self.hub.connect()
+        self.guest.setblocking(False)
+        self._asked = Decoder(Ask)
+        self.clients: list[socket.socket] = []
+
+    def _on_ready(self) -> None:
+        self.ready += 1
+
+    def turn(self) -> None:
+        """Lets the loop do all that there is to do now."""
+        self.loop.after(0.02, self.loop.stop)
+        self.loop._running = True
+        self.loop.run()
+
+    def client(self) -> socket.socket:
+        found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        found.connect(self.home.socket_path("agent"))
+        found.setblocking(False)
+        self.clients.append(found)
+        self.turn()
+        return found
+
+    def asked(self) -> list[tuple[Ask, int, bytes]]:
+        """What has come to the guest."""
+        self.turn()
+        try:
+            return self._asked.push(self.guest.recv(1 << 20))
+        except BlockingIOError:
+            return []
+
+    def tell(self, data: bytes) -> None:
+        self.guest.sendall(data)
+        self.turn()
+
+    def close(self) -> None:
+        for client in self.clients:
+            client.close()
+        self.hub.close()
+        self.guest.close()
+        self.loop.close()
+        self.home.close()
+
+
+def told(client: socket.socket) -> list[tuple[Tell, int, bytes]] | None:
+    """What has come to a client; None when it was sent away."""
+    try:
+        data = client.recv(1 << 20)
+    except BlockingIOError:
+        return []
+    except ConnectionError:
+        return None
+    return Decoder(Tell).push(data) if data else None
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> Iterator[Play]:
+    stage = Play(tmp_path)
+    yield stage
+    stage.close()
+
+
+def test_each_client_hears_of_its_own_jobs_by_its_own_numbers(play: Play) -> None:
+    play.tell(HELLO)
+    one, two = play.client(), play.client()
+    one.sendall(frame(Ask.EXEC, 1, LS))
+    (first,) = play.asked()
+    two.sendall(frame(Ask.EXEC, 1, LS))
+    (second,) = play.asked()
+    assert first[1] != second[1]
+    play.tell(frame(Tell.STDOUT, second[1], b"two") + frame(Tell.STDOUT, first[1], b"one"))
+    play.tell(frame(Tell.EXIT, first[1], bytes(5)))
+    hello = (Tell.HELLO, 0, b"\x02\x00")
+    assert told(one) == [hello, (Tell.STDOUT, 1, b"one"), (Tell.EXIT, 1, bytes(5))]
+    assert told(two) == [hello, (Tell.STDOUT, 1, b"two")]
+
+
+def test_who_comes_before_the_guest_is_ready_hears_when_it_is(play: Play) -> None:
+    client = play.client()
+    assert told(client) == []
+    play.tell(HELLO)
+    assert told(client) == [(Tell.HELLO, 0, b"\x02\x00")]
+    assert play.ready == 1
+
+
+def test_the_commands_of_a_client_that_goes_are_killed_and_drained(play: Play) -> None:
+    play.tell(HELLO)
+    client = play.client()
+    client.sendall(frame(Ask.EXEC, 5, LS))
+    ((_, number, _),) = play.asked()
+    client.close()
+    hang_up, kill = bytes([signal.SIGHUP]), bytes([signal.SIGKILL])
+    assert play.asked() == [(Ask.SIGNAL, number, hang_up), (Ask.SIGNAL, number, kill)]
+    # Its last words are taken, or the agent would wait with its end.
+    play.tell(frame(Tell.STDOUT, number, b"abc"))
+    assert play.asked() == [(Ask.CREDIT, number, credit(3))]
+
+
+def test_only_the_control_socket_may_end_the_guest(play: Play) -> None:
+    play.tell(HELLO)
+    client = play.client()
+    client.sendall(frame(Ask.POWER_OFF, 0) + frame(Ask.CONSOLE, 0, bytes(12)))
+    assert play.asked() == []
+
+
+def test_a_client_that_does_not_read_holds_up_nobody_else(play: Play) -> None:
+    play.tell(HELLO)
+    slow, quick = play.client(), play.client()
+    slow.sendall(frame(Ask.EXEC, 1, LS))
+    ((_, number, _),) = play.asked()
+    for _ in range(4):
+        play.tell(frame(Tell.STDOUT, number, bytes(OUTPUT_WINDOW // 4)))
+    quick.sendall(frame(Ask.EXEC, 1, LS))
+    ((_, other, _),) = play.asked()
+    play.tell(frame(Tell.EXIT, other, bytes(5)))
+    found = told(quick)
+    assert found is not None
+    assert found[-1] == (Tell.EXIT, 1, bytes(5))
+
+
+def test_a_guest_that_ignores_a_window_loses_that_client_and_no_other(play: Play) -> None:
+    play.tell(HELLO)
+    flooded, other = play.client(), play.client()
+    flooded.sendall(frame(Ask.EXEC, 1, LS))
+    ((_, number, _),) = play.asked()
+    for _ in range(100):
+        play.tell(frame(Tell.STDOUT, number, bytes(60_000)))
+    # The hub has cut it off, and kills the command.
+    assert (Ask.SIGNAL, number, bytes([signal.SIGKILL])) in play.asked()
+    other.sendall(frame(Ask.EXEC, 1, LS))
+    assert len(play.asked()) == 1
+
+
+def test_another_machine_begins_anew(play: Play) -> None:
+    play.tell(HELLO)
+    client = play.client()
+    client.sendall(frame(Ask.EXEC, 1, LS))
+    play.asked()
+    play.guest.close()
+    play.guest = play.hub.connect()
+    play.turn()
+    assert not play.hub.ready
+    told(client)
+    assert told(client) is None
+    play.tell(HELLO)
+    assert (play.hub.ready, play.ready) == (True, 2)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"rubbish" * 10,
+        frame(Tell.HELLO, 0, b"\x09\x00"),
+        HELLO + HELLO,
+        struct.pack("<IBI", 1 << 30, 65, 1),
+    ],
+)
+def test_a_guest_that_talks_nonsense_is_not_listened_to(play: Play, words: bytes) -> None:
+    client = play.client()
+    play.tell(words)
+    told(client)
+    assert told(client) is None
+    assert not play.hub.ready
+
+
+# What a client sends must not be the agent's end, whatever it is.
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(Ask),
+            st.integers(0, 3),
+            st.binary(max_size=40) | st.just(LS) | st.binary(max_size=9).map(lambda b: LS + b),
+        )
+    )
+)
+def test_what_reaches_the_agent_is_well_formed(
+    tmp_path_factory: pytest.TempPathFactory, frames: list[tuple[Ask, int, bytes]]
+) -> None:
+    play = Play(tmp_path_factory.mktemp("hub"))
+    try:
+        play.tell(HELLO)
+        client = play.client()
+        client.sendall(b"".join(frame(*one) for one in frames))
+        for kind, _, payload in play.asked():
+            assert is_well_formed(kind, payload)
+    finally:
+        play.close()
+
+
+@given(st.binary())
+def test_is_well_formed_answers_for_any_bytes(payload: bytes) -> None:
+    for kind in Ask:
+        assert is_well_formed(kind, payload) in (True, False)
