@@ -52,13 +52,15 @@ def execute(
 
     [dim]inn exec -it web bash[/dim]
     """
+    if not _words(command):
+        raise InvalidInput("name a command to run in the guest")
     size = terminal.size() if tty and sys.stdin.isatty() and sys.stdout.isatty() else None
     variables = dict(_variable(text) for text in env or ())
     if size is not None:
         variables.setdefault("TERM", os.environ.get("TERM", "linux"))
     uid, gid = _ids(user)
     request = ExecRequest(
-        argv=tuple(command),
+        argv=_words(command),
         stdin=interactive or size is not None,
         terminal=size,
         env=variables,
@@ -94,10 +96,15 @@ def top(
     ] = None,
 ) -> int:
     """List the processes in a guest."""
-    ending = attach.top(name, options or ())
+    ending = attach.top(name, _words(options or []))
     if ending.sentence:
         remark(ending.sentence)
     return ending.status
+
+
+def _words(command: list[str]) -> tuple[str, ...]:
+    """Without the `--` that stands before a command of inn run."""
+    return tuple(command[1:] if command[:1] == ["--"] else command)
 
 
 def _variable(text: str) -> tuple[str, str]:

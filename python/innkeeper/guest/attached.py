@@ -127,9 +127,10 @@ def _type(channel: socket.socket, person: bool) -> None:  # noqa: FBT001 - for a
 
 
 def _resize(home: Home, columns: int, rows: int) -> None:
-    # A guest that is just ending has no use for it.
-    with contextlib.suppress(GuestNotRunning), Client(home) as client:
-        client.execute("x-resize-console", columns=max(1, columns), rows=max(1, rows))
+    # A terminal may not know its size. A guest that is just ending has no use for it.
+    if columns and rows:
+        with contextlib.suppress(GuestNotRunning), Client(home) as client:
+            client.execute("x-resize-console", columns=columns, rows=rows)
 
 
 @contextlib.contextmanager
