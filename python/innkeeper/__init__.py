@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from innkeeper.errors import InnkeeperError
-    from innkeeper.guest.sdk import CommandFailed, CommandResult, Guest
+    from innkeeper.guest.sdk import AttachedGuest, CommandFailed, CommandResult, Guest
     from innkeeper.machine import DiskSpec, EngineChoice
     from innkeeper.vm.statistics import GuestStatistics
 
     __version__: str
 
 _HOMES = {
+    "AttachedGuest": "innkeeper.guest.sdk",
     "CommandFailed": "innkeeper.guest.sdk",
     "CommandResult": "innkeeper.guest.sdk",
     "DiskSpec": "innkeeper.machine",
@@ -30,6 +31,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AttachedGuest",
     "CommandFailed",
     "CommandResult",
     "DiskSpec",

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from tests.conftest import INN, PATIENCE, Inn, wait_for
 
+from innkeeper import Guest
+from innkeeper.errors import GuestNotFound, GuestNotRunning
 from innkeeper.images import Image
 
 
@@ -174,6 +176,25 @@ def test_top_and_stats_look_inside(house: House, box: str) -> None:
     assert house("top", box, "-o", "pid=", "-p", "1").strip() == "1"
     (found,) = json.loads(house("stats", "--json", box))
     assert found["statistics"]["vcpus"][0]["exits"]
+
+
+def test_the_sdk_attaches_and_lets_go(
+    house: House, box: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INNKEEPER_HOME", house.inn.environment["INNKEEPER_HOME"])
+    with Guest.attach(box) as one, Guest.attach(box) as two:
+        assert one.run(["hostname"]).stdout == "box\n"
+        assert two.run(["cat"], stdin="hi").stdout == "hi"
+        assert (one.name, one.state) == (box, "running")
+        assert one.stats().engine == house.inspect(box)["engine"]
+        one.pause()
+        assert two.state == "paused"
+        one.resume()
+    with pytest.raises(GuestNotRunning):
+        one.run(["true"])
+    assert house("exec", box, "echo", "on") == "on\n"
+    with pytest.raises(GuestNotFound), Guest.attach("nobody"):
+        pass
 
 
 def test_pause_and_resume(house: House, box: str) -> None:

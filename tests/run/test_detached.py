@@ -304,10 +304,8 @@ def test_logs_are_followed_to_the_guests_end(house: House, tmp_path: Path) -> No
 
 
 def test_events_tell_a_guests_life(house: House, halting: Path) -> None:
-    with house.inn.start("events", "--json") as follower:
+    with house.inn.start("events", "--past", "--json") as follower:
         assert follower.stdout is not None
-        # It is there once its directory is.
-        wait(lambda: (house.home / "guests").exists(), bool)
         house.start("a", halting)
         house("pause", "a")
         house("resume", "a")

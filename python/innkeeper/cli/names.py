@@ -7,7 +7,7 @@ import typer
 
 from innkeeper.cli.output import remark
 from innkeeper.errors import InnkeeperError, InvalidInput
-from innkeeper.services.registry import registry
+from innkeeper.vm.detached.registry import registry
 
 
 def complete_guest(incomplete: str) -> list[str]:

@@ -1,17 +1,16 @@
 """`Guest`: an operating system of one's own for the length of a `with` block."""
 
 import socket
-import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
 from innkeeper.errors import GuestNotRunning, InnkeeperError, InvalidInput
 from innkeeper.guest import arguments
-from innkeeper.guest.agent import Agent, Job
+from innkeeper.guest.agent import Agent
+from innkeeper.guest.attached_guest import AttachedGuest
+from innkeeper.guest.commands import CommandFailed, CommandResult, Commands
 from innkeeper.guest.connection import AGENT_PORT
-from innkeeper.guest.frames import Exec
 from innkeeper.images import Image, ImageBoot, Store, check, ensure, machine_spec
 from innkeeper.machine import DiskSpec, EngineChoice, parse_size
 from innkeeper.vm.boot_log import BootLog
@@ -19,37 +18,10 @@ from innkeeper.vm.process import GuestProcess
 from innkeeper.vm.statistics import GuestStatistics
 from innkeeper.vm.wiring import Channel, Wiring
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommandResult:
-    """What a command in the guest left behind. A command that a signal ended has 128 + signal."""
-
-    argv: tuple[str, ...]
-    returncode: int
-    stdout_bytes: bytes
-    stderr_bytes: bytes
-
-    @property
-    def stdout(self) -> str:
-        return self.stdout_bytes.decode(errors="replace")
-
-    @property
-    def stderr(self) -> str:
-        return self.stderr_bytes.decode(errors="replace")
+__all__ = ["AttachedGuest", "CommandFailed", "CommandResult", "Guest"]
 
 
-class CommandFailed(InnkeeperError):
-    """A command ended with another status than 0, and `check` was asked for."""
-
-    code = "command_failed"
-
-    def __init__(self, result: CommandResult) -> None:
-        last = result.stderr.strip().splitlines()[-1:] or ["no message"]
-        super().__init__(f"{result.argv[0]} ended with status {result.returncode}: {last[0]}")
-        self.result = result
-
-
-class Guest:
+class Guest(Commands):
     """A guest made from an image, in a process of its own; gone when the block ends.
 
         with Guest("debian", memory="512M") as guest:
@@ -126,50 +98,12 @@ class Guest:
         """The last 256 KiB that the guest's kernel printed."""
         return self._log.text if self._log else ""
 
-    def run(
-        self,
-        argv: Sequence[str],
-        *,
-        stdin: bytes | str = b"",
-        env: Mapping[str, str] | None = None,
-        cwd: str = "/root",
-        check: bool = False,
-        timeout: float | None = None,
-    ) -> CommandResult:
-        """Runs a command as root and waits for it.
-
-        Raises:
-            InvalidInput: when an argument is nothing that it can be.
-            CommandNotStarted: when the guest has no such program or directory.
-            CommandFailed: with `check`, when its status is not 0.
-            GuestNotRunning: when the guest ended meanwhile.
-            TimeoutError: after `timeout` seconds; the command is killed.
+    @staticmethod
+    def attach(name: str, *, boot_timeout: float | None = 300.0) -> AttachedGuest:
+        """A guest that runs already: see inn run --detach. For a `with` block, too, which leaves it
+        running.
         """
-        argv = arguments.command(argv)
-        data = arguments.stdin(stdin)
-        timeout = arguments.seconds(timeout, "timeout")
-        command = Exec(
-            argv=argv, env=arguments.variables(env or {}), cwd=arguments.text(cwd, "cwd")
-        )
-        stdout, stderr = bytearray(), bytearray()
-        job = self._running().start(command, stdout.extend, stderr.extend)
-        # Apart, since a command that does not read its input must not outlast its time.
-        threading.Thread(target=_feed, args=(job, data), name="stdin", daemon=True).start()
-        try:
-            status = job.wait(timeout)
-        except TimeoutError:
-            # Apart as well: a guest may not listen.
-            threading.Thread(target=job.signal, args=(9,), name="kill", daemon=True).start()
-            raise
-        result = CommandResult(
-            argv=argv,
-            returncode=status.returncode,
-            stdout_bytes=bytes(stdout),
-            stderr_bytes=bytes(stderr),
-        )
-        if check and result.returncode != 0:
-            raise CommandFailed(result)
-        return result
+        return AttachedGuest(name, boot_timeout=boot_timeout)
 
     def stats(self) -> GuestStatistics:
         """What the guest's engine did so far. Its processors stop for it, for a moment.
@@ -222,8 +156,3 @@ class Guest:
             self.close()
         words = "\n".join(self._log.last_words()) if self._log else ""
         return GuestNotRunning(f"{error} ({kind}); its last words:\n{words}")
-
-
-def _feed(job: Job, data: bytes) -> None:
-    job.send(data)
-    job.end_input()

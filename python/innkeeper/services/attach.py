@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from innkeeper.guest import attached
 from innkeeper.guest.frames import Exec
-from innkeeper.services.registry import registry
+from innkeeper.vm.detached.registry import registry
 from innkeeper.vm.ending import Ending
 
 

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import Final
 
 from innkeeper.errors import GuestNotRunning, HostFailure
-from innkeeper.services.registry import registry
 from innkeeper.vm.detached import home as files
-from innkeeper.vm.detached import journal, processes, standing
+from innkeeper.vm.detached import journal, processes, standing, supervisor
 from innkeeper.vm.detached.home import Home
+from innkeeper.vm.detached.registry import registry
 from innkeeper.vm.qmp.client import Client
 
 GRACE: Final = 10.0  # seconds that a guest gets to power off
@@ -104,7 +104,7 @@ def kill_processes(home: Home) -> None:
         HostFailure: when it cannot be ended.
     """
     # First whoever would start it again.
-    _signal(home, files.SUPERVISOR, signal.SIGTERM)
+    _signal(home, files.SUPERVISOR, supervisor.NOT_AGAIN)
     _signal(home, files.RUN, signal.SIGKILL)
     if _is_free(home, _PATIENCE):
         return

@@ -22,13 +22,13 @@ from innkeeper.images import check as check_boot
 from innkeeper.services import definition as definitions
 from innkeeper.services.control import GRACE, kill_processes, stop
 from innkeeper.services.definition import Definition, RestartPolicy
-from innkeeper.services.registry import registry
 from innkeeper.services.request import GuestRequest, check, host_name, image_boot
 from innkeeper.vm.detached import home as files
 from innkeeper.vm.detached import journal
 from innkeeper.vm.detached.home import Home
 from innkeeper.vm.detached.launch import launch
 from innkeeper.vm.detached.registry import check_name as check_guest_name
+from innkeeper.vm.detached.registry import registry
 
 _MODULE: Final = "innkeeper.guest.detached"
 

@@ -3,10 +3,10 @@ a guest that does not answer is listed as fast as any other.
 """
 
 from innkeeper.errors import GuestNotFound
-from innkeeper.services.registry import registry
 from innkeeper.vm.detached import home as files
 from innkeeper.vm.detached import standing
 from innkeeper.vm.detached.home import Home
+from innkeeper.vm.detached.registry import registry
 
 Document = dict[str, object]
 

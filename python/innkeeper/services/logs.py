@@ -4,10 +4,10 @@ import json
 import os
 from collections.abc import Iterator
 
-from innkeeper.services.registry import registry
 from innkeeper.vm.detached import home as files
 from innkeeper.vm.detached import journal
 from innkeeper.vm.detached.follow import follow, lines_at_end
+from innkeeper.vm.detached.registry import registry
 
 
 def log(name: str, *, lines: int | None, stay: bool) -> Iterator[bytes]:

@@ -7,8 +7,8 @@ import os
 import sys
 from typing import Final
 
-from innkeeper.services.registry import registry
 from innkeeper.vm.detached import home as files
+from innkeeper.vm.detached.registry import registry
 
 # The supervisor restarts the guest, by the guest's own policy. `mixed`: it alone is asked to end,
 # asks the guest, and whatever is left after the time is killed with it.

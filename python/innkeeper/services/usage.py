@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from innkeeper.errors import GuestNotRunning, InnkeeperError
 from innkeeper.services import listing
-from innkeeper.services.registry import registry
+from innkeeper.vm.detached.registry import registry
 from innkeeper.vm.qmp.client import Client
 
 _TICK: Final = 1 / os.sysconf("SC_CLK_TCK")

@@ -133,3 +133,16 @@ class Registry:
                 os.close(lock)
         except OSError as error:
             raise HostFailure(f"cannot use {self.directory}: {error.strerror}") from error
+
+
+def registry() -> Registry:
+    """This user's."""
+    return Registry(os.path.join(home(), "guests"))
+
+
+def home() -> str:
+    """As `innkeeper.images.store.home`, which is a test's to hold."""
+    if chosen := os.environ.get("INNKEEPER_HOME"):
+        return os.path.abspath(chosen)
+    data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+    return os.path.join(os.path.abspath(data), "innkeeper")

@@ -4,7 +4,8 @@ The first guest's process is a fork of this one, which has loaded next to nothin
 each that follows. It keeps no descriptor but the guest's directory and lock. When it is killed
 itself, its guest runs on: what the guest does is worth more than to be watched.
 
-SIGTERM: the guest shall end and not be started again. It is passed on.
+SIGTERM: the guest shall end and not be started again. It is passed on. SIGUSR1: the guest shall
+not be started again when it ends.
 """
 
 import os
@@ -21,7 +22,8 @@ ON_FAILURE = "on-failure"
 ALWAYS = "always"
 
 VERSION = 1
-_SIGNALS = frozenset((signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGINT))
+NOT_AGAIN = signal.SIGUSR1
+_SIGNALS = frozenset((signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, NOT_AGAIN))
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 60.0
 # A guest that ran for so long, in seconds, did start: the next pause is the first again.
@@ -105,7 +107,8 @@ class _Supervisor:
             number = signal.sigwait(_SIGNALS)
             if number != signal.SIGCHLD:
                 self._unwanted = True
-                os.kill(pid, signal.SIGTERM)
+                if number != NOT_AGAIN:
+                    os.kill(pid, signal.SIGTERM)
                 continue
             found, status = os.waitpid(pid, os.WNOHANG)
             if found == pid:

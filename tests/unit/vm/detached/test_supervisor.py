@@ -15,6 +15,7 @@ from tests.conftest import PATIENCE
 from innkeeper.vm.detached import home as files
 from innkeeper.vm.detached import standing
 from innkeeper.vm.detached.home import Home
+from innkeeper.vm.detached.supervisor import NOT_AGAIN
 
 # Supervises `guest(home, number of its run)` from the tail of this program.
 _PROGRAM = """
@@ -114,6 +115,17 @@ def test_one_that_is_told_to_end_is_not_started_again(start: Start) -> None:
     found.wait_for_run(1)
     found.process.send_signal(signal.SIGTERM)
     assert found.wait()["status"] == 128 + signal.SIGTERM
+    assert found.count() == 1
+
+
+def test_one_that_is_not_to_be_started_again_runs_to_its_end(start: Start) -> None:
+    found = start("always", "time.sleep(1000)")
+    found.wait_for_run(1)
+    found.process.send_signal(NOT_AGAIN)
+    pid = standing.look(found.home).pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    assert found.wait()["status"] == 137
     assert found.count() == 1
 
 

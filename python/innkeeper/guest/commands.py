@@ -1,0 +1,101 @@
+"""Commands in a guest, for those who write Python."""
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from innkeeper.errors import InnkeeperError
+from innkeeper.guest import arguments
+from innkeeper.guest.agent import Agent, Job
+from innkeeper.guest.frames import Exec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandResult:
+    """What a command in the guest left behind. A command that a signal ended has 128 + signal."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    stdout_bytes: bytes
+    stderr_bytes: bytes
+
+    @property
+    def stdout(self) -> str:
+        return self.stdout_bytes.decode(errors="replace")
+
+    @property
+    def stderr(self) -> str:
+        return self.stderr_bytes.decode(errors="replace")
+
+
+class CommandFailed(InnkeeperError):
+    """A command ended with another status than 0, and `check` was asked for."""
+
+    code = "command_failed"
+
+    def __init__(self, result: CommandResult) -> None:
+        last = result.stderr.strip().splitlines()[-1:] or ["no message"]
+        super().__init__(f"{result.argv[0]} ended with status {result.returncode}: {last[0]}")
+        self.result = result
+
+
+class Commands(ABC):
+    """A guest that commands can be run in."""
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes | str = b"",
+        env: Mapping[str, str] | None = None,
+        cwd: str = "/root",
+        check: bool = False,
+        timeout: float | None = None,
+    ) -> CommandResult:
+        """Runs a command as root and waits for it.
+
+        Raises:
+            InvalidInput: when an argument is nothing that it can be.
+            CommandNotStarted: when the guest has no such program or directory.
+            CommandFailed: with `check`, when its status is not 0.
+            GuestNotRunning: when the guest ended meanwhile.
+            TimeoutError: after `timeout` seconds; the command is killed.
+        """
+        argv = arguments.command(argv)
+        data = arguments.stdin(stdin)
+        timeout = arguments.seconds(timeout, "timeout")
+        command = Exec(
+            argv=argv, env=arguments.variables(env or {}), cwd=arguments.text(cwd, "cwd")
+        )
+        stdout, stderr = bytearray(), bytearray()
+        job = self._running().start(command, stdout.extend, stderr.extend)
+        # Apart, since a command that does not read its input must not outlast its time.
+        threading.Thread(target=_feed, args=(job, data), name="stdin", daemon=True).start()
+        try:
+            status = job.wait(timeout)
+        except TimeoutError:
+            # Apart as well: a guest may not listen.
+            threading.Thread(target=job.signal, args=(9,), name="kill", daemon=True).start()
+            raise
+        result = CommandResult(
+            argv=argv,
+            returncode=status.returncode,
+            stdout_bytes=bytes(stdout),
+            stderr_bytes=bytes(stderr),
+        )
+        if check and result.returncode != 0:
+            raise CommandFailed(result)
+        return result
+
+    @abstractmethod
+    def _running(self) -> Agent:
+        """
+        Raises:
+            GuestNotRunning: when there is no guest behind this.
+        """
+
+
+def _feed(job: Job, data: bytes) -> None:
+    job.send(data)
+    job.end_input()
