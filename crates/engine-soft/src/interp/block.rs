@@ -5,6 +5,10 @@
 //! were when it was decoded (see `memory::PageTracker`). The cache is direct-mapped and bounded; a
 //! block that another displaces is decoded again when it comes back. Being keyed by physical
 //! address, it survives every change of address space.
+//!
+//! The ops of all blocks lie in one vector, one behind the other as they were first met: memory of its
+//! own for each cost more than decoding it. What a larger block leaves unused there is had again
+//! when the vector is full, and all blocks are forgotten.
 
 use iced_x86::{DecoderError, Instruction};
 use memory::Lines;
@@ -18,10 +22,11 @@ use crate::cpu::Cpu;
 use crate::mmu::PAGE_MASK;
 use crate::mmu::access_raw::fetch_bytes;
 
-/// Slots of the cache: 2^16 blocks of at most [`MOST_OPS`] ops bound it to some 100 MiB, and a
-/// kernel boot with 82 thousand blocks to about 20.
+/// Slots of the cache: a kernel boot has 82 thousand blocks.
 const SLOT_BITS: u32 = 16;
 const MOST_OPS: usize = 32;
+/// Ops of all blocks at most, 48 bytes each.
+const MOST_KEPT: usize = 1 << 20;
 /// A block's bytes at most, and those of one instruction more.
 const LONGEST_BLOCK: usize = (MOST_OPS + 1) * LONGEST_INSTRUCTION;
 
@@ -29,15 +34,26 @@ const LONGEST_BLOCK: usize = (MOST_OPS + 1) * LONGEST_INSTRUCTION;
 type Second = (u64, Option<CodePage>);
 
 #[derive(Debug)]
-pub(crate) struct Block {
+struct Block {
     key: u64,
-    pub(crate) ops: Box<[Op]>,
+    /// Where its ops are, how many, and for how many there is room.
+    first: u32,
+    count: u16,
+    room: u16,
+    /// Length in bytes of all instructions.
+    bytes: u32,
+    /// `None` where code was fetched from outside RAM.
+    page: Option<CodePage>,
+    /// For an instruction that crosses a page: guest-physical base of the second page.
+    second: Option<Box<Second>>,
+}
+
+/// A block to run.
+#[derive(Debug)]
+pub(crate) struct Found<'a> {
+    pub(crate) ops: &'a [Op],
     /// Length in bytes of all instructions.
     pub(crate) bytes: u32,
-    /// `None` where code was fetched from outside RAM.
-    first: Option<CodePage>,
-    /// For an instruction that crosses a page: guest-physical base of the second page.
-    second: Option<Second>,
 }
 
 /// What the cache did, for people.
@@ -49,56 +65,124 @@ pub(crate) struct BlockCounters {
 
 #[derive(Debug)]
 pub(crate) struct BlockCache {
-    slots: Box<[Option<Box<Block>>]>,
-    /// Where a block's ops are until it is known how many.
+    /// One more than the number of the slot's block, or zero.
+    slots: Box<[u32]>,
+    blocks: Vec<Block>,
     ops: Vec<Op>,
+    /// Where a block's ops are until it is known how many.
+    decoded: Vec<Op>,
     pub(crate) counters: BlockCounters,
 }
 
 impl BlockCache {
     pub(crate) fn new() -> BlockCache {
-        let slots = (0..1usize << SLOT_BITS).map(|_| None).collect();
         BlockCache {
-            slots,
-            ops: Vec::with_capacity(MOST_OPS),
+            slots: vec![0; 1 << SLOT_BITS].into_boxed_slice(),
+            blocks: Vec::new(),
+            ops: Vec::new(),
+            decoded: Vec::with_capacity(MOST_OPS),
             counters: BlockCounters::default(),
         }
     }
 
     /// The block at the CPU's instruction pointer, decoded if need be.
     #[inline(always)]
-    pub(crate) fn at_rip(&mut self, cpu: &mut Cpu) -> Result<&Block, Stop> {
+    pub(crate) fn at_rip(&mut self, cpu: &mut Cpu) -> Result<Found<'_>, Stop> {
         let gla = linear_rip(cpu);
         let page = fetched_page(cpu, gla)?;
         let gpa = page | gla & !PAGE_MASK;
         let key = gpa << 2 | cpu.code_size as u64;
         let slot = (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - SLOT_BITS)) as usize;
         if !self.is_usable(slot, key, cpu, gla)? {
-            let decoded = decode(cpu, gla, gpa, &mut self.ops)?;
-            self.counters.decoded += 1;
-            self.counters.instructions += self.ops.len() as u64;
-            keep(&mut self.slots[slot], key, decoded, &self.ops);
+            self.decode(slot, key, cpu, gla, gpa)?;
         }
-        match &self.slots[slot] {
-            Some(block) => Ok(block),
-            None => Err(Stop::Repeat),
-        }
+        let block = self.block(slot).ok_or(Stop::Repeat)?;
+        let (first, count) = (block.first as usize, usize::from(block.count));
+        Ok(Found {
+            ops: self.ops.get(first..first + count).ok_or(Stop::Repeat)?,
+            bytes: block.bytes,
+        })
+    }
+
+    #[inline(always)]
+    fn block(&self, slot: usize) -> Option<&Block> {
+        let number = self.slots[slot].checked_sub(1)?;
+        self.blocks.get(number as usize)
     }
 
     #[inline(always)]
     fn is_usable(&self, slot: usize, key: u64, cpu: &mut Cpu, gla: u64) -> Result<bool, Stop> {
-        let Some(block) = &self.slots[slot] else {
+        let Some(block) = self.block(slot) else {
             return Ok(false);
         };
-        if block.key != key || block.first.as_ref().is_some_and(|page| !page.is_current()) {
+        if block.key != key || block.page.as_ref().is_some_and(|page| !page.is_current()) {
             return Ok(false);
         }
-        let Some((gpa, page)) = &block.second else {
+        let Some((gpa, page)) = block.second.as_deref() else {
             return Ok(true);
         };
         let next = next_page(cpu, gla);
         let mapped = fetched_page(cpu, next)?;
         Ok(mapped == *gpa && page.as_ref().is_none_or(CodePage::is_current))
+    }
+
+    fn decode(
+        &mut self,
+        slot: usize,
+        key: u64,
+        cpu: &mut Cpu,
+        gla: u64,
+        gpa: u64,
+    ) -> Result<(), Stop> {
+        let decoded = decode(cpu, gla, gpa, &mut self.decoded)?;
+        self.counters.decoded += 1;
+        self.counters.instructions += self.decoded.len() as u64;
+        self.keep(slot, key, decoded);
+        Ok(())
+    }
+
+    /// Puts the block that was just decoded in its slot, in the room of the one that was there where
+    /// that is enough.
+    fn keep(&mut self, slot: usize, key: u64, decoded: Decoded) {
+        let count = self.decoded.len();
+        let ends = |op: &Op| u32::from(op.start) + u32::from(op.len);
+        let mut block = Block {
+            key,
+            first: 0,
+            // At most 32.
+            count: count as u16,
+            room: count as u16,
+            bytes: self.decoded.last().map_or(0, ends),
+            page: decoded.first,
+            second: decoded.second.map(Box::new),
+        };
+        let enough = |old: &&mut Block| old.room >= block.count;
+        let number = self.slots[slot].wrapping_sub(1) as usize;
+        if let Some(old) = self.blocks.get_mut(number).filter(enough) {
+            (block.first, block.room) = (old.first, old.room);
+            let first = block.first as usize;
+            self.ops[first..first + count].copy_from_slice(&self.decoded);
+            *old = block;
+            return;
+        }
+        if self.ops.len() + count > MOST_KEPT {
+            self.clear();
+        }
+        block.first = self.ops.len() as u32;
+        self.ops.extend_from_slice(&self.decoded);
+        match self.blocks.get_mut(number) {
+            Some(old) => *old = block,
+            None => {
+                self.blocks.push(block);
+                self.slots[slot] = self.blocks.len() as u32;
+            }
+        }
+    }
+
+    fn clear(&mut self) {
+        self.slots.fill(0);
+        self.blocks.clear();
+        self.ops.clear();
     }
 }
 
@@ -187,30 +271,6 @@ fn decode(cpu: &mut Cpu, gla: u64, gpa: u64, ops: &mut Vec<Op>) -> Result<Decode
     }
 }
 
-/// Puts a block in its slot, in the memory of the one that was there where that fits.
-fn keep(slot: &mut Option<Box<Block>>, key: u64, decoded: Decoded, ops: &[Op]) {
-    let bytes = ops
-        .last()
-        .map_or(0, |op| u32::from(op.start) + u32::from(op.len));
-    let Decoded { first, second } = decoded;
-    let Some(old) = slot else {
-        *slot = Some(Box::new(Block {
-            key,
-            ops: ops.into(),
-            bytes,
-            first,
-            second,
-        }));
-        return;
-    };
-    if old.ops.len() == ops.len() {
-        old.ops.copy_from_slice(ops);
-    } else {
-        old.ops = ops.into();
-    }
-    (old.key, old.bytes, old.first, old.second) = (key, bytes, first, second);
-}
-
 fn lower_all(bytes: &[u8], context: Context, only_one: bool, ops: &mut Vec<Op>) -> usize {
     let most = if only_one { 1 } else { MOST_OPS };
     let mut decoder = decode::decoder(bytes, context.code);
@@ -232,3 +292,6 @@ fn lower_all(bytes: &[u8], context: Context, only_one: bool, ops: &mut Vec<Op>) 
     }
     end.min(bytes.len())
 }
+
+#[cfg(test)]
+mod tests;

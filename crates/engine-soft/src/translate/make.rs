@@ -21,6 +21,8 @@ use crate::interp::op::Op;
 /// Instructions of a unit at most, and where none of them is a branch: rounds of what was unrolled.
 const MOST: usize = 64;
 const MOST_STRAIGHT: usize = 256;
+/// So many bytes are looked at: few instructions have more than eight.
+pub(super) const LONGEST: usize = 8 * MOST_STRAIGHT;
 
 /// An instruction as both engines know it.
 pub(super) struct Decoded {

@@ -271,18 +271,11 @@ impl Translator {
         };
         let key = key((cpu.rip & !PAGE_MASK) as u16, mode, kind_of_unit);
         let cleared = self.counters.cleared;
-        if let Some(code) = self.pages.get(&page)
-            && !code.source.is_current()
-        {
-            self.bury_page(cpu, page);
-        }
-        self.look_across(cpu, page, key, mode)?;
-        let known = self.pages.get(&page).and_then(|code| code.units.get(&key));
-        let unit = match known {
-            Some(Some(unit)) => (unit.inner, unit.outer),
-            Some(None) => return None,
-            None => {
-                let generation = cpu.mmu.generation(page)?;
+        let unit = match self.look(cpu, page, key, mode)? {
+            Looked::Unit(unit) => unit,
+            Looked::Never => return None,
+            Looked::Nothing(generation) => {
+                let generation = generation.or_else(|| cpu.mmu.generation(page))?;
                 let warm =
                     kind_of_unit == Kind::Plain || self.is_warm(page | u64::from(key), generation);
                 warm.then_some(())?;
@@ -300,7 +293,7 @@ impl Translator {
             let outer = if self.checked {
                 self.stubs.leave_at
             } else {
-                unit.1
+                unit.outer
             };
             let place = jumps.fill(mode, cpu.rip, outer, page, kind);
             if let Some(code) = self.pages.get_mut(&page)
@@ -311,9 +304,29 @@ impl Translator {
             }
         }
         Some(Found {
-            inner: unit.0,
+            inner: unit.inner,
             page,
             cleared,
+        })
+    }
+
+    /// What is known of the code with this key in its page as it is now. `None` where to ask faults.
+    fn look(&mut self, cpu: &mut Cpu, page: u64, key: u32, mode: Mode) -> Option<Looked> {
+        let Some(mut code) = self.pages.get(&page) else {
+            return Some(Looked::Nothing(None));
+        };
+        if !code.source.is_current() {
+            self.bury_page(cpu, page);
+            return Some(Looked::Nothing(None));
+        }
+        if !code.seconds.is_empty() {
+            self.look_across(cpu, page, key, mode)?;
+            code = self.pages.get(&page)?;
+        }
+        Some(match code.units.get(&key) {
+            Some(Some(unit)) => Looked::Unit(*unit),
+            Some(None) => Looked::Never,
+            None => Looked::Nothing(Some(code.source.generation)),
         })
     }
 
@@ -360,10 +373,10 @@ impl Translator {
     }
 
     /// Makes the unit with this key; `None` where there cannot be one, and when everything had to go.
-    fn translate(&mut self, cpu: &mut Cpu, page: u64, key: u32, mode: Mode) -> Option<(u64, u64)> {
-        let mut bytes = [0; 0x1000 + LONGEST_INSTRUCTION];
+    fn translate(&mut self, cpu: &mut Cpu, page: u64, key: u32, mode: Mode) -> Option<Unit> {
+        let mut bytes = [0; make::LONGEST + LONGEST_INSTRUCTION];
         let offset = (key & 0xfff) as u16;
-        let mut have = fetch_bytes(cpu, page | u64::from(offset), &mut bytes[..0x1000]);
+        let mut have = fetch_bytes(cpu, page | u64::from(offset), &mut bytes[..make::LONGEST]);
         let stubs = self.stubs;
         let mut frame = self.frame(&stubs, mode, offset, page);
         frame.kind = if key >> 17 == 0 {
@@ -420,7 +433,6 @@ impl Translator {
             made.map_or((None, 0), |made| (Some(made.unit), made.instructions));
         self.counters.units += 1;
         self.counters.instructions += instructions as u64;
-        let entries = unit.as_ref().map(|unit| (unit.inner, unit.outer));
         if let (Some(listener), Some(_)) = (&self.listener, &unit) {
             for (host, code) in places.into_iter().zip([hot, cold]) {
                 listener.made(Some(Gla(cpu.rip)), host, code.len());
@@ -432,7 +444,7 @@ impl Translator {
             code.seconds.insert(key, (self.stamps, second));
         }
         self.known += 1;
-        entries
+        unit
     }
 
     /// Forgets the translations of pages whose code died.
@@ -494,7 +506,7 @@ fn page_across(cpu: &mut Cpu, mode: Mode) -> Option<u64> {
 fn has_changed(cpu: &Cpu, gpa: u64, before: &[u8], lines: Lines) -> bool {
     let first = (gpa & !PAGE_MASK) as usize;
     let end = (lines.end() as usize).clamp(first, first + before.len());
-    let mut now = [0; 0x1000];
+    let mut now = [0; make::LONGEST];
     let have = fetch_bytes(cpu, gpa, &mut now[..end - first]);
     now[..have] != before[..have]
 }
@@ -513,6 +525,15 @@ enum Entered {
     Left(Left),
     /// At a jump that can be made to go to its target's unit; RIP is there.
     AtLink(Link),
+}
+
+/// What is known of the code at an address.
+enum Looked {
+    Unit(Unit),
+    /// There cannot be a unit.
+    Never,
+    /// Nothing; and the page's generation, where that is known.
+    Nothing(Option<u32>),
 }
 
 /// A unit to go on in.
