@@ -42,6 +42,8 @@ struct Block {
     room: u16,
     /// Length in bytes of all instructions.
     bytes: u32,
+    /// How often it was asked after, as far as anybody wants to know.
+    runs: u8,
     /// `None` where code was fetched from outside RAM.
     page: Option<CodePage>,
     /// For an instruction that crosses a page: guest-physical base of the second page.
@@ -54,6 +56,15 @@ pub(crate) struct Found<'a> {
     pub(crate) ops: &'a [Op],
     /// Length in bytes of all instructions.
     pub(crate) bytes: u32,
+}
+
+/// How often a block ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Heat {
+    /// There is none that can be seen at once.
+    Unknown,
+    Cold,
+    Warm,
 }
 
 /// What the cache did, for people.
@@ -91,8 +102,7 @@ impl BlockCache {
         let gla = linear_rip(cpu);
         let page = fetched_page(cpu, gla)?;
         let gpa = page | gla & !PAGE_MASK;
-        let key = gpa << 2 | cpu.code_size as u64;
-        let slot = (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - SLOT_BITS)) as usize;
+        let (key, slot) = place(gpa, cpu);
         if !self.is_usable(slot, key, cpu, gla)? {
             self.decode(slot, key, cpu, gla, gpa)?;
         }
@@ -102,6 +112,31 @@ impl BlockCache {
             ops: self.ops.get(first..first + count).ok_or(Stop::Repeat)?,
             bytes: block.bytes,
         })
+    }
+
+    /// Has the block at the CPU's instruction pointer been asked after as often as `warm` says, with
+    /// this time?
+    #[inline(always)]
+    pub(crate) fn heat(&mut self, cpu: &mut Cpu, warm: u8) -> Heat {
+        let gla = linear_rip(cpu);
+        let Some(page) = cpu.mmu.fetch_page(gla) else {
+            return Heat::Unknown;
+        };
+        let (key, slot) = place(page | gla & !PAGE_MASK, cpu);
+        let number = self.slots[slot].wrapping_sub(1) as usize;
+        let Some(block) = self.blocks.get_mut(number) else {
+            return Heat::Unknown;
+        };
+        let alive = block.page.as_ref().is_some_and(CodePage::is_current);
+        if block.key != key || !alive || block.second.is_some() {
+            return Heat::Unknown;
+        }
+        block.runs = block.runs.saturating_add(1);
+        if block.runs < warm {
+            Heat::Cold
+        } else {
+            Heat::Warm
+        }
     }
 
     #[inline(always)]
@@ -153,6 +188,8 @@ impl BlockCache {
             count: count as u16,
             room: count as u16,
             bytes: self.decoded.last().map_or(0, ends),
+            // It is about to.
+            runs: 1,
             page: decoded.first,
             second: decoded.second.map(Box::new),
         };
@@ -184,6 +221,14 @@ impl BlockCache {
         self.blocks.clear();
         self.ops.clear();
     }
+}
+
+/// The key of a block at `gpa`, and its slot.
+#[inline(always)]
+fn place(gpa: u64, cpu: &Cpu) -> (u64, usize) {
+    let key = gpa << 2 | cpu.code_size as u64;
+    let slot = key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - SLOT_BITS);
+    (key, slot as usize)
 }
 
 /// Bytes to decode from, and where the second half of an instruction that crosses into the next page is.

@@ -7,7 +7,7 @@ use x86::Exception;
 use x86::exception::vector;
 use x86::register::{dr6, rflags};
 
-use super::block::BlockCache;
+use super::block::{BlockCache, Heat};
 use super::fetch::linear_rip;
 use super::op::{Op, STACK, Stop};
 use super::system::deliver::{self, Source, TripleFault};
@@ -143,7 +143,12 @@ impl Interpreter {
         if translator.is_checked() {
             return self.check_one();
         }
-        match translator.run(&mut self.cpu) {
+        // Cold code is asked about once a run, and the translator not at all.
+        let heat = self.cache.heat(&mut self.cpu, translator.warm());
+        if heat == Heat::Cold {
+            return self.execute(u32::MAX);
+        }
+        match translator.run(&mut self.cpu, heat == Heat::Warm) {
             Some(Left::Next) => Ok(End::Next),
             Some(Left::Stopped(stop, start, op)) => self.stopped(stop, start, op),
             Some(Left::Interpret) | None => self.execute(u32::MAX),

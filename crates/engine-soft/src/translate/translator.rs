@@ -156,7 +156,7 @@ impl Translator {
     /// The unit at RIP, if there is one.
     pub(crate) fn unit_at(&mut self, cpu: &mut Cpu) -> Option<u64> {
         cpu.mmu.tell_jumps(&mut cpu.native.jumps, 0);
-        Some(self.find(cpu, Want::Unit)?.inner)
+        Some(self.find(cpu, Want::Unit { warm: false })?.inner)
     }
 
     /// Runs the unit that [`Translator::unit_at`] found, and no other but plain ones in its stead.
@@ -209,10 +209,16 @@ impl Translator {
         CODE_BYTES
     }
 
-    /// Runs translated code from RIP on, if there is any.
-    pub(crate) fn run(&mut self, cpu: &mut Cpu) -> Option<Left> {
+    /// Code is translated when it is about to run for the so-manieth time.
+    #[inline]
+    pub(crate) fn warm(&self) -> u8 {
+        self.warm
+    }
+
+    /// Runs translated code from RIP on, if there is any, or the code is `warm`.
+    pub(crate) fn run(&mut self, cpu: &mut Cpu, warm: bool) -> Option<Left> {
         cpu.mmu.tell_jumps(&mut cpu.native.jumps, 0);
-        let mut entry = self.find(cpu, Want::Unit)?.inner;
+        let mut entry = self.find(cpu, Want::Unit { warm })?.inner;
         loop {
             let link = match self.enter(cpu, entry) {
                 Entered::Left(left) => return Some(left),
@@ -266,9 +272,10 @@ impl Translator {
             }
         };
         let kind_of_unit = match want {
-            Want::Unit => Kind::Usual,
+            Want::Unit { .. } => Kind::Usual,
             Want::Linked(kind) => kind,
         };
+        let is_warm = kind_of_unit == Kind::Plain || want == Want::Unit { warm: true };
         let key = key((cpu.rip & !PAGE_MASK) as u16, mode, kind_of_unit);
         let cleared = self.counters.cleared;
         let unit = match self.look(cpu, page, key, mode)? {
@@ -276,8 +283,7 @@ impl Translator {
             Looked::Never => return None,
             Looked::Nothing(generation) => {
                 let generation = generation.or_else(|| cpu.mmu.generation(page))?;
-                let warm =
-                    kind_of_unit == Kind::Plain || self.is_warm(page | u64::from(key), generation);
+                let warm = is_warm || self.is_warm(page | u64::from(key), generation);
                 warm.then_some(())?;
                 cpu.native.whereabouts.set(Place::Translating);
                 let made = self.translate(cpu, page, key, mode);
@@ -287,7 +293,7 @@ impl Translator {
                 unit
             }
         };
-        if want == Want::Unit {
+        if want != Want::Linked(kind_of_unit) {
             let jumps = &mut cpu.native.jumps;
             // What is checked comes out at each jump.
             let outer = if self.checked {
@@ -514,8 +520,8 @@ fn has_changed(cpu: &Cpu, gpa: u64, before: &[u8], lines: Lines) -> bool {
 /// What is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Want {
-    /// What runs at RIP, to be entered in the table of jumps.
-    Unit,
+    /// What runs at RIP, to be entered in the table of jumps. Is it known to be warm?
+    Unit { warm: bool },
     /// The target of a link.
     Linked(Kind),
 }
