@@ -76,7 +76,7 @@ pub(crate) fn identity() {
     if let Some(name) = option(&command_line, "innkeeper.hostname") {
         let _ = rustix::system::sethostname(name.as_bytes());
     }
-    let _ = crate::sys_raw::loopback_up();
+    let _ = crate::sys_raw::interface_up("lo");
 }
 
 /// The value of `name=value` on a kernel command line.

@@ -5,8 +5,10 @@
 //! power off. In a machine without that port it gives the console a shell.
 
 mod boot;
+mod dhcp;
 mod frame;
 mod job;
+mod network;
 mod port;
 mod serve;
 mod sys_raw;
@@ -42,6 +44,7 @@ fn live() -> Result<End, Failure> {
     boot::early()?;
     boot::enter_root()?;
     boot::identity();
+    network::start();
     match Port::open() {
         Some(port) => Agent::new(port)
             .and_then(|mut agent| agent.run())

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::mem;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -30,28 +31,104 @@ pub(crate) fn receive_signals(signals: &[i32]) -> io::Result<OwnedFd> {
 }
 
 // Both flags are below 1 << 7, and C's short is what the kernel's structure has.
-const LOOPBACK_FLAGS: libc::c_short = 0x1 | 0x40; // IFF_UP | IFF_RUNNING
+const UP: libc::c_short = 0x1 | 0x40; // IFF_UP | IFF_RUNNING
+const INET: libc::sa_family_t = 2; // AF_INET
+const ROUTE_UP: libc::c_ushort = 0x1; // RTF_UP
+const ROUTE_BY_GATEWAY: libc::c_ushort = 0x2; // RTF_GATEWAY
 
-/// Sets the flag IFF_UP on the loop-back interface. Spec: netdevice(7), "SIOCSIFFLAGS".
-pub(crate) fn loopback_up() -> io::Result<()> {
-    // SAFETY: ifreq is plain data for which zero is valid; the name is three bytes in a longer
-    // array; the ioctl reads the request of the size that it names.
-    unsafe {
-        let fd = libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0);
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        let socket = OwnedFd::from_raw_fd(fd);
-        let mut request: libc::ifreq = mem::zeroed();
-        for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
-            *to = from.cast_signed();
-        }
-        request.ifr_ifru.ifru_flags = LOOPBACK_FLAGS;
-        if libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) < 0 {
-            return Err(io::Error::last_os_error());
-        }
+/// Sets the flag IFF_UP on an interface. Spec: netdevice(7), "SIOCSIFFLAGS".
+pub(crate) fn interface_up(name: &str) -> io::Result<()> {
+    request(name, libc::SIOCSIFFLAGS, |request| {
+        request.ifr_ifru.ifru_flags = UP;
+    })
+}
+
+/// Gives an interface its address. Spec: netdevice(7), "SIOCSIFADDR", "SIOCSIFNETMASK".
+pub(crate) fn set_address(name: &str, address: Ipv4Addr, mask: Ipv4Addr) -> io::Result<()> {
+    for (what, value) in [(libc::SIOCSIFADDR, address), (libc::SIOCSIFNETMASK, mask)] {
+        request(name, what, |request| {
+            request.ifr_ifru.ifru_addr = socket_address(value)
+        })?;
     }
     Ok(())
+}
+
+/// One request about the interface `name`, which `fill` completes.
+fn request(name: &str, what: libc::Ioctl, fill: impl Fn(&mut libc::ifreq)) -> io::Result<()> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    // SAFETY: ifreq is plain data for which zero is valid.
+    let mut request: libc::ifreq = unsafe { mem::zeroed() };
+    let room = request.ifr_name.len() - 1;
+    for (to, from) in request.ifr_name[..room].iter_mut().zip(name.bytes()) {
+        *to = from.cast_signed();
+    }
+    fill(&mut request);
+    // SAFETY: these requests read an ifreq, which lives here.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), what, &raw const request) })
+}
+
+/// Everything that is nowhere nearer goes to `router`. Spec: Linux route(8), "SIOCADDRT".
+pub(crate) fn add_default_route(router: Ipv4Addr) -> io::Result<()> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    // SAFETY: rtentry is plain data for which zero is valid; its name is then a null pointer, which
+    // says that there is none.
+    let mut route: libc::rtentry = unsafe { mem::zeroed() };
+    route.rt_dst = socket_address(Ipv4Addr::UNSPECIFIED);
+    route.rt_genmask = socket_address(Ipv4Addr::UNSPECIFIED);
+    route.rt_gateway = socket_address(router);
+    route.rt_flags = ROUTE_UP | ROUTE_BY_GATEWAY;
+    // SAFETY: the request reads an rtentry, which lives here.
+    let added = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCADDRT, &raw const route) };
+    match check(added) {
+        // The same as before.
+        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+        other => other,
+    }
+}
+
+/// The socket sends and receives by this interface only. Spec: socket(7), "SO_BINDTODEVICE".
+pub(crate) fn bind_to_interface(socket: &UdpSocket, name: &str) -> io::Result<()> {
+    let len = libc::socklen_t::try_from(name.len()).map_err(io::Error::other)?;
+    // SAFETY: the kernel reads `len` bytes of the name.
+    check(unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_BINDTODEVICE,
+            name.as_ptr().cast(),
+            len,
+        )
+    })
+}
+
+fn socket_address(address: Ipv4Addr) -> libc::sockaddr {
+    let mut data = [0; 14];
+    // Behind the port.
+    for (to, from) in data[2..].iter_mut().zip(address.octets()) {
+        *to = from.cast_signed();
+    }
+    libc::sockaddr {
+        sa_family: INET,
+        sa_data: data,
+    }
+}
+
+fn check(result: libc::c_int) -> io::Result<()> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+/// No signal interrupts this thread.
+pub(crate) fn block_signals() {
+    // SAFETY: `all` is a local that sigfillset initialises before it is read.
+    unsafe {
+        let mut all: libc::sigset_t = mem::zeroed();
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const all, std::ptr::null_mut());
+    }
 }
 
 /// The child leads a session of its own, with no signal blocked; with `terminal`, its standard input becomes the controlling

@@ -13,6 +13,8 @@ mod input;
 mod interpreter;
 mod lockstep;
 mod machines;
+mod namespace_raw;
+mod network;
 mod pci;
 
 use std::cell::Cell;
@@ -90,6 +92,7 @@ pub const TARGETS: &[Target] = &[
     target("device-states", devices::states),
     target("interrupts", devices::interrupts),
     target("saved-machine", machines::restore),
+    target("user-network", network::user_network),
 ];
 
 /// Runs one input of the target with this name, for the fuzzer.

@@ -126,4 +126,5 @@ smoke! {
     device_states "device-states",
     interrupts "interrupts",
     saved_machine "saved-machine",
+    user_network "user-network",
 }

@@ -78,6 +78,8 @@ pub struct UserOptions {
     pub forwards: Vec<Forward>,
     /// The guest may use the host's own services: by the gateway's address those on its loopback.
     pub reach_host: bool,
+    /// The guest may use nothing else: neither the world nor the resolver.
+    pub isolated: bool,
     /// The longest IP packet: 1280 to 65,520.
     pub mtu: u16,
 }
@@ -87,6 +89,7 @@ impl Default for UserOptions {
         UserOptions {
             forwards: Vec::new(),
             reach_host: false,
+            isolated: false,
             mtu: DEFAULT_MTU,
         }
     }
@@ -123,7 +126,7 @@ impl UserLink {
     /// # Errors
     /// When a port of the host cannot be had.
     pub fn new(options: &UserOptions) -> Result<UserLink, UserError> {
-        let policy = Policy::new(options.reach_host);
+        let policy = Policy::new(options.reach_host, options.isolated);
         let mtu = options.mtu.clamp(MIN_MTU, DEFAULT_MTU);
         let world = World::new(policy, mtu).map_err(|source| UserError::Events { source })?;
         Ok(UserLink {
@@ -210,7 +213,7 @@ impl UserLink {
     fn advertise(&mut self) {
         self.advertised = Some(self.world.now);
         self.world.remind(Some(self.world.now + ADVERTISING));
-        let frame = ndp::advertisement(self.world.mtu, policy::has_ipv6());
+        let frame = ndp::advertisement(self.world.mtu, self.world.policy.has_ipv6());
         self.world.answer(frame);
     }
 

@@ -13,6 +13,7 @@ pub(crate) struct NetworkSpec {
     kind: String,
     mac: String,
     reach_host: bool,
+    isolated: bool,
     ports: Vec<PortSpec>,
     interface: Option<String>,
 }
@@ -34,6 +35,7 @@ impl NetworkSpec {
             ("user", None) => NetworkWay::User(UserOptions {
                 forwards: ports.collect::<PyResult<_>>()?,
                 reach_host: self.reach_host,
+                isolated: self.isolated,
                 ..UserOptions::default()
             }),
             ("tap", Some(interface)) => NetworkWay::Tap(interface),

@@ -56,8 +56,8 @@ Network = Annotated[
     str,
     typer.Option(
         metavar="NETWORK",
-        help="user: by the host's own connections; user,host: and to the host's own services; "
-        "tap=INTERFACE; or none.",
+        help="user: by the host's own connections. After it may follow ,host (and to the host's "
+        "own services) and ,isolated (to nothing else). Or tap=INTERFACE, or none.",
     ),
 ]
 Publish = Annotated[

@@ -29,7 +29,7 @@ class Guest(Commands):
 
     `memory` is written as on the command line: 512M, 2G. The image is built when it is missing,
     which takes about half a minute. `network` and `ports` are written as there, too: user,
-    user,host or none, and 8080:80. What the guest writes is thrown away. With `times`, `stats`
+    user,host, none, and 8080:80. What the guest writes is thrown away. With `times`, `stats`
     tells where the time goes.
 
     Raises InvalidInput when an argument is nothing that it can be, and on entering the block:

@@ -22,7 +22,14 @@ METAPACKAGE: Final = "linux-image-cloud-amd64"
 DISK_SIZE: Final = 4 << 30  # bytes; a sparse file
 # Beyond what Debian calls essential: what a person at a shell reaches for first.
 PACKAGES: Final = ("ca-certificates", "iproute2", "kmod", "less", "procps", "vim-tiny")
-MODULES: Final = ("virtio_pci", "virtio_blk", "virtio_console", "virtio_rng", "pvpanic_mmio")
+MODULES: Final = (
+    "virtio_pci",
+    "virtio_blk",
+    "virtio_console",
+    "virtio_net",
+    "virtio_rng",
+    "pvpanic_mmio",
+)
 # The kernel's self-test of its own ciphers is most of a boot's instructions.
 COMMAND_LINE: Final = "quiet cryptomgr.notests"
 TOOLS: Final = {

@@ -42,14 +42,15 @@ class PortSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkSpec:
-    """`mac` is written 02:00:00:00:00:01; empty: made from the guest's name. `ports` and
-    `reach_host` (the guest may use the host's own services) are for `user`, `interface` names that
-    of `tap`.
+    """`mac` is written 02:00:00:00:00:01; empty: made from the guest's name. `ports`, `reach_host`
+    (the guest may use the host's own services) and `isolated` (it may use nothing else) are for
+    `user`, `interface` for `tap`.
     """
 
     kind: NetworkKind = NetworkKind.USER
     mac: str = ""
     reach_host: bool = False
+    isolated: bool = False
     ports: tuple[PortSpec, ...] = ()
     interface: str | None = None
 
@@ -73,7 +74,7 @@ def validate_network(spec: NetworkSpec) -> None:
         raise InvalidInput(f"{spec.mac!r} is no Ethernet address of one card")
     if (spec.kind is NetworkKind.TAP) != (spec.interface is not None):
         raise InvalidInput("an interface is for a tap network, and needed there")
-    if spec.kind is NetworkKind.TAP and (spec.ports or spec.reach_host):
+    if spec.kind is NetworkKind.TAP and (spec.ports or spec.reach_host or spec.isolated):
         raise InvalidInput(
             "ports are published by user networks; a tap's guest has its own address"
         )
@@ -95,7 +96,7 @@ def validate_ports(ports: Sequence[PortSpec]) -> None:
 
 
 def parse_network(text: str) -> NetworkSpec | None:
-    """`user`, `user,host`, `tap=INTERFACE` or `none`.
+    """`user[,host][,isolated]`, `tap=INTERFACE` or `none`.
 
     Raises:
         InvalidInput: when `text` is none of these.
@@ -103,13 +104,13 @@ def parse_network(text: str) -> NetworkSpec | None:
     match re.split("[,=]", text):
         case ["none"]:
             return None
-        case ["user"]:
-            return NetworkSpec()
-        case ["user", "host"]:
-            return NetworkSpec(reach_host=True)
+        case ["user", *options] if set(options) <= {"host", "isolated"} and "=" not in text:
+            return NetworkSpec(reach_host="host" in options, isolated="isolated" in options)
         case ["tap", interface] if interface and "=" in text:
             return NetworkSpec(kind=NetworkKind.TAP, interface=interface)
-    raise InvalidInput(f"{text!r} is no network; there are user, user,host, tap=INTERFACE and none")
+    raise InvalidInput(
+        f"{text!r} is no network; there are user[,host][,isolated], tap=INTERFACE and none"
+    )
 
 
 def parse_port(text: str) -> PortSpec:

@@ -5,6 +5,7 @@
 //! - So are the host's other addresses, whose services a firewall does not guard from the inside.
 //! - Link-local, multicast, broadcast and unspecified addresses are refused: where a cloud tells
 //!   machines their secrets (169.254.169.254, fd00:ec2::254) is not the guest's to ask.
+//! - An isolated guest reaches nothing but what of the host it is allowed.
 //! - The resolver's address reaches whichever resolver the host uses, wherever that is, on port 53.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -22,13 +23,15 @@ const METADATA6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
 #[derive(Debug)]
 pub(super) struct Policy {
     host_allowed: bool,
+    isolated: bool,
     pub(super) resolver: Resolver,
 }
 
 impl Policy {
-    pub(super) fn new(host_allowed: bool) -> Policy {
+    pub(super) fn new(host_allowed: bool, isolated: bool) -> Policy {
         Policy {
             host_allowed,
+            isolated,
             resolver: Resolver::default(),
         }
     }
@@ -37,7 +40,9 @@ impl Policy {
     pub(super) fn target(&mut self, destination: SocketAddr, now: Instant) -> Option<SocketAddr> {
         let (ip, port) = (destination.ip(), destination.port());
         if is_resolver(ip) {
-            return (port == DNS).then(|| self.resolver.server(now)).flatten();
+            return (port == DNS && !self.isolated)
+                .then(|| self.resolver.server(now))
+                .flatten();
         }
         if port == 0 {
             return None;
@@ -54,7 +59,18 @@ impl Policy {
 
     /// May the guest send to this address, which is not one of ours?
     pub(super) fn may_reach(&self, ip: IpAddr) -> bool {
-        !inside(ip) && !is_forbidden(ip) && (self.host_allowed || !is_host(ip))
+        if inside(ip) || is_forbidden(ip) || self.isolated && !self.host_allowed {
+            return false;
+        }
+        match (self.host_allowed, self.isolated) {
+            (true, false) => true,
+            (allowed, _) => is_host(ip) == allowed,
+        }
+    }
+
+    /// Has the guest a way to the IPv6 Internet? Nothing is sent.
+    pub(super) fn has_ipv6(&self) -> bool {
+        !self.isolated && host_has_ipv6()
     }
 }
 
@@ -94,8 +110,7 @@ fn is_host(ip: IpAddr) -> bool {
     ask().unwrap_or(false)
 }
 
-/// Has the host a way to the IPv6 Internet? Nothing is sent.
-pub(super) fn has_ipv6() -> bool {
+fn host_has_ipv6() -> bool {
     let ask = || -> Result<(), Errno> {
         let socket = socket_with(
             AddressFamily::INET6,

@@ -29,7 +29,7 @@ use flow::{Fate, Flow};
 use segment::{ACK, RST, SYN, Segment};
 
 /// Connections at a time; each has a descriptor of this process.
-const LIMIT: usize = 512;
+pub(super) const LIMIT: usize = 512;
 /// So many may hold much in each direction, the others less: at most 92 MiB.
 const LARGE_LIMIT: usize = 64;
 const LARGE: usize = 512 << 10;

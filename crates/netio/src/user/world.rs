@@ -85,6 +85,12 @@ impl World {
         }
     }
 
+    /// How many flows stand in the queue.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.ready.len()
+    }
+
     /// Keeps a frame for the guest, if not too many wait.
     pub(super) fn answer(&mut self, frame: impl Into<Option<Vec<u8>>>) {
         if let Some(frame) = frame.into()
