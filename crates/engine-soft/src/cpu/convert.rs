@@ -181,6 +181,7 @@ impl Cpu {
         };
         self.write_rflags(state.rflags);
         self.update_modes();
+        self.native.fast_calls.ready = 0;
         self.mmu.start(self.pcid());
     }
 }

@@ -91,6 +91,7 @@ impl Registers {
         cpu.debug_pending = self.debug_pending;
         cpu.exit = None;
         cpu.replay.clear();
+        cpu.native.fast_calls.ready = 0;
         cpu.update_modes();
         if tables != self.control {
             cpu.mmu.start(cpu.pcid());

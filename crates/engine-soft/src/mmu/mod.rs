@@ -38,7 +38,7 @@ mod vm_regions;
 
 pub(crate) const PAGE_MASK: u64 = !0xfff;
 pub(crate) const SET_ENTRIES: usize = 1024;
-const FETCH_ENTRIES: usize = 512;
+pub(crate) const FETCH_ENTRIES: usize = 512;
 
 /// The tag of an empty entry in `slot` of its set: a page whose entry is elsewhere. So no address
 /// that is looked up here lies in that page, nor the end of an access that begins here.
@@ -213,7 +213,7 @@ pub(crate) struct Mmu {
     pub(crate) current: usize,
     fetch: Box<[FetchEntry]>,
     fetch_used: Used,
-    fetch_current: usize,
+    pub(crate) fetch_current: usize,
     regions: Vec<Region>,
     /// Translated code's jumps are to be told of a flush.
     news: bool,

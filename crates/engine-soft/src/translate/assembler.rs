@@ -268,6 +268,27 @@ impl Assembler {
         self.raw32(value);
     }
 
+    /// `cmp byte gs:[disp], value`
+    pub(super) fn compare_byte(&mut self, disp: u32, value: u8) {
+        self.raw(&[0x65, 0x80, 0x3c, 0x25]);
+        self.raw32(disp);
+        self.raw(&[value]);
+    }
+
+    /// `cmp word gs:[disp], value`
+    pub(super) fn compare_half(&mut self, disp: u32, value: u16) {
+        self.raw(&[0x65, 0x66, 0x81, 0x3c, 0x25]);
+        self.raw32(disp);
+        self.raw(&value.to_le_bytes());
+    }
+
+    /// `mov word gs:[disp], value`
+    pub(super) fn set_half(&mut self, disp: u32, value: u16) {
+        self.raw(&[0x65, 0x66, 0xc7, 0x04, 0x25]);
+        self.raw32(disp);
+        self.raw(&value.to_le_bytes());
+    }
+
     /// `test dword gs:[disp], bits`
     pub(super) fn test_word(&mut self, disp: u32, bits: u32) {
         self.raw(&[0x65, 0xf7, 0x04, 0x25]);

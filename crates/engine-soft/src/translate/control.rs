@@ -132,6 +132,11 @@ impl Emitter<'_> {
 
     /// A near branch.
     pub(super) fn control(&mut self, insn: &Instruction, op: &Op) -> Result<Then, Refused> {
+        match insn.code() {
+            Code::Syscall => return self.syscall(op),
+            Code::Sysretq => return self.sysret(op),
+            _ => {}
+        }
         let at = op.start + u16::from(op.len);
         let mut target = insn.near_branch_target() as i64;
         let mut near = insn.op0_kind() == OpKind::NearBranch64;

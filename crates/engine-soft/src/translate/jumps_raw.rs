@@ -63,7 +63,7 @@ pub(crate) struct Jumps {
     used: Used,
     filled: Filled,
     /// Mode bits that each table was filled under.
-    modes: [u16; TABLES],
+    pub(super) modes: [u16; TABLES],
     pub(super) crossings: Crossings,
 }
 

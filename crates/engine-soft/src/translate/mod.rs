@@ -40,6 +40,7 @@ mod crossings;
 mod emitter;
 mod encode;
 mod facts;
+mod fast_calls;
 mod filled;
 mod flags;
 mod group;

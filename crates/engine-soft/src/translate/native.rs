@@ -67,6 +67,26 @@ pub(crate) struct Native {
     pub(crate) first_misses: u64,
     pub(crate) second_misses: u64,
     pub(crate) whereabouts: Arc<Whereabouts>,
+    pub(crate) fast_calls: FastCalls,
+}
+
+/// What SYSCALL and SYSRET load, when that is the same each time.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub(crate) struct FastCalls {
+    /// Zero while it is not known; otherwise [`FastCalls::ready`] of the kernel's set.
+    pub(crate) ready: u8,
+    /// Flags that SYSCALL keeps, of those that are not status flags.
+    pub(crate) kept: u64,
+    /// CS and SS of the kernel, then of user mode.
+    pub(crate) segments: [Segment; 4],
+}
+
+impl FastCalls {
+    /// `set` is how the kernel's accesses begin.
+    pub(crate) const fn ready(set: usize) -> u8 {
+        set as u8 + 1
+    }
 }
 
 impl std::fmt::Debug for Native {
@@ -98,6 +118,7 @@ impl Native {
             first_misses: 0,
             second_misses: 0,
             whereabouts: Arc::default(),
+            fast_calls: FastCalls::default(),
         }
     }
 }
@@ -127,11 +148,18 @@ pub(super) const OPEN_SEGMENTS: u32 = offset_of!(Cpu, open_segments) as u32;
 pub(super) const CR4: u32 = offset_of!(Cpu, cr4) as u32;
 pub(super) const PKRU: u32 = offset_of!(Cpu, pkru) as u32;
 pub(super) const FEATURES: u32 = (offset_of!(Cpu, features) + offset_of!(Features, flags)) as u32;
+pub(super) const CPL: u32 = offset_of!(Cpu, cpl) as u32;
+pub(super) const LSTAR: u32 = msr(offset_of!(Msrs, lstar));
 pub(super) const TSC_OFFSET: u32 = msr(offset_of!(Msrs, tsc_offset));
 pub(super) const TSC_AUX: u32 = msr(offset_of!(Msrs, tsc_aux));
 pub(super) const KERNEL_GS_BASE: u32 = msr(offset_of!(Msrs, kernel_gs_base));
 /// Which TLB set data accesses use.
 pub(super) const CURRENT_SET: u32 = (offset_of!(Cpu, mmu) + offset_of!(Mmu, current)) as u32;
+pub(super) const FETCH_CURRENT: u32 =
+    (offset_of!(Cpu, mmu) + offset_of!(Mmu, fetch_current)) as u32;
+pub(super) const CR0: u32 = offset_of!(Cpu, cr0) as u32;
+pub(super) const CR2: u32 = offset_of!(Cpu, cr2) as u32;
+pub(super) const CR3: u32 = offset_of!(Cpu, cr3) as u32;
 const TLB: usize = offset_of!(Cpu, mmu) + offset_of!(Mmu, entries);
 
 /// A guest register's place in the register file.
@@ -153,18 +181,36 @@ const fn msr(offset: usize) -> u32 {
     (offset_of!(Cpu, msrs) + offset) as u32
 }
 
-const fn segment(index: u8) -> usize {
-    offset_of!(Cpu, segments) + index as usize * size_of::<Segment>()
+/// The segment register with this index.
+pub(super) const fn segment(index: u8) -> u32 {
+    (offset_of!(Cpu, segments) + index as usize * size_of::<Segment>()) as u32
+}
+
+const FAST: usize = NATIVE + offset_of!(Native, fast_calls);
+pub(super) const FAST_READY: u32 = (FAST + offset_of!(FastCalls, ready)) as u32;
+pub(super) const FAST_KEPT: u32 = (FAST + offset_of!(FastCalls, kept)) as u32;
+
+/// CS (0) or SS (1) of privilege `level` as the two instructions load them.
+pub(super) const fn fast_segment(level: u8, register: u32) -> u32 {
+    let first = if level == 0 { 0 } else { 2 };
+    let segments = FAST + offset_of!(FastCalls, segments);
+    segments as u32 + (first + register) * size_of::<Segment>() as u32
+}
+
+/// Which mode the jump table of a set is filled for.
+pub(super) const fn jump_mode(set: usize) -> u32 {
+    let jumps = NATIVE + offset_of!(Native, jumps);
+    (jumps + offset_of!(Jumps, modes) + set * size_of::<u16>()) as u32
 }
 
 /// Selector of the segment register with this index.
 pub(super) const fn selector(index: u8) -> u32 {
-    (segment(index) + offset_of!(Segment, selector)) as u32
+    segment(index) + offset_of!(Segment, selector) as u32
 }
 
 /// Its base as it is saved, which [`segment_base`] repeats.
 pub(super) const fn hidden_base(index: u8) -> u32 {
-    (segment(index) + offset_of!(Segment, base)) as u32
+    segment(index) + offset_of!(Segment, base) as u32
 }
 
 /// Offset of the first entry in TLB set `set`.

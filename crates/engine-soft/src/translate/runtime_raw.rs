@@ -13,6 +13,7 @@ use x86::register::rflags;
 
 use super::assembler::{Assembler, condition};
 use super::emitter::Way as Access;
+use super::fast_calls::{write_syscall, write_sysret};
 use super::mode::Mode;
 use super::native::{self, MXCSR_MASKED};
 use super::refill::{write_range, write_refill, write_split_read};
@@ -22,6 +23,7 @@ use super::x87_state::{self, X87Stubs};
 use crate::cpu::{Cpu, RIP_SLOT, attention};
 use crate::interp::op::{Op, Stop};
 use crate::interp::system::deliver;
+use crate::mmu::set;
 
 /// What translated code returns.
 mod code {
@@ -66,6 +68,9 @@ pub(super) struct Stubs {
     misses: [[[u64; SIZES]; 3]; 2],
     /// Of many bytes at once.
     ranges: [[u64; 3]; 2],
+    /// Enter the kernel, by the set of its accesses; not that of user mode.
+    pub(super) syscalls: [u64; 3],
+    pub(super) sysret: u64,
     /// Loads the vector registers; RAX is the unit's page offset, should they not be loadable.
     pub(super) load_vectors: u64,
     pub(super) x87: X87Stubs,
@@ -170,8 +175,17 @@ impl Stubs {
             ranges[way as usize][set] = asm.here();
             write_range(asm, way, set, refill);
         }
+        let mut syscalls = [leave_at; 3];
+        for set in [set::SUPERVISOR, set::SUPERVISOR_OPEN] {
+            syscalls[set] = asm.here();
+            write_syscall(asm, set, leave_at);
+        }
+        let sysret = asm.here();
+        write_sysret(asm, leave_at);
         Stubs {
             enter,
+            syscalls,
+            sysret,
             refills,
             misses,
             ranges,

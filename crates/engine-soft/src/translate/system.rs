@@ -22,6 +22,7 @@ use crate::mmu::set;
 pub(super) fn is_system(insn: &Instruction) -> bool {
     use Mnemonic as M;
     reads_selector(insn)
+        || insn.code() == Code::Mov_r64_cr
         || matches!(
             insn.mnemonic(),
             M::Swapgs | M::Stac | M::Clac | M::Rdtsc | M::Rdtscp | M::Cld | M::Std | M::Rdpkru
@@ -62,6 +63,7 @@ const GS: u8 = SegmentRegister::Gs as u8;
 impl Emitter<'_> {
     pub(super) fn system(&mut self, insn: &Instruction, op: &Op) -> Result<Then, Refused> {
         match insn.mnemonic() {
+            Mnemonic::Mov if insn.code() == Code::Mov_r64_cr => self.read_control(insn)?,
             Mnemonic::Mov => self.read_selector(insn),
             Mnemonic::Swapgs => self.swapgs()?,
             Mnemonic::Stac => return self.stac(op),
@@ -88,6 +90,23 @@ impl Emitter<'_> {
         } else {
             self.put_guest(insn.op0_register(), RAX);
         }
+    }
+
+    /// But CR8, which the machine has.
+    fn read_control(&mut self, insn: &Instruction) -> Result<(), Refused> {
+        let at = match insn.op1_register() {
+            Register::CR0 => native::CR0,
+            Register::CR2 => native::CR2,
+            Register::CR3 => native::CR3,
+            Register::CR4 => native::CR4,
+            _ => return Err(Refused),
+        };
+        if !self.frame.mode.is_supervisor() {
+            return Err(Refused);
+        }
+        self.asm.load(RAX, at);
+        self.put_guest(insn.op0_register(), RAX);
+        Ok(())
     }
 
     /// The low 16 bits of a general register.

@@ -236,6 +236,7 @@ impl Cpu {
             self.check_pdptes(self.cr3)?;
         }
         self.cr4 = value;
+        self.native.fast_calls.ready = 0;
         if changed & PAGING != 0 {
             self.mmu.start(self.pcid());
         }

@@ -11,10 +11,11 @@ use crate::cpu::features::has;
 use crate::cpu::{CodeSize, Cpu, attention};
 use crate::interp::decode::{Context, Lowered};
 use crate::interp::op::{Handler, Op, Stop};
+use crate::translate::native::FastCalls;
 
 const R11: usize = 11;
 /// Flags that SYSRET restores from R11: all but RF, VM and the reserved ones.
-const SYSRET_FLAGS: u64 = 0x003c_7fd7;
+pub(crate) const SYSRET_FLAGS: u64 = 0x003c_7fd7;
 
 pub(crate) fn lower(insn: &Instruction, context: Context) -> Option<Lowered> {
     let (run, size): (Handler, u8) = match insn.code() {
@@ -99,7 +100,31 @@ fn syscall(cpu: &mut Cpu, _op: &Op) -> Result<(), Stop> {
     let stack = stack((selector & !3).wrapping_add(8), 0);
     put_flat(cpu, 0, code(selector, 0, size), stack);
     cpu.rip = target;
+    if from_64 {
+        note_for_translation(cpu);
+    }
     Ok(())
+}
+
+/// SYSCALL out of 64-bit code was just done. Where it hides all status flags, TF and AC from the kernel, it
+/// and SYSRET load the same each time.
+fn note_for_translation(cpu: &mut Cpu) {
+    const HIDDEN: u64 = rflags::STATUS | rflags::TF | rflags::AC;
+    if cpu.msrs.fmask & HIDDEN != HIDDEN || !cpu.long_mode() {
+        return;
+    }
+    let kernel = (cpu.msrs.star >> 32) as u16;
+    let user = (cpu.msrs.star >> 48) as u16;
+    cpu.native.fast_calls = FastCalls {
+        ready: FastCalls::ready(cpu.mmu.current_set()),
+        kept: !(cpu.msrs.fmask | rflags::RF) | rflags::FIXED,
+        segments: [
+            code(kernel, 0, CodeSize::Bits64),
+            stack((kernel & !3).wrapping_add(8), 0),
+            code(user.wrapping_add(16), 3, CodeSize::Bits64),
+            stack(user.wrapping_add(8), 3),
+        ],
+    };
 }
 
 fn sysret(cpu: &mut Cpu, op: &Op) -> Result<(), Stop> {

@@ -16,7 +16,7 @@ mod enter_long;
 mod enter_real;
 mod far;
 mod far_return;
-mod fast_call;
+pub(crate) mod fast_call;
 mod flags;
 mod halt;
 mod hint;

@@ -88,6 +88,7 @@ fn write(cpu: &mut Cpu, index: u32, value: u64) -> Result<(), Stop> {
     if !valid(index, value) {
         return cpu.gp(0);
     }
+    cpu.native.fast_calls.ready = 0;
     match index {
         msr::EFER => return write_efer(cpu, value),
         msr::FS_BASE => cpu.put_base(SegmentRegister::Fs, value),
