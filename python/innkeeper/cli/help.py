@@ -1,9 +1,12 @@
-"""How help looks: a flag does not announce that it is a `<bool>`, nor a name that it is `<str>`."""
+"""How commands read their options and tell of them: a flag does not announce that it is a `<bool>`,
+nor a name that it is `<str>`."""
 
 from collections.abc import Iterable
 from typing import Any
 
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
+
+from innkeeper.cli.plain import make_plain
 
 
 class Command(TyperCommand):
@@ -22,6 +25,7 @@ class Group(TyperGroup):
 
 def _plain(parameters: Iterable[object]) -> Iterable[object]:
     for parameter in parameters:
+        make_plain(parameter)
         if isinstance(parameter, TyperOption) and parameter.is_flag:
             parameter.metavar = ""
         if isinstance(parameter, TyperArgument):
