@@ -15,6 +15,11 @@ from innkeeper.services.request import GuestRequest
 app = typer.Typer(cls=Group, help="Tools for work on Innkeeper itself.", no_args_is_help=True)
 
 
+@app.callback()
+def _root() -> None:
+    """Keeps this a group: one of a single command would be taken for the command."""
+
+
 @app.command(cls=Command)
 def lockstep(
     image: Annotated[
