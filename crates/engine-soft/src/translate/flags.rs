@@ -32,6 +32,8 @@ pub(super) struct Doing {
     pub(super) wants_flags: bool,
     /// It is an INC or DEC that [`Emitter::step`] writes.
     pub(super) steps: bool,
+    /// Once it is done nobody can see the flags before they are replaced.
+    pub(super) flags_die: bool,
 }
 
 impl Emitter<'_> {
@@ -42,7 +44,8 @@ impl Emitter<'_> {
         let spoils = |recipe: Recipe| recipe.registers() & doing.writes != 0;
         // What is left of the flags of before is in the vCPU.
         let only_carry = doing.steps && self.recipe.is_some_and(Recipe::takes_carry);
-        if doing.replaces_flags || only_carry || !self.recipe.is_some_and(spoils) {
+        let spoiled = self.recipe.is_some_and(spoils);
+        if doing.replaces_flags || doing.flags_die || only_carry || !spoiled {
             return;
         }
         if matches!(self.flags, Flags::Lost | Flags::Partial) {
@@ -61,7 +64,7 @@ impl Emitter<'_> {
         let stays = |recipe: Recipe| recipe.registers() & doing.writes == 0;
         match (self.flags, self.recipe) {
             (Flags::Host | Flags::Partial, Some(recipe))
-                if doing.replaces_flags || stays(recipe) =>
+                if doing.replaces_flags || doing.flags_die || stays(recipe) =>
             {
                 self.flags = Flags::Lost;
             }

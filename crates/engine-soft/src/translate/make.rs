@@ -63,10 +63,11 @@ pub(super) fn unit(
         forms,
         referred,
     } = tools;
-    let decoded = decode_all(bytes, context, frame, forms);
+    let mut decoded = decode_all(bytes, context, frame, forms);
     if decoded.is_empty() {
         return None;
     }
+    find_where_flags_die(&mut decoded);
     let outer = asm.here();
     let mut emitter = Emitter::new(asm, referred, frame);
     let any = |answers| decoded.iter().any(|d| d.simple && d.facts.any(answers));
@@ -91,6 +92,23 @@ pub(super) fn unit(
         instructions: decoded.len(),
         lines: lines(&decoded, frame.unit),
     })
+}
+
+/// Notes after which instructions the flags are replaced before an exception, a way out of the unit or anything
+/// else could show them.
+fn find_where_flags_die(decoded: &mut [Decoded]) {
+    let mut die = false;
+    for one in decoded.iter_mut().rev() {
+        one.doing.flags_die = die;
+        if one.is_surely_silent() {
+            // After this one as before it.
+        } else {
+            let shows = one
+                .facts
+                .any(is::HAS_MEMORY | is::NEEDS_FLAGS | is::SPECIAL);
+            die = one.simple && one.doing.replaces_flags && !shows;
+        }
+    }
 }
 
 /// The first instruction that goes back to the unit's start.
@@ -167,6 +185,21 @@ fn decode_all(bytes: &[u8], context: Context, frame: Frame<'_>, forms: &mut Form
 }
 
 impl Decoded {
+    /// Does it neither touch flags nor end in a handler, whatever happens?
+    fn is_surely_silent(&self) -> bool {
+        use iced_x86::Mnemonic as M;
+        let facts = &self.facts;
+        let moves = match self.insn.mnemonic() {
+            M::Mov | M::Movzx | M::Movsx | M::Movsxd => true,
+            M::Lea => self.insn.op0_register().size() > 2,
+            _ => facts.any(is::VECTOR) && !facts.any(is::WRITES_FLAGS),
+        };
+        let plain = self.simple && moves && !facts.any(is::SPECIAL | is::X87);
+        let shows = (!facts.any(is::ADDRESS) && facts.any(is::HAS_MEMORY))
+            || facts.any(is::NEEDS_FLAGS | is::THROUGH_RAX);
+        facts.any(is::NOTHING) || plain && !shows
+    }
+
     /// Is it sure to be done without its handler, but for accesses that the TLB does not have?
     fn is_translated(&self) -> bool {
         let translated = self.simple || self.ends_block || self.facts.any(is::NOTHING | is::STACK);

@@ -317,6 +317,7 @@ pub(super) fn doing(insn: &Instruction, facts: &Facts) -> Doing {
         replaces_flags: facts.any(is::REPLACES_FLAGS),
         wants_flags: facts.any(is::NEEDS_FLAGS) && !facts.any(is::HAS_MEMORY),
         steps: Recipe::after_step(insn).is_some(),
+        flags_die: false,
     }
 }
 
