@@ -71,6 +71,10 @@ pub(super) struct Seen {
     pub(super) moves: Option<(Number, i64)>,
     /// The others that it changes, one bit each.
     pub(super) loses: u16,
+    /// It goes on with the carry, or the overflow, of an addition before it.
+    pub(super) carries: bool,
+    /// It writes all status flags, whatever they were.
+    pub(super) replaces_flags: bool,
     /// Groups end before it: its handler may do anything, or it changes what addresses come from.
     pub(super) barrier: bool,
 }
@@ -131,6 +135,11 @@ impl Seen {
             near: near(insn, facts),
             moves,
             loses: facts.writes & !moved,
+            carries: matches!(
+                insn.mnemonic(),
+                Mnemonic::Adc | Mnemonic::Sbb | Mnemonic::Adcx | Mnemonic::Adox
+            ),
+            replaces_flags: facts.any(is::REPLACES_FLAGS),
             barrier: !translated,
         }
     }

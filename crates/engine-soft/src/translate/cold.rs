@@ -8,7 +8,7 @@ use super::flags::Flags;
 use super::group::Group;
 use super::native;
 use super::recipe::Recipe;
-use super::registers::{R12, RAX};
+use super::registers::RAX;
 use super::unit::{Kind, Link};
 use crate::interp::op::Op;
 
@@ -109,12 +109,12 @@ impl Emitter<'_> {
         });
     }
 
-    /// Opens a group: R12 will point at its first byte. Where it cannot, the plain unit at `target` runs.
+    /// Opens a group: its pointer is that of its first byte. Where it cannot, the plain unit at `target` runs.
     pub(super) fn open(&mut self, group: &Group, target: u16) -> Result<(), Refused> {
         self.free_flags();
         self.address(&group.address)?;
         let from = self.translate(group.way, group.len, group.align);
-        self.asm.copy(R12, RAX);
+        self.keep_pointer(group.place);
         let lost = self.lost;
         self.cold.push(Cold::Closed { from, target, lost });
         Ok(())

@@ -7,6 +7,7 @@ use super::cold::Miss;
 use super::emitter::{Emitter, Refused, Way};
 use super::flags::Flags;
 use super::native;
+use super::reached::Place;
 use super::registers::{GUEST_RBP, GUEST_RSP, Number, R12, R13, RAX, host_of, number, wide};
 use crate::interp::op::Op;
 
@@ -30,9 +31,9 @@ struct Slot {
 }
 
 impl Slot {
-    fn member(offset: u32) -> Slot {
+    fn reached(pointer: Number, offset: u32) -> Slot {
         Slot {
-            pointer: R12,
+            pointer,
             offset,
             slow: Vec::new(),
         }
@@ -90,8 +91,8 @@ impl Emitter<'_> {
                 self.slow_way(slot.slow, op);
             }
             Code::Leaveq | Code::Leaved => {
-                let slot = match self.member {
-                    Some(offset) => Slot::member(offset),
+                let slot = match self.reached_slot() {
+                    Some(slot) => slot,
                     None => {
                         self.free_flags();
                         self.near(GUEST_RBP, 0)?;
@@ -110,8 +111,8 @@ impl Emitter<'_> {
 
     /// The word at `disp` from the stack pointer.
     fn slot(&mut self, disp: i64, way: Way) -> Result<Slot, Refused> {
-        if let Some(offset) = self.member {
-            return Ok(Slot::member(offset));
+        if let Some(slot) = self.reached_slot() {
+            return Ok(slot);
         }
         self.free_flags();
         self.near(GUEST_RSP, disp)?;
@@ -120,6 +121,20 @@ impl Emitter<'_> {
             self.frame.mode.word(),
             1,
         )))
+    }
+
+    /// The word that the instruction reaches without a check. Uses RAX.
+    fn reached_slot(&mut self) -> Option<Slot> {
+        // What a stream's pointer follows moves with the instruction itself.
+        let reached = self.reached.filter(|reached| reached.follows.is_none())?;
+        let pointer = match reached.place {
+            Place::Register => R12,
+            Place::Slot(number) => {
+                self.asm.load(RAX, native::pointer(number));
+                RAX
+            }
+        };
+        Some(Slot::reached(pointer, reached.disp as u32))
     }
 
     /// Host address of the word below the stack pointer into RAX.

@@ -9,10 +9,10 @@ use super::flags::{Doing, Flags};
 use super::jumps_out::Rounds;
 use super::mode::Mode;
 use super::native;
+use super::reached::Reached;
 use super::recipe::Recipe;
 use super::registers::{Number, RAX, sized};
 use super::runtime_raw::Stubs;
-use super::streams::Reached;
 use super::unit::{Kind, Referred, Site};
 use super::x87;
 use crate::interp::op::Op;
@@ -69,11 +69,9 @@ pub(super) struct Emitter<'a> {
     pub(super) rounds: Option<Rounds>,
     /// They are those of a [`super::loops::Loop`].
     pub(super) has_even_rounds: bool,
-    /// How the instruction's access is reached in those.
+    /// How the instruction's access is reached, where its pointer is known.
     pub(super) reached: Option<Reached>,
     pub(super) referred: &'a mut Referred,
-    /// The instruction's access is this far from what R12 points at.
-    pub(super) member: Option<u32>,
     pub(super) cold: Vec<Cold>,
     /// Jumps that the next access takes instead of being made: its segment is not an open one.
     pub(super) closed: Vec<Miss>,
@@ -111,7 +109,6 @@ impl<'a> Emitter<'a> {
             has_even_rounds: false,
             reached: None,
             referred,
-            member: None,
             cold: Vec::new(),
             closed: Vec::new(),
         };

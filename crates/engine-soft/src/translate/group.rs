@@ -5,91 +5,118 @@
 //! reads and writes in one step. Such a group is looked up in the TLB once,
 //! for the whole range; its members then go straight to the host's memory. Where the range has no such
 //! entry, or crosses a page, a plain unit ([`super::unit::Kind`]) runs instead.
+//!
+//! Several groups may be open at a time; the one that is worth most has its pointer in a register.
+//!
+//! A check inside a chain of additions with carry has to save the flags and to load them again, for which the
+//! chain waits. So groups of accesses in a chain are opened before it begins, even those of one access.
 
 use iced_x86::Instruction;
 
-use super::accesses::{Origin, Range, Seen};
+use super::accesses::{Near, Range, Seen};
 use super::emitter::Way;
+use super::reached::Place;
 
-/// A group as the instruction with its first access sees it.
+/// A group as the instruction before which it is opened sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Group {
-    /// An instruction whose memory operand is the group's first byte, as registers are at the group's
-    /// beginning.
+    /// Index of that instruction.
+    pub(super) begin: usize,
+    /// An instruction whose memory operand is the group's first byte, as registers are there.
     pub(super) address: Instruction,
     pub(super) len: u32,
     /// What the first byte's address must be a multiple of.
     pub(super) align: u32,
     pub(super) way: Way,
     /// Index of the instruction with the last access.
-    pub(super) last: usize,
+    last: usize,
+    pub(super) place: Place,
 }
 
-/// What grouping knows of each instruction of a unit.
+/// Groups in the order in which they are opened.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
-    /// Groups that begin at an instruction.
-    pub(super) begins: Vec<Option<Group>>,
-    /// The member's distance from its group's first byte.
-    pub(super) members: Vec<Option<u32>>,
+    pub(super) groups: Vec<Group>,
+    /// Index of the group that an instruction's access is a member of, and its distance from the first byte.
+    pub(super) members: Vec<Option<(usize, u32)>>,
+}
+
+/// A group, and its members: their instructions, and their distances from its origin.
+struct Found {
+    group: Group,
+    members: Vec<(usize, i64)>,
+    from: i64,
 }
 
 impl Plan {
     pub(super) fn new(seen: &[Seen]) -> Plan {
-        let mut plan = Plan {
-            begins: vec![None; seen.len()],
-            members: vec![None; seen.len()],
-        };
-        let mut first = 0;
-        while first < seen.len() {
-            match best(seen, first) {
-                Some((group, members)) => {
-                    for (index, offset) in members {
-                        plan.members[index] = Some(offset);
-                    }
-                    plan.begins[first] = Some(group);
-                    first = group.last + 1;
+        let mut taken = vec![false; seen.len()];
+        let mut found: Vec<Found> = Vec::new();
+        for first in 0..seen.len() {
+            if !taken[first]
+                && let Some(group) = group_at(seen, first, &taken)
+            {
+                for (index, _) in &group.members {
+                    taken[*index] = true;
                 }
-                None => first += 1,
+                found.push(group);
             }
         }
-        plan
-    }
-}
-
-type Members = Vec<(usize, u32)>;
-
-/// The group that begins at `first`, unless a larger one begins inside it.
-fn best(seen: &[Seen], first: usize) -> Option<(Group, Members)> {
-    let (group, members) = group_at(seen, first, seen.len())?;
-    for inside in first + 1..group.last {
-        let rival = group_at(seen, inside, seen.len());
-        if let Some((other, of_other)) = rival
-            && Origin::of(&other.address) != Origin::of(&group.address)
-            && of_other.len() > members.len()
-        {
-            return group_at(seen, first, inside);
+        give_places(&mut found);
+        found.sort_by_key(|one| one.group.begin);
+        let mut members = vec![None; seen.len()];
+        for (number, one) in found.iter().enumerate() {
+            for (index, at) in &one.members {
+                members[*index] = Some((number, (at - one.from) as u32));
+            }
+        }
+        Plan {
+            groups: found.into_iter().map(|one| one.group).collect(),
+            members,
         }
     }
-    Some((group, members))
 }
 
-/// The group of the access at `first` with those that follow before `end`.
-fn group_at(seen: &[Seen], first: usize, end: usize) -> Option<(Group, Members)> {
-    let near = seen.get(first)?.near?;
-    let mut range = Range::at(near.disp);
-    let (mut moved, mut way) = (0, Way::Read);
+/// Those with most members choose first; what is left without a place is no group.
+fn give_places(found: &mut Vec<Found>) {
+    found.sort_by_key(|one| std::cmp::Reverse(one.members.len()));
+    let mut placed: Vec<Group> = Vec::with_capacity(found.len());
+    found.retain_mut(|one| {
+        let group = &mut one.group;
+        let meets = |other: &Group| other.begin <= group.last && group.begin <= other.last;
+        let is_free = |place: &Place| {
+            let mut others = placed.iter();
+            !others.any(|other| other.place == *place && meets(other))
+        };
+        let Some(place) = Place::all().find(is_free) else {
+            return false;
+        };
+        group.place = place;
+        placed.push(*group);
+        true
+    });
+}
+
+/// The group of the access at `first` with those that follow and are not taken.
+fn group_at(seen: &[Seen], first: usize, taken: &[bool]) -> Option<Found> {
+    let near = seen.get(first)?.near.as_ref()?;
+    let begin = before_chain(seen, first, near);
     let registers = near.origin.registers();
-    let mut found: Vec<(usize, i64)> = Vec::new();
-    for (index, one) in seen.iter().enumerate().take(end).skip(first) {
+    let (mut moved, mut way) = (0, Way::Read);
+    let mut range: Option<Range> = None;
+    let mut members: Vec<(usize, i64)> = Vec::new();
+    for (index, one) in seen.iter().enumerate().skip(begin) {
         if one.barrier {
             break;
         }
-        if let Some(access) = one.near.filter(|access| access.origin == near.origin) {
+        if index >= first
+            && !taken[index]
+            && let Some(access) = one.near.filter(|access| access.origin == near.origin)
+        {
             let at = moved + access.disp;
-            if let Some(wider) = range.with(at, &access) {
-                range = wider;
-                found.push((index, at));
+            if let Some(wider) = range.unwrap_or(Range::at(at)).with(at, &access) {
+                range = Some(wider);
+                members.push((index, at));
                 if access.way == Way::Write {
                     way = Way::Write;
                 }
@@ -104,22 +131,46 @@ fn group_at(seen: &[Seen], first: usize, end: usize) -> Option<(Group, Members)>
             break;
         }
     }
-    let last = found.last()?.0;
-    if found.len() < 2 {
+    let (range, last) = (range?, members.last()?.0);
+    if members.len() < 2 && begin == first {
         return None;
     }
-    let members = found
-        .into_iter()
-        .map(|(index, at)| (index, (at - range.from) as u32))
-        .collect();
     let mut address = near.insn;
     address.set_memory_displacement64(range.from as u64);
     let group = Group {
+        begin,
         address,
         len: (range.to - range.from) as u32,
         align: range.align,
         way,
         last,
+        place: Place::Register,
     };
-    Some((group, members))
+    Some(Found {
+        group,
+        members,
+        from: range.from,
+    })
+}
+
+/// Where to open a group whose first access is at `first`: there, or where flags are not waited for yet.
+fn before_chain(seen: &[Seen], first: usize, near: &Near) -> usize {
+    let next = seen[first..]
+        .iter()
+        .find(|one| one.barrier || one.carries || one.replaces_flags);
+    if !next.is_some_and(|one| one.carries && !one.barrier) {
+        return first;
+    }
+    let registers = near.origin.registers();
+    let mut begin = first;
+    for (index, one) in seen[..first].iter().enumerate().rev() {
+        if one.barrier || one.loses & registers != 0 {
+            return first;
+        }
+        begin = index;
+        if one.replaces_flags {
+            break;
+        }
+    }
+    begin
 }

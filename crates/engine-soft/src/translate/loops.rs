@@ -11,11 +11,12 @@ use iced_x86::Instruction;
 
 use super::accesses::{Near, Range, Seen};
 use super::emitter::Way;
+use super::reached::SLOTS;
 use super::registers::{Number, number};
 use crate::cpu::CodeSize;
 
 /// Streams of a loop at most.
-pub(super) const STREAMS: usize = 6;
+const STREAMS: usize = SLOTS + 1;
 /// A stream that moves faster leaves its page too soon.
 const FASTEST: u64 = 512;
 

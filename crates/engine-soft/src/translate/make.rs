@@ -11,6 +11,7 @@ use super::facts::{Facts, Forms, is};
 use super::flags::Doing;
 use super::group::Plan;
 use super::loops::Loop;
+use super::reached::Reached;
 use super::renamable::renamable;
 use super::simple;
 use super::system::ends_unit;
@@ -220,23 +221,29 @@ pub(super) fn is_stack(insn: &Instruction) -> bool {
 impl Emitter<'_> {
     /// All instructions, those of a group with one check, and what follows them.
     pub(super) fn all(&mut self, decoded: &[Decoded], plan: &Plan) {
-        // The last instruction of the group that is open.
-        let mut open = None;
+        let mut groups = plan.groups.iter().peekable();
+        // Those that were opened, by their number.
+        let mut open = Vec::with_capacity(plan.groups.len());
         let mut then = Then::GoOn;
         for (index, one) in decoded.iter().enumerate() {
             self.begin(one.doing);
             let plain = index == 0 && self.frame.kind == Kind::Plain;
-            if let Some(group) = plan.begins[index].filter(|_| !plain) {
+            while let Some(group) = groups.next_if(|group| group.begin == index) {
                 let mark = self.mark();
-                match self.open(&group, self.frame.unit + one.op.start) {
-                    Ok(()) => open = Some(group.last),
-                    Err(Refused) => self.go_back(mark),
+                let opened = !plain && self.open(group, self.frame.unit + one.op.start).is_ok();
+                if !opened {
+                    self.go_back(mark);
                 }
+                open.push(opened);
             }
-            self.member = plan.members[index].filter(|_| open.is_some());
+            let member = plan.members[index].filter(|(number, _)| open[*number]);
+            self.reached = member.map(|(number, offset)| Reached {
+                place: plan.groups[number].place,
+                follows: None,
+                disp: offset.into(),
+            });
             then = self.one(one);
-            self.member = None;
-            open = open.filter(|last| *last != index);
+            self.reached = None;
         }
         if then == Then::GoOn
             && let Some(last) = decoded.last()
@@ -250,7 +257,12 @@ impl Emitter<'_> {
         self.code = one.insn.code();
         self.begin(one.doing);
         let mark = self.mark();
-        let done = self.try_one(one);
+        let mut done = self.try_one(one);
+        if done.is_err() && self.reached.take().is_some() {
+            // With a check there may be one more register.
+            self.go_back(mark);
+            done = self.try_one(one);
+        }
         done.unwrap_or_else(|Refused| {
             self.go_back(mark);
             self.handler(&one.op, one.ends_block);

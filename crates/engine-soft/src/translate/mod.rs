@@ -52,6 +52,7 @@ mod make;
 mod mode;
 pub(crate) mod native;
 pub(crate) mod placed_raw;
+mod reached;
 mod recipe;
 mod refill;
 mod registers;

@@ -10,8 +10,8 @@ use x86::Segment;
 use super::calls::Calls;
 use super::crossings::Crossings;
 use super::jumps_raw::{Entry as Jump, Jumps, Table};
-use super::loops::STREAMS;
 use super::placed_raw::Placed;
+use super::reached::SLOTS;
 use super::x87_state::X87;
 use crate::cpu::Cpu;
 use crate::cpu::features::Features;
@@ -50,8 +50,8 @@ pub(crate) struct Native {
     pub(crate) vectors_loaded: u8,
     /// The host's MXCSR, and where the guest's goes on its way.
     pub(crate) host_mxcsr: u32,
-    /// Of the streams of a loop: see `super::streams`.
-    pub(crate) streams: [u64; STREAMS],
+    /// Of groups and streams: see `super::reached`.
+    pub(crate) pointers: [u64; SLOTS],
     /// Rounds that a loop may go, and what the register that counts them is after those.
     pub(crate) rounds: u64,
     pub(crate) last_round: u64,
@@ -107,7 +107,7 @@ impl Native {
             crossing: [0; CROSSING_BYTES],
             vectors_loaded: 0,
             host_mxcsr: MXCSR_MASKED,
-            streams: [0; STREAMS],
+            pointers: [0; SLOTS],
             rounds: 0,
             last_round: 0,
             x87: X87::new(),
@@ -167,9 +167,9 @@ pub(super) const fn gpr(number: u8) -> u32 {
     GPR + number as u32 * 8
 }
 
-/// Where a stream's pointer is.
-pub(super) const fn stream(number: usize) -> u32 {
-    (NATIVE + offset_of!(Native, streams) + number * 8) as u32
+/// Where a pointer is kept.
+pub(super) const fn pointer(number: usize) -> u32 {
+    (NATIVE + offset_of!(Native, pointers) + number * 8) as u32
 }
 
 /// Base of the segment with this index.

@@ -11,9 +11,7 @@ use super::facts::{Access, Facts, is};
 use super::flags::Doing;
 use super::native;
 use super::recipe::{Recipe, STATUS};
-use super::registers::{
-    GUEST_RAX, Number, R12, R13, RAX, host_of, is_high_byte, number, sized, wide,
-};
+use super::registers::{GUEST_RAX, Number, R13, RAX, host_of, is_high_byte, number, sized, wide};
 use super::undefined_raw;
 use crate::cpu::CodeSize;
 use crate::interp::op::{Op, address_bytes, segment_index};
@@ -334,11 +332,11 @@ fn is_constant_shift(insn: &Instruction) -> bool {
 /// What reaching the memory operand takes of the scratches.
 #[derive(Debug, Clone, Copy)]
 enum Reach {
-    /// Nothing: there is none, or it is a member of an open group.
+    /// Nothing: there is none.
     Free,
     /// An address check; one of them is the pointer then.
     Checked,
-    /// Those that hold a stream's pointer, or what it follows.
+    /// Those that hold its pointer, or what that follows.
     By { rax: bool, r13: bool },
 }
 
@@ -374,7 +372,6 @@ impl Plan {
 
     /// Gives each resident a scratch. Some of those the access may need.
     fn assign(&mut self, reach: Reach) -> Result<(), Refused> {
-        let checked = matches!(reach, Reach::Checked);
         let mut free: &[Number] = match reach {
             Reach::Free if self.through_rax => &[R13],
             Reach::Free => &[R13, RAX],
@@ -398,7 +395,11 @@ impl Plan {
             resident.scratch = next().ok_or(Refused)?;
         }
         // What is only written may take the place of the pointer, which has been used by then.
-        let mut pointer = (checked && !self.through_rax).then_some(self.pointer());
+        let mut pointer = match reach {
+            Reach::Checked if !self.through_rax => Some(self.pointer()),
+            Reach::By { r13: true, .. } => Some(R13),
+            _ => None,
+        };
         for resident in self.residents.iter_mut().filter(|r| !r.read) {
             resident.scratch = next().or_else(|| pointer.take()).ok_or(Refused)?;
         }
@@ -429,13 +430,13 @@ impl Emitter<'_> {
         if let Some(recipe) = Recipe::after_step(insn) {
             return self.step(recipe);
         }
-        let (member, reached) = (self.member, self.reached);
+        let reached = self.reached;
         let reach = match reached {
             Some(reached) => Reach::By {
                 rax: reached.index().is_some_and(|(index, _)| index == RAX),
                 r13: reached.pointer() == R13,
             },
-            None if facts.access.is_none() || member.is_some() => Reach::Free,
+            None if facts.access.is_none() => Reach::Free,
             None => Reach::Checked,
         };
         let plan = Plan::new(insn, facts, reach)?;
@@ -443,8 +444,6 @@ impl Emitter<'_> {
         let mut slow = Vec::new();
         if let Some(reached) = reached {
             Assembler::point_with(&mut body, reached.pointer(), reached.index(), reached.disp);
-        } else if let Some(offset) = member {
-            Assembler::point_at(&mut body, R12, offset);
         } else if let Some(access) = plan.memory {
             self.free_flags();
             self.address(insn)?;

@@ -14,40 +14,28 @@ use super::group::Plan;
 use super::loops::{Loop, Member, Stream};
 use super::make::Decoded;
 use super::native;
+use super::reached::{Place, Reached};
 use super::recipe::Recipe;
-use super::registers::{Number, R12, R13, RAX, host_of};
+use super::registers::{Number, R13, RAX, host_of};
 
 /// Rounds at most before the bell is asked again.
 const MOST_ROUNDS: u32 = 256;
 
-/// How the access of an instruction is reached without a check.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Reached {
-    /// Which stream's pointer.
-    pub(super) stream: usize,
-    /// The guest register that is added to it, and its scale.
-    pub(super) follows: Option<(Number, u32)>,
-    pub(super) disp: i64,
-}
-
-impl Reached {
-    fn new(found: &Loop, member: Member) -> Reached {
+impl Loop {
+    /// How a member is reached. The stream with most members has its pointer in a register.
+    fn reached(&self, member: Member) -> Reached {
         Reached {
-            stream: member.stream,
-            follows: found.streams[member.stream].follows,
+            place: place(member.stream),
+            follows: self.streams[member.stream].follows,
             disp: member.disp,
         }
     }
+}
 
-    /// Where the pointer is when the access is made.
-    pub(super) fn pointer(self) -> Number {
-        if self.stream == 0 { R12 } else { R13 }
-    }
-
-    /// The register to be added to it.
-    pub(super) fn index(self) -> Option<(Number, u32)> {
-        self.follows
-            .map(|(guest, scale)| (host_of(guest).unwrap_or(RAX), scale))
+fn place(stream: usize) -> Place {
+    match stream {
+        0 => Place::Register,
+        _ => Place::Slot(stream - 1),
     }
 }
 
@@ -89,7 +77,7 @@ impl Emitter<'_> {
         for (one, member) in decoded[..found.last].iter().zip(&found.members) {
             self.code = one.insn.code();
             self.begin(one.doing);
-            self.reached = member.map(|member| Reached::new(found, member));
+            self.reached = member.map(|member| found.reached(member));
             self.try_one(one)?;
             self.reached = None;
         }
@@ -150,10 +138,7 @@ impl Emitter<'_> {
             self.asm.subtract(RAX, R13);
             self.asm.move_by(RAX, 8, -stream.from);
         }
-        match number {
-            0 => self.asm.copy(R12, RAX),
-            _ => self.asm.store(native::stream(number), RAX),
-        }
+        self.keep_pointer(place(number));
         Ok(())
     }
 
@@ -224,18 +209,6 @@ impl Emitter<'_> {
         }
         self.save_lost(lost);
         self.asm.jump_to(self.again);
-    }
-
-    /// Loads what the access is reached by and no register holds. Keeps EFLAGS.
-    pub(super) fn load_reached(&mut self, reached: Reached) {
-        if reached.stream != 0 {
-            self.asm.load(R13, native::stream(reached.stream));
-        }
-        if let Some((guest, _)) = reached.follows
-            && host_of(guest).is_none()
-        {
-            self.load_guest(RAX, guest);
-        }
     }
 
     /// A guest register's full-width host register, loaded into `scratch` if it has none.
