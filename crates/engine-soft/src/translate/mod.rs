@@ -44,6 +44,7 @@ mod fast_calls;
 mod filled;
 mod flags;
 mod group;
+mod high_bytes;
 mod jumps_out;
 pub(crate) mod jumps_raw;
 mod listing;

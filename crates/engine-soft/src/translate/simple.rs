@@ -9,6 +9,7 @@ use super::assembler::Assembler;
 use super::emitter::{Emitter, Refused};
 use super::facts::{Access, Facts, is};
 use super::flags::Doing;
+use super::high_bytes::is_plain_move;
 use super::native;
 use super::recipe::{Recipe, STATUS};
 use super::registers::{GUEST_RAX, Number, R13, RAX, host_of, is_high_byte, number, sized, wide};
@@ -429,6 +430,9 @@ impl Emitter<'_> {
         }
         if let Some(recipe) = Recipe::after_step(insn) {
             return self.step(recipe);
+        }
+        if is_plain_move(insn) {
+            return self.high_byte(insn, op);
         }
         let reached = self.reached;
         let reach = match reached {

@@ -119,7 +119,7 @@ impl Emitter<'_> {
     }
 
     /// All 64 bits of a general register.
-    fn put_guest(&mut self, register: Register, from: Number) {
+    pub(super) fn put_guest(&mut self, register: Register, from: Number) {
         let guest = number(register);
         match host_of(guest) {
             Some(host) => self.asm.copy(host, from),
