@@ -1,6 +1,6 @@
 # The commands of this project; `make help` lists them. The work is in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-guests lint build bench clean
+.PHONY: help demo test test-guests test-leaks lint build bench clean
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
@@ -15,6 +15,12 @@ test-guests: ## Boot every kernel that the tests know, also those that take minu
 	@scripts/setup
 	@scripts/build
 	@.venv/bin/python -m pytest -q --durations=20 --all-guests tests/boot
+
+test-leaks: ## Start guests, run a command in them and stop them, a hundred times; CYCLES= for another number
+	@scripts/setup
+	@scripts/build
+	@.venv/bin/python -m pytest -q --cycles $(or $(CYCLES),100) -k leak tests/run/test_detached.py \
+		tests/boot/test_detached.py
 
 lint: ## Run the linters alone
 	@scripts/setup

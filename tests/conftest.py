@@ -70,6 +70,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--all-guests", action="store_true", help="boot also the guests that take long"
     )
 
+    parser.addoption(
+        "--cycles", type=int, default=3, help="how often a guest is started and stopped for leaks"
+    )
+
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "long_guest(reason): boots only with --all-guests")
@@ -92,6 +96,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(scope="session")
 def inn() -> Inn:
     return Inn()
+
+
+@pytest.fixture(scope="session")
+def cycles(request: pytest.FixtureRequest) -> int:
+    """How often tests that look for leaks start and stop a guest."""
+    return int(request.config.getoption("--cycles"))
 
 
 @pytest.fixture(scope="session")

@@ -13,9 +13,8 @@ from innkeeper.cli.output import remark
 from innkeeper.cli.progress import build_progress
 from innkeeper.cli.values import network_of, parse_disk, parse_duration
 from innkeeper.errors import InvalidInput
-from innkeeper.guest.console import ConsoleMode
+from innkeeper.guest.console_mode import ConsoleMode
 from innkeeper.machine import EngineChoice, parse_size
-from innkeeper.services import guests, lifecycle
 from innkeeper.services.definition import RestartPolicy
 from innkeeper.services.request import GuestRequest
 from innkeeper.vm.ending import Ending
@@ -117,11 +116,16 @@ def run(
         symbols=symbols,
     )
     if detach:
+        # A guest that stays is run by a process of its own, which loads what it takes.
+        from innkeeper.services import lifecycle
+
         with build_progress(image or "image") as report:
             print(lifecycle.run(request, report, restart, autostart=autostart))
         return 0
     if restart is not RestartPolicy.NO or autostart:
         raise InvalidInput("--restart and --autostart are for a guest that stays: --detach")
+    from innkeeper.services import guests
+
     with _here_importable(), build_progress(image or "image") as report:
         ending = guests.run(request, report)
     _tell(ending)

@@ -4,12 +4,12 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from functools import partial
 from typing import Final, Self
 
 from innkeeper.errors import GuestNotRunning
 from innkeeper.guest.connection import agent_channel
+from innkeeper.guest.console_mode import ConsoleMode
 from innkeeper.machine.spec import MachineSpec
 from innkeeper.vm import terminal
 from innkeeper.vm.attended import Attention, attended
@@ -18,15 +18,6 @@ from innkeeper.vm.ending import GUEST_LOST, Ending
 from innkeeper.vm.relay import Relay
 from innkeeper.vm.running import RunningMachine
 from innkeeper.vm.wiring import Channel, Wiring
-
-
-class ConsoleMode(StrEnum):
-    """What is connected to the terminal: the first serial port, the virtio console, or nothing."""
-
-    SERIAL = "serial"
-    VIRTIO = "virtio"
-    NONE = "none"
-
 
 DEVICES: Final = {ConsoleMode.SERIAL: "/dev/ttyS0", ConsoleMode.VIRTIO: "/dev/hvc0"}
 

@@ -4,7 +4,8 @@ from dataclasses import replace
 from typing import Final
 
 from innkeeper.guest.command import CommandRun, run_command
-from innkeeper.guest.console import ConsoleMode, ConsoleRun, run_kernel, run_shell
+from innkeeper.guest.console import ConsoleRun, run_kernel, run_shell
+from innkeeper.guest.console_mode import ConsoleMode
 from innkeeper.images import Report, Store, check_name, ensure, machine_spec
 from innkeeper.images import check as check_boot
 from innkeeper.services.request import (

@@ -5,10 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from innkeeper.errors import InvalidInput
-from innkeeper.guest.console import ConsoleMode
+from innkeeper.guest.console_mode import ConsoleMode
 from innkeeper.images import ImageBoot, with_mac
 from innkeeper.machine import MIB, USER_NETWORK, DiskSpec, EngineChoice, MachineSpec, NetworkSpec
-from innkeeper.vm import kernel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +71,9 @@ def _check_own_kernel(request: GuestRequest) -> None:
 
 def own_kernel_spec(request: GuestRequest) -> MachineSpec:
     """The machine of a kernel that the user brought."""
+    # What looks into a kernel loads the core, which somebody who lists guests has no use for.
+    from innkeeper.vm import kernel
+
     assert request.kernel is not None
     return MachineSpec(
         kernel=request.kernel,

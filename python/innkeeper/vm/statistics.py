@@ -3,9 +3,11 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from innkeeper._core import Statistics as CoreStatistics
+if TYPE_CHECKING:
+    # Those who only read statistics have no use for the core.
+    from innkeeper._core import Statistics as CoreStatistics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +48,7 @@ class GuestStatistics:
     vcpus: tuple[VcpuStatistics, ...]
 
     @classmethod
-    def of(cls, told: CoreStatistics) -> Self:
+    def of(cls, told: "CoreStatistics") -> Self:
         vcpus = [
             VcpuStatistics(
                 instructions=vcpu.instructions,
