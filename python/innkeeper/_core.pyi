@@ -9,6 +9,7 @@ from typing import final
 
 from innkeeper.devices.base import MmioDevice, PortDevice
 from innkeeper.machine.spec import MachineSpec
+from innkeeper.vm.jail import Needs
 from innkeeper.vm.wiring import Wiring
 
 __version__: str
@@ -25,6 +26,7 @@ __all__ = [
     "VcpuStatistics",
     "__version__",
     "engines",
+    "enter_jail",
     "is_multiboot",
 ]
 
@@ -153,6 +155,13 @@ class EngineReport:
 
 def engines() -> list[EngineReport]:
     """Measures this host's engines, in the order in which `auto` prefers them."""
+
+def enter_jail(needs: Needs) -> list[str]:
+    """Gives up all that is not needed, for good; answers which walls stand. With one thread only.
+
+    Raises:
+        HostFailure: the kernel refuses one of them.
+    """
 
 def is_multiboot(head: bytes) -> bool:
     """Is a file that begins so a multiboot 1 kernel? KERNEL_PROBE_LENGTH bytes are enough."""

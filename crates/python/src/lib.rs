@@ -7,6 +7,7 @@ mod doctor;
 mod errors;
 mod fd_raw;
 mod guest;
+mod jail;
 mod kernel;
 mod network;
 mod spec;
@@ -25,5 +26,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<doctor::EngineReport>()?;
     module.add("KERNEL_PROBE_LENGTH", kernel::PROBE_LEN)?;
     module.add_function(wrap_pyfunction!(kernel::is_multiboot, module)?)?;
+    module.add_function(wrap_pyfunction!(jail::enter_jail, module)?)?;
     module.add_function(wrap_pyfunction!(doctor::engines, module)?)
 }

@@ -29,7 +29,8 @@ const FLOORS: &[(&str, &[&str])] = &[
             "x86",
         ],
     ),
-    ("innkeeper-python", &["machine"]),
+    ("jail", &[]),
+    ("innkeeper-python", &["jail", "machine"]),
     // Beside the house: it throws bytes at every floor, and nothing is built with it.
     (
         "fuzz-targets",

@@ -29,6 +29,7 @@ def create(
     publish: options.Publish = None,
     restart: options.Restart = RestartPolicy.NO,
     autostart: options.Autostart = False,
+    jail: options.Jail = True,
     kernel: options.Kernel = None,
     initrd: options.Initrds = None,
     append: options.Append = "",
@@ -51,6 +52,7 @@ def create(
         devices=tuple(device or ()),
         network=network_of(network, publish or []),
         name=name,
+        jail=jail,
     )
     with build_progress(image or "image") as report:
         print(lifecycle.create(request, report, restart=restart, autostart=autostart))

@@ -82,6 +82,13 @@ Restart = Annotated[
     RestartPolicy,
     typer.Option(help="When a guest that stays is started again after it ended by itself."),
 ]
+Jail = Annotated[
+    bool,
+    typer.Option(
+        "--jail/--no-jail",
+        help="Whether the process of a guest that stays gives up what it has no need of.",
+    ),
+]
 Autostart = Annotated[
     bool, typer.Option("--autostart", help="Start a guest that stays with inn start --autostart.")
 ]

@@ -39,6 +39,7 @@ def run(
     ] = None,
     restart: options.Restart = RestartPolicy.NO,
     autostart: options.Autostart = False,
+    jail: options.Jail = True,
     console: Annotated[
         ConsoleMode | None,
         typer.Option(
@@ -107,6 +108,7 @@ def run(
         devices=tuple(device or ()),
         network=network_of(network, publish or []),
         name=name,
+        jail=jail,
         console=console,
         timeout=None if timeout is None else parse_duration(timeout),
         keep=keep,
@@ -122,8 +124,10 @@ def run(
         with build_progress(image or "image") as report:
             print(lifecycle.run(request, report, restart, autostart=autostart))
         return 0
-    if restart is not RestartPolicy.NO or autostart:
-        raise InvalidInput("--restart and --autostart are for a guest that stays: --detach")
+    if restart is not RestartPolicy.NO or autostart or not jail:
+        raise InvalidInput(
+            "--restart, --autostart and --no-jail are for a guest that --detach lets stay"
+        )
     from innkeeper.services import guests
 
     with _here_importable(), build_progress(image or "image") as report:

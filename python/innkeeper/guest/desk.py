@@ -11,11 +11,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from innkeeper.errors import DeviceFailed, InnkeeperError
 from innkeeper.guest.hub import AgentHub
 from innkeeper.guest.resident import ConsoleShell, ResidentCommand
+from innkeeper.vm import jail
 from innkeeper.vm import order as orders
 from innkeeper.vm.detached import home as files
 from innkeeper.vm.detached import journal, processes
@@ -74,6 +76,7 @@ class Desk:
         self._command: ResidentCommand | None = None
         self._serial: int | None = None
         self._ending: tuple[Ending, bool] | None = None
+        self._walls: tuple[str, ...] = ()
         if order.image:
             self.hub = AgentHub(self.loop, home, self._ready)
             self._command = ResidentCommand(order.command, self.log.write, self._power_off)
@@ -94,6 +97,9 @@ class Desk:
         # Ctrl-C is for whoever sits at a terminal.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self.loop.on_signal(signal.SIGTERM, self._told_to_end)
+        if self.order.jail:
+            own = Path(self.home.path)
+            self._walls = jail.enter(self.order.spec, own, self.order.here)
         self._make_machine()
         assert self.machine is not None
         self.machine.wait_begun()
@@ -308,6 +314,7 @@ class Desk:
             "phase": PAUSED if self.paused else RUNNING,
             "engine": self.machine.engine,
             "ready": self.hub is not None and self.hub.ready,
+            "jail": list(self._walls),
         }
         self.home.write(files.RUN, document)
 

@@ -115,6 +115,7 @@ def order(definition: Definition, name: str) -> Order:
         restart=definition.restart,
         image=request.image is not None,
         command=request.command,
+        jail=request.jail,
         here=definition.here,
     )
 

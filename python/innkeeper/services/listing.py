@@ -45,6 +45,7 @@ def inspect(name: str) -> Document:
             "restart": definition.get("restart"),
             "autostart": definition.get("autostart"),
             "supervisor": stands.supervisor,
+            "jail": (home.read(files.RUN) or {}).get("jail") if stands.is_live else None,
             "last_words": ending.get("last_words", []) if not stands.is_live else [],
             "directory": path,
             "log": f"{path}/{files.LOG}",

@@ -27,12 +27,9 @@ def log(name: str, *, lines: int | None, stay: bool) -> Iterator[bytes]:
 
 def events(*, past: bool, stay: bool) -> Iterator[dict[str, object]]:
     """What happened to this user's guests, as documents: before, and with `stay` from now on."""
-    place = registry().directory
-    try:
-        directory = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        os.makedirs(place, 0o700)  # noqa: PTH103 - pathlib is not loaded here
-        directory = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    place = f"{registry().directory}/{journal.DIRECTORY}"
+    os.makedirs(place, 0o700, exist_ok=True)  # noqa: PTH103 - pathlib is not loaded here
+    directory = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         new = _read(directory, journal.NAME)
         if past:

@@ -33,6 +33,7 @@ class GuestRequest:
     devices: tuple[str, ...] = field(default=())
     network: NetworkSpec | None = USER_NETWORK
     name: str | None = None
+    jail: bool = True
     console: ConsoleMode | None = None
     timeout: float | None = None
     keep: bool = False

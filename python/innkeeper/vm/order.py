@@ -16,7 +16,8 @@ VERSION: Final = 1
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """`image` guests have an agent, which runs `command`; the guest ends with it. `restart` is the
-    supervisor's. `here` is where modules of Python devices are looked for. `id` is a UUID.
+    supervisor's. Without `jail`, the process keeps all rights that it has. `here` is where modules
+    of Python devices are looked for. `id` is a UUID.
     """
 
     id: str
@@ -24,6 +25,7 @@ class Order:
     restart: str
     image: bool
     command: tuple[str, ...] = ()
+    jail: bool = True
     here: Path | None = None
 
     def write(self, home: Home) -> None:

@@ -30,8 +30,11 @@ impl Resolver {
             .is_none_or(|read| now.duration_since(read) > FRESH)
         {
             self.read = Some(now);
-            let bytes = fs::read(Path::new(FILE)).unwrap_or_default();
-            self.servers = parse(&bytes);
+            // A file that cannot be read any more, as one that was replaced cannot in a jail, leaves
+            // what was known.
+            if let Ok(bytes) = fs::read(Path::new(FILE)) {
+                self.servers = parse(&bytes);
+            }
         }
         let index = self.current % self.servers.len().max(1);
         let server = self.servers.get(index)?;

@@ -4,15 +4,18 @@ Whoever does a thing writes it down, by one append, which the kernel does not mi
 The file is replaced when it is long, and whoever follows it goes on in the new one.
 """
 
+import contextlib
 import json
 import os
 import time
 
 from innkeeper.vm.detached.home import Home
 
-# In the directory that holds all guests; a name that no guest can have.
-NAME = ".events.jsonl"
-OLD = ".events.jsonl.1"
+# In the directory that holds all guests, by a name that no guest can have. It is a directory, which
+# is all that a guest's process may write to beside its own.
+DIRECTORY = ".events"
+NAME = "events.jsonl"
+OLD = "events.jsonl.1"
 _LONGEST = 1 << 20
 
 
@@ -20,9 +23,7 @@ def tell(home: Home, event: str, **details: object) -> None:
     """Never fails: a full disk must not end a guest."""
     line = {"time": time.time(), "event": event, "guest": home.name, **details}
     try:
-        directory = os.open(
-            "..", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=home.directory
-        )
+        directory = open_directory(home)
     except OSError:
         return
     try:
@@ -31,6 +32,22 @@ def tell(home: Home, event: str, **details: object) -> None:
         pass
     finally:
         os.close(directory)
+
+
+def open_directory(home: Home) -> int:
+    """Where the journal is; made when it is not there yet.
+
+    Raises:
+        OSError: when it can be neither opened nor made.
+    """
+    name = f"../{DIRECTORY}"
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        return os.open(name, flags, dir_fd=home.directory)
+    except FileNotFoundError:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(name, 0o700, dir_fd=home.directory)
+        return os.open(name, flags, dir_fd=home.directory)
 
 
 def _append(directory: int, line: bytes) -> None:

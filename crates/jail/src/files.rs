@@ -1,0 +1,52 @@
+//! Landlock: which files, and that signals stay in this process.
+
+use std::path::PathBuf;
+
+use landlock::{
+    ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, path_beneath_rules,
+};
+
+use crate::{Enforcement, Needs};
+
+/// The newest that this was written for; an older kernel enforces what it knows.
+const NEWEST: ABI = ABI::V6;
+
+pub(crate) fn restrict(needs: &Needs) -> Result<Enforcement, RulesetError> {
+    let ruleset = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(NEWEST))?
+        .scope(Scope::from_all(NEWEST))?
+        .create()?
+        // Not to run: no program is needed, and none is to be used.
+        .add_rules(path_beneath_rules(there(&needs.read), reading()))?
+        .add_rules(path_beneath_rules(there(&needs.write), writing()))?
+        .add_rules(path_beneath_rules(there(&needs.devices), controlling()))?;
+    let status = ruleset.restrict_self()?;
+    Ok(match status.ruleset {
+        RulesetStatus::FullyEnforced => Enforcement::Full,
+        RulesetStatus::PartiallyEnforced => Enforcement::Partial,
+        RulesetStatus::NotEnforced => Enforcement::None,
+    })
+}
+
+fn reading() -> BitFlags<AccessFs> {
+    AccessFs::ReadFile | AccessFs::ReadDir
+}
+
+fn writing() -> BitFlags<AccessFs> {
+    reading()
+        | AccessFs::WriteFile
+        | AccessFs::Truncate
+        | AccessFs::MakeReg
+        | AccessFs::MakeSock
+        | AccessFs::RemoveFile
+}
+
+fn controlling() -> BitFlags<AccessFs> {
+    AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::IoctlDev
+}
+
+fn there(paths: &[PathBuf]) -> Vec<&PathBuf> {
+    paths.iter().filter(|path| path.exists()).collect()
+}

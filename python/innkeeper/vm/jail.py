@@ -1,0 +1,133 @@
+"""What a guest's process may still do once its guest runs: what the guest was given, and no more.
+
+crates/jail says which walls there are. This says what has to be left open: the files of this guest,
+those that Python may yet load, and what the machine asks of the host.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from innkeeper import devices
+from innkeeper._core import enter_jail
+from innkeeper.machine.network import NetworkKind
+from innkeeper.machine.spec import DiskFormat, DiskSpec, EngineChoice, MachineSpec, Overlay
+from innkeeper.vm.detached import journal
+
+_QCOW2: Final = b"QFI\xfb"
+# What the C library, the engines' choice and the network's resolver look at.
+_HOST: Final = (
+    "/proc/self",
+    "/proc/cpuinfo",
+    "/proc/meminfo",
+    "/proc/sys/kernel/random/boot_id",
+    "/sys/devices/system",
+    "/sys/kernel/mm",
+    "/etc/ld.so.cache",
+    "/etc/localtime",
+    "/etc/resolv.conf",
+    "/lib",
+    "/lib64",
+    "/usr/lib",
+    "/usr/lib64",
+    "/usr/share/zoneinfo",
+    "/dev/urandom",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """Paths to read, to write and to control, with all that is below them, and whether the guest
+    has a network. As `jail::Needs` has it.
+    """
+
+    read: tuple[Path, ...]
+    write: tuple[Path, ...]
+    devices: tuple[Path, ...]
+    network: bool
+    tap: bool
+
+
+def enter(spec: MachineSpec, own: Path, here: Path | None) -> tuple[str, ...]:
+    """Locks this process in, for good, before it has a second thread; the walls that stand.
+
+    `own` is the guest's directory. `here` is where modules of Python devices are looked for: they
+    are loaded before, and what else is there is not the guest's.
+
+    Raises:
+        InvalidInput, DeviceFailed: when a Python device cannot be loaded, which is done before.
+        HostFailure: when a wall that this kernel has cannot be put up.
+    """
+    # Temporary layers of disks go to the guest's directory: to the host's they would be a way out.
+    os.environ["TMPDIR"] = "."
+    return tuple(enter_jail(needs(spec, own, here)))
+
+
+def needs(spec: MachineSpec, own: Path, here: Path | None) -> Needs:
+    """What a machine like `spec` needs of the host."""
+    network = spec.network
+    return Needs(
+        read=tuple(_read(spec, here)),
+        write=(own, own.parent / journal.DIRECTORY, *_written(spec)),
+        devices=tuple(_devices(spec)),
+        network=network is not None and network.kind is NetworkKind.USER,
+        tap=network is not None and network.kind is NetworkKind.TAP,
+    )
+
+
+def _read(spec: MachineSpec, here: Path | None) -> Iterator[Path]:
+    yield from (Path(name) for name in _HOST)
+    # Python loads a module when it is first used.
+    yield from (Path(place) for place in sys.path if place and Path(place) != here)
+    yield Path(os.__file__).parent
+    for name in spec.devices:
+        yield from _module(name)
+    yield spec.kernel
+    yield from spec.initrds
+    if spec.symbols is not None:
+        yield spec.symbols
+    for disk in spec.disks:
+        # A qcow2 image may have others behind it, which lie beside it: see SECURITY.md.
+        yield disk.path.parent if _may_have_others(disk) else disk.path
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
+    yield Path(cache) / "innkeeper"
+
+
+def _module(device: str) -> Iterator[Path]:
+    """The file or the package of a Python device, rather than all that lies beside it."""
+    outermost = devices.find(device).__module__.partition(".")[0]
+    file = getattr(sys.modules.get(outermost), "__file__", None)
+    if file is not None:
+        path = Path(file)
+        yield path.parent if path.name == "__init__.py" else path
+
+
+def _written(spec: MachineSpec) -> Iterator[Path]:
+    for disk in spec.disks:
+        if disk.overlay is Overlay.NONE and not disk.read_only:
+            yield disk.path
+        if disk.overlay_path is not None:
+            yield disk.overlay_path.parent
+    if spec.perf_map:
+        yield Path("/tmp")
+
+
+def _devices(spec: MachineSpec) -> Iterator[Path]:
+    if spec.engine in (EngineChoice.AUTO, EngineChoice.KVM):
+        yield Path("/dev/kvm")
+    if spec.network is not None and spec.network.kind is NetworkKind.TAP:
+        yield Path("/dev/net/tun")
+
+
+def _may_have_others(disk: DiskSpec) -> bool:
+    if disk.format is not DiskFormat.PROBE:
+        return disk.format is DiskFormat.QCOW2
+    try:
+        with disk.path.open("rb") as file:
+            return file.read(len(_QCOW2)) == _QCOW2
+    except OSError:
+        # Whoever makes the machine says what is wrong with it.
+        return False
