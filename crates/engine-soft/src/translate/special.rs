@@ -28,10 +28,13 @@ pub(super) fn is_special(insn: &Instruction) -> bool {
         )
 }
 
-/// Do groups of accesses end before it? It needs what they point with, or changes what may be accessed.
+/// Do groups of accesses end before it? It needs what they point with, or changes what may be accessed or
+/// where segments are.
 pub(super) fn ends_groups(insn: &Instruction) -> bool {
-    let changes_access = matches!(insn.mnemonic(), Mnemonic::Stac | Mnemonic::Clac);
-    changes_access || is_bit_string(insn) || is_string(insn)
+    use Mnemonic as M;
+    let changes_access = matches!(insn.mnemonic(), M::Stac | M::Clac);
+    let changes_bases = matches!(insn.mnemonic(), M::Swapgs | M::Wrfsbase | M::Wrgsbase);
+    changes_access || changes_bases || is_bit_string(insn) || is_string(insn)
 }
 
 /// Must the vector registers be loaded for it?
