@@ -211,7 +211,8 @@ impl Emitter<'_> {
                 let canonical = self.frame.mode.code32;
                 let bad = (!canonical).then(|| self.asm.jump_unless_canonical());
                 self.move_rsp(release);
-                self.asm.jump_to(self.frame.stubs.leave_at);
+                let set = self.frame.mode.set();
+                self.asm.jump_to(self.frame.stubs.further[set]);
                 if let Some(bad) = bad {
                     self.asm.land(bad);
                     self.asm.set_rax(site);

@@ -13,7 +13,8 @@ use super::mode::Mode;
 use crate::mmu::PAGE_MASK;
 use crate::mmu::used::for_bits;
 
-const SLOTS: usize = 256;
+/// A kernel's hot paths have hundreds of such instructions.
+const SLOTS: usize = 4096;
 /// Of user mode and two supervisor ones, which may not fetch the same pages.
 const SETS: usize = 4;
 /// Not the address of a page.
@@ -52,6 +53,8 @@ pub(crate) struct Crossings {
     /// Slots that are not empty, by number, and those of them where not both pages are mapped globally.
     filled: Numbers,
     local: Numbers,
+    /// Linear pages that there may be slots for, by a hash.
+    pages: Numbers,
     /// Guest-physical pages that filled slots depend on.
     seconds: FxHashSet<u64>,
 }
@@ -60,6 +63,12 @@ pub(crate) struct Crossings {
 /// linear address without a flush between.
 pub(super) fn slot(page: u64, mode: Mode) -> usize {
     (page >> 12) as usize % (SLOTS / SETS) * SETS + mode.set()
+}
+
+/// Word and bit of a linear page.
+fn bit_of(linear: u64) -> (usize, u64) {
+    let hash = (linear >> 12 ^ linear >> 24) as usize % SLOTS;
+    (hash / 64, 1 << (hash % 64))
 }
 
 impl Crossings {
@@ -73,6 +82,7 @@ impl Crossings {
             slots: [EMPTY; SLOTS],
             filled: [0; SLOTS / 64],
             local: [0; SLOTS / 64],
+            pages: [0; SLOTS / 64],
             seconds: FxHashSet::default(),
         }
     }
@@ -89,6 +99,8 @@ impl Crossings {
         if !allowed.global {
             self.local[word] |= bit;
         }
+        let (word, bit) = bit_of(allowed.linear);
+        self.pages[word] |= bit;
         self.seconds.insert(allowed.second);
     }
 
@@ -101,16 +113,18 @@ impl Crossings {
 
     /// Mappings changed.
     pub(super) fn clear(&mut self) {
-        if !self.seconds.is_empty() {
-            self.slots = [EMPTY; SLOTS];
-            (self.filled, self.local) = ([0; SLOTS / 64], [0; SLOTS / 64]);
-            self.seconds.clear();
+        let filled = std::mem::replace(&mut self.filled, [0; SLOTS / 64]);
+        for (first, filled) in (0..).step_by(64).zip(filled) {
+            for_bits(filled, |bit| self.slots[first + bit] = EMPTY);
         }
+        (self.local, self.pages) = ([0; SLOTS / 64], [0; SLOTS / 64]);
+        self.seconds.clear();
     }
 
     /// Those that are not global did.
     pub(super) fn clear_local(&mut self) {
-        for (first, local) in (0..).step_by(64).zip(std::mem::take(&mut self.local)) {
+        let local = std::mem::replace(&mut self.local, [0; SLOTS / 64]);
+        for (first, local) in (0..).step_by(64).zip(local) {
             for_bits(local, |bit| self.slots[first + bit] = EMPTY);
         }
     }
@@ -118,6 +132,13 @@ impl Crossings {
     /// That of the page of `gla` did.
     pub(super) fn drop_linear(&mut self, gla: u64) {
         let page = gla & PAGE_MASK;
+        let may_be = [page, page.wrapping_sub(0x1000)].map(bit_of);
+        if may_be
+            .iter()
+            .all(|(word, bit)| self.pages[*word] & bit == 0)
+        {
+            return;
+        }
         for (first, filled) in (0..).step_by(64).zip(self.filled) {
             for_bits(filled, |bit| {
                 let slot = &mut self.slots[first + bit];

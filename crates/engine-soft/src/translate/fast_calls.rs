@@ -88,7 +88,7 @@ impl Emitter<'_> {
 }
 
 /// Writes the stub that enters the kernel, whose accesses are of `set`. RCX is where it returns to.
-pub(super) fn write_syscall(asm: &mut Assembler, set: usize, leave_at: u64) {
+pub(super) fn write_syscall(asm: &mut Assembler, set: usize, further: u64) {
     // movzx r13d, byte gs:[status + 1]; and r13d, 0d5h; or r13, gs:[rflags]
     asm.raw(&[0x65, 0x44, 0x0f, 0xb6, 0x2c, 0x25]);
     asm.raw(&(native::STATUS + 1).to_le_bytes());
@@ -109,11 +109,11 @@ pub(super) fn write_syscall(asm: &mut Assembler, set: usize, leave_at: u64) {
     asm.set_half(native::STATUS, 0x200);
     enter(asm, 0, set, 0);
     asm.load(RAX, native::LSTAR);
-    go(asm, set, None, leave_at);
+    go(asm, set, None, further);
 }
 
 /// Writes the stub that returns to user mode at RCX with the flags in R13.
-pub(super) fn write_sysret(asm: &mut Assembler, leave_at: u64) {
+pub(super) fn write_sysret(asm: &mut Assembler, further: u64) {
     const KEPT: u32 = (SYSRET_FLAGS & !rflags::STATUS) as u32;
     // mov eax, r13d; shl eax, 8; and eax, 0d500h; mov r12d, r13d; shr r12d, 11; and r12d, 1
     asm.copy_low(RAX, R13);
@@ -129,7 +129,7 @@ pub(super) fn write_sysret(asm: &mut Assembler, leave_at: u64) {
     asm.store(native::RFLAGS, R13);
     enter(asm, 3, set::USER, FETCH_ENTRIES as u32);
     asm.copy(RAX, RCX);
-    go(asm, set::USER, Some(native::SALT), leave_at);
+    go(asm, set::USER, Some(native::SALT), further);
 }
 
 /// Changes to privilege `level`: CS and SS, and how memory is accessed. Uses RAX.
@@ -153,12 +153,12 @@ fn enter(asm: &mut Assembler, level: u8, set: usize, fetch: u32) {
     }
 }
 
-/// Goes on at the address in RAX, or leaves.
-fn go(asm: &mut Assembler, set: usize, salt: Option<u32>, leave_at: u64) {
+/// Goes on at the address in RAX, or looks further.
+fn go(asm: &mut Assembler, set: usize, salt: Option<u32>, further: u64) {
     asm.hash_rax(salt);
     asm.mask_r13(OFFSET_MASK);
     asm.compare_slot(native::jump_tag(set));
     let unknown = asm.jump_if(condition::NOT_EQUAL);
-    asm.land_at(unknown, leave_at);
+    asm.land_at(unknown, further);
     asm.jump_slot(native::jump_code(set));
 }

@@ -169,7 +169,7 @@ impl Emitter<'_> {
                 site,
                 release,
             }),
-            None => self.asm.land_at(miss, self.frame.stubs.leave_at),
+            None => self.asm.land_at(miss, self.frame.stubs.further[set]),
         }
     }
 

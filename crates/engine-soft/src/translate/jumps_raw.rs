@@ -11,6 +11,9 @@
 //! salts the slot of an address is the usual one with the space's number mixed in by exclusive or. An
 //! address has a slot of its own in each space, and an entry whose address fits is of the space that
 //! looks for it.
+//!
+//! Two addresses that are jumped to in turn may have one slot. So each has another, which differs in the
+//! lowest bit: it is looked in out of line before anybody is called. (Spaces are mixed in above that bit.)
 
 use std::arch::asm;
 
@@ -80,11 +83,18 @@ pub(super) fn slot(salt: u32, rip: u64) -> usize {
     (hash as u32 & OFFSET_MASK) as usize / size_of::<Entry>()
 }
 
+/// Slots that an address may have beside its first: it is one of two.
+const WAYS: usize = 2;
+/// Where the second is, from the first, in bytes.
+pub(super) const OTHER_WAY: u8 = size_of::<Entry>() as u8;
+/// Slots that address zero may be looked up in.
+pub(super) const OF_ZERO: usize = NUMBERS * WAYS;
+
 /// What a hash begins with so that `space` is mixed into the slot. The hash of 64 bits that are zero but
 /// for the 32 it began with is that many steps of a shift register; this is as many steps back.
 fn salt_of(space: u16) -> u32 {
     const POLYNOMIAL: u32 = 0x82f6_3b78;
-    let mixed = u32::from(space) * size_of::<Entry>() as u32;
+    let mixed = u32::from(space) * (WAYS * size_of::<Entry>()) as u32;
     (0..u64::BITS).fold(mixed, |state, _| match state >> 31 {
         0 => state << 1,
         _ => (state ^ POLYNOMIAL) << 1 | 1,
@@ -127,10 +137,11 @@ impl Jumps {
     /// The code at `rip` for `mode`, if it is known.
     #[inline]
     pub(super) fn find(&self, mode: Mode, rip: u64) -> Option<u64> {
+        let table = self.tables().get(mode.set())?;
         let slot = slot(self.salt_for(mode), rip);
-        let entry = self.tables().get(mode.set())?.get(slot)?;
-        (self.modes[mode.set()] == mode.bits() && entry.tag == rip && entry.code != 0)
-            .then_some(entry.code)
+        let entries = [table.get(slot)?, table.get(slot ^ 1)?];
+        let found = entries.into_iter().find(|entry| entry.tag == rip)?;
+        (self.modes[mode.set()] == mode.bits() && found.code != 0).then_some(found.code)
     }
 
     /// `rip`, mapped to the guest-physical page at `page`, is translated at `code`.
@@ -149,7 +160,7 @@ impl Jumps {
             self.modes[table] = mode.bits();
             self.retain(|place, _, _| place / ENTRIES != table);
         }
-        let slot = slot(self.salt_for(mode), rip);
+        let slot = self.way_for(table, slot(self.salt_for(mode), rip), rip);
         let index = table * ENTRIES + slot;
         let old = std::mem::replace(
             &mut self.tables_mut()[table][slot],
@@ -166,6 +177,27 @@ impl Jumps {
         // What is kept over changes of address space, by one means or the other.
         self.used.note(index, kind.global || table == set::USER);
         index as u32
+    }
+
+    /// Which of the two slots an address gets: the first, unless another has it and the second is free or
+    /// another's second. The one that it does not get does not have it.
+    fn way_for(&mut self, table: usize, first: usize, rip: u64) -> usize {
+        let salt = if table == set::USER { self.salt } else { 0 };
+        let entries = &mut self.tables_mut()[table];
+        let is_free = |entry: Entry| entry.code == 0 || entry.tag == rip;
+        let other = entries[first ^ 1];
+        // Of another space it may be either, and is as good as any.
+        let second = self::slot(salt, other.tag) != first ^ 1;
+        let chosen = if is_free(entries[first]) || !is_free(other) && !second {
+            first
+        } else {
+            first ^ 1
+        };
+        let left = &mut entries[chosen ^ 1];
+        if left.tag == rip {
+            *left = empty(chosen ^ 1);
+        }
+        chosen
     }
 
     /// Keeps the entries that `keep` answers yes to, by their place, linear address and note.
@@ -276,7 +308,7 @@ fn address(tables: *const [Table; TABLES], dead: &Numbers, place: u32) -> Option
     // SAFETY: see `Jumps::tables`.
     let entry = unsafe { tables.as_ref() }?[table][slot];
     let space = if table == set::USER {
-        slot ^ self::slot(0, entry.tag)
+        (slot ^ self::slot(0, entry.tag)) / WAYS
     } else {
         0
     };
@@ -284,10 +316,10 @@ fn address(tables: *const [Table; TABLES], dead: &Numbers, place: u32) -> Option
     (entry.code != 0 && !is_dead).then_some(entry.tag)
 }
 
-/// An entry whose tag is never looked up in `slot`. Address zero is looked up in the first slots, one for
+/// An entry whose tag is never looked up in `slot`. Address zero is looked up in the first slots, two for
 /// each space, and the other tag in others.
 pub(super) fn empty(slot: usize) -> Entry {
-    let tag = if slot < NUMBERS { ELSEWHERE } else { 0 };
+    let tag = if slot < OF_ZERO { ELSEWHERE } else { 0 };
     Entry { tag, code: 0 }
 }
 

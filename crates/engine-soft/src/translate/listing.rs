@@ -129,6 +129,7 @@ fn stub(frame: Frame<'_>, target: u64) -> String {
         ("sysret", stubs.sysret),
         ("handler", stubs.handler),
         ("leave_at", stubs.leave_at),
+        ("look_further", stubs.further[set]),
         ("leave_link", stubs.leave_link),
         ("load_vectors", stubs.load_vectors),
         ("load_x87", stubs.x87.load),

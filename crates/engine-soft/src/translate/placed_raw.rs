@@ -5,10 +5,9 @@ use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
 use std::mem::offset_of;
 use std::ops::{Deref, DerefMut};
 
-use super::jumps_raw::{TABLES, Table, empty};
+use super::jumps_raw::{OF_ZERO, TABLES, Table, empty};
 use crate::cpu::Cpu;
 use crate::mmu::second_raw;
-use crate::mmu::spaces::NUMBERS;
 
 #[derive(Debug)]
 #[repr(C)]
@@ -39,7 +38,7 @@ impl Placed {
         };
         // The other entries are empty when they are zero.
         for table in &mut placed.tables {
-            for (slot, entry) in table[..NUMBERS].iter_mut().enumerate() {
+            for (slot, entry) in table[..OF_ZERO].iter_mut().enumerate() {
                 *entry = empty(slot);
             }
         }

@@ -14,6 +14,7 @@ use x86::register::rflags;
 use super::assembler::{Assembler, condition};
 use super::emitter::Way as Access;
 use super::fast_calls::{write_syscall, write_sysret};
+use super::jumps_raw;
 use super::mode::Mode;
 use super::native::{self, MXCSR_MASKED};
 use super::refill::{write_range, write_refill, write_split_read};
@@ -61,6 +62,8 @@ pub(super) struct Stubs {
     pub(super) handler_with_flags: u64,
     /// Leaves with RIP in RAX.
     pub(super) leave_at: u64,
+    /// Looks for the address in RAX in its second slot of the table of jumps, by set, or leaves there.
+    pub(super) further: [u64; 3],
     /// Leaves at the link in RAX.
     pub(super) leave_link: u64,
     refills: [[u64; 3]; 2],
@@ -131,6 +134,11 @@ impl Stubs {
         asm.store(native::RIP, RAX);
         asm.set_rax(code::NEXT);
         asm.jump_to(leave);
+        let further = [set::USER, set::SUPERVISOR, set::SUPERVISOR_OPEN].map(|set| {
+            let stub = asm.here();
+            write_further(asm, set, leave_at);
+            stub
+        });
         let leave_link = asm.here();
         asm.store(native::LEFT_AT, RAX);
         asm.set_rax(code::LINK);
@@ -178,10 +186,10 @@ impl Stubs {
         let mut syscalls = [leave_at; 3];
         for set in [set::SUPERVISOR, set::SUPERVISOR_OPEN] {
             syscalls[set] = asm.here();
-            write_syscall(asm, set, leave_at);
+            write_syscall(asm, set, further[set]);
         }
         let sysret = asm.here();
-        write_sysret(asm, leave_at);
+        write_sysret(asm, further[set::USER]);
         Stubs {
             enter,
             syscalls,
@@ -192,12 +200,25 @@ impl Stubs {
             handler,
             handler_with_flags,
             leave_at,
+            further,
             leave_link,
             load_vectors,
             x87,
             has_x87: is_x86_feature_detected!("xsave"),
         }
     }
+}
+
+/// Flags are in memory.
+fn write_further(asm: &mut Assembler, set: usize, leave_at: u64) {
+    asm.hash_rax((set == set::USER).then_some(native::SALT));
+    asm.mask_r13(jumps_raw::OFFSET_MASK);
+    // xor r13d, …
+    asm.raw(&[0x41, 0x83, 0xf5, jumps_raw::OTHER_WAY]);
+    asm.compare_slot(native::jump_tag(set));
+    let unknown = asm.jump_if(condition::NOT_EQUAL);
+    asm.land_at(unknown, leave_at);
+    asm.jump_slot(native::jump_code(set));
 }
 
 fn store_registers(asm: &mut Assembler) {

@@ -76,15 +76,17 @@ fn probe(cpu: &mut Cpu, op: &Op, gla: u64, wanted: u64, write: bool) -> Result<u
     Ok(present)
 }
 
+/// FCW after FNINIT. Everything else of the x87 state is zero then.
+const INITIAL_CONTROL: u16 = 0x37f;
+
 fn initial_x87(fpu: &Fpu) -> bool {
-    let clean = Fpu::default();
-    fpu.control == clean.control
-        && fpu.status == clean.status
-        && fpu.tag == clean.tag
-        && fpu.opcode == clean.opcode
-        && fpu.instruction_pointer == clean.instruction_pointer
-        && fpu.data_pointer == clean.data_pointer
-        && fpu.st == clean.st
+    fpu.control == INITIAL_CONTROL
+        && fpu.status == 0
+        && fpu.tag == 0
+        && fpu.opcode == 0
+        && fpu.instruction_pointer == 0
+        && fpu.data_pointer == 0
+        && fpu.st == [[0; 16]; 8]
 }
 
 /// Components that are not in their initial configuration (XINUSE).
@@ -136,9 +138,13 @@ pub(super) fn save<const WIDE: bool, const OPT: bool>(cpu: &mut Cpu, op: &Op) ->
     let write = if OPT { wanted & used } else { wanted };
     let len = registers(cpu) * 16;
     let mut legacy = [0; image::WRITTEN];
-    image::put_x87(&cpu.fpu, &mut legacy, WIDE);
+    if write & xcr0::X87 != 0 {
+        image::put_x87(&cpu.fpu, &mut legacy, WIDE);
+    }
     image::put_mxcsr(&cpu.fpu, &mut legacy);
-    image::put_xmm(&cpu.fpu, &mut legacy, len / 16);
+    if write & xcr0::SSE != 0 {
+        image::put_xmm(&cpu.fpu, &mut legacy, len / 16);
+    }
     let (upper, pkru) = (upper_halves(&cpu.fpu), u64::from(cpu.pkru).to_le_bytes());
     let pieces = legacy_pieces(&legacy, write, wanted, len);
     let avx = (write & xcr0::AVX != 0).then(|| (cpu.features.avx_at, &upper[..len]));
@@ -257,10 +263,8 @@ pub(super) fn restore<const WIDE: bool>(cpu: &mut Cpu, op: &Op) -> Result<(), St
 }
 
 fn initialise_x87(fpu: &mut Fpu) {
-    let clean = Fpu::default();
-    *fpu = Fpu {
-        mxcsr: fpu.mxcsr,
-        ymm: fpu.ymm,
-        ..clean
-    };
+    fpu.control = INITIAL_CONTROL;
+    (fpu.status, fpu.tag, fpu.opcode) = (0, 0, 0);
+    (fpu.instruction_pointer, fpu.data_pointer) = (0, 0);
+    fpu.st = [[0; 16]; 8];
 }
