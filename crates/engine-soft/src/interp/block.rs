@@ -223,12 +223,13 @@ impl BlockCache {
     }
 }
 
-/// The key of a block at `gpa`, and its slot.
+/// The key of a block at `gpa`, and its slot. Those of neighbours are neighbours, so that the host's cache
+/// has them when it has one.
 #[inline(always)]
 fn place(gpa: u64, cpu: &Cpu) -> (u64, usize) {
     let key = gpa << 2 | cpu.code_size as u64;
-    let slot = key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - SLOT_BITS);
-    (key, slot as usize)
+    let page = (gpa >> 12).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - SLOT_BITS);
+    (key, (page ^ (gpa & !PAGE_MASK) >> 1) as usize)
 }
 
 /// Bytes to decode from, and where the second half of an instruction that crosses into the next page is.
