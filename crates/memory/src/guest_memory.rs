@@ -1,5 +1,7 @@
 //! The guest's RAM as regions of one memfd.
 
+mod from_file;
+
 use std::fs::File;
 use std::io;
 use std::sync::Arc;

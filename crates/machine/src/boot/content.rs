@@ -2,11 +2,9 @@
 //! goes from the file straight to the guest's memory.
 
 use std::fmt::Debug;
-use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 
 use memory::{Gpa, GuestMemory};
-use vm_memory::{Bytes, GuestAddress, GuestMemoryError};
 
 use super::bytes::slice_at;
 use super::error::Fault;
@@ -66,15 +64,7 @@ impl Content for SourceFile {
             path: self.path.clone(),
             source,
         };
-        let mut file = &self.file;
-        file.seek(SeekFrom::Start(at)).map_err(failed)?;
-        let ram = memory.ram();
-        // It fits into the guest's memory.
-        let read = ram.read_exact_volatile_from(GuestAddress(to.0), &mut file, len as usize);
-        read.map_err(|error| match error {
-            GuestMemoryError::IOError(source) => failed(source),
-            other => failed(std::io::Error::other(other)),
-        })?;
+        memory.copy_from(&self.file, at, len, to).map_err(failed)?;
         Ok(())
     }
 }

@@ -1,3 +1,7 @@
+use std::fs::File;
+use std::io::Write;
+
+use rustix::fs::{MemfdFlags, memfd_create};
 use vm_memory::{Bytes, GuestAddress};
 
 use super::{GuestMemory, MemoryError, RamRange};
@@ -72,4 +76,42 @@ fn unaligned_and_overlapping_ranges_are_refused() {
         GuestMemory::new(&[a, b]),
         Err(MemoryError::Layout { .. })
     ));
+}
+
+/// A file of so many bytes, each unlike its neighbours.
+fn file(len: usize) -> (File, Vec<u8>) {
+    let bytes: Vec<u8> = (0..len).map(|n| (n * 7 + n / 251).to_le_bytes()[0]).collect();
+    let mut file = File::from(memfd_create("file", MemfdFlags::CLOEXEC).expect("a file"));
+    file.write_all(&bytes).expect("room");
+    (file, bytes)
+}
+
+#[test]
+fn a_file_becomes_memory_and_is_logged() {
+    let (memory, (file, bytes)) = (two_ranges(), file(0x3000));
+    memory.set_dirty_log(true);
+    let untouched = GuestAddress(0x1_0000_0000);
+    memory.ram().write_obj(7u32, untouched).expect("inside");
+    let _ = memory.take_dirty_log();
+    memory
+        .copy_from(&file, 0x123, 0x1800, Gpa(0x1_0000_0404))
+        .expect("it fits");
+    let mut found = vec![0; 0x1800];
+    let at = GuestAddress(0x1_0000_0404);
+    memory.ram().read_slice(&mut found, at).expect("inside");
+    assert_eq!(found, bytes[0x123..0x1923]);
+    assert_eq!(memory.ram().read_obj::<u32>(untouched).expect("inside"), 7);
+    let dirty = memory.take_dirty_log();
+    assert_eq!(dirty, [Gpa(0x1_0000_0000), Gpa(0x1_0000_1000)]);
+}
+
+#[test]
+fn a_file_that_ends_or_does_not_fit_is_refused() {
+    let (memory, (file, _)) = (two_ranges(), file(0x1000));
+    let copy = |at, len, to| memory.copy_from(&file, at, len, Gpa(to));
+    assert!(copy(0, 0x1001, 0).is_err());
+    assert!(copy(0x2000, 1, 0).is_err());
+    assert!(copy(0, 0x1000, 0xf800).is_err());
+    assert!(copy(0, 1, 0x2_0000).is_err());
+    assert!(copy(0, 0x1000, 0xf000).is_ok());
 }
