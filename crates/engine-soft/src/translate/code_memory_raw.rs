@@ -141,9 +141,7 @@ impl CodeMemory {
         }
         area.next = (area.next + code.len()).next_multiple_of(16).min(area.end);
         while area.next >= area.huge + BEGUN && area.huge + HUGE_PAGE <= area.end {
-            for view in [write as u64, execute] {
-                collapse(view + area.huge as u64);
-            }
+            collapse(execute + area.huge as u64);
             area.huge += HUGE_PAGE;
         }
     }
