@@ -9,6 +9,9 @@
 //! on ([`runtime_raw`]). So faults, devices, self-modification and everything rare exist once, in the
 //! interpreter, and a translation can be left at any instruction.
 //!
+//! Most of what remains is address checks. They are shared: by accesses near each other ([`group`]), and by the rounds
+//! of a loop ([`loops`], [`streams`]). What cannot share one this time goes on in a unit that does not try.
+//!
 //! Units lie inside one page and are found by guest-physical address and [`mode::Mode`]; they know
 //! their linear address only as "offset in the page that runs", so they survive changes of address
 //! space. Direct jumps inside a page are patched to go straight to the target; all others look in a
