@@ -237,6 +237,19 @@ def test_a_disk_is_kept_over_stop_start_and_kill_and_a_stop_is_in_order(house: H
     assert not (house.home / "guests" / "disk").exists()
 
 
+def test_a_guest_that_stays_and_a_kept_one_do_not_share_a_name(house: House) -> None:
+    house("create", "--name", "stays", "debian")
+    done = house.inn("run", "--keep", "--name", "stays", "debian", "--", "true")
+    assert (done.returncode, b"inn start stays" in done.stderr) == (1, True)
+    assert "stays" in house("guest", "ls")
+    house("guest", "rm", "stays")
+    house("run", "--keep", "--name", "kept", "debian", "--", "true")
+    done = house.inn("create", "--name", "kept", "debian")
+    assert (done.returncode, b"inn guest rm kept" in done.stderr) == (1, True)
+    house("guest", "rm", "kept")
+    assert not {"stays", "kept"} & set(house("ps", "-aq").split())
+
+
 def test_a_guest_that_still_boots_powers_off_once_it_can(house: House) -> None:
     house("run", "-d", "--name", "young", "debian")
     house("stop", "--timeout", "5m", "young")
@@ -287,7 +300,7 @@ def test_start_exec_stop_leaves_no_leak(house: House, cycles: int, tmp_path: Pat
         keeper("stop", "cycle")
         found = keeper.inspect("cycle")
         assert (found["state"], found["status"]) == ("exited", 0)
-        files = {each.name for each in (home / "guests" / "cycle").iterdir()}
+        files = {each.name for each in (home / "guests" / "cycle").rglob("*")}
         assert number == 0 or files == held
         held = files
         assert working_in(home / "guests" / "cycle") == set()
@@ -301,6 +314,6 @@ def working_in(directory: Path) -> set[int]:
     found = set()
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
-            if (entry / "cwd").readlink() == directory:
+            if (entry / "cwd").readlink().is_relative_to(directory):
                 found.add(int(entry.name))
     return found

@@ -344,7 +344,7 @@ def test_a_guest_is_its_owners_alone(house: House, halting: Path) -> None:
     found = house.start("a", halting)
     directory = Path(found["directory"])
     assert directory.stat().st_mode & 0o077 == 0
-    for file in directory.iterdir():
+    for file in directory.rglob("*"):
         assert file.stat().st_mode & 0o077 == 0, file
 
 
@@ -515,10 +515,13 @@ class Escaped:
             "read a file": lambda: open("/etc/passwd").close(),
             "write beside": lambda: open(GOALS["beside"], "w").close(),
             "read another guest": lambda: open(GOALS["other"] + "/guest.json").close(),
-            "list guests": lambda: os.listdir(".."),
+            "list guests": lambda: os.listdir("../.."),
             "write to another guest": lambda: open(GOALS["other"] + "/order.json", "a").close(),
-            "control another guest": lambda: connect(GOALS["other"] + "/control"),
+            "control another guest": lambda: connect(GOALS["other"] + "/run/control"),
             "control itself": lambda: connect("control"),
+            "change what it is": lambda: open("../guest.json", "a").close(),
+            "change what it is made of": lambda: open("../order.json", "a").close(),
+            "change who it is": lambda: open("../supervisor.json", "w").close(),
             "fork": lambda: os.fork() or os._exit(0),
             "run": lambda: subprocess.run(["/bin/true"]),
             "signal": lambda: os.kill(GOALS["pid"], 0),
@@ -570,7 +573,7 @@ def escape(house: House, directory: Path, *options: str) -> dict[str, str]:
     house("start", "jumper")
     house("wait", "jumper")
     found = house.inspect("jumper")
-    told = Path(found["directory"]) / "escaped.json"
+    told = Path(found["directory"]) / "run" / "escaped.json"
     assert told.exists(), (found, (Path(found["directory"]) / "errors.log").read_text())
     result: dict[str, str] = json.loads(told.read_text())
     assert house.inspect("other")["pid"] == other["pid"]

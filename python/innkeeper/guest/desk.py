@@ -20,7 +20,7 @@ from innkeeper.guest.resident import ConsoleShell, ResidentCommand
 from innkeeper.vm import jail
 from innkeeper.vm import order as orders
 from innkeeper.vm.detached import home as files
-from innkeeper.vm.detached import journal, processes
+from innkeeper.vm.detached import journal
 from innkeeper.vm.detached.console import Console
 from innkeeper.vm.detached.home import Home
 from innkeeper.vm.detached.log import Log
@@ -98,7 +98,7 @@ class Desk:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self.loop.on_signal(signal.SIGTERM, self._told_to_end)
         if self.order.jail:
-            own = Path(self.home.path)
+            own = Path(self.home.path) / files.OWN
             self._walls = jail.enter(self.order.spec, own, self.order.here)
         self._make_machine()
         assert self.machine is not None
@@ -158,7 +158,8 @@ class Desk:
             return
         self.resume()
         self.power_down("host-signal")
-        self.loop.after(_GRACE, self._control().stop)
+        # Of the machine that there is then.
+        self.loop.after(_GRACE, lambda: self._control().stop())
 
     # The machine's life.
 
@@ -242,6 +243,8 @@ class Desk:
         try:
             kind, code, what = self.machine.outcome
         except InnkeeperError as error:
+            if isinstance(error, DeviceFailed):
+                print(error.details, file=sys.stderr, flush=True)
             self._finish(Ending(1, str(error)), guest=False, reason="host-error")
             return
         if self._begins_anew(kind):
@@ -305,11 +308,8 @@ class Desk:
 
     def _write_run(self) -> None:
         assert self.machine is not None
-        pid = os.getpid()
         document: dict[str, object] = {
             "version": VERSION,
-            "pid": pid,
-            "start_time": processes.start_time(pid),
             "since": self._began,
             "phase": PAUSED if self.paused else RUNNING,
             "engine": self.machine.engine,

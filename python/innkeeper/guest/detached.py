@@ -7,7 +7,7 @@ import json
 import os
 import sys
 
-from innkeeper.vm.detached.home import Home
+from innkeeper.vm.detached.home import OWN, Home
 from innkeeper.vm.detached.supervisor import supervise
 
 
@@ -20,7 +20,7 @@ def main() -> None:
         # Whoever started us waits for this one only, and has no other child of ours to wait for.
         os._exit(0)
     with Home(home) as directory:
-        # All that a guest writes is in here, and found by short names even when it is renamed.
+        # A rename does not disturb it.
         os.fchdir(home)
         _name(f"inn {directory.name}")
         try:
@@ -34,6 +34,8 @@ def _become_guest(home: Home, ready: int | None) -> int:
     # It writes to nothing that was opened for the supervisor.
     from innkeeper.guest.desk import run
 
+    # The place of its own: names of files in a run are relative to it, and short.
+    os.chdir(OWN)
     return run(home, lambda answer: _tell(ready, answer))
 
 

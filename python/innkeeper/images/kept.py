@@ -11,6 +11,7 @@ from pathlib import Path
 from innkeeper.errors import HostFailure, InvalidInput
 from innkeeper.images.boot import KEPT_ROOT
 from innkeeper.images.store import Image, Store
+from innkeeper.vm.detached.home import OWN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +45,7 @@ def remove_guest(store: Store, name: str) -> KeptGuest:
         raise InvalidInput(f"there is no kept guest {name!r} in {store.directory}")
     with store.locked():
         guest = _look_at(store, name)
-        with _idle(directory / KEPT_ROOT) as idle:
+        with _idle(_disk(directory)) as idle:
             if not idle:
                 raise InvalidInput(f"the guest {name!r} is running; end it first")
             try:
@@ -57,7 +58,7 @@ def remove_guest(store: Store, name: str) -> KeptGuest:
 
 def _look_at(store: Store, name: str) -> KeptGuest:
     directory = store.guest_directory(name)
-    disk = directory / KEPT_ROOT
+    disk = _disk(directory)
     with _idle(disk) as idle:
         # A guest that was ended before it had a disk has the directory alone.
         found = (disk if disk.exists() else directory).stat()
@@ -69,6 +70,12 @@ def _look_at(store: Store, name: str) -> KeptGuest:
             written=found.st_blocks * 512,
             changed=found.st_mtime,
         )
+
+
+def _disk(directory: Path) -> Path:
+    """What a guest that was started with `--keep` has written, or one that stays."""
+    stays = directory / OWN / KEPT_ROOT
+    return stays if stays.exists() else directory / KEPT_ROOT
 
 
 @contextlib.contextmanager

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Final
 
 from innkeeper.errors import GuestNotRunning, HostFailure
-from innkeeper.vm.detached import home as files
 from innkeeper.vm.detached import journal, processes, standing, supervisor
 from innkeeper.vm.detached.home import Home
 from innkeeper.vm.detached.registry import registry
@@ -41,7 +40,7 @@ def stop(name: str, grace: float = GRACE) -> None:
                 client.execute("quit")
         except (GuestNotRunning, HostFailure):
             # It starts, restarts, ends just now, or does not answer.
-            _signal(home, files.SUPERVISOR, signal.SIGTERM)
+            _signal(standing.supervisor_of(home), signal.SIGTERM)
         if not _is_free(home, _PATIENCE):
             kill_processes(home)
 
@@ -104,20 +103,20 @@ def kill_processes(home: Home) -> None:
         HostFailure: when it cannot be ended.
     """
     # First whoever would start it again.
-    _signal(home, files.SUPERVISOR, supervisor.NOT_AGAIN)
-    _signal(home, files.RUN, signal.SIGKILL)
+    watcher, guest = standing.supervisor_of(home), standing.process_of(home)
+    _signal(watcher, supervisor.NOT_AGAIN)
+    _signal(guest, signal.SIGKILL)
     if _is_free(home, _PATIENCE):
         return
-    _signal(home, files.SUPERVISOR, signal.SIGKILL)
-    _signal(home, files.RUN, signal.SIGKILL)
+    _signal(watcher, signal.SIGKILL)
+    _signal(standing.process_of(home), signal.SIGKILL)
     if not _is_free(home, _PATIENCE):
         raise HostFailure(f"the processes of the guest {home.name!r} do not end")
 
 
-def _signal(home: Home, document: str, number: signal.Signals) -> None:
-    found = standing.identity(home.read(document))
-    if found is not None:
-        processes.send(*found, number)
+def _signal(process: tuple[int, int] | None, number: signal.Signals) -> None:
+    if process is not None:
+        processes.send(*process, number)
 
 
 def _is_free(home: Home, patience: float) -> bool:

@@ -63,10 +63,11 @@ def new(request: GuestRequest, restart: RestartPolicy, *, autostart: bool) -> De
         (request.terminal, "--tty"),
         (request.console is not None, "--console"),
         (request.statistics, "--stats"),
-        (request.keep, "--keep, which every guest that stays does:"),
     ):
         if given:
             raise InvalidInput(f"a guest that runs on its own does not go with {option}")
+    if request.keep:
+        raise InvalidInput("a guest that runs on its own keeps its disk without --keep")
     return Definition(
         id=str(uuid.uuid4()),
         created=time.time(),

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Final
 
+from innkeeper.errors import NameInUse
 from innkeeper.guest.command import CommandRun, run_command
 from innkeeper.guest.console import ConsoleRun, run_kernel, run_shell
 from innkeeper.guest.console_mode import ConsoleMode
@@ -15,6 +16,7 @@ from innkeeper.services.request import (
     image_boot,
     own_kernel_spec,
 )
+from innkeeper.vm.detached.registry import registry
 from innkeeper.vm.ending import Ending
 from innkeeper.vm.terminal import is_interactive
 
@@ -40,6 +42,8 @@ def _run_image(request: GuestRequest, name: str, report: Report) -> Ending:
     guest = host_name(name) if request.name is None else request.name
     boot = image_boot(request, guest)
     check_boot(boot)
+    if request.keep and guest in registry().names():
+        raise NameInUse(f"the guest {guest!r} stays, and has its disk: inn start {guest} runs it")
     kept = store.kept_image(guest, name) if request.keep else None
     image = kept or ensure(store, name, report)
     if request.keep:

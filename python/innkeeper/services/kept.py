@@ -1,7 +1,9 @@
-"""Guests that were started with `--keep`: list and forget them."""
+"""Disks of guests that stay, or were started with `--keep`: list and forget them."""
 
 from innkeeper import images
 from innkeeper.images import KeptGuest, Store
+from innkeeper.services import lifecycle
+from innkeeper.vm.detached.registry import registry
 
 
 def listed() -> list[KeptGuest]:
@@ -13,4 +15,14 @@ def names() -> list[str]:
 
 
 def remove(name: str) -> KeptGuest:
-    return images.remove_guest(Store(), name)
+    """What was removed. One that stays goes with its disk.
+
+    Raises:
+        InvalidInput, AlreadyRunning: when there is no such guest, or it runs.
+        HostFailure: when it cannot be deleted.
+    """
+    if name not in registry().names():
+        return images.remove_guest(Store(), name)
+    found = next(guest for guest in listed() if guest.name == name)
+    lifecycle.remove(name)
+    return found

@@ -102,8 +102,8 @@ def start(name: str) -> None:
     """
     with registry().open(name) as home, _lock(home) as lock:
         definitions.order(definitions.read(home), name).write(home)
-        for document in (files.RUN, files.SUPERVISOR, *files.SOCKETS):
-            home.remove(document)
+        for left in (files.RUN, files.SUPERVISOR, *files.SOCKETS):
+            home.remove(left)
         launch(home, lock, _MODULE)
 
 

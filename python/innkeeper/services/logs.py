@@ -3,11 +3,14 @@
 import json
 import os
 from collections.abc import Iterator
+from typing import Final
 
 from innkeeper.vm.detached import home as files
 from innkeeper.vm.detached import journal
 from innkeeper.vm.detached.follow import follow, lines_at_end
 from innkeeper.vm.detached.registry import registry
+
+_LONGEST: Final = 4 << 20
 
 
 def log(name: str, *, lines: int | None, stay: bool) -> Iterator[bytes]:
@@ -18,11 +21,11 @@ def log(name: str, *, lines: int | None, stay: bool) -> Iterator[bytes]:
         InvalidInput, GuestNotFound.
     """
     with registry().open(name) as home:
-        old = _read(home.directory, files.OLD_LOG)
-        new = _read(home.directory, files.LOG)
+        old, _ = _read(home.directory, files.OLD_LOG)
+        new, end = _read(home.directory, files.LOG)
         yield old + new if lines is None else lines_at_end(old + new, lines)
         if stay:
-            yield from follow(home.directory, files.LOG, len(new), lambda: not home.is_taken())
+            yield from follow(home.directory, files.LOG, end, lambda: not home.is_taken())
 
 
 def events(*, past: bool, stay: bool) -> Iterator[dict[str, object]]:
@@ -31,25 +34,31 @@ def events(*, past: bool, stay: bool) -> Iterator[dict[str, object]]:
     os.makedirs(place, 0o700, exist_ok=True)  # noqa: PTH103 - pathlib is not loaded here
     directory = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        new = _read(directory, journal.NAME)
+        new, end = _read(directory, journal.NAME)
         if past:
-            yield from _documents(_read(directory, journal.OLD) + new)
+            old, _ = _read(directory, journal.OLD)
+            yield from _documents(old + new)
         if stay:
             rest = b""
-            for data in follow(directory, journal.NAME, len(new), lambda: False):
+            for data in follow(directory, journal.NAME, end, lambda: False):
                 whole, _, rest = (rest + data).rpartition(b"\n")
                 yield from _documents(whole)
     finally:
         os.close(directory)
 
 
-def _read(directory: int, name: str) -> bytes:
+def _read(directory: int, name: str) -> tuple[bytes, int]:
+    """The end of a file, and where that is. Those who write it keep it short, if nobody has taken
+    them over."""
     try:
         fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=directory)
     except FileNotFoundError:
-        return b""
+        return b"", 0
     with open(fd, "rb") as file:  # noqa: PTH123 - it is a descriptor
-        return file.read()
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(0, end - _LONGEST))
+        data = file.read(_LONGEST)
+        return data, file.tell()
 
 
 def _documents(text: bytes) -> Iterator[dict[str, object]]:

@@ -54,8 +54,8 @@ class Needs:
 def enter(spec: MachineSpec, own: Path, here: Path | None) -> tuple[str, ...]:
     """Locks this process in, for good, before it has a second thread; the walls that stand.
 
-    `own` is the guest's directory. `here` is where modules of Python devices are looked for: they
-    are loaded before, and what else is there is not the guest's.
+    `own` is what of the guest's directory it may write to. `here` is where modules of devices are
+    looked for: they are loaded before, and what else is there is not the guest's.
 
     Raises:
         InvalidInput, DeviceFailed: when a Python device cannot be loaded, which is done before.
@@ -71,7 +71,7 @@ def needs(spec: MachineSpec, own: Path, here: Path | None) -> Needs:
     network = spec.network
     return Needs(
         read=tuple(_read(spec, here)),
-        write=(own, own.parent / journal.DIRECTORY, *_written(spec)),
+        write=(own, own.parent.parent / journal.DIRECTORY, *_written(spec)),
         devices=tuple(_devices(spec)),
         network=network is not None and network.kind is NetworkKind.USER,
         tap=network is not None and network.kind is NetworkKind.TAP,

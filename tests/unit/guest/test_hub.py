@@ -21,7 +21,7 @@ from innkeeper.guest.frames import (
     is_well_formed,
 )
 from innkeeper.guest.hub import AgentHub
-from innkeeper.vm.detached.home import Home
+from innkeeper.vm.detached.home import AGENT, Home
 from innkeeper.vm.detached.loop import Loop
 
 HELLO = frame(Tell.HELLO, 0, b"\x02\x00")
@@ -33,6 +33,7 @@ class Play:
 
     def __init__(self, directory: Path) -> None:
         self.home = Home.open(str(directory))
+        self.home.make_own()
         self.loop = Loop()
         self.ready = 0
         self.hub = AgentHub(self.loop, self.home, self._on_ready)
@@ -52,7 +53,7 @@ class Play:
 
     def client(self) -> socket.socket:
         found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        found.connect(self.home.socket_path("agent"))
+        found.connect(self.home.socket_path(AGENT))
         found.setblocking(False)
         self.clients.append(found)
         self.turn()

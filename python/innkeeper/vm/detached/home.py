@@ -1,13 +1,18 @@
 """One guest's directory, held by a descriptor, so that a rename disturbs nobody who works in it.
 
     guest.json        what it is; written by whoever defines it
-    order.json        what its next or present run is made of
-    run.json          how the run stands; by the guest's process, and by its supervisor between two
-    supervisor.json   who watches over it; supervisor.pid says it to systemd
-    ending.json       how the last run ended
+    order.json        what its next or present run is made of; by whoever starts it
+    supervisor.json   which processes it has; by their parent. supervisor.pid tells systemd
     lock              held by supervisor and guest's process, for as long as one of them lives
-    console.log       what its serial port said, and console.log.1 what it said before
-    control, console, agent     sockets of the guest's process
+    run/              all that the guest's process may write to:
+        run.json          how the run stands
+        ending.json       how the last run ended
+        console.log       what its serial port said, and console.log.1 what it said before
+        control, console, agent     its sockets
+        root.qcow2        what the guest has written to its disk
+
+What decides about processes and about files of the host is outside of `run`: a guest that has taken
+over its process can tell lies about itself there, and about nothing else.
 
 Files are replaced as a whole, each has one writer at a time, and who reads one finds the old or the
 new. Whether a guest runs is told by the lock alone, which the kernel lets go when the last holder
@@ -24,16 +29,17 @@ import struct
 
 DEFINITION = "guest.json"
 ORDER = "order.json"
-RUN = "run.json"
 SUPERVISOR = "supervisor.json"
 SUPERVISOR_PID = "supervisor.pid"
-ENDING = "ending.json"
 LOCK = "lock"
-LOG = "console.log"
-OLD_LOG = "console.log.1"
-CONTROL = "control"
-CONSOLE = "console"
-AGENT = "agent"
+OWN = "run"
+RUN = "run/run.json"
+ENDING = "run/ending.json"
+LOG = "run/console.log"
+OLD_LOG = "run/console.log.1"
+CONTROL = "run/control"
+CONSOLE = "run/console"
+AGENT = "run/agent"
 SOCKETS = (CONTROL, CONSOLE, AGENT)
 
 _LARGEST = 1 << 20
@@ -102,7 +108,8 @@ class Home:
 
     def write_bytes(self, name: str, data: bytes, *, lasting: bool = False) -> None:
         """As `write`, of any file."""
-        fresh = f".{name}.new"
+        place, _, base = name.rpartition("/")
+        fresh = f"{place}/.{base}.new" if place else f".{base}.new"
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
         fd = os.open(fresh, flags, 0o600, dir_fd=self.directory)
         with open(fd, "wb") as file:
@@ -117,6 +124,15 @@ class Home:
     def remove(self, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self.directory)
+
+    def make_own(self) -> None:
+        """Makes what the guest's process may write to, where it is not there yet.
+
+        Raises:
+            OSError: when it cannot be made.
+        """
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(OWN, 0o700, dir_fd=self.directory)
 
     def take(self) -> int | None:
         """The lock, as a descriptor for children to inherit; None when somebody has it.

@@ -114,8 +114,11 @@ class Registry:
         return os.path.join(self.directory, name)
 
     def _refuse_taken(self, name: str) -> None:
-        if os.path.lexists(self._path(name)):
+        if not os.path.lexists(self._path(name)):
+            return
+        if os.path.exists(os.path.join(self._path(name), files.DEFINITION)):
             raise NameInUse(f"there is a guest {name!r} already; inn rm {name} removes it")
+        raise NameInUse(f"there is a kept guest {name!r}; inn guest rm {name} removes it")
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:

@@ -15,7 +15,8 @@ PAUSED = "paused"
 RESTARTING = "restarting"
 EXITED = "exited"
 
-_PHASES = (STARTING, RUNNING, PAUSED, RESTARTING)
+_PHASES = (STARTING, RUNNING, PAUSED)
+_WIDEST = 1000
 _KILLED = "its processes are gone: they were killed, or the host went down"
 
 
@@ -45,27 +46,43 @@ class Standing:
 def look(home: Home) -> Standing:
     # In this order: a guest that ends meanwhile is seen as it was before.
     taken = home.is_taken()
-    run, supervisor = home.read(files.RUN), home.read(files.SUPERVISOR)
-    return _live(run, supervisor) if taken else _over(home.read(files.ENDING), run)
+    supervisor = home.read(files.SUPERVISOR)
+    if taken:
+        return _live(home.read(files.RUN) or {}, supervisor)
+    return _over(home.read(files.ENDING), ran=supervisor is not None)
 
 
-def identity(document: "dict[str, object] | None") -> "tuple[int, int] | None":
-    """The process that wrote `document`, if it still lives: its number and start time."""
+def supervisor_of(home: Home) -> "tuple[int, int] | None":
+    """The supervisor, if it still lives: its number and start time."""
+    return _identity(home.read(files.SUPERVISOR))
+
+
+def process_of(home: Home) -> "tuple[int, int] | None":
+    """The guest's process in the same way. Its parent's word counts, not its own."""
+    return _identity(_guest(home.read(files.SUPERVISOR)))
+
+
+def _guest(supervisor: "dict[str, object] | None") -> "dict[str, object] | None":
+    guest = supervisor.get("guest") if supervisor else None
+    return guest if isinstance(guest, dict) else None
+
+
+def _identity(document: "dict[str, object] | None") -> "tuple[int, int] | None":
     pid, started = _number(document, "pid"), _number(document, "start_time")
     if pid is None or started is None or not processes.lives(pid, started):
         return None
     return pid, started
 
 
-def _live(run: "dict[str, object] | None", supervisor: "dict[str, object] | None") -> Standing:
-    guest, watcher = identity(run), identity(supervisor)
-    phase = run.get("phase") if run else None
+def _live(run: "dict[str, object]", supervisor: "dict[str, object] | None") -> Standing:
+    watcher, guest = _identity(supervisor), _identity(_guest(supervisor))
+    phase = run.get("phase")
     state = phase if isinstance(phase, str) and phase in _PHASES else STARTING
-    if guest is None and state in (RUNNING, PAUSED):
-        # Killed just now; its supervisor will say more.
-        state = RESTARTING
+    if guest is None:
+        # Killed just now, where its supervisor has not said more; or between two runs.
+        state = RESTARTING if supervisor is not None else STARTING
     found = Standing(state)
-    if guest is not None and run is not None:
+    if guest is not None:
         found.pid = guest[0]
         found.since = _seconds(run, "since")
         found.engine = _text(run, "engine")
@@ -76,8 +93,8 @@ def _live(run: "dict[str, object] | None", supervisor: "dict[str, object] | None
     return found
 
 
-def _over(ending: "dict[str, object] | None", run: "dict[str, object] | None") -> Standing:
-    if ending is None and run is None:
+def _over(ending: "dict[str, object] | None", *, ran: bool) -> Standing:
+    if ending is None and not ran:
         return Standing(CREATED)
     found = Standing(EXITED)
     if ending is None:
@@ -100,5 +117,8 @@ def _seconds(document: "dict[str, object]", key: str) -> float | None:
 
 
 def _text(document: "dict[str, object]", key: str) -> str | None:
+    """For people, who may see it on a terminal: whoever wrote it may have been taken over."""
     value = document.get(key)
-    return value if isinstance(value, str) else None
+    if not isinstance(value, str):
+        return None
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in value[:_WIDEST])

@@ -55,7 +55,6 @@ class _Supervisor:
         pause = _FIRST_PAUSE
         first: int | None = ready
         while True:
-            self._write()
             began = time.monotonic()
             ending = self._one_run(first)
             if ending.get("failed_to_start") and first is not None:
@@ -75,14 +74,11 @@ class _Supervisor:
         self._home.remove(files.SUPERVISOR_PID)
 
     def _one_run(self, ready: "int | None") -> "dict[str, object]":
+        self._home.make_own()
         self._home.remove(files.ENDING)
-        pid = os.fork()
-        if pid == 0:
-            os._exit(self._guest(ready))
-        if ready is not None:
-            os.close(ready)
+        pid = self._fork(ready)
         status = self._wait(pid)
-        ending = self._home.read(files.ENDING)
+        ending = _plausible(self._home.read(files.ENDING))
         if ending is None:
             ending = unexpected(status)
             self._home.write(files.ENDING, ending)
@@ -90,6 +86,22 @@ class _Supervisor:
             self._home.remove(name)
         journal.tell(self._home, "exit", status=ending["status"], sentence=ending["sentence"])
         return ending
+
+    def _fork(self, ready: "int | None") -> int:
+        """The guest's process, which begins once it is written down."""
+        begin, tell = os.pipe2(os.O_CLOEXEC)
+        pid = os.fork()
+        if pid == 0:
+            os.close(tell)
+            os.read(begin, 1)
+            os.close(begin)
+            os._exit(self._guest(ready))
+        os.close(begin)
+        self._write(pid)
+        os.close(tell)
+        if ready is not None:
+            os.close(ready)
+        return pid
 
     def _guest(self, ready: "int | None") -> int:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
@@ -121,7 +133,7 @@ class _Supervisor:
 
     def _wait_to_restart(self, pause: float) -> bool:
         """False when somebody wants it to end meanwhile."""
-        self._home.write(files.RUN, {"version": VERSION, "phase": "restarting"})
+        self._write(None)
         until = time.monotonic() + pause
         while (left := until - time.monotonic()) > 0:
             caught = signal.sigtimedwait(_SIGNALS, left)
@@ -129,17 +141,29 @@ class _Supervisor:
                 return False
         return True
 
-    def _write(self) -> None:
+    def _write(self, guest: "int | None") -> None:
         pid = os.getpid()
         document: dict[str, object] = {
             "version": VERSION,
-            "pid": pid,
-            "start_time": processes.start_time(pid),
+            **_process(pid),
+            "guest": None if guest is None else _process(guest),
             "restart": self._policy,
             "restarts": self._restarts,
         }
         self._home.write(files.SUPERVISOR, document)
         self._home.write_bytes(files.SUPERVISOR_PID, f"{pid}\n".encode())
+
+
+def _process(pid: int) -> "dict[str, object]":
+    return {"pid": pid, "start_time": processes.start_time(pid)}
+
+
+def _plausible(ending: "dict[str, object] | None") -> "dict[str, object] | None":
+    """What the guest's process says of its end, which it may have been taken over to say."""
+    if ending is None or not isinstance(ending.get("status"), int):
+        return None
+    sentence = ending.get("sentence")
+    return ending if sentence is None or isinstance(sentence, str) else None
 
 
 def unexpected(status: int) -> "dict[str, object]":

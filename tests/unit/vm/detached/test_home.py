@@ -19,6 +19,8 @@ from innkeeper.vm.detached.processes import lives, send, start_time
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
     with Home.open(str(tmp_path)) as found:
+        found.make_own()
+        found.make_own()
         yield found
 
 
@@ -136,8 +138,8 @@ def test_a_guest_that_never_ran_is_created(home: Home) -> None:
 
 
 def test_a_guest_whose_lock_is_held_runs_as_its_documents_say(home: Home) -> None:
-    home.write(files.RUN, {**mine(), "phase": "paused", "engine": "kvm", "ready": True, "since": 5})
-    home.write(files.SUPERVISOR, {**mine(), "restarts": 2})
+    home.write(files.RUN, {"phase": "paused", "engine": "kvm", "ready": True, "since": 5})
+    home.write(files.SUPERVISOR, {**mine(), "guest": mine(), "restarts": 2})
     lock = home.take()
     assert lock is not None
     found = standing.look(home)
@@ -148,7 +150,8 @@ def test_a_guest_whose_lock_is_held_runs_as_its_documents_say(home: Home) -> Non
 
 def test_documents_do_not_outlive_who_wrote_them(home: Home) -> None:
     # As after a crash of the host: they say that it runs, and the lock that it does not.
-    home.write(files.RUN, {**mine(), "phase": "running"})
+    home.write(files.RUN, {"phase": "running"})
+    home.write(files.SUPERVISOR, {**mine(), "guest": mine()})
     found = standing.look(home)
     assert (found.state, found.pid, found.status) == ("exited", None, None)
     assert found.sentence is not None
@@ -156,16 +159,37 @@ def test_documents_do_not_outlive_who_wrote_them(home: Home) -> None:
 
 
 def test_a_number_that_another_process_has_now_is_not_the_guests(home: Home) -> None:
-    home.write(files.RUN, {"pid": os.getpid(), "start_time": 1, "phase": "running"})
+    home.write(files.RUN, {"phase": "running"})
+    home.write(files.SUPERVISOR, {**mine(), "guest": {"pid": os.getpid(), "start_time": 1}})
     lock = home.take()
     assert lock is not None
     found = standing.look(home)
     assert (found.state, found.pid) == ("restarting", None)
+    assert standing.process_of(home) is None
     files.release(lock)
 
 
+def test_a_guests_process_cannot_say_that_it_is_another(home: Home) -> None:
+    home.write(files.RUN, {**mine(), "phase": "running"})
+    home.write(files.ENDING, {"status": 0, "sentence": "\x1b[2Jgone", "pid": os.getpid()})
+    lock = home.take()
+    assert lock is not None
+    assert standing.process_of(home) is None
+    assert standing.look(home).pid is None
+    files.release(lock)
+    assert standing.look(home).sentence == "\N{REPLACEMENT CHARACTER}[2Jgone"
+
+
 @pytest.mark.parametrize(
-    "damage", [{}, {"pid": "x"}, {"pid": True, "start_time": 1}, {"phase": 7}, {"phase": "exited"}]
+    "damage",
+    [
+        {},
+        {"pid": "x"},
+        {"pid": True, "start_time": 1},
+        {"phase": 7},
+        {"phase": "exited"},
+        {"guest": 7, "sentence": 7, "status": "x"},
+    ],
 )
 def test_damaged_documents_are_no_traceback(home: Home, damage: dict[str, object]) -> None:
     for name in (files.RUN, files.SUPERVISOR, files.ENDING):
@@ -173,5 +197,5 @@ def test_damaged_documents_are_no_traceback(home: Home, damage: dict[str, object
     assert standing.look(home).state == "exited"
     lock = home.take()
     assert lock is not None
-    assert standing.look(home).state == "starting"
+    assert not standing.look(home).ready
     files.release(lock)

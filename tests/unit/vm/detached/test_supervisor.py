@@ -27,9 +27,7 @@ lock = home.take()
 def become(home, ready):
     number = int((home.read("count.json") or {}).get("count", 0)) + 1
     home.write("count.json", {"count": number})
-    from innkeeper.vm.detached.processes import start_time
-    home.write("run.json", {"pid": os.getpid(), "start_time": start_time(os.getpid()),
-                            "phase": "running"})
+    home.write("run/run.json", {"phase": "running"})
     return guest(home, number)
 """
 
@@ -76,7 +74,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 def ends(status: str, asked: str = "False") -> str:
     ending = f"dict(status={status}, sentence=None, asked={asked})"
-    return f"home.write('ending.json', {ending}); return 0"
+    return f"home.write('run/ending.json', {ending}); return 0"
 
 
 def test_a_guest_that_ends_has_ended(start: Start) -> None:
