@@ -93,7 +93,7 @@ impl Mmu {
     pub(super) fn end_direct_writes(&mut self, host: Option<u64>) {
         let ends = |entry: u64| host.is_none_or(|host| entry == host);
         self.second
-            .retain(|way, _, entry| way == Way::Read || !ends(entry.host));
+            .retain(|way, entry| way == Way::Read || !ends(entry.host));
         self.marks.for_each(|place| {
             let entry = &mut self.entries[place];
             if place >= WAY_ENTRIES && ends(entry.host) {

@@ -25,6 +25,9 @@ impl Mmu {
         } else if flushed.local {
             jumps.drop_local();
         }
+        if flushed.user {
+            jumps.drop_user();
+        }
         if let Some(gla) = flushed.large {
             jumps.drop_large(gla);
         }
@@ -74,12 +77,27 @@ impl Mmu {
             self.spaces.forget(pcid);
         }
         if !self.spaces.enter(pcid) {
-            return self.flush_all();
+            self.start_spaces_again();
         }
         self.marks
             .take_local(|place| self.entries[place] = empty(place % SET_ENTRIES));
         self.flushed.local = true;
         self.news = true;
+    }
+
+    /// All numbers of spaces have been given: flushes what has one, and gives them again.
+    fn start_spaces_again(&mut self) {
+        self.beside.clear();
+        self.second.retain(|_, entry| entry.tag & GLOBAL != 0);
+        self.fetch_used.retain(|slot| {
+            let kept = self.fetch[slot].tag & GLOBAL != 0;
+            if !kept {
+                self.fetch[slot] = NO_FETCH;
+            }
+            kept
+        });
+        self.spaces.forget_all();
+        self.flushed.user = true;
     }
 
     /// INVPCID for one: as a load of CR3, but the address space stays.
@@ -150,8 +168,8 @@ impl Mmu {
     pub(super) fn flush_large(&mut self, gla: u64, shift: u32) {
         self.beside.clear();
         // Small pages among them go too.
-        let other = |page: u64| (page ^ gla) >> shift != 0;
-        self.second.retain(|_, page, _| other(page));
+        let other = |tag: u64| (tag ^ gla) >> shift != 0;
+        self.second.retain(|_, entry| other(entry.tag));
         self.marks.retain(|place| {
             let kept = self.entries[place].host != 0 && other(self.entries[place].tag);
             if !kept {

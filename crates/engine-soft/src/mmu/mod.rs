@@ -174,6 +174,8 @@ struct Flushed {
     all: bool,
     /// What is not global, by a change of address space.
     local: bool,
+    /// All that user mode jumps to, since spaces have their numbers anew.
+    user: bool,
     /// Single pages, the first `count`.
     pages: [u64; 4],
     count: usize,

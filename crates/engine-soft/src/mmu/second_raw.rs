@@ -63,11 +63,6 @@ pub(crate) const fn first_at(way: Way, set: usize) -> usize {
     set * size_of::<Table>() + way as usize * size_of::<[Entry; IN_SLOT]>()
 }
 
-/// Linear page of an entry with this tag.
-fn page(tag: u64) -> u64 {
-    tag & PAGE_MASK
-}
-
 impl Second {
     pub(super) fn new() -> Second {
         Second {
@@ -110,8 +105,8 @@ impl Second {
         self.used.note(index, true);
     }
 
-    /// Drops what is not kept, shown with its linear page.
-    pub(super) fn retain(&mut self, keep: impl Fn(Way, u64, &Entry) -> bool) {
+    /// Drops what is not kept.
+    pub(super) fn retain(&mut self, keep: impl Fn(Way, &Entry) -> bool) {
         let Second { tables, used } = self;
         // SAFETY: as in `tables`.
         let Some(tables) = (unsafe { tables.as_mut() }) else {
@@ -124,7 +119,7 @@ impl Second {
             if entry.host == 0 {
                 return false;
             }
-            let kept = keep(Way::ALL[way], page(entry.tag), entry);
+            let kept = keep(Way::ALL[way], entry);
             if !kept {
                 *entry = EMPTY;
             }
@@ -133,7 +128,7 @@ impl Second {
     }
 
     pub(super) fn drop_all(&mut self) {
-        self.retain(|_, _, _| false);
+        self.retain(|_, _| false);
     }
 
     /// Drops what has this tag for one way of access.

@@ -16,7 +16,7 @@
 //! Spec: Intel SDM Vol. 3, "Process-Context Identifiers (PCIDs)" and "Operations that Invalidate TLBs
 //! and Paging-Structure Caches".
 
-/// Numbers there are, the first unused. When all have been given, everything is flushed.
+/// Numbers there are, the first unused. When all have been given, all spaces are flushed.
 pub(crate) const NUMBERS: usize = 1 << 10;
 /// PCIDs there are.
 const PCIDS: usize = 1 << 12;

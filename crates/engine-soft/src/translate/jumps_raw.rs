@@ -249,6 +249,11 @@ impl Jumps {
         });
     }
 
+    /// When numbers of spaces mean others than before.
+    pub(crate) fn drop_user(&mut self) {
+        self.retain(|place, _, _| place / ENTRIES != set::USER);
+    }
+
     /// After a flush of everything, or when all code is gone.
     pub(crate) fn clear(&mut self) {
         self.crossings.clear();

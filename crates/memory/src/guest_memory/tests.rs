@@ -80,7 +80,9 @@ fn unaligned_and_overlapping_ranges_are_refused() {
 
 /// A file of so many bytes, each unlike its neighbours.
 fn file(len: usize) -> (File, Vec<u8>) {
-    let bytes: Vec<u8> = (0..len).map(|n| (n * 7 + n / 251).to_le_bytes()[0]).collect();
+    let bytes: Vec<u8> = (0..len)
+        .map(|n| (n * 7 + n / 251).to_le_bytes()[0])
+        .collect();
     let mut file = File::from(memfd_create("file", MemfdFlags::CLOEXEC).expect("a file"));
     file.write_all(&bytes).expect("room");
     (file, bytes)
