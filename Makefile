@@ -16,7 +16,7 @@ test-guests: ## Boot every kernel that the tests know, also those that take minu
 	@scripts/build
 	@.venv/bin/python -m pytest -q --durations=20 --all-guests tests/boot
 
-test-leaks: ## Start guests, run a command in them and stop them, a hundred times; CYCLES= for another number
+test-leaks: ## Start, use and stop guests a hundred times, and look what they leave; CYCLES= for another number
 	@scripts/setup
 	@scripts/build
 	@.venv/bin/python -m pytest -q --cycles $(or $(CYCLES),100) -k leak tests/run/test_detached.py \

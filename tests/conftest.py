@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from innkeeper.images import Image, Store, ensure
 
@@ -63,6 +64,10 @@ def wait_for(fd: int, words: bytes | re.Pattern[bytes]) -> bytes:
             assert data, f"no {words!r} in {seen!r}"
             seen += data
     return seen
+
+
+# For a long search: --hypothesis-profile=long.
+settings.register_profile("long", max_examples=200_000, deadline=None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,0 +1,77 @@
+"""What is left open to a guest's process: its own, and no more than that."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from innkeeper.errors import InvalidInput
+from innkeeper.machine import DiskFormat, DiskSpec, EngineChoice, MachineSpec, NetworkSpec, Overlay
+from innkeeper.machine.network import NetworkKind
+from innkeeper.vm.jail import Needs, needs
+
+OWN = Path("/home/me/guests/web/run")
+SPEC = MachineSpec(kernel=Path("/k"), initrds=(Path("/i"),), network=None)
+
+
+def of(spec: MachineSpec, here: Path | None = None) -> Needs:
+    return needs(spec, OWN, here)
+
+
+def test_a_plain_guest_reads_its_kernel_and_writes_its_own() -> None:
+    found = of(SPEC)
+    assert {Path("/k"), Path("/i")} <= set(found.read)
+    assert found.write == (OWN, Path("/home/me/guests/.events"))
+    assert (found.network, found.tap) == (False, False)
+    # Nothing that holds other guests, or a person's files.
+    for path in (*found.read, *found.write):
+        assert not OWN.parent.is_relative_to(path), path
+        assert path not in (Path("/"), Path("/etc"), Path("/proc"), Path("/home"))
+
+
+def test_disks_are_open_as_they_were_given(tmp_path: Path) -> None:
+    (tmp_path / "raw").write_bytes(b"x")
+    (tmp_path / "qcow2").write_bytes(b"QFI\xfb")
+    read_only = DiskSpec(path=tmp_path / "raw", read_only=True)
+    found = of(replace(SPEC, disks=(read_only,)))
+    assert tmp_path / "raw" in found.read
+    assert tmp_path / "raw" not in found.write
+    found = of(replace(SPEC, disks=(DiskSpec(path=tmp_path / "raw"),)))
+    assert tmp_path / "raw" in found.write
+    assert tmp_path not in (*found.read, *found.write)
+    # What lies behind a qcow2 image lies beside it, to be read.
+    found = of(replace(SPEC, disks=(DiskSpec(path=tmp_path / "qcow2"),)))
+    assert tmp_path in found.read
+    assert tmp_path not in found.write
+    # One whose format was said is not looked into.
+    raw = DiskSpec(path=tmp_path / "qcow2", format=DiskFormat.RAW, overlay=Overlay.TEMPORARY)
+    found = of(replace(SPEC, disks=(raw,)))
+    assert (tmp_path in found.read, found.write[2:]) == (False, ())
+
+
+@pytest.mark.parametrize(
+    ("engine", "device"),
+    [(EngineChoice.AUTO, True), (EngineChoice.KVM, True), (EngineChoice.TRANSLATOR, False)],
+)
+def test_kvm_is_for_those_who_may_use_it(engine: EngineChoice, device: bool) -> None:
+    assert (Path("/dev/kvm") in of(replace(SPEC, engine=engine)).devices) == device
+
+
+def test_a_network_is_for_those_who_have_one() -> None:
+    user = of(replace(SPEC, network=NetworkSpec()))
+    assert (user.network, user.tap) == (True, False)
+    tap = of(replace(SPEC, network=NetworkSpec(kind=NetworkKind.TAP, interface="t")))
+    assert (tap.network, tap.tap) == (False, True)
+    assert Path("/dev/net/tun") in tap.devices
+
+
+def test_a_devices_module_is_open_and_not_what_lies_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "bell_of_a_test.py").write_text("def create(host): return []")
+    found = of(replace(SPEC, devices=("bell_of_a_test:create",)), here=tmp_path)
+    assert tmp_path / "bell_of_a_test.py" in found.read
+    assert tmp_path not in found.read
+    with pytest.raises(InvalidInput):
+        of(replace(SPEC, devices=("no_such_module:create",)), here=tmp_path)
