@@ -21,6 +21,7 @@ ASK = "exec 3<>/dev/tcp/10.0.2.2/{port} && printf 'GET / HTTP/1.0\r\n\r\n' >&3 &
 # What minimal images have to serve with.
 SERVER = """
 socket(S, PF_INET, SOCK_STREAM, 0);
+setsockopt(S, SOL_SOCKET, SO_REUSEADDR, 1);
 bind(S, sockaddr_in(80, INADDR_ANY));
 listen(S, 5);
 $| = 1;

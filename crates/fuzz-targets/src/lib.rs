@@ -16,6 +16,7 @@ mod machines;
 mod namespace_raw;
 mod network;
 mod pci;
+mod shared_network;
 
 use std::cell::Cell;
 use std::panic;
@@ -93,6 +94,7 @@ pub const TARGETS: &[Target] = &[
     target("interrupts", devices::interrupts),
     target("saved-machine", machines::restore),
     target("user-network", network::user_network),
+    target("shared-network", shared_network::shared_network),
 ];
 
 /// Runs one input of the target with this name, for the fuzzer.

@@ -83,6 +83,7 @@ fn start(alone: bool, mtu: u16) -> Option<(UserLink, World)> {
         forwards: vec![forward(Protocol::Tcp), forward(Protocol::Udp)],
         reach_host: alone,
         isolated: !alone,
+        network: None,
         mtu,
     };
     // A host without descriptors or ports is no finding.

@@ -127,4 +127,5 @@ smoke! {
     interrupts "interrupts",
     saved_machine "saved-machine",
     user_network "user-network",
+    shared_network "shared-network",
 }

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 pub use block::{Format as DiskFormat, Overlay};
-pub use netio::{Forward, Protocol, UserOptions};
+pub use netio::{Forward, NetworkOptions, Protocol, UserOptions};
 
 /// Which engine runs the guest.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]

@@ -46,7 +46,7 @@ mod wires;
 
 pub use config::{
     Chardev, ConsoleConfig, DiskConfig, DiskFormat, EngineChoice, Forward, MachineConfig,
-    NetworkConfig, NetworkWay, Overlay, Protocol, Reboot, UserOptions,
+    NetworkConfig, NetworkOptions, NetworkWay, Overlay, Protocol, Reboot, UserOptions,
 };
 pub use control::{MachineControl, Outcome};
 // What a device made elsewhere needs, so that its crate need know no floor below this one.

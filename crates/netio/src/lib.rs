@@ -12,6 +12,7 @@
 mod checksum;
 mod hub;
 mod link;
+mod segment;
 mod tap;
 mod tap_raw;
 mod user;
@@ -21,4 +22,4 @@ pub use hub::{Hub, HubLink};
 pub use link::{DATA_VALID, OffloadHeader, Offloads};
 pub use link::{Frame, GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_TCPV6, Link, MAX_FRAME, NEEDS_CSUM};
 pub use tap::{TapError, TapLink};
-pub use user::{Forward, Protocol, UserError, UserFlows, UserLink, UserOptions};
+pub use user::{Forward, NetworkOptions, Protocol, UserError, UserFlows, UserLink, UserOptions};

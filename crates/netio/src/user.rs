@@ -22,6 +22,8 @@ mod dhcp;
 mod forward;
 mod header;
 mod icmp;
+mod leases;
+mod names;
 mod ndp;
 mod packet;
 mod ping;
@@ -30,6 +32,7 @@ mod policy;
 mod poller;
 mod resolver;
 mod ring;
+mod switch;
 mod table;
 mod tcp;
 mod udp;
@@ -38,6 +41,7 @@ mod world;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
@@ -49,6 +53,8 @@ use packet::{ICMP, ICMPV6, Packet, TCP, TYPE_ARP, TYPE_IPV4, TYPE_IPV6, UDP};
 use ping::Ping;
 use policy::Policy;
 use poller::Owner;
+pub use switch::NetworkOptions;
+use switch::Switch;
 use tcp::Tcp;
 use udp::Udp;
 use world::{Emitted, World};
@@ -78,6 +84,8 @@ pub struct UserOptions {
     pub forwards: Vec<Forward>,
     /// The guest may use the host's own services: by the gateway's address those on its loopback.
     pub reach_host: bool,
+    /// The network that it shares with others; without, it is alone.
+    pub network: Option<NetworkOptions>,
     /// The guest may use nothing else: neither the world nor the resolver.
     pub isolated: bool,
     /// The longest IP packet: 1280 to 65,520.
@@ -89,6 +97,7 @@ impl Default for UserOptions {
         UserOptions {
             forwards: Vec::new(),
             reach_host: false,
+            network: None,
             isolated: false,
             mtu: DEFAULT_MTU,
         }
@@ -99,6 +108,11 @@ impl Default for UserOptions {
 pub enum UserError {
     #[error("cannot publish port {} of {}", host.port(), host.ip())]
     Publish { host: SocketAddr, source: io::Error },
+    #[error("cannot join the network in {}", directory.display())]
+    Join {
+        directory: PathBuf,
+        source: io::Error,
+    },
     #[error("no event descriptor for the guest's network")]
     Events { source: io::Error },
 }
@@ -119,6 +133,7 @@ pub struct UserLink {
     udp: Udp,
     ping: Ping,
     forwards: Forwards,
+    switch: Option<Switch>,
     advertised: Option<Instant>,
 }
 
@@ -128,13 +143,15 @@ impl UserLink {
     pub fn new(options: &UserOptions) -> Result<UserLink, UserError> {
         let policy = Policy::new(options.reach_host, options.isolated);
         let mtu = options.mtu.clamp(MIN_MTU, DEFAULT_MTU);
-        let world = World::new(policy, mtu).map_err(|source| UserError::Events { source })?;
+        let mut world = World::new(policy, mtu).map_err(|source| UserError::Events { source })?;
+        let switch = join(&mut world, options)?;
         Ok(UserLink {
             forwards: Forwards::open(&world, &options.forwards)?,
             world,
             tcp: Tcp::new(),
             udp: Udp::new(),
             ping: Ping::new(),
+            switch,
             advertised: None,
         })
     }
@@ -166,7 +183,8 @@ impl UserLink {
             TCP if !to_all => self.tcp.packet(world, packet),
             UDP if to_all => Udp::dhcp(world, packet),
             UDP if to_us && Udp::is_dhcp(packet) => Udp::dhcp(world, packet),
-            UDP => self.udp.packet(world, packet),
+            UDP if self.answer_name(packet) => {}
+            UDP => self.udp.packet(&mut self.world, packet),
             ICMP if packet.payload.first() == Some(&icmp::ECHO_REQUEST4) => {
                 self.echo(packet, to_us);
             }
@@ -176,6 +194,24 @@ impl UserLink {
             ICMPV6 => self.discovery(from, packet),
             _ => {}
         }
+    }
+
+    /// A question for another guest of the network is not the resolver's.
+    fn answer_name(&mut self, packet: &Packet<'_>) -> bool {
+        let Some(switch) = self.switch.as_mut() else {
+            return false;
+        };
+        let is_question = policy::is_resolver(packet.destination)
+            && packet::word(packet.payload, 2) == Some(policy::DNS);
+        let now = self.world.now;
+        let message = packet.payload.get(8..).filter(|_| is_question);
+        let answer = message.and_then(|it| names::answer(it, |name| switch.find(now, name)));
+        let Some(answer) = answer else {
+            return false;
+        };
+        self.world
+            .answer(udp::reply(self.world.mac, packet, &answer));
+        true
     }
 
     fn echo(&mut self, packet: &Packet<'_>, to_us: bool) {
@@ -221,6 +257,9 @@ impl UserLink {
         self.tcp.tick(&mut self.world);
         self.udp.tick(&mut self.world);
         self.ping.tick(&mut self.world);
+        if let Some(switch) = &mut self.switch {
+            switch.flush(&mut self.world);
+        }
         if let Some(last) = self.advertised {
             if last + ADVERTISING <= self.world.now {
                 self.advertise();
@@ -229,6 +268,22 @@ impl UserLink {
             }
         }
     }
+}
+
+fn join(world: &mut World, options: &UserOptions) -> Result<Option<Switch>, UserError> {
+    let Some(network) = &options.network else {
+        return Ok(None);
+    };
+    let joined = Switch::join(network).and_then(|switch| {
+        world.poller.add(switch.socket(), Owner::Switch)?;
+        Ok(switch)
+    });
+    let switch = joined.map_err(|source| UserError::Join {
+        directory: network.directory.clone(),
+        source,
+    })?;
+    world.address = switch.lease.address();
+    Ok(Some(switch))
 }
 
 impl Link for UserLink {
@@ -245,11 +300,16 @@ impl Link for UserLink {
         self.world.guest = guest;
     }
 
-    fn send(&mut self, _offload: &OffloadHeader, frame: &[u8]) {
+    fn send(&mut self, offload: &OffloadHeader, frame: &[u8]) {
         let Some(ethernet) = packet::ethernet(frame) else {
             return;
         };
         self.world.now = Instant::now();
+        if let Some(switch) = &mut self.switch
+            && !(switch.is_honest(frame) && switch.forward(&mut self.world, offload, frame))
+        {
+            return;
+        }
         // A group's address is nobody's.
         if ethernet.source[0] & 1 == 0 {
             self.world.mac = ethernet.source;
@@ -277,6 +337,12 @@ impl Link for UserLink {
                 Owner::Tcp(id) => self.tcp.changed(world, id, edge),
                 Owner::Udp(id) => self.udp.changed(world, id, edge),
                 Owner::Ping(id) => self.ping.changed(world, id, edge),
+                Owner::Switch => {
+                    if let Some(switch) = self.switch.as_mut().filter(|_| edge.readable) {
+                        switch.readable = true;
+                        world.queue(Owner::Switch, &mut switch.queued);
+                    }
+                }
                 Owner::Forward(number) => {
                     self.forwards.changed(world, &mut self.tcp, number, edge);
                 }
@@ -297,6 +363,10 @@ impl Link for UserLink {
                 Owner::Tcp(id) => self.tcp.emit(world, id, deliver),
                 Owner::Udp(id) => self.udp.emit(world, id, deliver),
                 Owner::Ping(id) => self.ping.emit(world, id, deliver),
+                Owner::Switch => match &mut self.switch {
+                    Some(switch) => switch.emit(world, deliver),
+                    None => Emitted::Nothing,
+                },
                 Owner::Forward(number) => self.forwards.emit(world, &mut self.udp, number, deliver),
             };
             match emitted {

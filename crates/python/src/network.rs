@@ -1,8 +1,9 @@
 //! A network card, from Python's frozen dataclasses.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
-use machine::{Forward, NetworkConfig, NetworkWay, Protocol, UserOptions};
+use machine::{Forward, NetworkConfig, NetworkOptions, NetworkWay, Protocol, UserOptions};
 use pyo3::prelude::*;
 
 use crate::spec::unknown;
@@ -16,6 +17,8 @@ pub(crate) struct NetworkSpec {
     isolated: bool,
     ports: Vec<PortSpec>,
     interface: Option<String>,
+    directory: Option<PathBuf>,
+    member: String,
 }
 
 /// `innkeeper.machine.network.PortSpec`.
@@ -31,11 +34,17 @@ impl NetworkSpec {
     pub(crate) fn into_config(self, py: Python<'_>) -> PyResult<NetworkConfig> {
         let mac = mac(&self.mac).ok_or_else(|| unknown(py, "Ethernet address", &self.mac))?;
         let ports = self.ports.into_iter().map(|port| port.into_forward(py));
+        let network = self.directory.map(|directory| NetworkOptions {
+            directory,
+            name: self.member,
+            mac,
+        });
         let way = match (self.kind.as_str(), self.interface) {
-            ("user", None) => NetworkWay::User(UserOptions {
+            ("user" | "shared", None) => NetworkWay::User(UserOptions {
                 forwards: ports.collect::<PyResult<_>>()?,
                 reach_host: self.reach_host,
                 isolated: self.isolated,
+                network,
                 ..UserOptions::default()
             }),
             ("tap", Some(interface)) => NetworkWay::Tap(interface),

@@ -42,6 +42,7 @@ class _Commands(LazyGroup):
         "wait": Place(_CONTROL, "wait"),
         "systemd": Place("innkeeper.cli.systemd", "systemd"),
         "image": Place("innkeeper.cli.image", "app"),
+        "network": Place("innkeeper.cli.network", "app"),
         "guest": Place("innkeeper.cli.guest", "app"),
         "debug": Place("innkeeper.cli.debug", "app", hidden=True),
         "doctor": Place("innkeeper.cli.doctor", "doctor"),

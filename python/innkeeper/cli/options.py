@@ -57,7 +57,8 @@ Network = Annotated[
     typer.Option(
         metavar="NETWORK",
         help="user: by the host's own connections. After it may follow ,host (and to the host's "
-        "own services) and ,isolated (to nothing else). Or tap=INTERFACE, or none.",
+        "own services) and ,isolated (to nothing else). Or one that guests share, see inn network; "
+        "tap=INTERFACE; none.",
     ),
 ]
 Publish = Annotated[

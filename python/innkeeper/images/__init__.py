@@ -1,10 +1,11 @@
 """Images of operating systems: how they are built, kept, and turned into a machine."""
 
-from innkeeper.images.boot import ImageBoot, check, machine_spec, with_mac
+from innkeeper.images.boot import ImageBoot, check, machine_spec
 from innkeeper.images.catalog import RECIPES, build, ensure
 from innkeeper.images.debian import Report
 from innkeeper.images.kept import KeptGuest, kept_guests, remove_guest
 from innkeeper.images.manifest import Manifest
+from innkeeper.images.networks import Member, Network, Networks, connected
 from innkeeper.images.store import Image, Store, check_name
 
 __all__ = [
@@ -13,14 +14,17 @@ __all__ = [
     "ImageBoot",
     "KeptGuest",
     "Manifest",
+    "Member",
+    "Network",
+    "Networks",
     "Report",
     "Store",
     "build",
     "check",
     "check_name",
+    "connected",
     "ensure",
     "kept_guests",
     "machine_spec",
     "remove_guest",
-    "with_mac",
 ]

@@ -1,15 +1,16 @@
 """From an image to the machine that boots it."""
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Final
 
 from innkeeper.errors import HostFailure, InvalidInput
 from innkeeper.images.kernel import memory_end
+from innkeeper.images.networks import connected
 from innkeeper.images.store import Image
-from innkeeper.machine.network import USER_NETWORK, NetworkSpec, mac_of, validate_ports
+from innkeeper.machine.network import USER_NETWORK, NetworkSpec, validate_ports
 from innkeeper.machine.size import format_size
 from innkeeper.machine.spec import (
     MIB,
@@ -61,6 +62,7 @@ def check(boot: ImageBoot) -> None:
     validate_choices(boot.vcpus, boot.memory, boot.disks)
     if boot.network is not None:
         validate_ports(boot.network.ports)
+        connected(boot.network, boot.name)
     if _NAME.fullmatch(boot.name) is None:
         raise InvalidInput(
             f"{boot.name!r} is no guest name: letters, digits and dashes, at most 63"
@@ -104,17 +106,12 @@ def machine_spec(image: Image, boot: ImageBoot) -> MachineSpec:
         cpu_model=boot.cpu_model,
         disks=(_root(image, boot.kept), *boot.disks),
         devices=("pvpanic", *boot.devices),
-        network=boot.network and with_mac(boot.network, boot.name),
+        network=boot.network and connected(boot.network, boot.name),
         reboots=False,
         times=boot.times,
         perf_map=boot.perf_map,
         symbols=boot.symbols,
     )
-
-
-def with_mac(network: NetworkSpec, name: str) -> NetworkSpec:
-    """The card of the guest `name`, whose address is always the same."""
-    return network if network.mac else replace(network, mac=mac_of(name))
 
 
 def agent_initrd() -> Path:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
 from typing import Final
 
 from innkeeper.errors import InvalidInput
@@ -13,15 +14,19 @@ from innkeeper.errors import InvalidInput
 MAXIMUM_PORTS: Final = 64
 ANY_ADDRESS: Final = IPv4Address("0.0.0.0")
 _MAC: Final = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 _PORT: Final = re.compile(
     r"(?:(?P<address>\[[^]]*\]|[^:\[\]]*):)?(?P<host>\d{1,5}):(?P<guest>\d{1,5})(?:/(?P<protocol>\w+))?"
 )
 
 
 class NetworkKind(StrEnum):
-    """`user`: by the sockets of the guest's own process. `tap`: to an interface of the host."""
+    """`user`: by the sockets of the guest's own process. `shared`: likewise, and with other guests.
+    `tap`: to an interface of the host.
+    """
 
     USER = "user"
+    SHARED = "shared"
     TAP = "tap"
 
 
@@ -44,7 +49,8 @@ class PortSpec:
 class NetworkSpec:
     """`mac` is written 02:00:00:00:00:01; empty: made from the guest's name. `ports`, `reach_host`
     (the guest may use the host's own services) and `isolated` (it may use nothing else) are for
-    `user`, `interface` for `tap`.
+    `user` and `shared`, `interface` for `tap`. `shared` names the network; which
+    `directory` that is, and as which `member` the guest is in it, is found out when it starts.
     """
 
     kind: NetworkKind = NetworkKind.USER
@@ -53,6 +59,9 @@ class NetworkSpec:
     isolated: bool = False
     ports: tuple[PortSpec, ...] = ()
     interface: str | None = None
+    shared: str = ""
+    directory: Path | None = None
+    member: str = ""
 
 
 # What a guest has unless something else is asked for.
@@ -78,6 +87,8 @@ def validate_network(spec: NetworkSpec) -> None:
         raise InvalidInput(
             "ports are published by user networks; a tap's guest has its own address"
         )
+    if spec.kind is NetworkKind.SHARED and (spec.directory is None or not spec.member):
+        raise InvalidInput("a shared network has a directory, and its guest a name in it")
     validate_ports(spec.ports)
 
 
@@ -96,7 +107,7 @@ def validate_ports(ports: Sequence[PortSpec]) -> None:
 
 
 def parse_network(text: str) -> NetworkSpec | None:
-    """`user[,host][,isolated]`, `tap=INTERFACE` or `none`.
+    """`user[,host][,isolated]`, the name of a shared network, `tap=INTERFACE` or `none`.
 
     Raises:
         InvalidInput: when `text` is none of these.
@@ -108,8 +119,11 @@ def parse_network(text: str) -> NetworkSpec | None:
             return NetworkSpec(reach_host="host" in options, isolated="isolated" in options)
         case ["tap", interface] if interface and "=" in text:
             return NetworkSpec(kind=NetworkKind.TAP, interface=interface)
+        case [name] if _NAME.fullmatch(name) and name not in ("tap", "shared"):
+            return NetworkSpec(kind=NetworkKind.SHARED, shared=name)
     raise InvalidInput(
-        f"{text!r} is no network; there are user[,host][,isolated], tap=INTERFACE and none"
+        f"{text!r} is no network; there are user[,host][,isolated], those of inn network, "
+        "tap=INTERFACE and none"
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from innkeeper.errors import InvalidInput
 from innkeeper.guest.console_mode import ConsoleMode
-from innkeeper.images import ImageBoot, with_mac
+from innkeeper.images import ImageBoot, connected
 from innkeeper.machine import MIB, USER_NETWORK, DiskSpec, EngineChoice, MachineSpec, NetworkSpec
 
 
@@ -86,7 +86,7 @@ def own_kernel_spec(request: GuestRequest) -> MachineSpec:
         cpu_model=request.cpu_model,
         disks=request.disks,
         devices=("pvpanic", *kernel.devices(request.kernel, request.devices)),
-        network=request.network and with_mac(request.network, request.name or ""),
+        network=request.network and connected(request.network, request.name or ""),
         reboots=False,
         times=request.statistics,
         perf_map=request.perf_map,

@@ -58,6 +58,7 @@ def test_what_is_no_port_is_refused(text: str) -> None:
         ("user,host", NetworkSpec(reach_host=True)),
         ("user,isolated", NetworkSpec(isolated=True)),
         ("user,host,isolated", NetworkSpec(reach_host=True, isolated=True)),
+        ("lab-1", NetworkSpec(kind=NetworkKind.SHARED, shared="lab-1")),
         ("tap=tap0", NetworkSpec(kind=NetworkKind.TAP, interface="tap0")),
     ],
 )
@@ -66,7 +67,20 @@ def test_networks_as_they_are_written(text: str, spec: NetworkSpec | None) -> No
 
 
 @pytest.mark.parametrize(
-    "text", ["", "users", "user,", "user,x", "user=host", "tap", "tap=", "tap,a", "none,host"]
+    "text",
+    [
+        "",
+        "Lab",
+        "user,",
+        "user,x",
+        "lab,host",
+        "shared",
+        "user=host",
+        "tap",
+        "tap=",
+        "tap,a",
+        "none,host",
+    ],
 )
 def test_what_is_no_network_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match="is no network"):
@@ -87,6 +101,7 @@ def test_a_guest_s_card_has_the_same_address_each_time_and_its_own() -> None:
         NetworkSpec(mac="02:00:00:00:00:0g"),
         NetworkSpec(mac=mac_of("a"), interface="tap0"),
         NetworkSpec(mac=mac_of("a"), kind=NetworkKind.TAP),
+        NetworkSpec(mac=mac_of("a"), kind=NetworkKind.SHARED, shared="lab"),
         NetworkSpec(mac=mac_of("a"), kind=NetworkKind.TAP, interface="t", reach_host=True),
         NetworkSpec(mac=mac_of("a"), ports=(PortSpec(host_port=1, guest_port=1),) * 65),
     ],

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use crate::user::header::{Ends, frame};
 use crate::user::packet::UDP;
-use crate::user::plan::{GATEWAY4, GUEST4, MASK4, Mac, RESOLVER4};
+use crate::user::plan::{GATEWAY4, MASK4, Mac, RESOLVER4};
 
 pub(super) const SERVER_PORT: u16 = 67;
 const CLIENT_PORT: u16 = 68;
@@ -24,14 +24,14 @@ const NAK: u8 = 6;
 const INFORM: u8 = 8;
 
 /// The frame that answers a message to [`SERVER_PORT`], if it has an answer.
-pub(super) fn answer(message: &[u8], mtu: u16) -> Option<Vec<u8>> {
+pub(super) fn answer(message: &[u8], lent: Ipv4Addr, mtu: u16) -> Option<Vec<u8>> {
     let fixed: &[u8; FIXED] = message.first_chunk()?;
     let options = message.get(FIXED..)?.strip_prefix(&COOKIE)?;
     let (is_request, is_ethernet) = (fixed[0] == 1, fixed[1..3] == [1, 6]);
     if !is_request || !is_ethernet {
         return None;
     }
-    let own = |value: &[u8]| value == GUEST4.octets();
+    let own = |value: &[u8]| value == lent.octets();
     let server = option(options, 54);
     let kind = match *option(options, 53)?.first()? {
         DISCOVER => OFFER,
@@ -44,7 +44,8 @@ pub(super) fn answer(message: &[u8], mtu: u16) -> Option<Vec<u8>> {
         _ => return None,
     };
     let informs = option(options, 53) == Some(&[INFORM]);
-    Some(reply(fixed, kind, informs, mtu))
+    let lent = (!informs).then_some(lent);
+    Some(reply(fixed, kind, lent, mtu))
 }
 
 /// The value of an option. Spec: RFC 2132, "BOOTP Extension/DHCP Option Field Format".
@@ -65,12 +66,12 @@ fn option(mut options: &[u8], wanted: u8) -> Option<&[u8]> {
     }
 }
 
-fn reply(request: &[u8; FIXED], kind: u8, informs: bool, mtu: u16) -> Vec<u8> {
+fn reply(request: &[u8; FIXED], kind: u8, lent: Option<Ipv4Addr>, mtu: u16) -> Vec<u8> {
     let mut reply = request.to_vec();
     reply[0] = 2;
     reply[8..10].fill(0); // seconds
-    if kind != NAK && !informs {
-        reply[16..20].copy_from_slice(&GUEST4.octets());
+    if let Some(lent) = lent.filter(|_| kind != NAK) {
+        reply[16..20].copy_from_slice(&lent.octets());
     }
     reply[20..28].fill(0); // the next server, the relay
     reply[44..].fill(0); // names
@@ -83,7 +84,7 @@ fn reply(request: &[u8; FIXED], kind: u8, informs: bool, mtu: u16) -> Vec<u8> {
     };
     put(54, &GATEWAY4.octets());
     if kind != NAK {
-        if !informs {
+        if lent.is_some() {
             put(51, &LEASE_SECONDS.to_be_bytes());
         }
         put(1, &MASK4.octets());

@@ -25,6 +25,8 @@ pub(super) enum Owner {
     Ping(Id),
     /// A published port, by number.
     Forward(u32),
+    /// The other guests of the network.
+    Switch,
 }
 
 /// What has changed.
@@ -83,6 +85,7 @@ impl Owner {
             Owner::Udp(id) => (1, id),
             Owner::Ping(id) => (2, id),
             Owner::Forward(number) => (3, Id::new(number, 0)),
+            Owner::Switch => (4, Id::new(0, 0)),
         };
         kind << 56 | u64::from(id.generation()) << 32 | u64::from(id.index())
     }
@@ -96,6 +99,7 @@ impl Owner {
             1 => Some(Owner::Udp(id)),
             2 => Some(Owner::Ping(id)),
             3 => Some(Owner::Forward(index)),
+            4 => Some(Owner::Switch),
             _ => None,
         }
     }

@@ -20,7 +20,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, ipproto, sock
 
 use crate::user::icmp;
 use crate::user::packet::{Packet, TCP};
-use crate::user::plan::{GATEWAY4, GUEST4, Pair};
+use crate::user::plan::{GATEWAY4, Pair};
 use crate::user::poller::{Edge, Owner};
 use crate::user::table::{Id, Table};
 use crate::user::world::{Deliver, Emitted, World};
@@ -132,7 +132,7 @@ impl Tcp {
         client_port: u16,
         guest_port: u16,
     ) {
-        let guest = SocketAddr::new(GUEST4.into(), guest_port);
+        let guest = SocketAddr::new(world.address.into(), guest_port);
         if !self.has_room(world) {
             return;
         }

@@ -14,10 +14,10 @@ use rustix::net::{
 };
 
 use crate::user::dhcp;
-use crate::user::header::{Ends, Header};
+use crate::user::header::{Ends, Header, frame};
 use crate::user::icmp;
 use crate::user::packet::{ETHERNET, Packet, UDP, word};
-use crate::user::plan::{GATEWAY4, GUEST4, Pair};
+use crate::user::plan::{GATEWAY4, Mac, Pair};
 use crate::user::policy::{DNS, is_resolver};
 use crate::user::poller::{Edge, Owner};
 use crate::user::table::{Id, Table};
@@ -106,7 +106,7 @@ impl Udp {
         if Udp::is_dhcp(packet)
             && let Some(message) = packet.payload.get(HEADER..)
         {
-            world.answer(dhcp::answer(message, world.mtu));
+            world.answer(dhcp::answer(message, world.address, world.mtu));
         }
     }
 
@@ -170,7 +170,7 @@ impl Udp {
         client: SocketAddr,
         guest_port: u16,
     ) -> Option<Pair> {
-        let guest = SocketAddr::new(GUEST4.into(), guest_port);
+        let guest = SocketAddr::new(world.address.into(), guest_port);
         // Two clients of one port number are told apart by another number.
         for offset in 0..u16::try_from(LIMIT).unwrap_or(0) {
             let port = client.port().wrapping_add(offset.wrapping_mul(4099)).max(1);
@@ -293,6 +293,17 @@ impl Flow {
             }
         }
     }
+}
+
+/// The frame that answers a datagram with `data`.
+pub(super) fn reply(to: Mac, packet: &Packet<'_>, data: &[u8]) -> Option<Vec<u8>> {
+    let ends = Ends::new(packet.destination, packet.source)?;
+    let mut message = packet.payload.get(2..4)?.to_vec();
+    message.extend(packet.payload.get(..2)?);
+    message.extend(u16::try_from(HEADER + data.len()).ok()?.to_be_bytes());
+    message.extend([0, 0]);
+    message.extend(data);
+    Some(frame(to, ends, UDP, &mut message, 6, true))
 }
 
 /// Offers the guest a datagram.

@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::Ipv4Addr;
 use std::time::Instant;
 
-use crate::user::plan::Mac;
+use crate::user::plan::{GUEST4, Mac};
 use crate::user::policy::Policy;
 use crate::user::poller::{Owner, Poller};
 use crate::{Frame, Offloads};
@@ -38,6 +39,8 @@ pub(super) struct World {
     /// What frames for the guest may leave undone.
     pub(super) guest: Offloads,
     pub(super) mac: Mac,
+    /// What the guest is lent by DHCP.
+    pub(super) address: Ipv4Addr,
     pub(super) mtu: u16,
     pub(super) now: Instant,
     alarm: Option<Instant>,
@@ -52,6 +55,7 @@ impl World {
             answers: VecDeque::new(),
             guest: Offloads::NONE,
             mac: NOBODY,
+            address: GUEST4,
             mtu,
             now: Instant::now(),
             alarm: None,
