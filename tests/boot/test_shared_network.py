@@ -87,3 +87,23 @@ def test_a_network_that_does_not_exist_is_told_before_anything_else(inn: Inn) ->
     result = inn("run", "no-such-image", "--network", "no-such-network")
     assert result.returncode == 2
     assert b"there is no network 'no-such-network'" in result.stderr
+
+
+def test_guests_that_stay_share_a_network_from_inside_their_jails(
+    inn: Inn, debian: Image, network: str
+) -> None:
+    names = ("testing-shared-a", "testing-shared-b")
+    try:
+        for name in names:
+            options = ["--name", name, "--memory", "256M", "--network", network]
+            started = inn("run", "--detach", *options, debian.name)
+            assert started.returncode == 0, started.stderr
+        present = [it.name for it in Networks().members(network) if it.present]
+        assert present == list(names)
+        for name, other in (names, names[::-1]):
+            found = inn("exec", name, "getent", "hosts", other)
+            assert (found.returncode, other.encode() in found.stdout) == (0, True), found.stderr
+        refused = inn("network", "rm", network)
+        assert (refused.returncode, b"guests are in the network" in refused.stderr) == (2, True)
+    finally:
+        inn("rm", "--force", *names)

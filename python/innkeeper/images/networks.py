@@ -76,6 +76,7 @@ class Networks:
             document = {"format": _FORMAT, **asdict(made)}
             (directory / _FILE).write_text(json.dumps(document) + "\n")
             (directory / "leases").touch(mode=0o600)
+            (directory / "members").mkdir(mode=0o700)
         except FileExistsError as error:
             raise InvalidInput(f"there is a network {network.name} already") from error
         except OSError as error:

@@ -73,7 +73,7 @@ def needs(spec: MachineSpec, own: Path, here: Path | None) -> Needs:
         read=tuple(_read(spec, here)),
         write=(own, own.parent.parent / journal.DIRECTORY, *_written(spec)),
         devices=tuple(_devices(spec)),
-        network=network is not None and network.kind is NetworkKind.USER,
+        network=network is not None and network.kind is not NetworkKind.TAP,
         tap=network is not None and network.kind is NetworkKind.TAP,
     )
 
@@ -113,6 +113,9 @@ def _written(spec: MachineSpec) -> Iterator[Path]:
             yield disk.overlay_path.parent
     if spec.perf_map:
         yield Path("/tmp")
+    if spec.network is not None and spec.network.directory is not None:
+        # Of a network that guests share: their sockets, and the list of them.
+        yield spec.network.directory
 
 
 def _devices(spec: MachineSpec) -> Iterator[Path]:

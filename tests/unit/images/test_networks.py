@@ -34,7 +34,6 @@ def test_who_is_in_it(tmp_path: Path) -> None:
     networks.create(Network(name="lab"))
     directory = networks.directory("lab")
     (directory / "leases").write_text("db 17 0200000000aa\nweb 16 0200000000bb\nnonsense\n")
-    (directory / "members").mkdir()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as member:
         member.bind(str(directory / "members" / "web"))
         found = [(it.name, it.address, it.mac, it.present) for it in networks.members("lab")]

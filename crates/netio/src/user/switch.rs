@@ -12,11 +12,11 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, Mode, OFlags, mkdirat, open, unlinkat};
+use rustix::fs::{Access, AtFlags, Mode, OFlags, accessat, mkdirat, open, unlinkat};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, bind, connect,
-    recv, sendto, socket_with, sockopt,
+    connect_unspec, recv, sendto, socketpair, sockopt,
 };
 
 use crate::segment;
@@ -73,9 +73,9 @@ impl Switch {
     pub(super) fn join(options: &NetworkOptions) -> io::Result<Switch> {
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = open(&options.directory, flags, Mode::empty())?;
-        match mkdirat(&directory, MEMBERS, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => return Err(error.into()),
+        // Whoever made the network has made it, and a jail may not let us.
+        if accessat(&directory, MEMBERS, Access::EXISTS, AtFlags::empty()).is_err() {
+            mkdirat(&directory, MEMBERS, Mode::RWXU)?;
         }
         let name = &options.name;
         if name.is_empty() || name.starts_with('.') || name.contains(['/', ' ', '\n', '\0']) {
@@ -307,9 +307,13 @@ fn may_be_guests6(address: &[u8]) -> bool {
     address.is_unspecified() || address.is_unicast_link_local() || inside(address.into())
 }
 
+/// One of a pair whose other is gone: a jail may let a process make no Unix socket but those.
 fn datagram_socket() -> Result<OwnedFd, Errno> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)
+    let (socket, _) = socketpair(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
+    // Else it would hear nobody but the other.
+    connect_unspec(&socket)?;
+    Ok(socket)
 }
 
 /// By the open directory: a path of its own could be longer than such an address may be.
