@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from innkeeper.errors import DeviceFailed, InnkeeperError
+from innkeeper.guest.connection import AGENT_PORT
 from innkeeper.guest.hub import AgentHub
 from innkeeper.guest.resident import ConsoleShell, ResidentCommand
 from innkeeper.vm import jail
@@ -24,7 +25,8 @@ from innkeeper.vm.detached import journal
 from innkeeper.vm.detached.console import Console
 from innkeeper.vm.detached.home import Home
 from innkeeper.vm.detached.log import Log
-from innkeeper.vm.detached.loop import READ, Loop
+from innkeeper.vm.detached.loop import Loop
+from innkeeper.vm.detached.serial import SerialLine
 from innkeeper.vm.detached.standing import PAUSED, RUNNING
 from innkeeper.vm.ending import Ending, EndKind, ending
 from innkeeper.vm.last_words import last_words
@@ -74,7 +76,7 @@ class Desk:
         self._resetting = False
         self._powering_down = False
         self._command: ResidentCommand | None = None
-        self._serial: int | None = None
+        self._serial = SerialLine(self.loop, self.log.write)
         self._ending: tuple[Ending, bool] | None = None
         self._walls: tuple[str, ...] = ()
         if order.image:
@@ -183,46 +185,14 @@ class Desk:
 
     def _wire(self, mine: list[int]) -> Wiring:
         """The machine's ends of everything; `mine` are to be closed once it has them."""
-        console = self.console.connect().detach()
-        mine.append(console)
-        line = Channel(input=console, output=console)
+        mine.append(self.console.connect().detach())
+        line = Channel(input=mine[0], output=mine[0])
         if self.hub is None:
             return Wiring(com1=line)
-        agent = self.hub.connect().detach()
-        mine.append(agent)
-        serial_read, serial_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        # The writer waits as for any other file.
-        os.set_blocking(serial_write, True)
-        mine.append(serial_write)
-        self._watch_serial(serial_read)
-        port = Channel(input=agent, output=agent)
-        com1 = Channel(output=serial_write)
-        return Wiring(com1=com1, console=line, ports=(("innkeeper.agent", port),))
-
-    def _watch_serial(self, fd: int) -> None:
-        self._drain_serial()
-        self._serial = fd
-        self.loop.watch(fd, READ, lambda _events: self._read_serial())
-
-    def _read_serial(self) -> bool:
-        """False when the machine that wrote it is gone, or has nothing to say just now."""
-        if self._serial is None:
-            return False
-        try:
-            data = os.read(self._serial, 1 << 16)
-        except BlockingIOError:
-            return False
-        if not data:
-            self.loop.forget(self._serial)
-            os.close(self._serial)
-            self._serial = None
-            return False
-        self.log.write(data)
-        return True
-
-    def _drain_serial(self) -> None:
-        while self._read_serial():
-            pass
+        mine += (self.hub.connect().detach(), self._serial.connect())
+        port = Channel(input=mine[1], output=mine[1])
+        com1 = Channel(output=mine[2])
+        return Wiring(com1=com1, console=line, ports=((AGENT_PORT, port),))
 
     def _ready(self) -> None:
         self._write_run()
@@ -239,7 +209,7 @@ class Desk:
 
     def _ended(self) -> None:
         assert self.machine is not None
-        self._drain_serial()
+        self._serial.drain()
         try:
             kind, code, what = self.machine.outcome
         except InnkeeperError as error:

@@ -1,0 +1,123 @@
+"""Code that has come out of its guest, in the jail and without it: a device plays it."""
+
+import json
+import subprocess
+from pathlib import Path
+
+from tests import tiny
+from tests.conftest import INN
+from tests.run.house import House
+
+ESCAPED = """
+import ctypes, json, os, signal, socket, subprocess
+
+def tried(attempt):
+    try:
+        attempt()
+    except OSError as error:
+        return type(error).__name__
+    return "done"
+
+def connect(path):
+    with socket.socket(socket.AF_UNIX) as other:
+        other.connect(path)
+
+class Escaped:
+    \"\"\"Plays code that has come out of its guest: a device is in the guest's process.\"\"\"
+    kind = "escaped"
+    version = 1
+    first_port = 0x700
+    port_count = 1
+
+    def __init__(self, host):
+        self.host = host
+
+    def read(self, offset, size):
+        return 0
+
+    def write(self, offset, size, value):
+        attempts = {
+            "read a file": lambda: open("/etc/passwd").close(),
+            "write beside": lambda: open(GOALS["beside"], "w").close(),
+            "read another guest": lambda: open(GOALS["other"] + "/guest.json").close(),
+            "list guests": lambda: os.listdir("../.."),
+            "write to another guest": lambda: open(GOALS["other"] + "/order.json", "a").close(),
+            "control another guest": lambda: connect(GOALS["other"] + "/run/control"),
+            "control itself": lambda: connect("control"),
+            "change what it is": lambda: open("../guest.json", "a").close(),
+            "change what it is made of": lambda: open("../order.json", "a").close(),
+            "change who it is": lambda: open("../supervisor.json", "w").close(),
+            "fork": lambda: os.fork() or os._exit(0),
+            "run": lambda: subprocess.run(["/bin/true"]),
+            "signal": lambda: os.kill(GOALS["pid"], 0),
+            "signal its parent": lambda: os.kill(os.getppid(), 0),
+            "mount": lambda: system_call(165, b"none", b"/mnt", b"tmpfs", 0, 0),
+            "trace": lambda: system_call(101, 16, GOALS["pid"], 0, 0),
+            "read memory": lambda: open("/proc/%d/mem" % GOALS["pid"], "rb").close(),
+            "change owner": lambda: os.chown("console.log", 1, 1),
+            "more descriptors": lambda: system_call(434, GOALS["pid"], 0),
+            "leave the namespaces": lambda: system_call(272, 0x10000000),
+            "program the kernel": lambda: system_call(321, 5, 0, 0),
+            "write its own": lambda: open("mine", "w").close(),
+        }
+        found = {goal: tried(attempt) for goal, attempt in attempts.items()}
+        with open("escaped.json", "w") as file:
+            json.dump(found, file)
+        self.host.exit(0)
+
+    def reset(self): ...
+    def save(self):
+        return {}
+    def restore(self, state): ...
+
+def system_call(*arguments):
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.syscall(*arguments) < 0:
+        raise OSError(ctypes.get_errno(), "refused")
+
+def create(host):
+    return [Escaped(host)]
+"""
+
+
+def escape(house: House, directory: Path, *options: str) -> dict[str, str]:
+    """What a guest's code could do that has come out into its process."""
+    other = house.start("other", tiny.kernel(directory / "halt", tiny.HALT))
+    goals = {
+        "other": other["directory"],
+        "pid": other["pid"],
+        "beside": str(house.home / "beside"),
+    }
+    (directory / "escaped.py").write_text(f"GOALS = {goals!r}\n{ESCAPED}")
+    kernel = tiny.kernel(directory / "jump", tiny.out_byte(0x700, 1) + tiny.HALT)
+    words = ("create", "--name", "jumper", "--kernel", kernel, "--device", "escaped:create")
+    done = subprocess.run(
+        [INN, *words, *options], cwd=directory, env=house.inn.environment, check=False
+    )
+    assert done.returncode == 0
+    house("start", "jumper")
+    house("wait", "jumper")
+    found = house.inspect("jumper")
+    told = Path(found["directory"]) / "run" / "escaped.json"
+    assert told.exists(), (found, (Path(found["directory"]) / "errors.log").read_text())
+    result: dict[str, str] = json.loads(told.read_text())
+    assert house.inspect("other")["pid"] == other["pid"]
+    return result
+
+
+def test_what_escapes_from_a_guest_is_in_a_jail(house: House, tmp_path: Path) -> None:
+    found = escape(house, tmp_path)
+    assert found.pop("write its own") == "done"
+    assert set(found.values()) == {"PermissionError"}, found
+
+
+def test_without_the_jail_it_could_do_much(house: House, tmp_path: Path) -> None:
+    # So the test above sees what is done, and not only what fails anyhow.
+    found = escape(house, tmp_path, "--no-jail")
+    done = {goal for goal, result in found.items() if result == "done"}
+    assert done >= {"read a file", "read another guest", "control another guest", "fork", "run"}
+
+
+def test_which_walls_stand_is_told(house: House, halting: Path) -> None:
+    assert "seccomp" in house.start("a", halting)["jail"]
+    assert house.start("b", halting, "--no-jail")["jail"] == []
