@@ -5,6 +5,7 @@ privilege is needed.
 """
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,10 @@ from innkeeper.images.commands import run
 
 MIRROR_VARIABLE: Final = "INNKEEPER_DEBIAN_MIRROR"
 DEFAULT_SUITE: Final = "stable"
+_PROXY: Final = re.compile(
+    r"(?P<name>Acquire::https?::Proxy(?:::[\w.-]+)?) "
+    r"(?P<value>(?!\w+://(?:[^/]*@)?(?:localhost|127\.|\[::1\]))[^\s\";]+)"
+)
 _TARGET: Final = "$(ORIGIN)|$(CODENAME)|$(COMPONENT)|$(REPO_URI)"
 
 
@@ -76,6 +81,13 @@ class Apt:
             )
         return [a for a in found if a.suite.split("-")[0] == releases[0] and a.component == "main"]
 
+    def proxies(self) -> str:
+        """The host's own settings of proxies, as a file of apt's configuration. Those on the host's
+        loopback are left out: a guest's loopback is another.
+        """
+        dump = run(["apt-config", *self._options, "dump", "--format", "%F %v%n"])
+        return proxy_settings(dump)
+
     def dependency(self, package: str) -> str:
         """The first package that `package` depends on: how a metapackage names its newest."""
         options = ["--no-recommends", "--no-suggests", "--important"]
@@ -88,6 +100,12 @@ class Apt:
     def download(self, package: str, directory: Path) -> Path:
         run(["apt-get", *self._options, "download", package], cwd=directory)
         return next(directory.glob(f"{package}_*.deb"))
+
+
+def proxy_settings(dump: str) -> str:
+    """The lines of `apt-config dump` that name proxies, as apt reads them."""
+    found = (_PROXY.fullmatch(line) for line in dump.splitlines())
+    return "".join(f'{line["name"]} "{line["value"]}";\n' for line in found if line)
 
 
 def _after(lines: Iterable[str], word: str) -> str | None:

@@ -69,6 +69,8 @@ chroot root depmod "$2"
 echo debian > root/etc/hostname
 printf '127.0.0.1\tlocalhost\n::1\tlocalhost\n' > root/etc/hosts
 : > root/etc/resolv.conf
+# A guest reaches the archive as its host does.
+[ ! -s apt.conf ] || cp apt.conf root/etc/apt/apt.conf.d/90host-proxies
 for action in poweroff:USR2 halt:USR2 shutdown:USR2 reboot:TERM; do
     file="root/usr/sbin/${action%:*}"
     printf '#!/bin/sh\nexec kill -%s 1\n' "${action#*:}" > "$file"
@@ -99,6 +101,7 @@ def build(store: Store, report: Report) -> Image:
         (finished / INITRD).write_bytes(_initrd(modules))
         bzimage = (scratch / "package/boot" / f"vmlinuz-{release}").read_bytes()
         (finished / KERNEL).write_bytes(kernel.bootable(bzimage))
+        (scratch / "apt.conf").write_text(apt.proxies())
         _make_root(scratch, archives, report)
         report("writing the root disk", 0.8)
         _make_disk(scratch, release)
