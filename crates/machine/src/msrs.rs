@@ -2,7 +2,8 @@
 //!
 //! A guest reads and writes them, and they change nothing. Unknown ones fault, as on silicon.
 //! Spec: Intel SDM Vol. 4, "Architectural MSRs"; Vol. 3, "Memory Type Range Registers (MTRRs)" and
-//! "Error-Reporting Register Banks".
+//! "Error-Reporting Register Banks"; AMD APM Vol. 2, "MSR Cross-Reference"; AMD's Processor Programming
+//! References, "MSRs", for those that no CPUID bit tells of.
 
 use std::collections::BTreeMap;
 
@@ -25,6 +26,21 @@ const MC_LAST: u32 = 0x427;
 /// Spec: AMD APM Vol. 2, "Performance Monitoring Counters": PerfEvtSel0-3, then PerfCtr0-3.
 const AMD_EVENT_SELECT_0: u32 = 0xc001_0000;
 const AMD_COUNTER_3: u32 = 0xc001_0007;
+/// What systems read or write on every processor of AMD's, for the work that firmware left to them:
+/// SYSCFG, the patch loader, NB_CFG, the interrupt-pending message, the PCI configuration window,
+/// TSEG's base and mask, DC_CFG and BU_CFG2.
+const AMD_UNASKED: [u32; 9] = [
+    0xc001_0010,
+    0xc001_0020,
+    0xc001_001f,
+    0xc001_0055,
+    0xc001_0058,
+    0xc001_0112,
+    0xc001_0113,
+    0xc001_1022,
+    0xc001_102a,
+];
+const AMD_HWCR: u32 = 0xc001_0015;
 
 /// Eight variable ranges, fixed ranges, write-combining.
 const MTRR_CAPABILITIES: u64 = 8 | 1 << 8 | 1 << 10;
@@ -41,6 +57,10 @@ const MISC_ENABLE_DEFAULT: u64 = 1 | 1 << 11 | 1 << 12;
 /// The microcode revision, in the high half.
 const MICROCODE: u64 = 1 << 32;
 const FEATURE_CONTROL_LOCKED: u64 = 1;
+/// Bits of AMD's HWCR: machine-check status may be written; the TSC counts at the P0 frequency, which
+/// a constant TSC does, and Linux calls firmware without it broken.
+const STATUS_WRITABLE: u64 = 1 << 18;
+const TSC_AT_P0: u64 = 1 << 24;
 
 /// Bits of IA32_SPEC_CTRL.
 const IBRS: u64 = 1 << 0;
@@ -100,7 +120,7 @@ enum Rule {
     ReadOnly,
     /// A bank's enable bits: all, none, or all but the two that old systems leave out.
     BankControl,
-    /// A bank's status, which can only be cleared.
+    /// A bank's status, which can only be cleared; on AMD's, written where HWCR says so.
     BankStatus,
     /// Accepted, reads zero.
     Nothing,
@@ -132,6 +152,9 @@ impl MachineMsrs {
         values.insert(MTRR_FIX_16K[0], write_back_fixed);
         values.insert(MTRR_FIX_16K[1], UNCACHED);
         values.extend(MTRR_FIX_4K.map(|index| (index, write_back_fixed)));
+        if facts.vendor == Vendor::Amd {
+            values.insert(AMD_HWCR, TSC_AT_P0);
+        }
         if let Some(capabilities) = facts.arch_capabilities {
             values.insert(msr::ARCH_CAPABILITIES, capabilities);
         }
@@ -169,6 +192,8 @@ impl MachineMsrs {
             },
             // No CPUID bit tells of AMD's first four counters, so nobody asks before using them.
             AMD_EVENT_SELECT_0..=AMD_COUNTER_3 if self.vendor == Vendor::Amd => Rule::Nothing,
+            AMD_HWCR if self.vendor == Vendor::Amd => Rule::Kept(STATUS_WRITABLE | TSC_AT_P0),
+            _ if self.vendor == Vendor::Amd && AMD_UNASKED.contains(&index) => Rule::Nothing,
             _ => Rule::Unknown,
         }
     }
@@ -187,7 +212,7 @@ impl MachineMsrs {
         let allowed = match self.rule(index) {
             Rule::Kept(bits) => value & !bits == 0,
             Rule::BankControl => value == 0 || value | 1 << 10 | 1 == u64::MAX,
-            Rule::BankStatus => value == 0,
+            Rule::BankStatus => value == 0 || self.status_writable(),
             Rule::Command | Rule::Nothing => return Ok(()),
             Rule::ReadOnly | Rule::Unknown => false,
         };
@@ -199,6 +224,11 @@ impl MachineMsrs {
             self.values.insert(index, value);
         }
         Ok(())
+    }
+
+    fn status_writable(&self) -> bool {
+        let hwcr = self.values.get(&AMD_HWCR);
+        hwcr.is_some_and(|value| value & STATUS_WRITABLE != 0)
     }
 
     /// All values, for a saved state.

@@ -77,6 +77,23 @@ fn counters_of_amd_are_there_without_counting() {
 }
 
 #[test]
+fn systems_find_what_they_ask_every_amd_processor_for() {
+    let mut amd = MachineMsrs::at_reset(AMD);
+    let (hwcr, tsc_at_p0, status) = (0xc001_0015, 1 << 24, MC0_CTL + 1);
+    assert_eq!(amd.read(hwcr), Ok(tsc_at_p0));
+    assert_eq!(amd.write(hwcr, tsc_at_p0 | 1), Err(Fault));
+    assert_eq!(amd.write(status, 5), Err(Fault));
+    assert_eq!(amd.write(hwcr, tsc_at_p0 | 1 << 18), Ok(()));
+    assert_eq!(amd.write(status, 5), Ok(()));
+    let nb_cfg = 0xc001_001f;
+    assert_eq!(amd.write(nb_cfg, 1 << 46), Ok(()));
+    assert_eq!(amd.read(nb_cfg), Ok(0));
+    let mut intel = MachineMsrs::at_reset(FACTS);
+    assert_eq!(intel.read(hwcr), Err(Fault));
+    assert_eq!(intel.write(nb_cfg, 0), Err(Fault));
+}
+
+#[test]
 fn speculation_is_controlled_where_cpuid_says_so() {
     let mut msrs = MachineMsrs::at_reset(FACTS);
     assert_eq!(msrs.write(msr::SPEC_CTRL, 0b11), Ok(()));
