@@ -5,11 +5,15 @@ from pathlib import Path
 
 from tests.boot import packages
 
-from innkeeper.images import cpio
+from innkeeper.images import cpio, kernel
 
 _HEAD = """#!/bin/busybox sh
 busybox mkdir -p /proc
 busybox mount -t proc proc /proc
+"""
+# For a script that has `modules` beside it.
+LOAD = """\
+for module in $(busybox cat /order); do busybox insmod /modules/$module; done
 """
 
 
@@ -25,3 +29,15 @@ def busybox(
     content = {"bin/busybox": program, "init": (_HEAD + script).encode(), **(files or {})}
     path.write_bytes(cpio.archive(content))
     return path
+
+
+def modules(package: str, among: str, *wanted: str) -> dict[str, bytes]:
+    """Files with the modules of a kernel package that match `wanted`, and what LOAD goes by.
+
+    Those that they need are looked for `among` others. Patterns are below lib/modules/RELEASE.
+    """
+    found = next((packages.files(package, f"lib/modules/*/{among}") / "lib/modules").iterdir())
+    names = [path.stem for pattern in wanted for path in sorted(found.glob(pattern))]
+    order = kernel.module_order(found, names)
+    content = {f"modules/{path.name}": kernel.read_module(path) for path in order}
+    return {**content, "order": "\n".join(path.name for path in order).encode()}

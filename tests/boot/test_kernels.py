@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.boot import packages
 from tests.boot.initrd import busybox
+from tests.boot.kernel_log import troubled
 from tests.conftest import PATIENCE, Inn, wait_for
 
 from innkeeper.images import kernel
@@ -21,12 +22,6 @@ memory=$(busybox awk '/^MemTotal/{print $2}' /proc/meminfo)
 busybox echo "init runs on $(busybox uname -m) with $(busybox nproc) processors, $memory KiB"
 busybox poweroff -f
 """
-# What a kernel says of hardware that does not behave.
-TROUBLE = re.compile(
-    rb"unchecked MSR|BUG:|WARNING:|Oops|Call Trace|rcu.* stall|lockup|unstable|APIC error"
-    rb"|ACPI Error|ACPI BIOS Error|[Uu]nable to"
-    rb"|[Ss]purious|nobody cared|timed out|Hardware Error|Firmware Bug"
-)
 LONG_UNPACKING = "unpacking its xz in the guest is four thousand million instructions"
 LIKE_CLOUD = "boots as the cloud kernel does, with more drivers"
 LONG_SELF_TEST = "its 32-bit RSA self-test is three thousand million instructions"
@@ -106,8 +101,7 @@ def test_linux_runs_its_init(inn: Inn, engine: str, linux: Linux, tmp_path: Path
     # The rest is the kernel's own.
     assert 0.7 * linux.memory < int(said[3]) / 1024 < linux.memory
     assert result.returncode == 0
-    troubled = [line for line in result.stdout.splitlines() if TROUBLE.search(line)]
-    assert troubled == []
+    assert troubled(result.stdout) == []
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -139,4 +133,4 @@ def test_the_debian_installer_shows_its_menu(inn: Inn, engine: str) -> None:
         screen = wait_for(process.stdout.fileno(), b"Select a language")
         process.terminate()
         process.wait(timeout=PATIENCE)
-    assert not TROUBLE.search(screen)
+    assert troubled(screen) == []

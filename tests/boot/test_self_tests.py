@@ -5,14 +5,11 @@ from pathlib import Path
 
 import pytest
 from tests.boot import packages
-from tests.boot.initrd import busybox
+from tests.boot.initrd import LOAD, busybox, modules
 from tests.conftest import Inn
 
 from innkeeper.images import kernel
 
-LOAD = """\
-for module in $(busybox cat /order); do busybox insmod /modules/$module; done
-"""
 OFF = """
 busybox poweroff -f
 """
@@ -23,12 +20,7 @@ def run(inn: Inn, package: str, wanted: str, script: str, tmp_path: Path) -> str
 
     Those that they need are looked for in directories of the same name.
     """
-    directory = Path(wanted).parent.name
-    files = packages.files(package, f"lib/modules/*/kernel/*{directory}/*")
-    modules = next((files / "lib" / "modules").iterdir())
-    order = kernel.module_order(modules, sorted(path.stem for path in modules.glob(wanted)))
-    content = {f"modules/{path.name}": kernel.read_module(path) for path in order}
-    content["order"] = "\n".join(path.name for path in order).encode()
+    content = modules(package, f"kernel/*{Path(wanted).parent.name}/*", wanted)
     elf = tmp_path / "vmlinux"
     image = packages.file(package, "boot/vmlinuz-*")
     elf.write_bytes(kernel.bootable(image.read_bytes()))

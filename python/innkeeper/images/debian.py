@@ -1,8 +1,7 @@
 """Builds the image `debian` from Debian's archive: kernel, small initrd, root disk.
 
 The kernel is Debian's own, unmodified. The initrd holds the virtio modules that our agent loads.
-The root disk is a minimal Debian made by mmdebstrap, put into ext4 by `mke2fs -d`; where we are not
-root, both run in a user namespace, so that no step needs privilege.
+The root disk is a minimal Debian.
 """
 
 import datetime
@@ -13,7 +12,8 @@ from typing import Final
 
 from innkeeper.images import cpio, kernel
 from innkeeper.images.apt import Apt, Archive
-from innkeeper.images.commands import as_root, require, run
+from innkeeper.images.bootstrap import Bootstrap, install, write_disk
+from innkeeper.images.commands import require, run
 from innkeeper.images.manifest import Manifest
 from innkeeper.images.store import INITRD, KERNEL, ROOT, Image, Store, digest_file
 
@@ -53,19 +53,12 @@ _MMDEBSTRAP_STEPS: Final = {
     "cleaning package lists": 0.75,
 }
 
-# Runs as root of the host or of a user namespace. $1: scratch directory, $2: kernel release.
+# Changes the root before it becomes a disk. $1: kernel release.
 _FINISH: Final = r"""
-set -eu
-cd "$1"
-trap 'rm -rf root' EXIT
-mkdir root
-# Device nodes are the guest's devtmpfs to make, and not a user namespace's.
-tar -x --numeric-owner --exclude='./dev/*' -f root.tar -C root
-rm root.tar
 mkdir -p root/lib/modules
-cp -a package/lib/modules/"$2" root/usr/lib/modules/
+cp -a package/lib/modules/"$1" root/usr/lib/modules/
 chown -R 0:0 root/usr/lib/modules
-chroot root depmod "$2"
+chroot root depmod "$1"
 echo debian > root/etc/hostname
 printf '127.0.0.1\tlocalhost\n::1\tlocalhost\n' > root/etc/hosts
 : > root/etc/resolv.conf
@@ -76,7 +69,6 @@ for action in poweroff:USR2 halt:USR2 shutdown:USR2 reboot:TERM; do
     printf '#!/bin/sh\nexec kill -%s 1\n' "${action#*:}" > "$file"
     chmod 755 "$file"
 done
-mke2fs -q -t ext4 -L root -E lazy_itable_init=1,lazy_journal_init=1 -d root root.img
 """
 
 
@@ -104,7 +96,7 @@ def build(store: Store, report: Report) -> Image:
         (scratch / "apt.conf").write_text(apt.proxies())
         _make_root(scratch, archives, report)
         report("writing the root disk", 0.8)
-        _make_disk(scratch, release)
+        write_disk(scratch, DISK_SIZE, _FINISH, release)
         (scratch / ROOT).rename(finished / ROOT)
         report("storing the image", 0.95)
         image = store.publish(finished, _manifest(finished, archives, release))
@@ -132,18 +124,7 @@ def _make_root(scratch: Path, archives: list[Archive], report: Report) -> None:
             if words in line:
                 report(line.removeprefix("I: ").rstrip("."), share)
 
-    suite = archives[0].suite
-    options = ["--variant=minbase", "--format=tar", f"--include={','.join(PACKAGES)}"]
-    options += ["--architectures=amd64", '--aptopt=Acquire::Languages "none"']
-    lines = [archive.line for archive in archives]
-    with (scratch / "root.tar").open("wb") as tar:
-        run(["mmdebstrap", *options, suite, "-", *lines], stdout=tar, on_line=on_line)
-
-
-def _make_disk(scratch: Path, release: str) -> None:
-    with (scratch / ROOT).open("wb") as disk:
-        disk.truncate(DISK_SIZE)
-    run([*as_root(), "sh", "-c", _FINISH, "finish", str(scratch), release])
+    install(Bootstrap(packages=PACKAGES), archives, scratch, on_line)
 
 
 def _manifest(finished: Path, archives: list[Archive], release: str) -> Manifest:
