@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from innkeeper import devices
 from innkeeper._core import Control, Machine, Outcome
@@ -14,6 +15,8 @@ from innkeeper.vm.statistics import GuestStatistics
 from innkeeper.vm.wiring import Wiring
 
 __all__ = ["Control", "RunningMachine"]
+
+_SIGNALS_LATER: Final = 1.0  # seconds that a signal may wait at most
 
 
 class RunningMachine:
@@ -76,7 +79,13 @@ class RunningMachine:
 
     def wait(self, timeout: float | None = None) -> bool:
         """True once the guest has ended; signal handlers run while this waits."""
-        return self._ended.wait(timeout)
+        if timeout is not None:
+            return self._ended.wait(timeout)
+        # A signal that comes between Python's last look and the host's wait is not seen before that
+        # wait ends.
+        while not self._ended.wait(_SIGNALS_LATER):
+            pass
+        return True
 
     @property
     def outcome(self) -> tuple[EndKind, int | None, str | None]:
