@@ -377,8 +377,10 @@ fn the_fastest_timers() {
 
 #[test]
 fn messages_between_processors() {
-    // cli; hlt; and again
-    const HALT: [u8; 4] = [0xfa, 0xf4, 0xeb, 0xfd];
+    // cli; hlt; and again. Then an iret, for NMIs: without, each would be the last that its processor
+    // takes, and have it run through whatever lies from address 0 on.
+    const HALT: [u8; 5] = [0xfa, 0xf4, 0xeb, 0xfd, 0xcf];
+    const NMI_VECTOR: u32 = 2 * 4;
     let options = Options { vcpus: 4, ..ONE };
     for (name, commands) in [
         ("init-storm", &[0xc_4500, 0xc_4600 | START_UP_VECTOR][..]),
@@ -387,6 +389,7 @@ fn messages_between_processors() {
     ] {
         endure(name, &options, |a| {
             let mut again = a.create_label();
+            a.mov(dword_ptr(NMI_VECTOR), START_UP >> 4 << 16 | 4)?;
             start_others(a, &HALT)?;
             a.set_label(&mut again)?;
             for &command in commands {
