@@ -14,13 +14,13 @@ use super::system::deliver::{self, Source, TripleFault};
 use crate::cpu::features::has;
 use crate::cpu::{CodeSize, Cpu, RIP_SLOT, attention};
 use crate::lockstep::Compared;
-use crate::translate::placed_raw::Placed;
+use crate::translate::placed_raw::Home;
 use crate::translate::{Left, Translator};
 
 /// A vCPU's registers and its decoded blocks.
 #[derive(Debug)]
 pub(crate) struct Interpreter {
-    pub(crate) cpu: Box<Placed>,
+    pub(crate) cpu: Home,
     pub(crate) translator: Option<Translator>,
     pub(crate) cache: BlockCache,
     /// The last exit waits for the machine's answer.
@@ -49,7 +49,7 @@ impl Interpreter {
     /// Interprets everything, or only what is not worth translating.
     pub(crate) fn new(cpu: Cpu, translator: Option<Translator>) -> Interpreter {
         Interpreter {
-            cpu: Placed::new(cpu),
+            cpu: Home::new(cpu, translator.is_some()),
             translator,
             cache: BlockCache::new(),
             awaiting: false,

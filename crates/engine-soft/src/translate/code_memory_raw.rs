@@ -58,7 +58,7 @@ impl Area {
     }
 }
 
-const HUGE_PAGE: usize = 2 << 20;
+pub(super) const HUGE_PAGE: usize = 2 << 20;
 /// A huge page with so many bytes in it will be filled.
 const BEGUN: usize = 128 << 10;
 
@@ -183,7 +183,7 @@ fn collapse(start: u64) {
 }
 
 /// A range of so many addresses from a multiple of [`HUGE_PAGE`] on, where nothing can be accessed.
-fn reserve(len: usize) -> Option<*mut c_void> {
+pub(super) fn reserve(len: usize) -> Option<*mut c_void> {
     // SAFETY: a new mapping at an address of the kernel's choice disturbs nothing.
     let base = unsafe {
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;

@@ -1,10 +1,17 @@
 //! A vCPU with its jump tables and its second-level TLB behind it, at one address that stays: translated code reaches all
 //! from there.
+//!
+//! The tables are hashed, so that hardly two looks go to one page of the host's: without huge pages most of
+//! them would wait for the host's own TLB.
 
-use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
+use std::alloc::{Layout, handle_alloc_error};
 use std::mem::offset_of;
 use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
 
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+
+use super::code_memory_raw::{HUGE_PAGE, reserve};
 use super::jumps_raw::{OF_ZERO, TABLES, Table, empty};
 use crate::cpu::Cpu;
 use crate::mmu::second_raw;
@@ -21,20 +28,32 @@ impl Placed {
     /// Where the tables are, from the vCPU's address.
     pub(super) const TABLES_AT: usize = offset_of!(Placed, tables);
     pub(super) const SECOND_AT: usize = offset_of!(Placed, second);
+}
 
-    /// Puts `cpu` in its place. The tables begin empty, and cost nothing until they are used.
-    pub(crate) fn new(cpu: Cpu) -> Box<Placed> {
-        let layout = Layout::new::<Placed>();
-        // SAFETY: the layout is not empty.
-        let place = unsafe { alloc_zeroed(layout) }.cast::<Placed>();
-        if place.is_null() {
-            handle_alloc_error(layout);
-        }
-        // SAFETY: memory of the right layout, its tables zero, which is a value of theirs, and its vCPU
-        // written here before anyone sees it; allocated as a Box's would be.
-        let mut placed = unsafe {
-            (&raw mut (*place).cpu).write(cpu);
-            Box::from_raw(place)
+/// Bytes of its memory.
+const LEN: usize = size_of::<Placed>().next_multiple_of(HUGE_PAGE);
+
+/// Owns a vCPU in its place.
+#[derive(Debug)]
+pub(crate) struct Home {
+    place: NonNull<Placed>,
+}
+
+// SAFETY: it owns what it points at, as a Box would, and that may go to another thread.
+unsafe impl Send for Home {}
+
+impl Home {
+    /// Puts `cpu` in its place. The tables begin empty, and cost nothing until they are used; with
+    /// `huge` pages, little by little.
+    pub(crate) fn new(cpu: Cpu, huge: bool) -> Home {
+        let Some(place) = map(huge) else {
+            handle_alloc_error(Layout::new::<Placed>());
+        };
+        // SAFETY: memory of the right size, aligned to more than is needed, its tables zero, which is a value
+        // of theirs, and its vCPU written here before anyone sees it.
+        let placed = unsafe {
+            (&raw mut (*place.as_ptr()).cpu).write(cpu);
+            &mut *place.as_ptr()
         };
         // The other entries are empty when they are zero.
         for table in &mut placed.tables {
@@ -45,20 +64,47 @@ impl Placed {
         placed.cpu.mmu.second.tables = &raw mut placed.second;
         let tables = &raw mut placed.tables;
         placed.cpu.native.jumps.tables = tables;
-        placed
+        Home { place }
     }
 }
 
-impl Deref for Placed {
+/// Memory for a [`Placed`], all zero.
+fn map(huge: bool) -> Option<NonNull<Placed>> {
+    let start = reserve(LEN)?;
+    let both = ProtFlags::READ | ProtFlags::WRITE;
+    let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED;
+    // SAFETY: the range was reserved for this.
+    unsafe { mmap_anonymous(start, LEN, both, flags) }.ok()?;
+    if huge {
+        // SAFETY: the range is the mapping just made. A host without huge pages is slower, no more.
+        let _ = unsafe { madvise(start, LEN, Advice::LinuxHugepage) };
+    }
+    NonNull::new(start.cast())
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        // SAFETY: `new` made both the value and the mapping, and nobody else has them.
+        unsafe {
+            self.place.drop_in_place();
+            // A failure leaks address space.
+            let _ = munmap(self.place.as_ptr().cast(), LEN);
+        }
+    }
+}
+
+impl Deref for Home {
     type Target = Cpu;
 
     fn deref(&self) -> &Cpu {
-        &self.cpu
+        // SAFETY: the value lives as long as its owner, who is borrowed.
+        unsafe { &(*self.place.as_ptr()).cpu }
     }
 }
 
-impl DerefMut for Placed {
+impl DerefMut for Home {
     fn deref_mut(&mut self) -> &mut Cpu {
-        &mut self.cpu
+        // SAFETY: likewise.
+        unsafe { &mut (*self.place.as_ptr()).cpu }
     }
 }
