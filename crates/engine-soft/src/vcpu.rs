@@ -122,8 +122,13 @@ impl Engine for SoftEngine {
         let mut cpu = Cpu::new(id, cpuid.clone(), self.memory.clone());
         cpu.mmu.map(&self.memory);
         cpu.join(&self.tsc);
+        let interpreter =
+            Interpreter::new(cpu, translator).map_err(|source| EngineError::Host {
+                what: "cannot map memory for a processor's tables",
+                source,
+            })?;
         Ok(Box::new(SoftVcpu {
-            interpreter: Interpreter::new(cpu, translator),
+            interpreter,
             exits: 0,
         }))
     }

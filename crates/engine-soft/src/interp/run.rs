@@ -1,6 +1,8 @@
 //! The run loop: blocks, and everything that happens between instructions.
 //! Spec: Intel SDM Vol. 3, "Priority Among Simultaneous Exceptions and Interrupts".
 
+use std::io;
+
 use engine::{Entry, Exit, Place};
 use memory::news;
 use x86::Exception;
@@ -47,15 +49,18 @@ impl From<TripleFault> for Exit {
 
 impl Interpreter {
     /// Interprets everything, or only what is not worth translating.
-    pub(crate) fn new(cpu: Cpu, translator: Option<Translator>) -> Interpreter {
-        Interpreter {
-            cpu: Home::new(cpu, translator.is_some()),
+    ///
+    /// # Errors
+    /// As [`Home::new`].
+    pub(crate) fn new(cpu: Cpu, translator: Option<Translator>) -> io::Result<Interpreter> {
+        Ok(Interpreter {
+            cpu: Home::new(cpu, translator.is_some())?,
             translator,
             cache: BlockCache::new(),
             awaiting: false,
             halted: false,
             compared: Compared::default(),
-        }
+        })
     }
 
     /// Forgets an exit that was not answered: the state has been replaced.

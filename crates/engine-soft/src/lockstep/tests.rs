@@ -59,7 +59,7 @@ fn interpreter(code: &[u8]) -> Interpreter {
     state.gpr[3] = 0x8000;
     cpu.restore(&state);
     let translator = Translator::new(1, false).expect("code memory").checked();
-    Interpreter::new(cpu, Some(translator))
+    Interpreter::new(cpu, Some(translator)).expect("memory")
 }
 
 fn assemble(immediate: u8) -> [u8; 9] {

@@ -4,7 +4,7 @@
 //! The tables are hashed, so that hardly two looks go to one page of the host's: without huge pages most of
 //! them would wait for the host's own TLB.
 
-use std::alloc::{Layout, handle_alloc_error};
+use std::io;
 use std::mem::offset_of;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
@@ -45,10 +45,11 @@ unsafe impl Send for Home {}
 impl Home {
     /// Puts `cpu` in its place. The tables begin empty, and cost nothing until they are used; with
     /// `huge` pages, little by little.
-    pub(crate) fn new(cpu: Cpu, huge: bool) -> Home {
-        let Some(place) = map(huge) else {
-            handle_alloc_error(Layout::new::<Placed>());
-        };
+    ///
+    /// # Errors
+    /// When the host gives no memory.
+    pub(crate) fn new(cpu: Cpu, huge: bool) -> io::Result<Home> {
+        let place = map(huge).ok_or(io::ErrorKind::OutOfMemory)?;
         // SAFETY: memory of the right size, aligned to more than is needed, its tables zero, which is a value
         // of theirs, and its vCPU written here before anyone sees it.
         let placed = unsafe {
@@ -64,7 +65,7 @@ impl Home {
         placed.cpu.mmu.second.tables = &raw mut placed.second;
         let tables = &raw mut placed.tables;
         placed.cpu.native.jumps.tables = tables;
-        Home { place }
+        Ok(Home { place })
     }
 }
 

@@ -8,6 +8,7 @@ use iced_x86::Instruction;
 
 use super::assembler::condition;
 use super::cold::{Cold, Miss};
+use super::control::Then;
 use super::emitter::{Emitter, Refused, Way};
 use super::flags::{Doing, Flags};
 use super::group::Plan;
@@ -78,7 +79,9 @@ impl Emitter<'_> {
             self.code = one.insn.code();
             self.begin(one.doing);
             self.reached = member.map(|member| found.reached(member));
-            self.try_one(one)?;
+            if self.try_one(one)? == Then::Ended {
+                return Err(Refused);
+            }
             self.reached = None;
         }
         self.go_back_round(&decoded[found.last])?;

@@ -28,7 +28,7 @@ fn guest(code: &[u8], di: u64) -> Interpreter {
     state.gpr[RCX] = 2;
     state.gpr[RDX] = 0x1f0;
     cpu.restore(&state);
-    Interpreter::new(cpu, None)
+    Interpreter::new(cpu, None).expect("memory")
 }
 
 const READ: Exit = Exit::PortRead {
