@@ -94,6 +94,11 @@ class Guest(Commands):
         self.close()
 
     @property
+    def name(self) -> str:
+        """What it is called, and its host name."""
+        return self._boot.name
+
+    @property
     def console_log(self) -> str:
         """The last 256 KiB that the guest's kernel printed."""
         return self._log.text if self._log else ""
