@@ -1,6 +1,6 @@
 # The commands of this project; `make help` lists them. The work is in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-guests test-leaks lint build bench clean
+.PHONY: help demo test test-guests test-leaks lint build bench bench-shares clean
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
@@ -37,6 +37,11 @@ bench: ## Measure, and write docs/reference/benchmarks.md; ONLY=int,fp,disk for 
 	@scripts/build
 	@.venv/bin/python -m benches $(if $(ONLY),--only $(ONLY)) $(if $(ENGINES),--engines $(ENGINES)) \
 		$(if $(ROUNDS),--rounds $(ROUNDS))
+
+bench-shares: ## Measure what guests get of the host, and write docs/reference/shares.md
+	@scripts/setup
+	@scripts/build
+	@.venv/bin/python -m benches.shares
 
 clean: ## Remove what was built here; images stay, see inn image rm
 	rm -rf target build .venv

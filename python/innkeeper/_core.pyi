@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import final
 
 from innkeeper.devices.base import MmioDevice, PortDevice
+from innkeeper.machine.limits import Limits
 from innkeeper.machine.spec import MachineSpec
 from innkeeper.vm.jail import Needs
 from innkeeper.vm.wiring import Wiring
@@ -65,6 +66,8 @@ class Control:
     def reset(self) -> None: ...
     def stop(self) -> None: ...
     def resize_console(self, columns: int, rows: int) -> None: ...
+    def set_limits(self, limits: Limits) -> None:
+        """They hold from now on."""
     def statistics(self) -> Statistics | None:
         """Of a machine that runs, whose vCPUs stop for it; None where it does not run."""
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use machine::{EngineChoice, Machine, MachineConfig, Reboot, SavedMachine, restore_memory};
+use machine::{EngineChoice, Limits, Machine, MachineConfig, Reboot, SavedMachine, restore_memory};
 
 use crate::devices::forge;
 use crate::{Input, strict};
@@ -53,6 +53,7 @@ fn machine() -> Machine {
         network: None,
         rng: true,
         reboot: Reboot::Exit,
+        limits: Limits::default(),
         times: false,
     };
     Machine::new(config).expect("a machine")

@@ -11,7 +11,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use machine::{
-    Chardev, DiskConfig, DiskFormat, EngineChoice, Machine, MachineConfig, Outcome, Overlay, Reboot,
+    Chardev, DiskConfig, DiskFormat, EngineChoice, Limits, Machine, MachineConfig, Outcome,
+    Overlay, Reboot,
 };
 
 const USAGE: &str = "--kernel is needed; options: --initrd --append --memory --cpus --disk --engine \
@@ -42,6 +43,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, Box<dyn Err
         network: None,
         rng: true,
         reboot: Reboot::Exit,
+        limits: Limits::default(),
         times: false,
     };
     let (mut stats, mut seconds) = (false, None);

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 pub use block::{Format as DiskFormat, Overlay};
 pub use netio::{Forward, NetworkOptions, Protocol, UserOptions};
 
+use crate::limits::Limits;
+
 /// Which engine runs the guest.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum EngineChoice {
@@ -50,6 +52,7 @@ pub struct MachineConfig {
     /// A virtio entropy device.
     pub rng: bool,
     pub reboot: Reboot,
+    pub limits: Limits,
     /// Samples where the time of each vCPU goes, for [`crate::MachineStats`].
     pub times: bool,
 }

@@ -6,15 +6,17 @@
 use std::fmt::{self, Debug};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, Weak};
 
 use devices::Lines;
 
 use crate::config::Reboot;
+use crate::limits::{DeviceGates, Limits};
 use crate::signal::VcpuSignal;
 use crate::stats::MachineStats;
 use crate::sync::{lock, wait};
 use crate::threads;
+use crate::throttle::{Holds, Throttle};
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,6 +98,10 @@ struct Shared {
     /// Some request is there.
     attention: AtomicBool,
     vcpus: Mutex<Vec<Arc<VcpuSignal>>>,
+    /// The vCPUs stand still: the guest has had its share of the host's processors.
+    held: AtomicBool,
+    throttle: Arc<Throttle>,
+    gates: DeviceGates,
     power_button: Hook<()>,
     resize: Hook<(u16, u16)>,
 }
@@ -149,6 +155,13 @@ impl MachineControl {
 
     pub fn resume(&self) {
         self.change(|state| state.paused = false);
+    }
+
+    /// Keeps the guest within these bounds from now on.
+    pub fn set_limits(&self, limits: &Limits) {
+        self.shared.gates.set(limits);
+        let guest = HeldVcpus(Arc::downgrade(&self.shared));
+        self.shared.throttle.set(limits.cpu, guest);
     }
 
     /// Resets the machine, as its reset button would.
@@ -221,6 +234,15 @@ impl MachineControl {
         self.shared.attention.load(Ordering::SeqCst)
     }
 
+    /// Must vCPUs stand still? Asked as [`MachineControl::attention`] is.
+    pub(crate) fn is_held(&self) -> bool {
+        self.shared.held.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn gates(&self) -> &DeviceGates {
+        &self.shared.gates
+    }
+
     /// Waits for a request.
     pub(crate) fn wait_for_request(&self) -> Request {
         let mut state = lock(&self.shared.state);
@@ -278,9 +300,25 @@ impl MachineControl {
 
     /// Drops what holds devices: they hold this handle in turn.
     pub(crate) fn disconnect(&self) {
+        self.set_limits(&Limits::default());
         lock(&self.shared.vcpus).clear();
         *lock(&self.shared.power_button) = None;
         *lock(&self.shared.resize) = None;
+    }
+}
+
+/// The vCPUs, as the throttle sees them.
+struct HeldVcpus(Weak<Shared>);
+
+impl Holds for HeldVcpus {
+    fn hold(&self, held: bool) -> Option<usize> {
+        let shared = self.0.upgrade()?;
+        let changed = shared.held.swap(held, Ordering::SeqCst) != held;
+        let vcpus = lock(&shared.vcpus);
+        for vcpu in vcpus.iter().filter(|_| changed) {
+            vcpu.wake();
+        }
+        (!vcpus.is_empty()).then_some(vcpus.len())
     }
 }
 

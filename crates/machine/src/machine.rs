@@ -131,6 +131,7 @@ impl Machine {
         };
         machine.make_vcpus(&tables, signals.clone())?;
         control.connect_vcpus(signals);
+        control.set_limits(&config.limits);
         Ok(machine)
     }
 

@@ -82,13 +82,13 @@ pub(crate) fn add(
         made.add_serial(board, index, chardev.take())?;
     }
     for disk in &config.disks {
-        add_disk(board, disk)?;
+        add_disk(board, disk, control)?;
     }
     if let Some(console) = config.console.take() {
         made.add_console(board, console, control)?;
     }
     if let Some(network) = &config.network {
-        add_network(board, network, config.vcpus)?;
+        add_network(board, network, config.vcpus, control)?;
     }
     if config.rng {
         board.add_virtio(Rng::new(RngLimit::default()))?;
@@ -239,7 +239,11 @@ impl Peripherals {
     }
 }
 
-fn add_disk(board: &mut Board, disk: &DiskConfig) -> Result<(), MachineError> {
+fn add_disk(
+    board: &mut Board,
+    disk: &DiskConfig,
+    control: &MachineControl,
+) -> Result<(), MachineError> {
     let options = block::DiskOptions {
         path: disk.path.clone(),
         format: disk.format,
@@ -254,11 +258,17 @@ fn add_disk(board: &mut Board, disk: &DiskConfig) -> Result<(), MachineError> {
         serial: disk.serial.clone(),
         ..BlockOptions::default()
     };
-    board.add_virtio(Block::new(opened, &options))
+    let gate = control.gates().disk.clone();
+    board.add_virtio(Block::new(opened, &options).through(gate))
 }
 
 /// A network card with a pair of queues for each vCPU.
-fn add_network(board: &mut Board, network: &NetworkConfig, vcpus: u32) -> Result<(), MachineError> {
+fn add_network(
+    board: &mut Board,
+    network: &NetworkConfig,
+    vcpus: u32,
+    control: &MachineControl,
+) -> Result<(), MachineError> {
     let pairs = u16::try_from(vcpus).unwrap_or(u16::MAX).min(MAX_PAIRS);
     let links: Vec<Box<dyn Link>> = match &network.way {
         NetworkWay::User(options) => vec![Box::new(UserLink::new(options)?)],
@@ -271,5 +281,6 @@ fn add_network(board: &mut Board, network: &NetworkConfig, vcpus: u32) -> Result
         mac: network.mac,
         pairs,
     };
-    board.add_virtio(Net::new(links, &options))
+    let gates = control.gates().network.clone();
+    board.add_virtio(Net::new(links, &options).through(gates))
 }

@@ -111,6 +111,10 @@ impl VcpuRunner {
         self.follow_clock()?;
         while !self.shared.control.attention() {
             self.take_signals()?;
+            if self.shared.control.is_held() {
+                self.stand_still();
+                continue;
+            }
             if !self.is_awake() {
                 self.sleep();
                 continue;
@@ -140,13 +144,23 @@ impl VcpuRunner {
         self.whereabouts.set(Place::Machine);
     }
 
+    /// Until the guest may take processor time again, or somebody wants something of this vCPU.
+    fn stand_still(&self) {
+        let control = &self.shared.control;
+        self.whereabouts.set(Place::Asleep);
+        let ready = || control.attention() || !control.is_held();
+        self.signal.wait_until(ready);
+        self.whereabouts.set(Place::Machine);
+    }
+
     /// Enters the guest once and answers the exit.
     fn step(&mut self) -> Result<(), EngineError> {
         let wanted = self.has_interrupt();
         self.vcpu.want_interrupt_window(wanted);
         self.signal.enter();
-        let news =
-            self.signal.any() || self.shared.control.attention() || self.has_interrupt() != wanted;
+        let control = &self.shared.control;
+        let stops = control.attention() || control.is_held();
+        let news = stops || self.signal.any() || self.has_interrupt() != wanted;
         if news {
             self.signal.leave();
             return Ok(());

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use iced_x86::code_asm::*;
 use machine::{
-    Chardev, ConsoleConfig, EngineChoice, Machine, MachineConfig, Outcome, Reboot, SavedMachine,
+    Chardev, ConsoleConfig, EngineChoice, Limits, Machine, MachineConfig, Outcome, Reboot,
+    SavedMachine,
 };
 
 const LOAD: u32 = 0x10_0000;
@@ -112,6 +113,7 @@ fn endure(name: &str, options: &Options, write: impl FnOnce(&mut Code) -> Assemb
         network: None,
         rng: true,
         reboot: options.reboot,
+        limits: Limits::default(),
         times: false,
         ..machine_config()
     };
@@ -159,6 +161,7 @@ fn machine_config() -> MachineConfig {
         network: None,
         rng: false,
         reboot: Reboot::Exit,
+        limits: Limits::default(),
         times: false,
     }
 }

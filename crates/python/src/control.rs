@@ -6,6 +6,7 @@ use machine::{Line, MachineControl};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use crate::spec::LimitsSpec;
 use crate::statistics::Statistics;
 
 /// `innkeeper._core.Control`. Every call gives up the GIL first: it may wait for a lock whose holder
@@ -75,6 +76,11 @@ impl Control {
 
     fn stop(&self, py: Python<'_>) {
         py.detach(|| self.control.stop());
+    }
+
+    fn set_limits(&self, py: Python<'_>, limits: LimitsSpec) {
+        let limits = limits.into();
+        py.detach(|| self.control.set_limits(&limits));
     }
 
     fn statistics(&self, py: Python<'_>) -> Option<Statistics> {

@@ -1,10 +1,12 @@
 //! From the frozen dataclasses of Python to the machine's configuration.
 
+use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use machine::{
-    Chardev, ConsoleConfig, DiskConfig, DiskFormat, EngineChoice, MachineConfig, Overlay, Reboot,
+    Chardev, ConsoleConfig, DiskConfig, DiskFormat, EngineChoice, Limits, MachineConfig, Overlay,
+    RateLimit, Reboot,
 };
 use pyo3::prelude::*;
 
@@ -26,7 +28,23 @@ pub(crate) struct MachineSpec {
     network: Option<NetworkSpec>,
     rng: bool,
     reboots: bool,
+    limits: LimitsSpec,
     times: bool,
+}
+
+/// `innkeeper.machine.limits.Limits`.
+#[derive(Debug, FromPyObject)]
+pub(crate) struct LimitsSpec {
+    cpu: Option<f64>,
+    disk: RateSpec,
+    network: RateSpec,
+}
+
+/// `innkeeper.machine.limits.Rate`.
+#[derive(Debug, FromPyObject)]
+struct RateSpec {
+    bytes: Option<u64>,
+    operations: Option<u64>,
 }
 
 /// `innkeeper.machine.spec.DiskSpec`.
@@ -80,10 +98,30 @@ impl MachineSpec {
             } else {
                 Reboot::Exit
             },
+            limits: self.limits.into(),
             times: self.times,
         };
         wiring.connect(py, &mut config)?;
         Ok(config)
+    }
+}
+
+impl From<LimitsSpec> for Limits {
+    fn from(spec: LimitsSpec) -> Limits {
+        Limits {
+            cpu: spec.cpu,
+            disk: spec.disk.into(),
+            network: spec.network.into(),
+        }
+    }
+}
+
+impl From<RateSpec> for RateLimit {
+    fn from(spec: RateSpec) -> RateLimit {
+        RateLimit {
+            bytes: spec.bytes.and_then(NonZeroU64::new),
+            operations: spec.operations.and_then(NonZeroU64::new),
+        }
     }
 }
 

@@ -6,8 +6,8 @@ import typer
 
 from innkeeper.cli import options
 from innkeeper.cli.progress import build_progress
-from innkeeper.cli.values import network_of, parse_disk
-from innkeeper.machine import EngineChoice, parse_size
+from innkeeper.cli.values import limits_of, network_of, parse_disk, shares_of
+from innkeeper.machine import EngineChoice, Limits, Shares, parse_size
 from innkeeper.services import lifecycle
 from innkeeper.services.definition import RestartPolicy
 from innkeeper.services.request import GuestRequest
@@ -27,6 +27,12 @@ def create(
     device: options.Devices = None,
     network: options.Network = "user",
     publish: options.Publish = None,
+    cpu_limit: options.CpuLimit = None,
+    cpu_shares: options.CpuShares = None,
+    cpuset: options.Cpuset = None,
+    memory_min: options.MemoryMin = None,
+    disk_limit: options.DiskLimit = None,
+    network_limit: options.NetworkLimit = None,
     restart: options.Restart = RestartPolicy.NO,
     autostart: options.Autostart = False,
     jail: options.Jail = True,
@@ -53,6 +59,8 @@ def create(
         network=network_of(network, publish or []),
         name=name,
         jail=jail,
+        limits=limits_of(cpu_limit, disk_limit, network_limit, Limits()),
+        shares=shares_of(cpu_shares, cpuset, memory_min, Shares()),
     )
     with build_progress(image or "image") as report:
         print(lifecycle.create(request, report, restart=restart, autostart=autostart))

@@ -40,6 +40,8 @@ class _Commands(LazyGroup):
         "events": Place("innkeeper.cli.logs", "events"),
         "stats": Place("innkeeper.cli.stats", "stats"),
         "wait": Place(_CONTROL, "wait"),
+        "set": Place("innkeeper.cli.adjust", "adjust"),
+        "host": Place("innkeeper.cli.host", "host"),
         "systemd": Place("innkeeper.cli.systemd", "systemd"),
         "image": Place("innkeeper.cli.image", "app"),
         "network": Place("innkeeper.cli.network", "app"),

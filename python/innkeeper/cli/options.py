@@ -71,6 +71,43 @@ Publish = Annotated[
         "127.0.0.1:8080:80 or 5353:53/udp. Repeatable.",
     ),
 ]
+CpuLimit = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SHARE",
+        help="Processor time at most: 150%, or 1.5, is all of one and half of another; none.",
+    ),
+]
+CpuShares = Annotated[
+    int | None,
+    typer.Option(
+        metavar="SHARES", help="Part among others when all want the processors; 1024 without."
+    ),
+]
+Cpuset = Annotated[
+    str | None,
+    typer.Option(metavar="CPUS", help="Processors of the host to run on, such as 0-3,6; all."),
+]
+MemoryMin = Annotated[
+    str | None,
+    typer.Option(metavar="SIZE", help="Memory that the host promises to a guest that stays."),
+]
+DiskLimit = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RATE",
+        help="What its disks move in a second at most: bytes such as 50M, 1000iops, or both with a "
+        "comma between; none.",
+    ),
+]
+NetworkLimit = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RATE",
+        help="What its network moves in a second and direction at most: bytes such as 10M, "
+        "5000pps, or both; none.",
+    ),
+]
 Kernel = Annotated[
     Path | None,
     typer.Option(metavar="PATH", help="Kernel of your own: bzImage, ELF (PVH) or multiboot."),

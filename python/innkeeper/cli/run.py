@@ -11,10 +11,16 @@ import typer
 from innkeeper.cli import options, statistics
 from innkeeper.cli.output import remark
 from innkeeper.cli.progress import build_progress
-from innkeeper.cli.values import network_of, parse_disk, parse_duration
+from innkeeper.cli.values import (
+    limits_of,
+    network_of,
+    parse_disk,
+    parse_duration,
+    shares_of,
+)
 from innkeeper.errors import InvalidInput
 from innkeeper.guest.console_mode import ConsoleMode
-from innkeeper.machine import EngineChoice, parse_size
+from innkeeper.machine import EngineChoice, Limits, Shares, parse_size
 from innkeeper.services.definition import RestartPolicy
 from innkeeper.services.request import GuestRequest
 from innkeeper.vm.ending import Ending
@@ -37,6 +43,12 @@ def run(
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="The guest's name, and its host name.")
     ] = None,
+    cpu_limit: options.CpuLimit = None,
+    cpu_shares: options.CpuShares = None,
+    cpuset: options.Cpuset = None,
+    memory_min: options.MemoryMin = None,
+    disk_limit: options.DiskLimit = None,
+    network_limit: options.NetworkLimit = None,
     restart: options.Restart = RestartPolicy.NO,
     autostart: options.Autostart = False,
     jail: options.Jail = True,
@@ -109,6 +121,8 @@ def run(
         network=network_of(network, publish or []),
         name=name,
         jail=jail,
+        limits=limits_of(cpu_limit, disk_limit, network_limit, Limits()),
+        shares=shares_of(cpu_shares, cpuset, memory_min, Shares()),
         console=console,
         timeout=None if timeout is None else parse_duration(timeout),
         keep=keep,

@@ -10,10 +10,17 @@ from innkeeper.errors import InvalidInput
 from innkeeper.machine import (
     DiskFormat,
     DiskSpec,
+    Limits,
     NetworkSpec,
     Overlay,
+    Shares,
+    check_cpu_shares,
+    parse_cpu_limit,
+    parse_cpuset,
     parse_network,
     parse_port,
+    parse_rate,
+    parse_size,
 )
 
 _DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*(s|m|h)?")
@@ -56,6 +63,28 @@ def network_of(network: str, publish: list[str]) -> NetworkSpec | None:
     if spec is None:
         raise InvalidInput("--publish needs a network, and --network is none")
     return replace(spec, ports=tuple(parse_port(text) for text in publish))
+
+
+def limits_of(cpu: str | None, disk: str | None, network: str | None, now: Limits) -> Limits:
+    """`now`, and what the options say instead.
+
+    Raises:
+        InvalidInput: when one is nothing that there is.
+    """
+    return Limits(
+        cpu=now.cpu if cpu is None else parse_cpu_limit(cpu),
+        disk=now.disk if disk is None else parse_rate(disk),
+        network=now.network if network is None else parse_rate(network),
+    )
+
+
+def shares_of(cpu: int | None, cpuset: str | None, memory: str | None, now: Shares) -> Shares:
+    """As `limits_of`."""
+    return Shares(
+        cpu=now.cpu if cpu is None else check_cpu_shares(cpu),
+        cpuset=now.cpuset if cpuset is None else parse_cpuset(cpuset),
+        memory=now.memory if memory is None else parse_size(memory),
+    )
 
 
 def parse_duration(text: str, least: float = 0.001) -> float:

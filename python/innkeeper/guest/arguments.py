@@ -17,10 +17,14 @@ from innkeeper.errors import InvalidInput
 from innkeeper.machine import (
     DiskFormat,
     DiskSpec,
+    Limits,
     NetworkSpec,
     Overlay,
+    Rate,
+    parse_cpu_limit,
     parse_network,
     parse_port,
+    parse_rate,
 )
 
 Choice = TypeVar("Choice", bound=StrEnum)
@@ -126,3 +130,12 @@ def _path(value: object) -> Path:
     if not isinstance(value, str | os.PathLike):
         raise InvalidInput(f"a disk's path is a path, not {value!r}")
     return Path(value)
+
+
+def limits(cpu: object, disk: object, network: object) -> Limits:
+    """As on the command line; without one there is none."""
+    return Limits(
+        cpu=None if cpu is None else parse_cpu_limit(text(cpu, "cpu_limit")),
+        disk=Rate() if disk is None else parse_rate(text(disk, "disk_limit")),
+        network=Rate() if network is None else parse_rate(text(network, "network_limit")),
+    )

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,7 @@ from innkeeper.errors import DeviceFailed, InnkeeperError
 from innkeeper.guest.connection import AGENT_PORT
 from innkeeper.guest.hub import AgentHub
 from innkeeper.guest.resident import ConsoleShell, ResidentCommand
+from innkeeper.machine.limits import Limits
 from innkeeper.vm import jail
 from innkeeper.vm import order as orders
 from innkeeper.vm.detached import home as files
@@ -69,6 +71,7 @@ class Desk:
         self.loop = Loop()
         self.log = Log(home)
         self.paused = False
+        self.limits = order.spec.limits
         self.machine: RunningMachine | None = None
         self.hub: AgentHub | None = None
         self._began = time.time()
@@ -99,6 +102,9 @@ class Desk:
         # Ctrl-C is for whoever sits at a terminal.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self.loop.on_signal(signal.SIGTERM, self._told_to_end)
+        if (self.home.read(files.SHARE) or {}).get("limits_cpu") is True:
+            # A control group does.
+            self.limits = replace(self.limits, cpu=None)
         if self.order.jail:
             own = Path(self.home.path) / files.OWN
             self._walls = jail.enter(self.order.spec, own, self.order.here)
@@ -148,6 +154,11 @@ class Desk:
             self._resetting = True
             self._control().stop()
 
+    def set_limits(self, limits: Limits) -> None:
+        """These hold from now on, also for machines that are made later."""
+        self.limits = limits
+        self._control().set_limits(limits)
+
     def _power_off(self) -> None:
         if self.hub is not None and self.hub.ready:
             self.hub.power_off()
@@ -173,7 +184,8 @@ class Desk:
         mine: list[int] = []
         try:
             wiring = self._wire(mine)
-            machine = RunningMachine(self.order.spec, wiring, on_end=self._post_end)
+            spec = replace(self.order.spec, limits=self.limits)
+            machine = RunningMachine(spec, wiring, on_end=self._post_end)
         finally:
             # The machine has its own duplicates.
             for fd in mine:

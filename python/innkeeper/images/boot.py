@@ -1,7 +1,7 @@
 """From an image to the machine that boots it."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Final
@@ -10,6 +10,7 @@ from innkeeper.errors import HostFailure, InvalidInput
 from innkeeper.images.kernel import memory_end
 from innkeeper.images.networks import connected
 from innkeeper.images.store import Image
+from innkeeper.machine.limits import Limits
 from innkeeper.machine.network import USER_NETWORK, NetworkSpec, validate_ports
 from innkeeper.machine.size import format_size
 from innkeeper.machine.spec import (
@@ -48,6 +49,7 @@ class ImageBoot:
     network: NetworkSpec | None = USER_NETWORK
     append: str = ""
     kept: Path | None = None
+    limits: Limits = field(default=Limits())
     times: bool = False
     perf_map: bool = False
     symbols: Path | None = None
@@ -108,6 +110,7 @@ def machine_spec(image: Image, boot: ImageBoot) -> MachineSpec:
         devices=("pvpanic", *boot.devices),
         network=boot.network and connected(boot.network, boot.name),
         reboots=False,
+        limits=boot.limits,
         times=boot.times,
         perf_map=boot.perf_map,
         symbols=boot.symbols,

@@ -1,5 +1,12 @@
 """What a guest is: frozen descriptions, checked before anything is opened or started."""
 
+from innkeeper.machine.limits import (
+    Limits,
+    Rate,
+    format_cpu_limit,
+    parse_cpu_limit,
+    parse_rate,
+)
 from innkeeper.machine.network import (
     USER_NETWORK,
     NetworkKind,
@@ -9,6 +16,7 @@ from innkeeper.machine.network import (
     parse_network,
     parse_port,
 )
+from innkeeper.machine.shares import Shares, check_cpu_shares, parse_cpuset
 from innkeeper.machine.size import format_size, parse_size
 from innkeeper.machine.spec import (
     MIB,
@@ -26,15 +34,23 @@ __all__ = [
     "DiskFormat",
     "DiskSpec",
     "EngineChoice",
+    "Limits",
     "MachineSpec",
     "NetworkKind",
     "NetworkSpec",
     "Overlay",
     "PortSpec",
+    "Rate",
+    "Shares",
+    "check_cpu_shares",
+    "format_cpu_limit",
     "format_size",
     "mac_of",
+    "parse_cpu_limit",
+    "parse_cpuset",
     "parse_network",
     "parse_port",
+    "parse_rate",
     "parse_size",
     "validate",
 ]

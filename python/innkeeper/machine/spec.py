@@ -3,12 +3,13 @@
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
 from innkeeper.errors import InvalidInput
+from innkeeper.machine.limits import Limits
 from innkeeper.machine.network import NetworkSpec, validate_network
 from innkeeper.machine.size import format_size
 
@@ -83,6 +84,7 @@ class MachineSpec:
     network: NetworkSpec | None = None
     rng: bool = True
     reboots: bool = True
+    limits: Limits = field(default=Limits())
     times: bool = False
     perf_map: bool = False
     symbols: Path | None = None

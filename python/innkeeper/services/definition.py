@@ -117,6 +117,7 @@ def order(definition: Definition, name: str) -> Order:
         image=request.image is not None,
         command=request.command,
         jail=request.jail,
+        shares=request.shares,
         here=definition.here,
     )
 

@@ -1,14 +1,17 @@
 """Guests: boot one and stay with it until it ends."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from innkeeper.errors import NameInUse
+from innkeeper.errors import InvalidInput, NameInUse
 from innkeeper.guest.command import CommandRun, run_command
 from innkeeper.guest.console import ConsoleRun, run_kernel, run_shell
 from innkeeper.guest.console_mode import ConsoleMode
 from innkeeper.images import Report, Store, check_name, ensure, machine_spec
 from innkeeper.images import check as check_boot
+from innkeeper.services import admission
 from innkeeper.services.request import (
     GuestRequest,
     check,
@@ -16,6 +19,7 @@ from innkeeper.services.request import (
     image_boot,
     own_kernel_spec,
 )
+from innkeeper.vm.detached import share
 from innkeeper.vm.detached.registry import registry
 from innkeeper.vm.ending import Ending
 from innkeeper.vm.terminal import is_interactive
@@ -30,6 +34,22 @@ def run(request: GuestRequest, report: Report) -> Ending:
         InvalidInput, EngineUnavailable, ImageBuildFailed, HostFailure, DeviceFailed.
     """
     check(request)
+    if request.shares.memory:
+        raise InvalidInput("--memory-min is for a guest that --detach lets stay")
+    with admission.admitted(request.name or "kernel", request.shares), _share(request) as kept:
+        return _run(kept, report)
+
+
+@contextlib.contextmanager
+def _share(request: GuestRequest) -> Iterator[GuestRequest]:
+    """What is left to be done by the guest's machine, while this process keeps to the rest."""
+    limits, shares = request.limits, request.shares
+    with share.held(limits.cpu, shares.cpu, shares.cpuset) as limited:
+        kept = replace(limits, cpu=None) if limited else limits
+        yield replace(request, limits=kept)
+
+
+def _run(request: GuestRequest, report: Report) -> Ending:
     if request.image is not None:
         return _run_image(request, request.image, report)
     mode = request.console or ConsoleMode.SERIAL

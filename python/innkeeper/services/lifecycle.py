@@ -19,12 +19,13 @@ from innkeeper.errors import (
 )
 from innkeeper.images import Report, Store, check_name, ensure
 from innkeeper.images import check as check_boot
+from innkeeper.services import admission
 from innkeeper.services import definition as definitions
 from innkeeper.services.control import GRACE, kill_processes, stop
 from innkeeper.services.definition import Definition, RestartPolicy
 from innkeeper.services.request import GuestRequest, check, host_name, image_boot
 from innkeeper.vm.detached import home as files
-from innkeeper.vm.detached import journal
+from innkeeper.vm.detached import journal, share
 from innkeeper.vm.detached.home import Home
 from innkeeper.vm.detached.launch import launch
 from innkeeper.vm.detached.registry import check_name as check_guest_name
@@ -101,10 +102,13 @@ def start(name: str) -> None:
         GuestNotFound, AlreadyRunning, InvalidInput, EngineUnavailable, HostFailure, DeviceFailed.
     """
     with registry().open(name) as home, _lock(home) as lock:
-        definitions.order(definitions.read(home), name).write(home)
+        definition = definitions.read(home)
+        definitions.order(definition, name).write(home)
         for left in (files.RUN, files.SUPERVISOR, *files.SOCKETS):
             home.remove(left)
-        launch(home, lock, _MODULE)
+        share.forget(home)
+        with admission.admitted(name, definition.request.shares):
+            launch(home, lock, _MODULE)
 
 
 def restart(name: str, grace: float = GRACE) -> None:
@@ -124,6 +128,7 @@ def remove(name: str, *, force: bool = False) -> None:
         if force and home.is_taken():
             kill_processes(home)
         with _lock(home):
+            share.forget(home)
             journal.tell(home, "remove")
             guests.remove(home)
     store = Store()

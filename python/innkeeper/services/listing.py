@@ -4,7 +4,7 @@ a guest that does not answer is listed as fast as any other.
 
 from innkeeper.errors import GuestNotFound
 from innkeeper.vm.detached import home as files
-from innkeeper.vm.detached import standing
+from innkeeper.vm.detached import share, standing
 from innkeeper.vm.detached.home import Home
 from innkeeper.vm.detached.registry import registry
 
@@ -19,6 +19,9 @@ def listed(*, everything: bool) -> list[Document]:
         try:
             with guests.open(name) as home:
                 stands = standing.look(home)
+                if not stands.is_live and not home.is_taken():
+                    # Its group outlives it where both of its processes were killed.
+                    share.forget(home)
                 if everything or stands.is_live:
                     found.append(_summary(home, stands))
         except GuestNotFound:

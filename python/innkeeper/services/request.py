@@ -7,7 +7,16 @@ from pathlib import Path
 from innkeeper.errors import InvalidInput
 from innkeeper.guest.console_mode import ConsoleMode
 from innkeeper.images import ImageBoot, connected
-from innkeeper.machine import MIB, USER_NETWORK, DiskSpec, EngineChoice, MachineSpec, NetworkSpec
+from innkeeper.machine import (
+    MIB,
+    USER_NETWORK,
+    DiskSpec,
+    EngineChoice,
+    Limits,
+    MachineSpec,
+    NetworkSpec,
+    Shares,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +43,8 @@ class GuestRequest:
     network: NetworkSpec | None = USER_NETWORK
     name: str | None = None
     jail: bool = True
+    limits: Limits = field(default=Limits())
+    shares: Shares = field(default=Shares())
     console: ConsoleMode | None = None
     timeout: float | None = None
     keep: bool = False
@@ -49,6 +60,8 @@ def check(request: GuestRequest) -> None:
     Raises:
         InvalidInput: for the first thing found wrong.
     """
+    if request.shares.memory > request.memory:
+        raise InvalidInput("a guest is not promised more memory than it has: see --memory")
     if request.symbols is not None and not request.perf_map:
         raise InvalidInput("--symbols is for --perf-map")
     if request.kernel is not None:
@@ -88,6 +101,7 @@ def own_kernel_spec(request: GuestRequest) -> MachineSpec:
         devices=("pvpanic", *kernel.devices(request.kernel, request.devices)),
         network=request.network and connected(request.network, request.name or ""),
         reboots=False,
+        limits=request.limits,
         times=request.statistics,
         perf_map=request.perf_map,
         symbols=request.symbols,
@@ -112,6 +126,7 @@ def image_boot(request: GuestRequest, name: str) -> ImageBoot:
         devices=request.devices,
         network=request.network,
         append=request.append,
+        limits=request.limits,
         times=request.statistics,
         perf_map=request.perf_map,
         symbols=request.symbols,

@@ -1,11 +1,12 @@
 """What a detached guest's next run is made of: written by who starts it, read by its process."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from innkeeper.errors import HostFailure
 from innkeeper.machine import stored
+from innkeeper.machine.shares import Shares
 from innkeeper.machine.spec import MachineSpec
 from innkeeper.vm.detached import home as files
 from innkeeper.vm.detached.home import Home
@@ -26,6 +27,7 @@ class Order:
     image: bool
     command: tuple[str, ...] = ()
     jail: bool = True
+    shares: Shares = field(default=Shares())
     here: Path | None = None
 
     def write(self, home: Home) -> None:

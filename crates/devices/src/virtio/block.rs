@@ -8,10 +8,10 @@ use std::sync::Arc;
 use block::{BlockDevice, SECTOR_SIZE};
 use serde::{Deserialize, Serialize};
 
-use crate::virtio::{Backend, Doorbell, Next, Nonsense, Ring, VirtioDevice, WorkerPlan};
+use crate::virtio::{Backend, Doorbell, Next, Nonsense, RateGate, Ring, VirtioDevice, WorkerPlan};
 
-use request::process_now;
 pub use request::{RequestContext, process_request, serve_prepared};
+use request::{data_len, process_now};
 
 const ID: u16 = 2;
 /// Mass storage, other.
@@ -65,6 +65,7 @@ pub struct Block {
     disk: Arc<dyn BlockDevice>,
     serial: [u8; SERIAL_LEN],
     queues: u16,
+    gate: RateGate,
 }
 
 /// The disk that the saved requests are meant for.
@@ -85,7 +86,15 @@ impl Block {
             disk,
             serial,
             queues: options.queues.clamp(1, MAX_QUEUES),
+            gate: RateGate::default(),
         }
+    }
+
+    /// Serves no more requests than `gate` lets pass.
+    #[must_use]
+    pub fn through(mut self, gate: RateGate) -> Block {
+        self.gate = gate;
+        self
     }
 
     fn sectors(&self) -> u64 {
@@ -128,6 +137,7 @@ impl VirtioDevice for Block {
                 queues: 1,
                 backend: Box::new(BlockBackend {
                     context: RequestContext::new(Arc::clone(&self.disk), self.serial),
+                    gate: self.gate.clone(),
                 }),
                 // Without descriptors left, the queue has no worker and VirtioPci::new says so.
                 waker: Arc::new(Doorbell::new().ok()?),
@@ -191,6 +201,7 @@ impl VirtioDevice for Block {
 #[derive(Debug)]
 struct BlockBackend {
     context: RequestContext,
+    gate: RateGate,
 }
 
 impl Backend for BlockBackend {
@@ -203,13 +214,20 @@ impl Backend for BlockBackend {
         let Some(ring) = rings.get_mut(queue) else {
             return Ok(Next::Wait);
         };
-        ring.drain(|chain| process_request(&mut self.context, chain))
+        let BlockBackend { context, gate } = self;
+        ring.drain_through(gate, |chain| {
+            gate.spend(data_len(chain));
+            process_request(context, chain)
+        })
     }
 
     fn serve_now(&mut self, queue: usize, rings: &mut [Ring]) -> Result<Next, Nonsense> {
         let Some(ring) = rings.get_mut(queue) else {
             return Ok(Next::Wait);
         };
+        if self.gate.is_limited() {
+            return Ok(Next::Again);
+        }
         ring.drain_now(|chain| process_now(&mut self.context, chain))
     }
 }

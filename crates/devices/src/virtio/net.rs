@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use netio::{Link, Offloads};
 
-use crate::virtio::{Doorbell, VirtioDevice, WorkerPlan};
+use crate::virtio::{Doorbell, RateGate, VirtioDevice, WorkerPlan};
 
 use backend::NetBackend;
 pub use shared::NetHandle;
@@ -74,6 +74,14 @@ pub struct Net {
     offloads: Offloads,
     mtu: Option<u16>,
     waker: Option<Arc<Doorbell>>,
+    gates: Gates,
+}
+
+/// What passes the card, in each direction.
+#[derive(Debug, Default, Clone)]
+pub struct Gates {
+    pub from_guest: RateGate,
+    pub to_guest: RateGate,
 }
 
 impl Net {
@@ -91,7 +99,15 @@ impl Net {
             shared: Arc::new(Shared::new(options.mac, pairs, waker.clone())),
             links,
             waker,
+            gates: Gates::default(),
         }
+    }
+
+    /// Lets no more pass than `gates` do.
+    #[must_use]
+    pub fn through(mut self, gates: Gates) -> Net {
+        self.gates = gates;
+        self
     }
 
     /// The host's hand on the card: its cable.
@@ -109,7 +125,12 @@ impl Net {
         Some(WorkerPlan {
             queues,
             events: link.events().and_then(|fd| fd.try_clone_to_owned().ok()),
-            backend: Box::new(NetBackend::new(Arc::clone(&self.shared), link, first)),
+            backend: Box::new(NetBackend::new(
+                Arc::clone(&self.shared),
+                link,
+                first,
+                self.gates.clone(),
+            )),
             waker,
         })
     }

@@ -11,7 +11,7 @@ use virtio_queue::{Queue, QueueOwnedT, QueueT};
 use vm_memory::{Bytes, GuestAddress};
 
 use crate::virtio::interrupts::Interrupts;
-use crate::virtio::{Chain, Next, Nonsense};
+use crate::virtio::{Chain, Next, Nonsense, RateGate};
 
 /// How long a batch may go on before the driver hears of its first answer. Long enough to save
 /// interrupts, which cost a guest under a software engine thousands of instructions.
@@ -254,11 +254,26 @@ impl Ring {
     /// When the driver has broken the protocol.
     pub fn drain(
         &mut self,
+        answer: impl FnMut(&Chain) -> Result<u32, Nonsense>,
+    ) -> Result<Next, Nonsense> {
+        self.drain_through(&RateGate::default(), answer)
+    }
+
+    /// Likewise, but no further than `gate` lets requests pass. Who answers spends.
+    ///
+    /// # Errors
+    /// When the driver has broken the protocol.
+    pub fn drain_through(
+        &mut self,
+        gate: &RateGate,
         mut answer: impl FnMut(&Chain) -> Result<u32, Nonsense>,
     ) -> Result<Next, Nonsense> {
         self.stop_notifications()?;
         let batch = Batch::begin();
         let next = loop {
+            if let Some(delay) = gate.wait() {
+                break Next::After(delay);
+            }
             if let Some(chain) = self.pop()? {
                 let written = answer(&chain)?;
                 self.complete(&chain, written)?;

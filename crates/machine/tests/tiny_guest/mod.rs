@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use devices::{Device, DeviceState, RestoreError, decode_state, encode_state};
 use machine::{
-    Chardev, EngineChoice, Machine, MachineConfig, MachineControl, MachineStats, Outcome, Reboot,
+    Chardev, EngineChoice, Limits, Machine, MachineConfig, MachineControl, MachineStats, Outcome,
+    Reboot,
 };
 
 pub(crate) const EXIT_PORT: u16 = 0xf4;
@@ -103,6 +104,7 @@ pub(crate) struct Built {
     pub(crate) engine: EngineChoice,
     pub(crate) vcpus: u32,
     pub(crate) reboot: Reboot,
+    pub(crate) limits: Limits,
     pub(crate) times: bool,
     pub(crate) input: Option<OwnedFd>,
 }
@@ -113,6 +115,7 @@ impl Default for Built {
             engine: EngineChoice::Interpreter,
             vcpus: 1,
             reboot: Reboot::Exit,
+            limits: Limits::default(),
             times: false,
             input: None,
         }
@@ -141,6 +144,7 @@ impl Built {
             network: None,
             rng: false,
             reboot: self.reboot,
+            limits: self.limits,
             times: self.times,
         };
         let mut machine = Machine::new(config).expect("a machine");

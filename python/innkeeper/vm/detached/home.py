@@ -3,6 +3,7 @@
     guest.json        what it is; written by whoever defines it
     order.json        what its next or present run is made of; by whoever starts it
     supervisor.json   which processes it has; by their parent. supervisor.pid tells systemd
+    share.json        by which group of the host's it is kept to its share, while it runs
     lock              held by supervisor and guest's process, for as long as one of them lives
     run/              all that the guest's process may write to:
         run.json          how the run stands
@@ -31,6 +32,7 @@ DEFINITION = "guest.json"
 ORDER = "order.json"
 SUPERVISOR = "supervisor.json"
 SUPERVISOR_PID = "supervisor.pid"
+SHARE = "share.json"
 LOCK = "lock"
 OWN = "run"
 RUN = "run/run.json"

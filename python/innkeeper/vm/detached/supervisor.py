@@ -8,13 +8,14 @@ SIGTERM: the guest shall end and not be started again. It is passed on. SIGUSR1:
 not be started again when it ends.
 """
 
+import contextlib
 import os
 import signal
 import time
 from collections.abc import Callable
 
 from innkeeper.vm.detached import home as files
-from innkeeper.vm.detached import journal, processes
+from innkeeper.vm.detached import journal, processes, share
 from innkeeper.vm.detached.home import Home
 
 NEVER = "no"
@@ -82,6 +83,7 @@ class _Supervisor:
         if ending is None:
             ending = unexpected(status)
             self._home.write(files.ENDING, ending)
+        share.forget(self._home)
         for name in files.SOCKETS:
             self._home.remove(name)
         journal.tell(self._home, "exit", status=ending["status"], sentence=ending["sentence"])
@@ -98,10 +100,18 @@ class _Supervisor:
             os._exit(self._guest(ready))
         os.close(begin)
         self._write(pid)
+        self._settle(pid)
         os.close(tell)
         if ready is not None:
             os.close(ready)
         return pid
+
+    def _settle(self, pid: int) -> None:
+        """Its share of the host, which may have changed since the run before."""
+        # Processors that were there when somebody looked may have gone.
+        with contextlib.suppress(OSError):
+            document = share.settle_ordered(self._home.read(files.ORDER) or {}, pid)
+            self._home.write(files.SHARE, document)
 
     def _guest(self, ready: "int | None") -> int:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from innkeeper._core import __version__
+from innkeeper.machine.limits import Limits, Rate, written
 from innkeeper.machine.spec import DiskFormat, DiskSpec, Overlay
 from innkeeper.vm.detached.console import Console
 from innkeeper.vm.detached.home import CONSOLE, Home
@@ -39,6 +40,9 @@ class Subject(Protocol):
     def power_down(self) -> None: ...
     def quit(self) -> None: ...
     def reset(self) -> None: ...
+    @property
+    def limits(self) -> Limits: ...
+    def set_limits(self, limits: Limits) -> None: ...
 
 
 def version() -> dict[str, object]:
@@ -69,6 +73,8 @@ def handlers(guest: Subject) -> dict[str, Handler]:
         "stop": just("pause"),
         "system_powerdown": just("power_down"),
         "system_reset": just("reset"),
+        "x-query-limits": lambda _: written(guest.limits),
+        "x-set-limits": lambda arguments: _set_limits(guest, arguments),
         "x-query-statistics": lambda _: _statistics(guest),
         "x-resize-console": lambda arguments: _resize(guest, arguments),
     }
@@ -142,6 +148,30 @@ def _statistics(guest: Subject) -> dict[str, object]:
     if told is None:
         raise CommandError("the guest is not running")
     return GuestStatistics.of(told).as_dict()
+
+
+def _set_limits(guest: Subject, arguments: Arguments) -> None:
+    told = {**written(guest.limits), **arguments}
+    wanted = {}
+    for name, value in told.items():
+        assert isinstance(value, int)
+        if not 0 <= value < 1 << 63:
+            raise CommandError(f"a limit is 0, for none, or more: not {value}")
+        wanted[name] = value
+    guest.set_limits(
+        Limits(
+            cpu=wanted["cpu-permille"] / 1000 or None,
+            disk=_rate(wanted, "disk"),
+            network=_rate(wanted, "network"),
+        )
+    )
+
+
+def _rate(wanted: Mapping[str, int], kind: str) -> Rate:
+    return Rate(
+        bytes=wanted[f"{kind}-bytes"] or None,
+        operations=wanted[f"{kind}-operations"] or None,
+    )
 
 
 def _resize(guest: Subject, arguments: Arguments) -> None:

@@ -45,6 +45,13 @@ OBJECTS: Final[dict[str, Members]] = {
         "thread-id": "int",
         "target": "SysEmuTarget",
     },
+    "Limits": {
+        "cpu-permille": "int",
+        "disk-bytes": "int",
+        "disk-operations": "int",
+        "network-bytes": "int",
+        "network-operations": "int",
+    },
     "NameInfo": {"*name": "str"},
     "StatusInfo": {"running": "bool", "status": "RunState"},
     "UuidInfo": {"UUID": "str"},
@@ -69,6 +76,18 @@ COMMANDS: Final[dict[str, tuple[Members, Type]]] = {
     "stop": ({}, "q_empty"),
     "system_powerdown": ({}, "q_empty"),
     "system_reset": ({}, "q_empty"),
+    # Ours: what a second may bring; 0 is without bounds.
+    "x-query-limits": ({}, "Limits"),
+    "x-set-limits": (
+        {
+            "*cpu-permille": "int",
+            "*disk-bytes": "int",
+            "*disk-operations": "int",
+            "*network-bytes": "int",
+            "*network-operations": "int",
+        },
+        "q_empty",
+    ),
     # Ours: docs/reference/statistics.md.
     "x-query-statistics": ({}, "any"),
     # Ours: the console's size in characters.

@@ -134,6 +134,11 @@ pub(super) fn process_now(
     Ok(Some(u32::try_from(len + 1).unwrap_or(u32::MAX)))
 }
 
+/// Bytes that a request moves, in whichever direction.
+pub(super) fn data_len(chain: &Chain) -> u64 {
+    (chain.readable_len() + chain.writable_len()).saturating_sub(DATA + 1)
+}
+
 /// A request's header, and the bytes of data that the device may write.
 fn parse(chain: &Chain) -> Result<(Header, u64), Nonsense> {
     let mut bytes = [0; HEADER_LEN];

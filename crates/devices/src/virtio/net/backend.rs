@@ -1,6 +1,7 @@
 //! The card's work on a worker thread: some pairs of queues, and perhaps control, over one link.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use netio::{Frame, Link, Offloads};
 
@@ -8,7 +9,7 @@ use crate::virtio::net::filter::Filter;
 use crate::virtio::net::receive::{Delivered, Receiver};
 use crate::virtio::net::shared::{Shared, guest_offloads, host_offloads};
 use crate::virtio::net::transmit::Transmitter;
-use crate::virtio::net::{F_CTRL_VQ, F_MQ, F_MRG_RXBUF, Mac, control};
+use crate::virtio::net::{F_CTRL_VQ, F_MQ, F_MRG_RXBUF, Gates, HEADER_LEN, Mac, control};
 use crate::virtio::ring::Batch;
 use crate::virtio::{Backend, Next, Nonsense, Ring};
 
@@ -21,8 +22,9 @@ pub(super) struct NetBackend {
     features: u64,
     host: Offloads,
     settings: Settings,
-    /// The guest has no buffers for a frame that waits: its turn.
-    starved: bool,
+    gates: Gates,
+    /// Nothing comes in now, whatever waits: the guest has no buffers, or has had all that it may.
+    closed: bool,
     receiver: Receiver,
     transmitter: Transmitter,
 }
@@ -40,7 +42,12 @@ struct Settings {
 }
 
 impl NetBackend {
-    pub(super) fn new(shared: Arc<Shared>, link: Box<dyn Link>, first: usize) -> NetBackend {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        link: Box<dyn Link>,
+        first: usize,
+        gates: Gates,
+    ) -> NetBackend {
         let settings = Settings::of(&shared);
         NetBackend {
             shared,
@@ -49,7 +56,8 @@ impl NetBackend {
             features: 0,
             host: Offloads::NONE,
             settings,
-            starved: false,
+            gates,
+            closed: false,
             receiver: Receiver::default(),
             transmitter: Transmitter::new(),
         }
@@ -87,7 +95,9 @@ impl NetBackend {
         let steer = self.settings.active_pairs > 1;
         let (link, host) = (&mut *self.link, self.host);
         let steering = steer.then_some(&self.shared.steering);
-        ring.drain(|chain| {
+        let gate = &self.gates.from_guest;
+        ring.drain_through(gate, |chain| {
+            gate.spend(chain.readable_len().saturating_sub(HEADER_LEN as u64));
             if !self.settings.link_up {
                 return Ok(0);
             }
@@ -105,6 +115,7 @@ impl NetBackend {
         let (settings, receiver) = (&self.settings, &mut self.receiver);
         let steering =
             (rings.len() > 3 && settings.active_pairs > 1).then_some(&self.shared.steering);
+        let gate = &self.gates.to_guest;
         let mut outcome = Ok(Delivered::Done);
         let mut deliver = |frame: &Frame<'_>| {
             let start = frame.parts.first().copied().unwrap_or_default();
@@ -115,20 +126,27 @@ impl NetBackend {
             if let Some(ring) = rings.get_mut(2 * pair) {
                 outcome = receiver.put(ring, frame, mergeable);
             }
-            outcome == Ok(Delivered::Done)
+            let done = outcome == Ok(Delivered::Done);
+            if done {
+                gate.spend(frame.parts.iter().map(|part| part.len() as u64).sum());
+            }
+            done
         };
         let mut more = true;
-        while more && !batch.is_over() {
+        let mut wait = gate.wait();
+        while more && wait.is_none() && !batch.is_over() {
             more = self.link.receive(&mut deliver);
+            wait = gate.wait();
         }
-        self.starved = outcome? == Delivered::NoRoom;
+        self.closed = outcome? == Delivered::NoRoom || wait.is_some();
         for ring in rings.iter_mut().step_by(2) {
             ring.signal()?;
         }
-        Ok(match self.link.wake_in() {
-            _ if more => Next::Again,
-            Some(delay) => Next::After(delay),
-            None => Next::Wait,
+        let later = |delay: Option<Duration>| delay.map_or(Next::Wait, Next::After);
+        Ok(match wait {
+            Some(wait) => Next::After(wait).sooner(later(self.link.wake_in())),
+            None if more => Next::Again,
+            None => later(self.link.wake_in()),
         })
     }
 }
@@ -152,7 +170,7 @@ impl Backend for NetBackend {
     fn start(&mut self, features: u64) {
         self.features = features;
         self.host = host_offloads(features);
-        self.starved = false;
+        self.closed = false;
         if self.first == 0 {
             self.shared.driver_ready(features);
         }
@@ -180,12 +198,12 @@ impl Backend for NetBackend {
     }
 
     fn listens(&self) -> bool {
-        !self.starved
+        !self.closed
     }
 
     fn reset(&mut self) {
         self.features = 0;
         self.host = Offloads::NONE;
-        self.starved = false;
+        self.closed = false;
     }
 }

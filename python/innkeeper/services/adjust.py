@@ -1,0 +1,83 @@
+"""Changes of a guest's share of its host, while it runs and for all runs that follow."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Final
+
+from innkeeper.errors import GuestNotRunning, HostFailure
+from innkeeper.machine.limits import written
+from innkeeper.services import admission
+from innkeeper.services import definition as definitions
+from innkeeper.services.definition import Definition
+from innkeeper.services.request import GuestRequest
+from innkeeper.services.request import check as check_request
+from innkeeper.vm.detached import home as files
+from innkeeper.vm.detached import journal, share, standing
+from innkeeper.vm.detached.home import Home
+from innkeeper.vm.detached.registry import registry
+from innkeeper.vm.qmp.client import Client
+
+_EVERYWHERE: Final = range(os.cpu_count() or 1)
+
+
+def adjust(name: str, change: Callable[[GuestRequest], GuestRequest]) -> None:
+    """`change` makes what the guest shall be of what it is.
+
+    Raises:
+        GuestNotFound, InvalidInput; HostFailure: when it cannot be changed while it runs.
+    """
+    with registry().open(name) as home, _alone(home):
+        old = definitions.read(home)
+        new = replace(old, request=change(old.request))
+        check_request(new.request)
+        with admission.admitted(name, new.request.shares):
+            new.write(home)
+            if home.is_taken():
+                # What its parent starts again is what it is now.
+                definitions.order(new, name).write(home)
+                with contextlib.suppress(GuestNotRunning):
+                    _apply(home, new)
+        journal.tell(home, "set")
+
+
+def _apply(home: Home, definition: Definition) -> None:
+    """
+    Raises:
+        GuestNotRunning: when it has ended meanwhile.
+        HostFailure: when the host refuses.
+    """
+    process = standing.process_of(home)
+    if process is None:
+        return
+    request = definition.request
+    shares, limits = request.shares, request.limits
+    try:
+        document = share.settle(
+            definition.id,
+            process[0],
+            limits.cpu,
+            shares.cpu,
+            shares.cpuset or _EVERYWHERE,
+            share.group_of(home),
+        )
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise HostFailure(f"cannot give {home.name!r} its share: {error.strerror}") from error
+    home.write(files.SHARE, document)
+    own = replace(limits, cpu=None) if document["limits_cpu"] is True else limits
+    with Client(home) as client:
+        client.execute("x-set-limits", **written(own))
+
+
+@contextlib.contextmanager
+def _alone(home: Home) -> Iterator[None]:
+    """While nobody else changes what the guest is."""
+    fcntl.flock(home.directory, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.flock(home.directory, fcntl.LOCK_UN)

@@ -1,0 +1,125 @@
+"""Keeps a guest's process to its share of the host's processors, before its threads begin and while
+they run: by a control group where the host lets us have one.
+
+Where it does not, `cpu` of the machine's limits is the machine's own affair, and what a guest
+weighs is told by its threads' nice values, which only privileged processes may lower.
+Loads next to nothing, as `groups`.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+
+from innkeeper.vm.detached import groups
+from innkeeper.vm.detached import home as files
+from innkeeper.vm.detached.groups import DEFAULT_SHARES, Group
+from innkeeper.vm.detached.home import Home
+
+VERSION = 1
+# One step of a nice value is this much of the processors, more or less. Spec: sched(7).
+_STEP = 1.25
+_NICEST = 19
+
+
+def settle(
+    name: str,
+    pid: int,
+    cpu_limit: float | None,
+    cpu_shares: int | None,
+    cpuset: Iterable[int] = (),
+    group: Group | None = None,
+) -> dict[str, object]:
+    """What `share.json` has to say. `name` is for a group that is made where `group` is none;
+    without a name, none is.
+
+    Raises:
+        OSError: when the host has none of these processors.
+    """
+    wanted = set(cpuset)
+    if wanted:
+        _on_threads(pid, lambda thread: os.sched_setaffinity(thread, wanted))
+    if group is None and name and (cpu_limit is not None or cpu_shares is not None):
+        group = groups.create(name, pid)
+    if group is not None:
+        with contextlib.suppress(OSError):
+            group.limit_cpu(cpu_limit)
+            group.weigh(cpu_shares)
+            return {"version": VERSION, "group": group.directory, "limits_cpu": True}
+    if cpu_shares is not None:
+        nice = _nice(cpu_shares)
+        _on_threads(pid, lambda thread: os.setpriority(os.PRIO_PROCESS, thread, nice))
+        # Sessions are weighed against each other before their threads are.
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/autogroup", "w") as file:
+            file.write(str(nice))
+    return {"version": VERSION, "group": None, "limits_cpu": False}
+
+
+def settle_ordered(order: dict[str, object], pid: int) -> dict[str, object]:
+    """As `settle`, of a guest whose order says what it wants.
+
+    Raises:
+        OSError: as `settle`.
+    """
+    limits = _member(_member(order, "spec"), "limits")
+    shares = _member(order, "shares")
+    cpu, weight, cpuset = limits.get("cpu"), shares.get("cpu"), shares.get("cpuset")
+    return settle(
+        str(order.get("id", pid)),
+        pid,
+        float(cpu) if isinstance(cpu, int | float) else None,
+        weight if isinstance(weight, int) else None,
+        [cpu for cpu in cpuset if isinstance(cpu, int)] if isinstance(cpuset, list) else (),
+    )
+
+
+def _member(document: dict[str, object], name: str) -> dict[str, object]:
+    found = document.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+@contextlib.contextmanager
+def held(cpu_limit: float | None, cpu_shares: int | None, cpuset: Iterable[int]) -> Iterator[bool]:
+    """This process keeps to its share in the block. Whether a limit is seen to by a group.
+
+    Raises:
+        OSError: as `settle`.
+    """
+    pid, group = os.getpid(), None
+    if cpu_limit is not None or cpu_shares is not None:
+        group = groups.create(f"run-{pid}", pid)
+    try:
+        document = settle("", pid, cpu_limit, cpu_shares, cpuset, group)
+        yield document["limits_cpu"] is True
+    finally:
+        if group is not None:
+            group.leave()
+
+
+def group_of(home: Home) -> Group | None:
+    """The guest's, whether it runs or has just ended."""
+    directory = (home.read(files.SHARE) or {}).get("group")
+    return Group(directory) if isinstance(directory, str) else None
+
+
+def forget(home: Home) -> None:
+    """Nobody runs the guest any more."""
+    group = group_of(home)
+    if group is not None:
+        group.remove()
+    home.remove(files.SHARE)
+
+
+def _nice(shares: int) -> int:
+    steps = 0
+    while shares < DEFAULT_SHARES and steps < _NICEST:
+        shares, steps = round(shares * _STEP), steps + 1
+    while shares > DEFAULT_SHARES and steps > -_NICEST:
+        shares, steps = round(shares / _STEP), steps - 1
+    return steps
+
+
+def _on_threads(pid: int, act: Callable[[int], None]) -> None:
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        # It may end meanwhile; and what takes privileges that we lack is left as it is.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            act(int(thread))
