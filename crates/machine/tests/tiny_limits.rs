@@ -1,6 +1,11 @@
 //! A guest that is kept to a share of the host's processors. The only test in this program: a guest's
 //! share is counted for its process.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "values are made small by the code of each guest"
+)]
+
 mod tiny_guest;
 
 use std::time::{Duration, Instant};
