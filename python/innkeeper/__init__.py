@@ -13,13 +13,19 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from innkeeper.errors import InnkeeperError
+    from innkeeper.guest.aio import AsyncGuest, AsyncProcess
+    from innkeeper.guest.process import Process
     from innkeeper.guest.sdk import AttachedGuest, CommandFailed, CommandResult, Guest
     from innkeeper.machine import DiskSpec, EngineChoice
+    from innkeeper.services import networks
+    from innkeeper.services.logs import events
     from innkeeper.vm.statistics import GuestStatistics
 
     __version__: str
 
 _HOMES = {
+    "AsyncGuest": "innkeeper.guest.aio",
+    "AsyncProcess": "innkeeper.guest.aio",
     "AttachedGuest": "innkeeper.guest.sdk",
     "CommandFailed": "innkeeper.guest.sdk",
     "CommandResult": "innkeeper.guest.sdk",
@@ -28,9 +34,15 @@ _HOMES = {
     "Guest": "innkeeper.guest.sdk",
     "GuestStatistics": "innkeeper.vm.statistics",
     "InnkeeperError": "innkeeper.errors",
+    "Process": "innkeeper.guest.process",
+    "events": "innkeeper.services.logs",
 }
+# Modules that are worth more whole: networks.create("lab").
+_MODULES = {"networks": "innkeeper.services.networks"}
 
 __all__ = [
+    "AsyncGuest",
+    "AsyncProcess",
     "AttachedGuest",
     "CommandFailed",
     "CommandResult",
@@ -39,7 +51,10 @@ __all__ = [
     "Guest",
     "GuestStatistics",
     "InnkeeperError",
+    "Process",
     "__version__",
+    "events",
+    "networks",
 ]
 
 
@@ -48,6 +63,8 @@ def __getattr__(name: str) -> object:
         found: object = import_module("importlib.metadata").version("innkeeper")
     elif name in _HOMES:
         found = getattr(import_module(_HOMES[name]), name)
+    elif name in _MODULES:
+        found = import_module(_MODULES[name])
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = found

@@ -52,14 +52,19 @@ class ExitStatus:
 class Job:
     """One command in the guest, started by `Agent.start`."""
 
-    def __init__(self, agent: "Agent", number: int, stdout: Sink, stderr: Sink) -> None:
+    def __init__(
+        self, agent: "Agent", number: int, stdout: Sink, stderr: Sink, *, prompt: bool = True
+    ) -> None:
+        self._prompt = prompt
         self._agent = agent
         self._number = number
         self._stdout = stdout
         self._stderr = stderr
         self._changed = threading.Condition()
         self._credit = STDIN_WINDOW
+        self._held = 0  # bytes that a sink was given and nobody has taken
         self._taken = 0
+        self._listeners: list[Callable[[], None]] = []
         self._status: ExitStatus | None = None
         self._failure: CommandNotStarted | GuestNotRunning | None = None
 
@@ -78,6 +83,28 @@ class Job:
                 raise self._failure
             assert self._status is not None
             return self._status
+
+    @property
+    def has_ended(self) -> bool:
+        return self._ended()
+
+    def when_ended(self, listener: Callable[[], None]) -> None:
+        """`listener` is called once, by the agent's thread, or at once when it is over already."""
+        with self._changed:
+            if not self._ended():
+                self._listeners.append(listener)
+                return
+        listener()
+
+    def take(self, count: int) -> None:
+        """So many bytes of output have found their reader; the command may write as many more."""
+        with self._changed:
+            self._held -= count
+            self._taken += count
+            due = self._taken if self._taken >= _PORTION and not self._ended() else 0
+            self._taken -= due
+        if due:
+            self._agent.tell(Ask.CREDIT, self._number, credit(due))
 
     def send(self, data: bytes) -> None:
         """Standard input; waits while the command does not take it. Dropped once it has ended."""
@@ -108,11 +135,9 @@ class Job:
         """True when this was the job's last frame. Called by the agent's reader."""
         match kind:
             case Tell.STDOUT:
-                self._stdout(payload)
-                self._take(len(payload))
+                self._deliver(self._stdout, payload)
             case Tell.STDERR:
-                self._stderr(payload)
-                self._take(len(payload))
+                self._deliver(self._stderr, payload)
             case Tell.CREDIT:
                 (count,) = struct.unpack("<I", payload)
                 with self._changed:
@@ -131,11 +156,18 @@ class Job:
                 return True
         return False
 
-    def _take(self, count: int) -> None:
-        self._taken += count
-        if self._taken >= _PORTION:
-            self._agent.tell(Ask.CREDIT, self._number, credit(self._taken))
-            self._taken = 0
+    def _deliver(self, sink: Sink, payload: bytes) -> None:
+        """
+        Raises:
+            ProtocolError: when the guest does not keep to the window.
+        """
+        with self._changed:
+            self._held += len(payload)
+            if self._held > OUTPUT_WINDOW:
+                raise ProtocolError("more output than its window has room for")
+        sink(payload)
+        if self._prompt:
+            self.take(len(payload))
 
     def on_lost(self) -> None:
         self._finish(failure=GuestNotRunning("the guest ended before the command did"))
@@ -147,7 +179,10 @@ class Job:
     ) -> None:
         with self._changed:
             self._status, self._failure = status, failure
+            listeners, self._listeners = self._listeners, []
             self._changed.notify_all()
+        for listener in listeners:
+            listener()
 
 
 class Agent:
@@ -182,10 +217,12 @@ class Agent:
         """Whether the guest's agent has ever answered."""
         return self._greeted
 
-    def start(self, command: Exec, stdout: Sink, stderr: Sink) -> Job:
-        """Starts `command`; the sinks are called by the agent's thread, in order."""
+    def start(self, command: Exec, stdout: Sink, stderr: Sink, *, prompt: bool = True) -> Job:
+        """Starts `command`; the sinks are called by the agent's thread, in order. With `prompt`,
+        what they were given is done with when they return; without, once `Job.take` says so.
+        """
         with self._lock:
-            job = Job(self, self._next, stdout, stderr)
+            job = Job(self, self._next, stdout, stderr, prompt=prompt)
             if self._lost:
                 job.on_lost()
                 return job

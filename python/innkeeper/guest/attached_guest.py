@@ -103,7 +103,12 @@ class AttachedGuest(Commands):
             raise GuestNotRunning("nothing is attached to this guest")
         return self._home
 
-    def _running(self) -> Agent:
+    @property
+    def agent(self) -> Agent:
+        """
+        Raises:
+            GuestNotRunning: when there is none behind this.
+        """
         if self._agent is None:
             raise GuestNotRunning("nothing is attached to this guest")
         return self._agent

@@ -9,6 +9,7 @@ from innkeeper.errors import InnkeeperError
 from innkeeper.guest import arguments
 from innkeeper.guest.agent import Agent, Job
 from innkeeper.guest.frames import Exec
+from innkeeper.guest.process import Process, checked_size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,14 +63,11 @@ class Commands(ABC):
             GuestNotRunning: when the guest ended meanwhile.
             TimeoutError: after `timeout` seconds; the command is killed.
         """
-        argv = arguments.command(argv)
+        command = command_of(argv, env, cwd, None)
         data = arguments.stdin(stdin)
         timeout = arguments.seconds(timeout, "timeout")
-        command = Exec(
-            argv=argv, env=arguments.variables(env or {}), cwd=arguments.text(cwd, "cwd")
-        )
         stdout, stderr = bytearray(), bytearray()
-        job = self._running().start(command, stdout.extend, stderr.extend)
+        job = self.agent.start(command, stdout.extend, stderr.extend)
         # Apart, since a command that does not read its input must not outlast its time.
         threading.Thread(target=_feed, args=(job, data), name="stdin", daemon=True).start()
         try:
@@ -79,7 +77,7 @@ class Commands(ABC):
             threading.Thread(target=job.signal, args=(9,), name="kill", daemon=True).start()
             raise
         result = CommandResult(
-            argv=argv,
+            argv=tuple(command.argv),
             returncode=status.returncode,
             stdout_bytes=bytes(stdout),
             stderr_bytes=bytes(stderr),
@@ -88,12 +86,49 @@ class Commands(ABC):
             raise CommandFailed(result)
         return result
 
-    @abstractmethod
-    def _running(self) -> Agent:
+    def start(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: str = "/root",
+        terminal: tuple[int, int] | None = None,
+    ) -> Process:
+        """Starts a command as root, and does not wait for it. `terminal` is (columns, rows) of one
+        that the command has instead of pipes; both of its streams are standard output then.
+
+        Raises:
+            InvalidInput: when an argument is nothing that it can be.
+            GuestNotRunning: when there is no guest any more.
         """
+        return Process(self.agent, command_of(argv, env, cwd, terminal))
+
+    @property
+    @abstractmethod
+    def agent(self) -> Agent:
+        """The connection to the guest's agent.
+
         Raises:
             GuestNotRunning: when there is no guest behind this.
         """
+
+
+def command_of(
+    argv: Sequence[str],
+    env: Mapping[str, str] | None,
+    cwd: str,
+    terminal: tuple[int, int] | None,
+) -> Exec:
+    """
+    Raises:
+        InvalidInput: when an argument is nothing that it can be.
+    """
+    return Exec(
+        argv=arguments.command(argv),
+        env=arguments.variables(env or {}),
+        cwd=arguments.text(cwd, "cwd"),
+        terminal=None if terminal is None else checked_size(terminal),
+    )
 
 
 def _feed(job: Job, data: bytes) -> None:

@@ -80,8 +80,7 @@ class Guest(Commands):
         image = ensure(Store(), self._image, lambda _step, _share: None)
         try:
             self._start(image)
-            agent = self._running()
-            agent.wait_ready(self._boot_timeout)
+            self.agent.wait_ready(self._boot_timeout)
         except GuestNotRunning as error:
             raise self._explained(error) from error
         except BaseException:
@@ -147,7 +146,12 @@ class Guest(Commands):
             finally:
                 self._log.close_writer()
 
-    def _running(self) -> Agent:
+    @property
+    def agent(self) -> Agent:
+        """
+        Raises:
+            GuestNotRunning: when there is none behind this.
+        """
         if self._agent is None:
             raise GuestNotRunning("the guest is not running")
         return self._agent

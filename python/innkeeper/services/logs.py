@@ -28,7 +28,7 @@ def log(name: str, *, lines: int | None, stay: bool) -> Iterator[bytes]:
             yield from follow(home.directory, files.LOG, end, lambda: not home.is_taken())
 
 
-def events(*, past: bool, stay: bool) -> Iterator[dict[str, object]]:
+def events(*, past: bool = False, stay: bool = True) -> Iterator[dict[str, object]]:
     """What happened to this user's guests, as documents: before, and with `stay` from now on."""
     place = f"{registry().directory}/{journal.DIRECTORY}"
     os.makedirs(place, 0o700, exist_ok=True)  # noqa: PTH103 - pathlib is not loaded here

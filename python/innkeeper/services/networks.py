@@ -14,21 +14,37 @@ class ListedNetwork:
     members: tuple[Member, ...]
 
 
-def create(name: str, *, reach_host: bool, isolated: bool) -> Network:
+def create(name: str, *, reach_host: bool = False, isolated: bool = False) -> Network:
+    """Makes a network, for `Guest(network=name)`. Its guests reach each other, and the world unless
+    it is `isolated`; with `reach_host`, also the host's own services.
+
+    Raises:
+        InvalidInput: when it cannot have this name, or there is one already.
+        HostFailure: when it cannot be written.
+    """
     return Networks().create(Network(name=name, reach_host=reach_host, isolated=isolated))
 
 
 def listed() -> list[ListedNetwork]:
+    """All of this user's."""
     networks = Networks()
     return [_listed(networks, network) for network in networks.all()]
 
 
 def find(name: str) -> ListedNetwork:
+    """
+    Raises:
+        InvalidInput: when there is none.
+    """
     networks = Networks()
     return _listed(networks, networks.find(name))
 
 
 def remove(name: str) -> None:
+    """
+    Raises:
+        InvalidInput: when there is none, or guests are in it.
+    """
     Networks().remove(name)
 
 

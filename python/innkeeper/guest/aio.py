@@ -1,0 +1,284 @@
+"""`AsyncGuest`: guests for programs that run on asyncio.
+
+A guest's channel is read by a thread of its own, which hands everything to the loop. What may wait
+for the guest (booting it, writing to it) happens in threads: nothing here holds up the loop.
+"""
+
+import asyncio
+import contextlib
+import signal
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from innkeeper.guest import arguments
+from innkeeper.guest.agent import Agent, Job
+from innkeeper.guest.attached_guest import AttachedGuest
+from innkeeper.guest.commands import CommandFailed, CommandResult, command_of
+from innkeeper.guest.frames import Exec
+from innkeeper.guest.process import LineSplitter, checked_signal, checked_size
+from innkeeper.guest.sdk import Guest
+from innkeeper.vm.statistics import GuestStatistics
+
+Result = TypeVar("Result")
+
+
+class AsyncOutput:
+    """One stream of a command: an asynchronous iterator over its pieces as they come.
+
+    What is not read stays in the guest, as with `Output`.
+    """
+
+    def __init__(self) -> None:
+        self._pieces: deque[bytes] = deque()
+        self._changed = asyncio.Event()
+        self._ended = False
+        self.take: Callable[[int], None] = lambda _count: None
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while piece := await self.read():
+            yield piece
+
+    async def lines(self) -> AsyncIterator[str]:
+        """Its lines without their ends, as they come. What is no UTF-8 is replaced."""
+        splitter = LineSplitter()
+        async for piece in self:
+            for line in splitter.push(piece):
+                yield line
+        for line in splitter.push(b""):
+            yield line
+
+    async def read(self) -> bytes:
+        """The next piece; nothing once the stream has ended."""
+        while not self._pieces and not self._ended:
+            self._changed.clear()
+            await self._changed.wait()
+        piece = self._pieces.popleft() if self._pieces else b""
+        self.take(len(piece))
+        return piece
+
+    def feed(self, data: bytes) -> None:
+        self._pieces.append(data)
+        self._changed.set()
+
+    def finish(self) -> None:
+        self._ended = True
+        self._changed.set()
+
+
+class AsyncProcess:
+    """A command in a guest, started by `AsyncGuest.start`; as `Process` otherwise.
+
+    async with await guest.start(["cat"]) as cat:
+        await cat.write("hello\\n")
+        await cat.end_input()
+        print([line async for line in cat.stdout.lines()])
+    """
+
+    def __init__(self, agent: Agent, command: Exec, threads: ThreadPoolExecutor) -> None:
+        self.argv = tuple(command.argv)
+        self.stdout = AsyncOutput()
+        self.stderr = AsyncOutput()
+        self._loop = asyncio.get_running_loop()
+        self._over = asyncio.Event()
+        self._threads = threads
+        # What waits for the command is in nobody's way: it has a thread, once there is something.
+        self._writer = ThreadPoolExecutor(1, "stdin")
+        self._job = self._start(agent, command)
+
+    def _start(self, agent: Agent, command: Exec) -> Job:
+        def later(act: Callable[..., None]) -> Callable[..., None]:
+            def post(*data: bytes) -> None:
+                # The loop may have been closed: nobody listens any more.
+                with contextlib.suppress(RuntimeError):
+                    self._loop.call_soon_threadsafe(act, *data)
+
+            return post
+
+        stdout, stderr = later(self.stdout.feed), later(self.stderr.feed)
+        job = agent.start(command, stdout, stderr, prompt=False)
+        self.stdout.take = self.stderr.take = partial(self._tell, job.take)
+        job.when_ended(later(self._end))
+        return job
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if not self._job.has_ended:
+            self.kill()
+        self._writer.shutdown(wait=False)
+
+    @property
+    def returncode(self) -> int | None:
+        """As `Process.returncode`."""
+        return self._job.wait().returncode if self._job.has_ended else None
+
+    async def write(self, data: bytes | str) -> None:
+        """To its standard input; waits while the command does not take it."""
+        content = data.encode() if isinstance(data, str) else data
+        await self._write(self._job.send, content)
+
+    async def end_input(self) -> None:
+        """Its standard input has ended."""
+        await self._write(self._job.end_input)
+
+    def send_signal(self, number: int) -> None:
+        """
+        Raises:
+            InvalidInput: when there is no such signal.
+        """
+        self._tell(self._job.signal, checked_signal(number))
+
+    def resize(self, columns: int, rows: int) -> None:
+        """As `Process.resize`."""
+        self._tell(self._job.resize, *checked_size((columns, rows)))
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    async def wait(self) -> int:
+        """Its status once it has ended. What it wrote can still be read.
+
+        Raises:
+            CommandNotStarted, GuestNotRunning: as `Process.wait`.
+        """
+        await self._over.wait()
+        return self._job.wait().returncode
+
+    async def _write(self, tell: Callable[..., None], *what: object) -> None:
+        await self._loop.run_in_executor(self._writer, tell, *what)
+
+    def _tell(self, tell: Callable[..., None], *what: object) -> None:
+        # The guest may have been closed meanwhile, and hears nothing any more.
+        with contextlib.suppress(RuntimeError):
+            self._threads.submit(tell, *what)
+
+    def _end(self) -> None:
+        self.stdout.finish()
+        self.stderr.finish()
+        self._over.set()
+
+
+class AsyncGuest:
+    """A guest for an `async with` block; its arguments are those of `Guest`.
+
+    async with AsyncGuest("debian", memory="512M") as guest:
+        print((await guest.run(["uname", "-a"])).stdout)
+
+    Many of them boot, and run commands, at the same time. Raises what `Guest` raises.
+    """
+
+    def __init__(self, image: str = "debian", **options: Any) -> None:  # noqa: ANN401 - as Guest
+        self._begin(Guest(image, **options))
+
+    @classmethod
+    def attach(cls, name: str, *, boot_timeout: float | None = 300.0) -> Self:
+        """A guest that runs already, and goes on when the block is left: as `Guest.attach`."""
+        found = cls.__new__(cls)
+        found._begin(AttachedGuest(name, boot_timeout=boot_timeout))
+        return found
+
+    def _begin(self, guest: Guest | AttachedGuest) -> None:
+        self._guest = guest
+        # Two, so that one that waits for the guest to boot does not keep it from being closed.
+        self._threads = ThreadPoolExecutor(2, "guest")
+
+    async def __aenter__(self) -> Self:
+        entering = self._in_thread(self._guest.__enter__)
+        try:
+            await asyncio.shield(entering)
+        except asyncio.CancelledError:
+            # It may be there in a moment, and nobody would end it.
+            with contextlib.suppress(Exception):
+                await entering
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self._guest.name
+
+    @property
+    def console_log(self) -> str:
+        """As `Guest.console_log`; of one that was attached to, inn logs has it."""
+        return self._guest.console_log if isinstance(self._guest, Guest) else ""
+
+    async def start(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: str = "/root",
+        terminal: tuple[int, int] | None = None,
+    ) -> AsyncProcess:
+        """As `Commands.start`."""
+        command = command_of(argv, env, cwd, terminal)
+        return AsyncProcess(self._guest.agent, command, self._threads)
+
+    async def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes | str = b"",
+        env: Mapping[str, str] | None = None,
+        cwd: str = "/root",
+        check: bool = False,
+    ) -> CommandResult:
+        """As `Commands.run`. When its task is cancelled, as by `asyncio.timeout`, the command is
+        killed.
+        """
+        data = arguments.stdin(stdin)
+        async with await self.start(argv, env=env, cwd=cwd) as process:
+            feeding = asyncio.ensure_future(_feed(process, data))
+            try:
+                stdout, stderr, returncode = await asyncio.gather(
+                    _all(process.stdout), _all(process.stderr), process.wait()
+                )
+            finally:
+                # It does not want the rest.
+                feeding.cancel()
+        result = CommandResult(
+            argv=process.argv, returncode=returncode, stdout_bytes=stdout, stderr_bytes=stderr
+        )
+        if check and returncode != 0:
+            raise CommandFailed(result)
+        return result
+
+    async def stats(self) -> GuestStatistics:
+        """As `Guest.stats`."""
+        return await self._in_thread(self._guest.stats)
+
+    async def close(self) -> None:
+        """As `Guest.close`."""
+        await self._in_thread(self._guest.close)
+
+    def _in_thread(self, work: Callable[[], Result]) -> asyncio.Future[Result]:
+        return asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+async def _feed(process: AsyncProcess, data: bytes) -> None:
+    await process.write(data)
+    await process.end_input()
+
+
+async def _all(output: AsyncOutput) -> bytes:
+    return b"".join([piece async for piece in output])
