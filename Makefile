@@ -1,6 +1,6 @@
 # The commands of this project; `make help` lists them. The work is in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-guests test-leaks lint build bench bench-shares clean
+.PHONY: help demo test test-guests test-leaks lint build bench bench-shares bench-memory clean
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
@@ -42,6 +42,11 @@ bench-shares: ## Measure what guests get of the host, and write docs/reference/s
 	@scripts/setup
 	@scripts/build
 	@.venv/bin/python -m benches.shares
+
+bench-memory: ## Measure how soon freed memory is the host's again, and write docs/reference/memory.md
+	@scripts/setup
+	@scripts/build
+	@.venv/bin/python -m benches.memory
 
 clean: ## Remove what was built here; images stay, see inn image rm
 	rm -rf target build .venv

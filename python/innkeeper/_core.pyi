@@ -22,6 +22,7 @@ __all__ = [
     "Control",
     "EngineReport",
     "Machine",
+    "Memory",
     "Outcome",
     "Statistics",
     "VcpuStatistics",
@@ -65,11 +66,57 @@ class Control:
     def resume(self) -> None: ...
     def reset(self) -> None: ...
     def stop(self) -> None: ...
+    def memory_report(self) -> Memory | None:
+        """None where the machine has gone."""
+
+    def set_balloon(self, size: int) -> None:
+        """Asks the guest to hand so many bytes of its memory to the host."""
+
+    def ask_memory_statistics(self) -> None:
+        """Asks the guest for new `Memory.statistics`, which are there once it has told them."""
+
+    def news(self) -> int:
+        """An eventfd, the caller's own, that becomes readable when the balloon's size has changed.
+
+        Raises:
+            HostFailure: when the host has no descriptor left.
+        """
+
     def resize_console(self, columns: int, rows: int) -> None: ...
     def set_limits(self, limits: Limits) -> None:
         """They hold from now on."""
     def statistics(self) -> Statistics | None:
         """Of a machine that runs, whose vCPUs stop for it; None where it does not run."""
+
+@final
+class Memory:
+    """How a guest's memory is used, in bytes."""
+
+    @property
+    def size(self) -> int:
+        """What it was made with."""
+
+    @property
+    def resident(self) -> int:
+        """What of it takes memory of the host's."""
+
+    @property
+    def balloon_target(self) -> int: ...
+    @property
+    def balloon(self) -> int:
+        """What the guest says that it has handed over."""
+
+    @property
+    def returned(self) -> int:
+        """All that was ever given back, by the balloon and as free pages."""
+
+    @property
+    def told(self) -> int:
+        """How often the guest has told statistics."""
+
+    @property
+    def statistics(self) -> list[tuple[str, int]]:
+        """What the guest says itself: names as in `machine::MemoryStatistics`."""
 
 @final
 class VcpuStatistics:

@@ -26,6 +26,7 @@
 //!
 //! [`PciFunction::quiesce`]: crate::pci::PciFunction::quiesce
 
+pub mod balloon;
 pub mod block;
 mod chain;
 pub mod console;
@@ -42,6 +43,7 @@ mod worker;
 #[cfg(test)]
 mod testing;
 
+pub use balloon::{Balloon, BalloonHandle, BalloonReport, MemoryStatistics};
 pub use block::{Block, BlockOptions};
 pub use chain::{Chain, Nonsense};
 pub use console::{Console, ConsoleHandle, Port};

@@ -52,6 +52,7 @@ fn machine() -> Machine {
         }),
         network: None,
         rng: true,
+        balloon: true,
         reboot: Reboot::Exit,
         limits: Limits::default(),
         times: false,

@@ -11,8 +11,8 @@ use devices::pci::{
 };
 use devices::testing::{FakeLine, FakeLines};
 use devices::virtio::{
-    Block, BlockOptions, Console, ConsoleHandle, Net, NetOptions, Port, QueueState, Rng, RngLimit,
-    VirtioPci, block::serve_prepared,
+    Balloon, BalloonHandle, Block, BlockOptions, Console, ConsoleHandle, Net, NetOptions, Port,
+    QueueState, Rng, RngLimit, VirtioPci, block::serve_prepared,
 };
 use devices::{Device, DeviceState};
 use memory::{Gpa, GuestMemory, RamRange};
@@ -26,7 +26,7 @@ use crate::{Input, strict};
 
 const RAM: u64 = 0x2_0000;
 /// Of virtio devices.
-const KINDS: u8 = 4;
+const KINDS: u8 = 5;
 const MEMORY: u64 = 0xc000_0000;
 const MEMORY64: u64 = 0x40_0000_0000;
 const IO: u16 = 0xc000;
@@ -47,9 +47,16 @@ fn memory() -> GuestMemory {
     GuestMemory::new(&[ram]).expect("memory")
 }
 
-fn virtio(kind: u8, memory: &GuestMemory) -> (VirtioPci, Option<ConsoleHandle>) {
+/// The host's hands on a device.
+#[derive(Default)]
+struct Hands {
+    console: Option<ConsoleHandle>,
+    balloon: Option<BalloonHandle>,
+}
+
+fn virtio(kind: u8, memory: &GuestMemory) -> (VirtioPci, Hands) {
     let (memory, sink, line) = (memory.clone(), Arc::new(Nobody::default()), FakeLine::new());
-    let mut handle = None;
+    let mut hands = Hands::default();
     let made = match kind % KINDS {
         0 => {
             let disk = Arc::new(MemoryDisk::new(0x4_0000));
@@ -63,10 +70,15 @@ fn virtio(kind: u8, memory: &GuestMemory) -> (VirtioPci, Option<ConsoleHandle>) 
         1 => {
             let named = Port::named("agent", Box::new(io::sink()));
             let console = Console::new(vec![Port::console(Box::new(io::sink())), named]);
-            handle = Some(console.handle());
+            hands.console = Some(console.handle());
             VirtioPci::new(console, memory, sink, line)
         }
         2 => VirtioPci::new(Rng::new(RngLimit::default()), memory, sink, line),
+        3 => {
+            let balloon = Balloon::new(memory.clone());
+            hands.balloon = Some(balloon.handle());
+            VirtioPci::new(balloon, memory, sink, line)
+        }
         _ => {
             // Alone on its hub, the card hears itself.
             let link = Hub::new().plug().expect("a port");
@@ -78,7 +90,7 @@ fn virtio(kind: u8, memory: &GuestMemory) -> (VirtioPci, Option<ConsoleHandle>) 
             VirtioPci::new(net, memory, sink, line)
         }
     };
-    (made.expect("a device"), handle)
+    (made.expect("a device"), hands)
 }
 
 fn root(memory: &GuestMemory) -> PciRoot {
@@ -276,7 +288,7 @@ pub(crate) fn virtio_devices(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let memory = memory();
     let kind = input.byte();
-    let (mut function, handle) = virtio(kind, &memory);
+    let (mut function, hands) = virtio(kind, &memory);
     start(&mut function, input.u32());
     while !input.is_empty() {
         let what = input.byte();
@@ -305,7 +317,7 @@ pub(crate) fn virtio_devices(bytes: &[u8]) {
             8 => start(&mut function, input.u32()),
             9 if what & 0x30 == 0 => function.reset(),
             10 => save_and_restore(&mut function, &mut input),
-            11 => talk(handle.as_ref(), &mut input),
+            11 => talk(&hands, &mut input),
             12 => {
                 // Between the worker's looks at memory.
                 let at = GuestAddress(u64::from(input.u16()) * 2);
@@ -336,8 +348,13 @@ fn save_and_restore(function: &mut VirtioPci, input: &mut Input<'_>) {
     function.resume();
 }
 
-fn talk(handle: Option<&ConsoleHandle>, input: &mut Input<'_>) {
-    let Some(handle) = handle else { return };
+fn talk(hands: &Hands, input: &mut Input<'_>) {
+    if let Some(balloon) = &hands.balloon {
+        balloon.set_target(input.number());
+        balloon.ask_statistics();
+        let _ = balloon.report();
+    }
+    let Some(handle) = &hands.console else { return };
     let port = usize::from(input.byte() & 3);
     let len = usize::from(input.u16() & 0x3fff);
     let _ = handle.receive(port, &vec![b'x'; len]);

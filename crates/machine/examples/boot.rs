@@ -42,6 +42,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, Box<dyn Err
         console: None,
         network: None,
         rng: true,
+        balloon: true,
         reboot: Reboot::Exit,
         limits: Limits::default(),
         times: false,

@@ -168,6 +168,10 @@ impl Board {
         Ok(())
     }
 
+    pub(crate) fn memory(&self) -> &GuestMemory {
+        &self.memory
+    }
+
     pub(crate) fn clock(&self) -> Arc<dyn Clock> {
         Arc::clone(&self.clock) as _
     }

@@ -51,6 +51,8 @@ pub struct MachineConfig {
     pub network: Option<NetworkConfig>,
     /// A virtio entropy device.
     pub rng: bool,
+    /// A virtio memory balloon, by which memory that the guest does not need returns to the host.
+    pub balloon: bool,
     pub reboot: Reboot,
     pub limits: Limits,
     /// Samples where the time of each vCPU goes, for [`crate::MachineStats`].

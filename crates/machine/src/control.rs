@@ -3,6 +3,8 @@
 //! Requests are flags under one lock. vCPUs look at one atomic after every exit; a request sets it,
 //! then kicks them all. Whoever runs the machine waits here for something to do.
 
+mod memory;
+
 use std::fmt::{self, Debug};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
@@ -17,6 +19,9 @@ use crate::stats::MachineStats;
 use crate::sync::{lock, wait};
 use crate::threads;
 use crate::throttle::{Holds, Throttle};
+
+use memory::Memory;
+pub use memory::MemoryReport;
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,6 +108,7 @@ struct Shared {
     throttle: Arc<Throttle>,
     gates: DeviceGates,
     power_button: Hook<()>,
+    memory: Memory,
     resize: Hook<(u16, u16)>,
 }
 
@@ -303,6 +309,7 @@ impl MachineControl {
         self.set_limits(&Limits::default());
         lock(&self.shared.vcpus).clear();
         *lock(&self.shared.power_button) = None;
+        self.shared.memory.disconnect();
         *lock(&self.shared.resize) = None;
     }
 }

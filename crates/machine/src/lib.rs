@@ -50,8 +50,9 @@ pub use config::{
     Chardev, ConsoleConfig, DiskConfig, DiskFormat, EngineChoice, Forward, MachineConfig,
     NetworkConfig, NetworkOptions, NetworkWay, Overlay, Protocol, Reboot, UserOptions,
 };
-pub use control::{MachineControl, Outcome};
+pub use control::{MachineControl, MemoryReport, Outcome};
 // What a device made elsewhere needs, so that its crate need know no floor below this one.
+pub use devices::virtio::{BalloonReport, MemoryStatistics};
 pub use devices::{Device, DeviceState, Line, RestoreError};
 pub use error::MachineError;
 pub use limits::{Limits, RateLimit};

@@ -12,7 +12,7 @@ use devices::timers::pit::{self, Pit};
 use devices::timers::rtc::{self, Rtc, RtcMemory};
 use devices::virtio::net::MAX_PAIRS;
 use devices::virtio::{
-    Block, BlockOptions, Console, ConsoleHandle, Net, NetOptions, Port, Rng, RngLimit,
+    Balloon, Block, BlockOptions, Console, ConsoleHandle, Net, NetOptions, Port, Rng, RngLimit,
 };
 use devices::{Line, Lines};
 use netio::{Link, TapLink, UserLink};
@@ -92,6 +92,11 @@ pub(crate) fn add(
     }
     if config.rng {
         board.add_virtio(Rng::new(RngLimit::default()))?;
+    }
+    if config.balloon {
+        let balloon = Balloon::new(board.memory().clone());
+        control.connect_memory(config.memory, board.memory().clone(), balloon.handle());
+        board.add_virtio(balloon)?;
     }
     board.assign_pci()?;
     Ok(made)

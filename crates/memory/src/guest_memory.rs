@@ -1,6 +1,7 @@
 //! The guest's RAM as regions of one memfd.
 
 mod from_file;
+mod given_back;
 
 use std::fs::File;
 use std::io;

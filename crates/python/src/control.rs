@@ -1,11 +1,14 @@
 //! The handle to a running machine: for its owner, and for Python devices.
 
+use std::os::fd::{IntoRawFd, RawFd};
 use std::sync::Arc;
 
 use machine::{Line, MachineControl};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use crate::errors::raise;
+use crate::memory::Memory;
 use crate::spec::LimitsSpec;
 use crate::statistics::Statistics;
 
@@ -85,6 +88,27 @@ impl Control {
 
     fn statistics(&self, py: Python<'_>) -> Option<Statistics> {
         py.detach(|| self.control.stats()).map(Statistics::from)
+    }
+
+    fn memory_report(&self, py: Python<'_>) -> Option<Memory> {
+        py.detach(|| self.control.memory()).map(Memory::from)
+    }
+
+    fn set_balloon(&self, py: Python<'_>, size: u64) {
+        py.detach(|| self.control.set_balloon(size));
+    }
+
+    fn ask_memory_statistics(&self, py: Python<'_>) {
+        py.detach(|| self.control.ask_memory_statistics());
+    }
+
+    fn news(&self, py: Python<'_>) -> PyResult<RawFd> {
+        let news = py.detach(|| self.control.news());
+        let news = news.map_err(|error| {
+            let what = format!("the host has no descriptor left: {error}");
+            raise(py, "HostFailure", (what,))
+        })?;
+        Ok(news.into_raw_fd())
     }
 
     fn resize_console(&self, py: Python<'_>, columns: u16, rows: u16) {

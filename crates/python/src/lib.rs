@@ -9,6 +9,7 @@ mod fd_raw;
 mod guest;
 mod jail;
 mod kernel;
+mod memory;
 mod network;
 mod spec;
 mod statistics;
@@ -23,6 +24,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<statistics::Statistics>()?;
     module.add_class::<statistics::VcpuStatistics>()?;
     module.add_class::<control::Control>()?;
+    module.add_class::<memory::Memory>()?;
     module.add_class::<doctor::EngineReport>()?;
     module.add("KERNEL_PROBE_LENGTH", kernel::PROBE_LEN)?;
     module.add_function(wrap_pyfunction!(kernel::is_multiboot, module)?)?;

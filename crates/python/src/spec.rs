@@ -27,6 +27,7 @@ pub(crate) struct MachineSpec {
     disks: Vec<DiskSpec>,
     network: Option<NetworkSpec>,
     rng: bool,
+    balloon: bool,
     reboots: bool,
     limits: LimitsSpec,
     times: bool,
@@ -93,6 +94,7 @@ impl MachineSpec {
             console: None,
             network: self.network.map(|it| it.into_config(py)).transpose()?,
             rng: self.rng,
+            balloon: self.balloon,
             reboot: if self.reboots {
                 Reboot::Restart
             } else {

@@ -15,7 +15,14 @@ from innkeeper.machine.size import format_size
 from innkeeper.services import usage
 from innkeeper.services.usage import Usage
 
-_TITLES = ("NAME", "CPU", "MEMORY / GUEST'S", "DISK READ / WRITTEN", "PID")
+_TITLES = (
+    "NAME",
+    "CPU",
+    "MEMORY / GUEST'S",
+    "IT USES / RETURNED",
+    "DISK READ / WRITTEN",
+    "PID",
+)
 # Seconds between the two samples that a share of the processor needs.
 _SHORT = 0.5
 _CLEAR = "\x1b[H\x1b[2J"
@@ -78,14 +85,20 @@ def _row(one: Usage) -> tuple[str, ...]:
         one.name,
         f"{100 * one.cpu:.1f}%",
         f"{format_size(one.memory)} / {format_size(one.granted)}",
+        f"{_size(one.used)} / {_size(one.returned)}",
         f"{format_size(one.disk_read)} / {format_size(one.disk_written)}",
         str(one.pid),
     )
 
 
+def _size(found: int | None) -> str:
+    return "-" if found is None else format_size(found)
+
+
 def _document(one: Usage) -> dict[str, object]:
     document: dict[str, object] = asdict(one)
     del document["taken"]
+    document["memory_used"], document["memory_returned"] = one.used, one.returned
     document["cpu_percent"] = round(100 * one.cpu, 2)
     document["statistics"] = usage.engine(one.name)
     return document

@@ -18,6 +18,7 @@ from typing import Final
 from innkeeper.errors import DeviceFailed, InnkeeperError
 from innkeeper.guest.connection import AGENT_PORT
 from innkeeper.guest.hub import AgentHub
+from innkeeper.guest.news import News
 from innkeeper.guest.resident import ConsoleShell, ResidentCommand
 from innkeeper.machine.limits import Limits
 from innkeeper.vm import jail
@@ -74,6 +75,7 @@ class Desk:
         self.limits = order.spec.limits
         self.machine: RunningMachine | None = None
         self.hub: AgentHub | None = None
+        self._news: News | None = None
         self._began = time.time()
         self._asked: str | None = None  # why, as a ShutdownCause
         self._resetting = False
@@ -191,6 +193,9 @@ class Desk:
             for fd in mine:
                 os.close(fd)
         self.machine = machine
+        if self._news is not None:
+            self._news.close()
+        self._news = News(self.loop, self.server, machine)
         machine.start()
         if self.paused:
             machine.control.pause()

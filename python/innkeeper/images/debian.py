@@ -24,6 +24,7 @@ DISK_SIZE: Final = 4 << 30  # bytes; a sparse file
 PACKAGES: Final = ("ca-certificates", "iproute2", "kmod", "less", "procps", "vim-tiny")
 MODULES: Final = (
     "virtio_pci",
+    "virtio_balloon",
     "virtio_blk",
     "virtio_console",
     "virtio_net",

@@ -83,6 +83,7 @@ class MachineSpec:
     devices: tuple[str, ...] = ("pvpanic",)
     network: NetworkSpec | None = None
     rng: bool = True
+    balloon: bool = True
     reboots: bool = True
     limits: Limits = field(default=Limits())
     times: bool = False

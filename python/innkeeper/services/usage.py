@@ -6,7 +6,7 @@ Spec: proc_pid_stat(5), proc_pid_io(5).
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from innkeeper.errors import GuestNotRunning, InnkeeperError
@@ -14,6 +14,8 @@ from innkeeper.services import listing
 from innkeeper.vm.detached.registry import registry
 from innkeeper.vm.qmp.client import Client
 
+# Seconds that a guest's process gets to answer: others wait to be shown.
+_HASTE: Final = 2.0
 _TICK: Final = 1 / os.sysconf("SC_CLK_TCK")
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 # Counted behind the name, which may hold anything.
@@ -25,7 +27,8 @@ _RESIDENT: Final = 21
 class Usage:
     """`cpu` is the share of one host processor since the sample before, or since its start.
     `memory` is what the process has of the host's; of that `granted` at most is the guest's.
-    `disk_read` and `disk_written` have reached a disk. All in bytes and seconds.
+    `disk_read` and `disk_written` have reached a disk. `guest_memory` is as `x-query-memory` of the
+    control socket tells it, None where nobody answered. All in bytes and seconds.
     """
 
     name: str
@@ -38,6 +41,19 @@ class Usage:
     disk_read: int
     disk_written: int
     taken: float
+    guest_memory: Mapping[str, Any] | None = field(default=None)
+
+    @property
+    def used(self) -> int | None:
+        """What the guest says that its programs and its kernel use; None until it has."""
+        told = (self.guest_memory or {}).get("guest", {})
+        total, available = told.get("total"), told.get("available")
+        return None if total is None or available is None else max(total - available, 0)
+
+    @property
+    def returned(self) -> int | None:
+        """What it has ever given back."""
+        return (self.guest_memory or {}).get("returned")
 
 
 def sample(names: Sequence[str], before: Mapping[str, Usage]) -> list[Usage]:
@@ -58,6 +74,16 @@ def sample(names: Sequence[str], before: Mapping[str, Usage]) -> list[Usage]:
         elif names:
             raise GuestNotRunning(f"the guest {document['name']!r} is not running")
     return found
+
+
+def _guest_memory(name: str) -> dict[str, Any] | None:
+    # What the guest says is as old as the look before: it answers when it comes to it.
+    try:
+        with registry().open(name) as home, Client(home, _HASTE) as client:
+            told = client.execute("x-query-memory")
+    except InnkeeperError:
+        return None
+    return told if isinstance(told, dict) else None
 
 
 def engine(name: str) -> dict[str, Any] | None:
@@ -90,6 +116,7 @@ def _of(document: listing.Document) -> Usage | None:
         disk_read=int(counters[b"read_bytes"]),
         disk_written=int(counters[b"write_bytes"]),
         taken=time.monotonic(),
+        guest_memory=_guest_memory(str(document["name"])),
     )
 
 

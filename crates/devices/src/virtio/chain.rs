@@ -107,6 +107,12 @@ impl Chain {
         total(&self.writable)
     }
 
+    /// Where the buffers lie that the device may write: guest-physical address and length.
+    pub(super) fn writable_buffers(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let spans = self.writable.iter();
+        spans.map(|span| (span.address, u64::from(span.len)))
+    }
+
     /// Copies readable bytes from `offset` on.
     ///
     /// # Errors

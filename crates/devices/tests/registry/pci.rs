@@ -7,7 +7,8 @@ use block::BlockDevice;
 use devices::pci::{COMMAND, ConfigPorts, HostBridge, PciFunction, PciRoot, PciWindows};
 use devices::testing::{FakeLine, FakeLines, FakeMsi};
 use devices::virtio::{
-    Block, BlockOptions, Console, Net, NetOptions, Port, Rng, RngLimit, VirtioDevice, VirtioPci,
+    Balloon, Block, BlockOptions, Console, Net, NetOptions, Port, Rng, RngLimit, VirtioDevice,
+    VirtioPci,
 };
 use devices::{Device, DeviceState, RestoreError};
 use memory::{Gpa, GuestMemory, RamRange};
@@ -40,6 +41,15 @@ pub(crate) fn entries() -> Vec<Entry> {
                 device.write(0, 4, 0x8000_003c);
                 device.write(4, 1, 0x0a);
                 device.write(1, 1, 0x02);
+            },
+        },
+        Entry {
+            kind: "virtio-balloon",
+            make: || virtio(Balloon::new(memory())),
+            change: |device| {
+                start_driver(device);
+                // Two pages are in it.
+                device.write(REGION + 0x2004, 4, 2);
             },
         },
         Entry {
@@ -113,12 +123,16 @@ impl<F: PciFunction> Device for Function<F> {
     }
 }
 
-fn virtio(device: impl VirtioDevice + 'static) -> Box<dyn Device> {
-    let memory = GuestMemory::new(&[RamRange {
+fn memory() -> GuestMemory {
+    let ram = RamRange {
         base: Gpa(0),
         len: 1 << 20,
-    }]);
-    let function = VirtioPci::new(device, memory.unwrap(), FakeMsi::new(), FakeLine::new());
+    };
+    GuestMemory::new(&[ram]).unwrap()
+}
+
+fn virtio(device: impl VirtioDevice + 'static) -> Box<dyn Device> {
+    let function = VirtioPci::new(device, memory(), FakeMsi::new(), FakeLine::new());
     Box::new(Function(function.unwrap()))
 }
 

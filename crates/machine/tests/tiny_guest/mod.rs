@@ -143,6 +143,7 @@ impl Built {
             console: None,
             network: None,
             rng: false,
+            balloon: false,
             reboot: self.reboot,
             limits: self.limits,
             times: self.times,

@@ -12,6 +12,7 @@ from innkeeper.machine.spec import DiskFormat, DiskSpec, Overlay
 from innkeeper.vm.detached.console import Console
 from innkeeper.vm.detached.home import CONSOLE, Home
 from innkeeper.vm.order import Order
+from innkeeper.vm.qmp import memory
 from innkeeper.vm.qmp.session import CommandError, Handler
 from innkeeper.vm.running import RunningMachine
 from innkeeper.vm.statistics import GuestStatistics
@@ -60,6 +61,7 @@ def handlers(guest: Subject) -> dict[str, Handler]:
         return lambda _: getattr(guest, action)()
 
     return {
+        **memory.handlers(guest),
         "cont": just("resume"),
         "query-block": lambda _: [
             _block(index, disk) for index, disk in enumerate(guest.order.spec.disks)

@@ -28,6 +28,7 @@ ENUMS: Final[dict[str, tuple[str, ...]]] = {
     "SysEmuTarget": ("x86_64",),
 }
 OBJECTS: Final[dict[str, Members]] = {
+    "BalloonInfo": {"actual": "int"},
     "BlockDeviceInfo": {"file": "str", "ro": "bool", "drv": "str", "*backing_file": "str"},
     "BlockInfo": {
         "device": "str",
@@ -52,6 +53,7 @@ OBJECTS: Final[dict[str, Members]] = {
         "network-bytes": "int",
         "network-operations": "int",
     },
+    "MemoryInfo": {"base-memory": "int", "*plugged-memory": "int"},
     "NameInfo": {"*name": "str"},
     "StatusInfo": {"running": "bool", "status": "RunState"},
     "UuidInfo": {"UUID": "str"},
@@ -60,12 +62,15 @@ OBJECTS: Final[dict[str, Members]] = {
 }
 # Arguments, and what is returned.
 COMMANDS: Final[dict[str, tuple[Members, Type]]] = {
+    "balloon": ({"value": "int"}, "q_empty"),
     "cont": ({}, "q_empty"),
     "qmp_capabilities": ({"*enable": ["QMPCapability"]}, "q_empty"),
+    "query-balloon": ({}, "BalloonInfo"),
     "query-block": ({}, ["BlockInfo"]),
     "query-chardev": ({}, ["ChardevInfo"]),
     "query-commands": ({}, ["CommandInfo"]),
     "query-cpus-fast": ({}, ["CpuInfoFast"]),
+    "query-memory-size-summary": ({}, "MemoryInfo"),
     "query-name": ({}, "NameInfo"),
     # What `SchemaInfo` is in QEMU, a union, is told as "any".
     "query-qmp-schema": ({}, ["any"]),
@@ -88,12 +93,15 @@ COMMANDS: Final[dict[str, tuple[Members, Type]]] = {
         },
         "q_empty",
     ),
+    # Ours: docs/guides/memory-of-a-guest.md.
+    "x-query-memory": ({}, "any"),
     # Ours: docs/reference/statistics.md.
     "x-query-statistics": ({}, "any"),
     # Ours: the console's size in characters.
     "x-resize-console": ({"columns": "int", "rows": "int"}, "q_empty"),
 }
 EVENTS: Final[dict[str, Members]] = {
+    "BALLOON_CHANGE": {"actual": "int"},
     "GUEST_PANICKED": {"action": "str"},
     "POWERDOWN": {},
     "RESET": {"guest": "bool", "reason": "ShutdownCause"},

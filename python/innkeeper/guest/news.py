@@ -1,0 +1,57 @@
+"""What changes by itself in a running guest's machine, as events of its control socket."""
+
+import contextlib
+import os
+from typing import Final
+
+from innkeeper.vm.detached.loop import READ, Loop
+from innkeeper.vm.qmp.memory import actual
+from innkeeper.vm.qmp.server import Server
+from innkeeper.vm.running import RunningMachine
+
+# Seconds between two events of a kind at least: the guest may change its mind without end.
+_SELDOM: Final = 1.0
+
+
+class News:
+    """Of one machine, until `close`."""
+
+    def __init__(self, loop: Loop, server: Server, machine: RunningMachine) -> None:
+        self._loop = loop
+        self._server = server
+        self._machine = machine
+        self._fd = machine.control.news()
+        self._resting = False
+        self._closed = False
+        self._balloon = self._look()
+        os.set_blocking(self._fd, False)
+        loop.watch(self._fd, READ, self._heard)
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._loop.forget(self._fd)
+            os.close(self._fd)
+
+    def _heard(self, _events: int) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._fd, 8)
+        if not self._resting:
+            self._resting = True
+            self._tell()
+            self._loop.after(_SELDOM, self._rested)
+
+    def _rested(self) -> None:
+        self._resting = False
+        if not self._closed:
+            self._tell()
+
+    def _tell(self) -> None:
+        now = self._look()
+        if now is not None and now != self._balloon:
+            self._balloon = now
+            self._server.event("BALLOON_CHANGE", actual=now)
+
+    def _look(self) -> int | None:
+        memory = self._machine.control.memory_report()
+        return None if memory is None else actual(memory)

@@ -1,0 +1,115 @@
+"""A Debian guest's memory: what it does not need returns to the host, asked for or not."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from qemu.qmp import ExecuteError, QMPClient
+from tests.boot.test_detached import House
+from tests.conftest import PATIENCE
+from tests.run.house import wait
+
+from innkeeper.images import Image
+
+_MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory, debian: Image) -> Iterator[House]:
+    home = tmp_path_factory.mktemp("house") / "home"
+    (home / "names").mkdir(parents=True)
+    (home / "images").symlink_to(debian.directory.parent)
+    (home / "names" / "debian").symlink_to(Path("..") / "images" / debian.digest)
+    found = House(home)
+    yield found
+    found("rm", "-f", *found("ps", "-aq").split())
+
+
+@pytest.fixture(scope="module")
+def box(house: House) -> str:
+    """A guest that all tests share which leave it as it is."""
+    house("run", "--detach", "--name", "box", "--memory", "512M", "debian")
+    # An image that was built before there were balloons does not load it.
+    house("exec", "box", "modprobe", "virtio_balloon")
+    return "box"
+
+
+class Talk:
+    """A session at the guest's control socket, by the client that QEMU's project publishes."""
+
+    def __init__(self, house: House, name: str) -> None:
+        self._path = str(house.inspect(name)["control_socket"])
+        self._client = QMPClient("test")
+
+    async def __aenter__(self) -> QMPClient:
+        await self._client.connect(self._path)
+        return self._client
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.disconnect()
+
+
+async def _until(
+    qmp: QMPClient, command: str, good: Callable[[dict[str, Any]], bool]
+) -> dict[str, Any]:
+    async with asyncio.timeout(PATIENCE):
+        while not good(found := await qmp.execute(command)):  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.05)
+    return dict(found)
+
+
+def test_memory_that_is_freed_returns_to_the_host(house: House, box: str) -> None:
+    async def talk() -> None:
+        async with Talk(house, box) as qmp:
+            house("exec", box, "dd", "if=/dev/zero", "of=/dev/shm/fill", "bs=1M", "count=200")
+            filled = (await qmp.execute("x-query-memory"))["resident"]
+            assert filled > 200 * _MIB
+            house("exec", box, "rm", "/dev/shm/fill")
+            # What is left over in small pieces stays with the guest.
+            await _until(qmp, "x-query-memory", lambda one: one["resident"] < filled - 190 * _MIB)
+
+    asyncio.run(talk())
+    # Nothing that the guest has was lost.
+    assert house("exec", box, "sh", "-c", "sha256sum /bin/* | wc -l").strip() != "0"
+
+
+def test_the_balloon_takes_memory_and_gives_it_again(house: House, box: str) -> None:
+    async def talk() -> None:
+        async with Talk(house, box) as qmp:
+            assert await qmp.execute("query-balloon") == {"actual": 512 * _MIB}
+            summary = await qmp.execute("query-memory-size-summary")
+            assert summary["base-memory"] == 512 * _MIB
+            with qmp.listener(("BALLOON_CHANGE",)) as events:
+                for wanted in (256 * _MIB, 512 * _MIB):
+                    await qmp.execute("balloon", {"value": wanted})
+                    await _until(
+                        qmp, "query-balloon", lambda one, wanted=wanted: one["actual"] == wanted
+                    )
+                    last = 0
+                    async with asyncio.timeout(PATIENCE):
+                        while last != wanted:
+                            last = (await events.get())["data"]["actual"]
+                    free = house("exec", box, "sed", "-n", "s/MemFree: *//p", "/proc/meminfo")
+                    assert (int(free.split()[0]) << 10 < 256 * _MIB) is (wanted == 256 * _MIB)
+            with pytest.raises(ExecuteError, match="expects a size"):
+                await qmp.execute("balloon", {"value": 5})
+
+    asyncio.run(talk())
+
+
+def test_statistics_tell_what_the_guest_uses_and_gave_back(house: House, box: str) -> None:
+    def look() -> dict[str, Any]:
+        (found,) = json.loads(house("stats", box, "--json"))
+        return dict(found)
+
+    found = wait(look, lambda one: one["memory_used"] is not None)
+    told = found["guest_memory"]["guest"]
+    assert 0 < found["memory_used"] < told["total"] < 512 * _MIB
+    assert 0 < told["free"] <= told["total"]
+    assert found["memory_returned"] == found["guest_memory"]["returned"] > 0
+    before = found["guest_memory"]["told"]
+    wait(look, lambda one: one["guest_memory"]["told"] > before)
+    assert "USES / RETURNED" in house("stats", box, "--no-stream")
