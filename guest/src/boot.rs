@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, mkdir};
@@ -68,6 +69,79 @@ pub(crate) fn enter_root() -> Result<(), Failure> {
     file_system("devpts", "/dev/pts", "gid=5,mode=620,ptmxmode=666")?;
     file_system("tmpfs", "/dev/shm", "mode=1777")?;
     file_system("tmpfs", "/run", "mode=0755")
+}
+
+/// Mounts the folders of the host that the kernel's command line names, each `TAG:PATH[:ro]`.
+pub(crate) fn folders() -> Result<(), Failure> {
+    let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let wanted: Vec<Folder> = command_line
+        .split_ascii_whitespace()
+        .filter_map(|word| Folder::parse(word.strip_prefix("innkeeper.folder=")?))
+        .collect();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    // Where it is no module, the kernel has it, or the mount says what is missing.
+    let _ = Command::new("modprobe").arg("virtiofs").status();
+    wanted.iter().try_for_each(Folder::mount)
+}
+
+/// A folder of the host, and its place in the guest.
+#[derive(Debug, PartialEq, Eq)]
+struct Folder {
+    tag: String,
+    path: String,
+    read_only: bool,
+}
+
+impl Folder {
+    /// The path is written as in a URL: words of a command line have no spaces.
+    fn parse(text: &str) -> Option<Folder> {
+        let (tag, rest) = text.split_once(':')?;
+        let (path, read_only) = match rest.strip_suffix(":ro") {
+            Some(path) => (path, true),
+            None => (rest, false),
+        };
+        Some(Folder {
+            tag: tag.to_owned(),
+            path: unquoted(path)?,
+            read_only,
+        })
+    }
+
+    fn mount(&self) -> Result<(), Failure> {
+        let failed = |error: io::Error| Failure::new(format!("cannot mount {}", self.path), error);
+        fs::create_dir_all(&self.path).map_err(failed)?;
+        let mut flags = MountFlags::NOSUID | MountFlags::NODEV;
+        if self.read_only {
+            flags |= MountFlags::RDONLY;
+        }
+        let mounted = mount(
+            self.tag.as_str(),
+            self.path.as_str(),
+            "virtiofs",
+            flags,
+            None,
+        );
+        mounted.map_err(|error| failed(error.into()))
+    }
+}
+
+/// `%20` and its like, as the bytes that they stand for.
+fn unquoted(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        if *first != b'%' {
+            bytes.push(*first);
+            continue;
+        }
+        let (digits, tail) = rest.split_at_checked(2)?;
+        bytes.push(u8::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()?);
+        rest = tail;
+    }
+    String::from_utf8(bytes).ok()
 }
 
 /// Host name from the kernel command line, and `lo`. A guest without either still works.

@@ -44,6 +44,7 @@ fn live() -> Result<End, Failure> {
     boot::early()?;
     boot::enter_root()?;
     boot::identity();
+    boot::folders()?;
     network::start();
     match Port::open() {
         Some(port) => Agent::new(port)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.boot.homes import furnish
 from tests.conftest import INN, PATIENCE, Inn, wait_for
 
 from innkeeper import Guest
@@ -39,9 +40,7 @@ class House:
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory, debian: Image) -> Iterator[House]:
     home = tmp_path_factory.mktemp("house") / "home"
-    (home / "names").mkdir(parents=True)
-    (home / "images").symlink_to(debian.directory.parent)
-    (home / "names" / "debian").symlink_to(Path("..") / "images" / debian.digest)
+    furnish(home, debian)
     found = House(home)
     yield found
     if names := found("ps", "-aq").split():

@@ -9,6 +9,7 @@ mod board;
 mod boot;
 mod devices;
 mod disk;
+mod folder;
 mod input;
 mod interpreter;
 mod lockstep;
@@ -92,6 +93,7 @@ pub const TARGETS: &[Target] = &[
     target("device-registers", devices::registers),
     target("device-states", devices::states),
     target("interrupts", devices::interrupts),
+    target("folder", folder::folder),
     target("saved-machine", machines::restore),
     target("user-network", network::user_network),
     target("shared-network", shared_network::shared_network),

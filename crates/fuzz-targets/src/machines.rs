@@ -51,6 +51,7 @@ fn machine() -> Machine {
             ports: Vec::new(),
         }),
         network: None,
+        folders: Vec::new(),
         rng: true,
         balloon: true,
         reboot: Reboot::Exit,

@@ -126,6 +126,7 @@ smoke! {
     device_states "device-states",
     interrupts "interrupts",
     saved_machine "saved-machine",
+    folder "folder",
     user_network "user-network",
     shared_network "shared-network",
 }

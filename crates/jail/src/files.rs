@@ -21,6 +21,7 @@ pub(crate) fn restrict(needs: &Needs) -> Result<Enforcement, RulesetError> {
         // Not to run: no program is needed, and none is to be used.
         .add_rules(path_beneath_rules(there(&needs.read), reading()))?
         .add_rules(path_beneath_rules(there(&needs.write), writing()))?
+        .add_rules(path_beneath_rules(there(&needs.folders), changing()))?
         .add_rules(path_beneath_rules(there(&needs.devices), controlling()))?;
     let status = ruleset.restrict_self()?;
     Ok(match status.ruleset {
@@ -41,6 +42,11 @@ fn writing() -> BitFlags<AccessFs> {
         | AccessFs::MakeReg
         | AccessFs::MakeSock
         | AccessFs::RemoveFile
+}
+
+fn changing() -> BitFlags<AccessFs> {
+    let made = AccessFs::MakeDir | AccessFs::MakeSym | AccessFs::RemoveDir | AccessFs::Refer;
+    (writing() & !AccessFs::MakeSock) | made
 }
 
 fn controlling() -> BitFlags<AccessFs> {

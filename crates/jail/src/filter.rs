@@ -163,6 +163,17 @@ const ALLOWED: &[c_long] = &[
 const NETWORK: &[c_long] = &[libc::SYS_bind, libc::SYS_connect, libc::SYS_listen];
 const FAMILIES: [libc::c_int; 2] = [libc::AF_INET, libc::AF_INET6];
 
+/// For folders that the guest has, in which Landlock says what may be changed.
+const FOLDERS: &[c_long] = &[
+    libc::SYS_openat2,
+    libc::SYS_mkdirat,
+    libc::SYS_symlinkat,
+    libc::SYS_linkat,
+    libc::SYS_fchmod,
+    libc::SYS_utimensat,
+    libc::SYS_syncfs,
+];
+
 /// What a thread may say of itself: its name, that of a mapping, how exact its timers are.
 const PRCTL: [libc::c_int; 4] = [
     libc::PR_SET_NAME,
@@ -201,6 +212,9 @@ fn allowed(needs: &Needs) -> Result<Rules, BackendError> {
         libc::SYS_ioctl,
         vec![but_for(&[libc::TIOCSTI, libc::TIOCLINUX])?],
     );
+    if needs.has_folders {
+        rules.extend(FOLDERS.iter().map(|call| (*call, Vec::new())));
+    }
     if needs.network {
         rules.extend(NETWORK.iter().map(|call| (*call, Vec::new())));
         rules.insert(libc::SYS_socket, any_of(&FAMILIES)?);

@@ -29,8 +29,12 @@ pub struct Needs {
     pub read: Vec<PathBuf>,
     /// The same, to read and write; directories also to make files and sockets in.
     pub write: Vec<PathBuf>,
+    /// Directories in which everything may be changed that a directory can have: a guest has them.
+    pub folders: Vec<PathBuf>,
     /// Devices, to open and control.
     pub devices: Vec<PathBuf>,
+    /// Whether there are folders at all, be it only to read.
+    pub has_folders: bool,
     /// Connections of the Internet.
     pub network: bool,
     /// The interface of a tap, which only an administrator of the network may open.

@@ -41,6 +41,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, Box<dyn Err
         serial: [Some(serial), None],
         console: None,
         network: None,
+        folders: Vec::new(),
         rng: true,
         balloon: true,
         reboot: Reboot::Exit,

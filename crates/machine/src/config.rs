@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 pub use block::{Format as DiskFormat, Overlay};
+pub use folder::FolderOptions;
 pub use netio::{Forward, NetworkOptions, Protocol, UserOptions};
 
 use crate::limits::Limits;
@@ -49,6 +50,7 @@ pub struct MachineConfig {
     pub serial: [Option<Chardev>; 2],
     pub console: Option<ConsoleConfig>,
     pub network: Option<NetworkConfig>,
+    pub folders: Vec<FolderConfig>,
     /// A virtio entropy device.
     pub rng: bool,
     /// A virtio memory balloon, by which memory that the guest does not need returns to the host.
@@ -68,6 +70,15 @@ pub struct DiskConfig {
     pub overlay: Overlay,
     /// What the guest reads as the disk's serial number.
     pub serial: String,
+}
+
+/// A folder of the host that the guest has.
+#[derive(Debug, Clone)]
+pub struct FolderConfig {
+    pub path: PathBuf,
+    /// What the guest mounts it by: at most 36 bytes.
+    pub tag: String,
+    pub options: FolderOptions,
 }
 
 /// A network card.

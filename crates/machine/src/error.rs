@@ -34,6 +34,11 @@ pub enum MachineError {
         path: PathBuf,
         source: block::BlockError,
     },
+    #[error("cannot use the folder {}", path.display())]
+    Folder {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("cannot connect the guest's network")]
     Network {
         #[from]

@@ -47,8 +47,9 @@ mod vcpu;
 mod wires;
 
 pub use config::{
-    Chardev, ConsoleConfig, DiskConfig, DiskFormat, EngineChoice, Forward, MachineConfig,
-    NetworkConfig, NetworkOptions, NetworkWay, Overlay, Protocol, Reboot, UserOptions,
+    Chardev, ConsoleConfig, DiskConfig, DiskFormat, EngineChoice, FolderConfig, FolderOptions,
+    Forward, MachineConfig, NetworkConfig, NetworkOptions, NetworkWay, Overlay, Protocol, Reboot,
+    UserOptions,
 };
 pub use control::{MachineControl, MemoryReport, Outcome};
 // What a device made elsewhere needs, so that its crate need know no floor below this one.

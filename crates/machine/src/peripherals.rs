@@ -12,15 +12,19 @@ use devices::timers::pit::{self, Pit};
 use devices::timers::rtc::{self, Rtc, RtcMemory};
 use devices::virtio::net::MAX_PAIRS;
 use devices::virtio::{
-    Balloon, Block, BlockOptions, Console, ConsoleHandle, Net, NetOptions, Port, Rng, RngLimit,
+    Balloon, Block, BlockOptions, Console, ConsoleHandle, Fs, Net, NetOptions, Port, Rng, RngLimit,
 };
 use devices::{Line, Lines};
+use folder::Folder;
 use netio::{Link, TapLink, UserLink};
+use rustix::fs::{Mode, OFlags};
 
 use crate::MachineError;
 use crate::board::Board;
 use crate::chardev::{Abandon, FdOutput, Gathered, Input, Inputs, Waker};
-use crate::config::{Chardev, ConsoleConfig, DiskConfig, MachineConfig, NetworkConfig, NetworkWay};
+use crate::config::{
+    Chardev, ConsoleConfig, DiskConfig, FolderConfig, MachineConfig, NetworkConfig, NetworkWay,
+};
 use crate::control::MachineControl;
 use crate::fw_cfg::{self, FwCfg};
 use crate::layout::LOW_RAM_LIMIT;
@@ -83,6 +87,9 @@ pub(crate) fn add(
     }
     for disk in &config.disks {
         add_disk(board, disk, control)?;
+    }
+    for folder in &config.folders {
+        add_folder(board, folder, control)?;
     }
     if let Some(console) = config.console.take() {
         made.add_console(board, console, control)?;
@@ -265,6 +272,22 @@ fn add_disk(
     };
     let gate = control.gates().disk.clone();
     board.add_virtio(Block::new(opened, &options).through(gate))
+}
+
+fn add_folder(
+    board: &mut Board,
+    config: &FolderConfig,
+    control: &MachineControl,
+) -> Result<(), MachineError> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(&config.path, flags, Mode::empty());
+    let root = root.map_err(|source| MachineError::Folder {
+        path: config.path.clone(),
+        source: source.into(),
+    })?;
+    let folder = Folder::new(root, config.options);
+    let gate = control.gates().disk.clone();
+    board.add_virtio(Fs::new(folder, &config.tag).through(gate))
 }
 
 /// A network card with a pair of queues for each vCPU.

@@ -12,6 +12,8 @@ use crate::errors::{raise, sentence};
 pub(crate) struct JailNeeds {
     read: Vec<PathBuf>,
     write: Vec<PathBuf>,
+    folders: Vec<PathBuf>,
+    has_folders: bool,
     devices: Vec<PathBuf>,
     network: bool,
     tap: bool,
@@ -23,6 +25,8 @@ pub(crate) fn enter_jail(py: Python<'_>, needs: JailNeeds) -> PyResult<Vec<&'sta
     let needs = Needs {
         read: needs.read,
         write: needs.write,
+        folders: needs.folders,
+        has_folders: needs.has_folders,
         devices: needs.devices,
         network: needs.network,
         tap: needs.tap,

@@ -5,8 +5,8 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use machine::{
-    Chardev, ConsoleConfig, DiskConfig, DiskFormat, EngineChoice, Limits, MachineConfig, Overlay,
-    RateLimit, Reboot,
+    Chardev, ConsoleConfig, DiskConfig, DiskFormat, EngineChoice, FolderConfig, FolderOptions,
+    Limits, MachineConfig, Overlay, RateLimit, Reboot,
 };
 use pyo3::prelude::*;
 
@@ -26,6 +26,7 @@ pub(crate) struct MachineSpec {
     cpu_model: String,
     disks: Vec<DiskSpec>,
     network: Option<NetworkSpec>,
+    folders: Vec<FolderSpec>,
     rng: bool,
     balloon: bool,
     reboots: bool,
@@ -46,6 +47,15 @@ pub(crate) struct LimitsSpec {
 struct RateSpec {
     bytes: Option<u64>,
     operations: Option<u64>,
+}
+
+/// `innkeeper.machine.folder.FolderSpec`.
+#[derive(Debug, FromPyObject)]
+struct FolderSpec {
+    path: PathBuf,
+    tag: String,
+    read_only: bool,
+    owner: u32,
 }
 
 /// `innkeeper.machine.spec.DiskSpec`.
@@ -93,6 +103,7 @@ impl MachineSpec {
             serial: [None, None],
             console: None,
             network: self.network.map(|it| it.into_config(py)).transpose()?,
+            folders: self.folders.into_iter().map(FolderConfig::from).collect(),
             rng: self.rng,
             balloon: self.balloon,
             reboot: if self.reboots {
@@ -105,6 +116,19 @@ impl MachineSpec {
         };
         wiring.connect(py, &mut config)?;
         Ok(config)
+    }
+}
+
+impl From<FolderSpec> for FolderConfig {
+    fn from(spec: FolderSpec) -> FolderConfig {
+        FolderConfig {
+            path: spec.path,
+            tag: spec.tag,
+            options: FolderOptions {
+                read_only: spec.read_only,
+                owner: spec.owner,
+            },
+        }
     }
 }
 

@@ -10,12 +10,13 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("x86", &[]),
     ("block", &[]),
     ("netio", &[]),
+    ("folder", &[]),
     ("engine", &["memory", "x86"]),
     ("engine-kvm", &["engine", "memory", "x86"]),
     ("engine-soft", &["engine", "memory", "x86"]),
     ("engine-tests", &["engine", "memory", "x86"]),
     // x86 for the APIC's state, which every engine can load: it is vocabulary, no engine.
-    ("devices", &["block", "memory", "netio", "x86"]),
+    ("devices", &["block", "folder", "memory", "netio", "x86"]),
     (
         "machine",
         &[
@@ -24,6 +25,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "engine",
             "engine-kvm",
             "engine-soft",
+            "folder",
             "memory",
             "netio",
             "x86",
@@ -40,6 +42,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "engine",
             "engine-soft",
             "engine-tests",
+            "folder",
             "machine",
             "memory",
             "netio",

@@ -6,7 +6,7 @@ import typer
 
 from innkeeper.cli import options
 from innkeeper.cli.progress import build_progress
-from innkeeper.cli.values import limits_of, network_of, parse_disk, shares_of
+from innkeeper.cli.values import folders_of, limits_of, network_of, parse_disk, shares_of
 from innkeeper.machine import EngineChoice, Limits, Shares, parse_size
 from innkeeper.services import lifecycle
 from innkeeper.services.definition import RestartPolicy
@@ -27,6 +27,7 @@ def create(
     device: options.Devices = None,
     network: options.Network = "user",
     publish: options.Publish = None,
+    volume: options.Folders = None,
     cpu_limit: options.CpuLimit = None,
     cpu_shares: options.CpuShares = None,
     cpuset: options.Cpuset = None,
@@ -57,6 +58,7 @@ def create(
         disks=tuple(parse_disk(text) for text in disk or ()),
         devices=tuple(device or ()),
         network=network_of(network, publish or []),
+        folders=folders_of(volume or []),
         name=name,
         jail=jail,
         limits=limits_of(cpu_limit, disk_limit, network_limit, Limits()),

@@ -71,6 +71,16 @@ Publish = Annotated[
         "127.0.0.1:8080:80 or 5353:53/udp. Repeatable.",
     ),
 ]
+Folders = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--volume",
+        "-v",
+        metavar="FOLDER",
+        help="A folder of the host in the guest, such as ./src:/src or ./src:/src:ro. After the "
+        "last colon may also stand uid=1000: whom it belongs to there. Repeatable.",
+    ),
+]
 CpuLimit = Annotated[
     str | None,
     typer.Option(

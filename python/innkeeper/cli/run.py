@@ -12,6 +12,7 @@ from innkeeper.cli import options, statistics
 from innkeeper.cli.output import remark
 from innkeeper.cli.progress import build_progress
 from innkeeper.cli.values import (
+    folders_of,
     limits_of,
     network_of,
     parse_disk,
@@ -43,6 +44,7 @@ def run(
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="The guest's name, and its host name.")
     ] = None,
+    volume: options.Folders = None,
     cpu_limit: options.CpuLimit = None,
     cpu_shares: options.CpuShares = None,
     cpuset: options.Cpuset = None,
@@ -119,6 +121,7 @@ def run(
         disks=tuple(parse_disk(text) for text in disk or ()),
         devices=tuple(device or ()),
         network=network_of(network, publish or []),
+        folders=folders_of(volume or []),
         name=name,
         jail=jail,
         limits=limits_of(cpu_limit, disk_limit, network_limit, Limits()),

@@ -10,6 +10,7 @@ from innkeeper.errors import InvalidInput
 from innkeeper.machine import (
     DiskFormat,
     DiskSpec,
+    FolderSpec,
     Limits,
     NetworkSpec,
     Overlay,
@@ -17,6 +18,7 @@ from innkeeper.machine import (
     check_cpu_shares,
     parse_cpu_limit,
     parse_cpuset,
+    parse_folder,
     parse_network,
     parse_port,
     parse_rate,
@@ -63,6 +65,15 @@ def network_of(network: str, publish: list[str]) -> NetworkSpec | None:
     if spec is None:
         raise InvalidInput("--publish needs a network, and --network is none")
     return replace(spec, ports=tuple(parse_port(text) for text in publish))
+
+
+def folders_of(volumes: list[str]) -> tuple[FolderSpec, ...]:
+    """What each --volume asks for.
+
+    Raises:
+        InvalidInput: when one is nothing that there is.
+    """
+    return tuple(parse_folder(text, index) for index, text in enumerate(volumes))
 
 
 def limits_of(cpu: str | None, disk: str | None, network: str | None, now: Limits) -> Limits:

@@ -17,11 +17,13 @@ from innkeeper.errors import InvalidInput
 from innkeeper.machine import (
     DiskFormat,
     DiskSpec,
+    FolderSpec,
     Limits,
     NetworkSpec,
     Overlay,
     Rate,
     parse_cpu_limit,
+    parse_folder,
     parse_network,
     parse_port,
     parse_rate,
@@ -139,3 +141,9 @@ def limits(cpu: object, disk: object, network: object) -> Limits:
         disk=Rate() if disk is None else parse_rate(text(disk, "disk_limit")),
         network=Rate() if network is None else parse_rate(text(network, "network_limit")),
     )
+
+
+def folders(value: object) -> tuple[FolderSpec, ...]:
+    """As on the command line."""
+    given = texts(value, "volumes")
+    return tuple(parse_folder(each, index) for index, each in enumerate(given))

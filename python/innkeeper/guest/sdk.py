@@ -29,8 +29,8 @@ class Guest(Commands):
 
     `memory` is written as on the command line: 512M, 2G. The image is built when it is missing,
     which takes about half a minute. `network` and `ports` are written as there, too: user,
-    user,host, none, and 8080:80; limits as 150%, 50M or 1000iops. What the guest writes is thrown
-    away. With `times`, `stats` tells where the time goes.
+    user,host, none, and 8080:80; `volumes` as ./src:/src:ro, and limits as 150%, 50M or 1000iops.
+    What the guest writes is thrown away. With `times`, `stats` tells where the time goes.
 
     Raises InvalidInput when an argument is nothing that it can be, and on entering the block:
         InvalidInput, EngineUnavailable, ImageBuildFailed, HostFailure: it cannot be started.
@@ -49,6 +49,7 @@ class Guest(Commands):
         devices: Sequence[str] = (),
         network: str = "user",
         ports: Sequence[str] = (),
+        volumes: Sequence[str] = (),
         cpu_limit: str | None = None,
         disk_limit: str | None = None,
         network_limit: str | None = None,
@@ -67,6 +68,7 @@ class Guest(Commands):
             devices=arguments.texts(devices, "devices"),
             limits=arguments.limits(cpu_limit, disk_limit, network_limit),
             network=arguments.network(network, ports),
+            folders=arguments.folders(volumes),
             times=bool(times),
         )
         self._process: GuestProcess | None = None

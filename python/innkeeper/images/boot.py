@@ -10,6 +10,7 @@ from innkeeper.errors import HostFailure, InvalidInput
 from innkeeper.images.kernel import memory_end
 from innkeeper.images.networks import connected
 from innkeeper.images.store import Image
+from innkeeper.machine.folder import FolderSpec, mount_words, validate_folders
 from innkeeper.machine.limits import Limits
 from innkeeper.machine.network import USER_NETWORK, NetworkSpec, validate_ports
 from innkeeper.machine.size import format_size
@@ -47,6 +48,7 @@ class ImageBoot:
     disks: tuple[DiskSpec, ...] = ()
     devices: tuple[str, ...] = ()
     network: NetworkSpec | None = USER_NETWORK
+    folders: tuple[FolderSpec, ...] = ()
     append: str = ""
     kept: Path | None = None
     limits: Limits = field(default=Limits())
@@ -62,6 +64,7 @@ def check(boot: ImageBoot) -> None:
         InvalidInput: for the first thing found wrong.
     """
     validate_choices(boot.vcpus, boot.memory, boot.disks)
+    validate_folders(boot.folders)
     if boot.network is not None:
         validate_ports(boot.network.ports)
         connected(boot.network, boot.name)
@@ -96,6 +99,7 @@ def machine_spec(image: Image, boot: ImageBoot) -> MachineSpec:
         "panic=-1",
         image.manifest.command_line,
         f"innkeeper.hostname={boot.name}",
+        *mount_words(boot.folders),
         boot.append,
     ]
     return MachineSpec(
@@ -109,6 +113,7 @@ def machine_spec(image: Image, boot: ImageBoot) -> MachineSpec:
         disks=(_root(image, boot.kept), *boot.disks),
         devices=("pvpanic", *boot.devices),
         network=boot.network and connected(boot.network, boot.name),
+        folders=boot.folders,
         reboots=False,
         limits=boot.limits,
         times=boot.times,

@@ -1,5 +1,6 @@
 """What a guest is: frozen descriptions, checked before anything is opened or started."""
 
+from innkeeper.machine.folder import FolderSpec, parse_folder
 from innkeeper.machine.limits import (
     Limits,
     Rate,
@@ -34,6 +35,7 @@ __all__ = [
     "DiskFormat",
     "DiskSpec",
     "EngineChoice",
+    "FolderSpec",
     "Limits",
     "MachineSpec",
     "NetworkKind",
@@ -48,6 +50,7 @@ __all__ = [
     "mac_of",
     "parse_cpu_limit",
     "parse_cpuset",
+    "parse_folder",
     "parse_network",
     "parse_port",
     "parse_rate",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from innkeeper.errors import InvalidInput
+from innkeeper.machine.folder import FolderSpec, validate_folders
 from innkeeper.machine.limits import Limits
 from innkeeper.machine.network import NetworkSpec, validate_network
 from innkeeper.machine.size import format_size
@@ -82,6 +83,7 @@ class MachineSpec:
     disks: tuple[DiskSpec, ...] = ()
     devices: tuple[str, ...] = ("pvpanic",)
     network: NetworkSpec | None = None
+    folders: tuple[FolderSpec, ...] = ()
     rng: bool = True
     balloon: bool = True
     reboots: bool = True
@@ -102,6 +104,7 @@ def validate(spec: MachineSpec) -> None:
     _require_utf_8(spec.cpu_model, "the CPU model")
     if spec.network is not None:
         validate_network(spec.network)
+    validate_folders(spec.folders)
     for disk in spec.disks:
         _require_utf_8(disk.serial, "a disk's serial number")
     _require_file(spec.kernel, "kernel")

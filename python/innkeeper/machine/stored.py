@@ -12,11 +12,11 @@ import typing
 from collections.abc import Mapping
 from enum import Enum
 from ipaddress import IPv4Address, IPv6Address
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final, TypeVar
 
 # What is written as a text that it can be made of again.
-_WRITTEN: Final = (Path, IPv4Address, IPv6Address)
+_WRITTEN: Final = (Path, PurePosixPath, IPv4Address, IPv6Address)
 
 Description = TypeVar("Description")
 

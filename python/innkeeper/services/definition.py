@@ -129,6 +129,7 @@ def _anywhere(request: GuestRequest) -> GuestRequest:
         kernel=None if request.kernel is None else request.kernel.absolute(),
         initrds=tuple(initrd.absolute() for initrd in request.initrds),
         disks=tuple(_disk(disk) for disk in request.disks),
+        folders=tuple(replace(folder, path=folder.path.absolute()) for folder in request.folders),
         symbols=None if request.symbols is None else request.symbols.absolute(),
     )
 

@@ -12,6 +12,7 @@ from innkeeper.machine import (
     USER_NETWORK,
     DiskSpec,
     EngineChoice,
+    FolderSpec,
     Limits,
     MachineSpec,
     NetworkSpec,
@@ -41,6 +42,7 @@ class GuestRequest:
     disks: tuple[DiskSpec, ...] = ()
     devices: tuple[str, ...] = field(default=())
     network: NetworkSpec | None = USER_NETWORK
+    folders: tuple[FolderSpec, ...] = ()
     name: str | None = None
     jail: bool = True
     limits: Limits = field(default=Limits())
@@ -100,6 +102,7 @@ def own_kernel_spec(request: GuestRequest) -> MachineSpec:
         disks=request.disks,
         devices=("pvpanic", *kernel.devices(request.kernel, request.devices)),
         network=request.network and connected(request.network, request.name or ""),
+        folders=request.folders,
         reboots=False,
         limits=request.limits,
         times=request.statistics,
@@ -125,6 +128,7 @@ def image_boot(request: GuestRequest, name: str) -> ImageBoot:
         disks=request.disks,
         devices=request.devices,
         network=request.network,
+        folders=request.folders,
         append=request.append,
         limits=request.limits,
         times=request.statistics,

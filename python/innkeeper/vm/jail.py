@@ -40,12 +40,14 @@ _HOST: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """Paths to read, to write and to control, with all that is below them, and whether the guest
-    has a network. As `jail::Needs` has it.
+    """Paths to read, to write, to change as a guest's folders and to control, with all that is
+    below them, and whether the guest has a network. As `jail::Needs` has it.
     """
 
     read: tuple[Path, ...]
     write: tuple[Path, ...]
+    folders: tuple[Path, ...]
+    has_folders: bool
     devices: tuple[Path, ...]
     network: bool
     tap: bool
@@ -72,6 +74,8 @@ def needs(spec: MachineSpec, own: Path, here: Path | None) -> Needs:
     return Needs(
         read=tuple(_read(spec, here)),
         write=(own, own.parent.parent / journal.DIRECTORY, *_written(spec)),
+        folders=tuple(folder.path for folder in spec.folders if not folder.read_only),
+        has_folders=bool(spec.folders),
         devices=tuple(_devices(spec)),
         network=network is not None and network.kind is not NetworkKind.TAP,
         tap=network is not None and network.kind is NetworkKind.TAP,
@@ -92,6 +96,7 @@ def _read(spec: MachineSpec, here: Path | None) -> Iterator[Path]:
     for disk in spec.disks:
         # A qcow2 image may have others behind it, which lie beside it: see SECURITY.md.
         yield disk.path.parent if _may_have_others(disk) else disk.path
+    yield from (folder.path for folder in spec.folders)
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
     yield Path(cache) / "innkeeper"
 

@@ -1,12 +1,20 @@
 """What is left open to a guest's process: its own, and no more than that."""
 
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
 from innkeeper.errors import InvalidInput
-from innkeeper.machine import DiskFormat, DiskSpec, EngineChoice, MachineSpec, NetworkSpec, Overlay
+from innkeeper.machine import (
+    DiskFormat,
+    DiskSpec,
+    EngineChoice,
+    FolderSpec,
+    MachineSpec,
+    NetworkSpec,
+    Overlay,
+)
 from innkeeper.machine.network import NetworkKind
 from innkeeper.vm.jail import Needs, needs
 
@@ -47,6 +55,18 @@ def test_disks_are_open_as_they_were_given(tmp_path: Path) -> None:
     raw = DiskSpec(path=tmp_path / "qcow2", format=DiskFormat.RAW, overlay=Overlay.TEMPORARY)
     found = of(replace(SPEC, disks=(raw,)))
     assert (tmp_path in found.read, found.write[2:]) == (False, ())
+
+
+def test_folders_are_open_as_they_were_given() -> None:
+    place = PurePosixPath("/src")
+    read = FolderSpec(path=Path("/a"), target=place, tag="a", read_only=True)
+    change = FolderSpec(path=Path("/b"), target=place, tag="b")
+    found = of(replace(SPEC, folders=(read, change)))
+    assert found.has_folders
+    assert {Path("/a"), Path("/b")} <= set(found.read)
+    assert found.folders == (Path("/b"),)
+    assert not {Path("/a"), Path("/b")} & set(found.write)
+    assert not of(SPEC).has_folders
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,14 @@ use block::BlockDevice;
 use devices::pci::{COMMAND, ConfigPorts, HostBridge, PciFunction, PciRoot, PciWindows};
 use devices::testing::{FakeLine, FakeLines, FakeMsi};
 use devices::virtio::{
-    Balloon, Block, BlockOptions, Console, Net, NetOptions, Port, Rng, RngLimit, VirtioDevice,
+    Balloon, Block, BlockOptions, Console, Fs, Net, NetOptions, Port, Rng, RngLimit, VirtioDevice,
     VirtioPci,
 };
 use devices::{Device, DeviceState, RestoreError};
+use folder::{Folder, FolderOptions};
 use memory::{Gpa, GuestMemory, RamRange};
 use netio::Hub;
+use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use crate::Entry;
 
@@ -60,6 +62,16 @@ pub(crate) fn entries() -> Vec<Entry> {
         Entry {
             kind: "virtio-console",
             make: || virtio(Console::new(vec![Port::console(Box::new(io::sink()))])),
+            change: start_driver,
+        },
+        Entry {
+            kind: "virtio-fs",
+            make: || {
+                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                let root = openat(CWD, std::env::temp_dir(), flags, Mode::empty()).unwrap();
+                let folder = Folder::new(root, FolderOptions::default());
+                virtio(Fs::new(folder, "src"))
+            },
             change: start_driver,
         },
         Entry {

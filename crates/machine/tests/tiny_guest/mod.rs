@@ -142,6 +142,7 @@ impl Built {
             serial: [Some(output), None],
             console: None,
             network: None,
+            folders: Vec::new(),
             rng: false,
             balloon: false,
             reboot: self.reboot,
