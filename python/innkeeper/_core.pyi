@@ -72,11 +72,15 @@ class Control:
     def set_balloon(self, size: int) -> None:
         """Asks the guest to hand so many bytes of its memory to the host."""
 
+    def request_memory(self, size: int) -> None:
+        """Asks the guest to plug in so many bytes, beside those that it was made with."""
+
     def ask_memory_statistics(self) -> None:
         """Asks the guest for new `Memory.statistics`, which are there once it has told them."""
 
     def news(self) -> int:
-        """An eventfd, the caller's own, that becomes readable when the balloon's size has changed.
+        """An eventfd, the caller's own, that becomes readable when the guest has changed its
+        memory's size.
 
         Raises:
             HostFailure: when the host has no descriptor left.
@@ -101,6 +105,8 @@ class Memory:
         """What of it takes memory of the host's."""
 
     @property
+    def has_balloon(self) -> bool: ...
+    @property
     def balloon_target(self) -> int: ...
     @property
     def balloon(self) -> int:
@@ -117,6 +123,11 @@ class Memory:
     @property
     def statistics(self) -> list[tuple[str, int]]:
         """What the guest says itself: names as in `machine::MemoryStatistics`."""
+
+    @property
+    def hotplug(self) -> tuple[int, int, int, int] | None:
+        """Of memory that can be plugged in: its address, its size, how much of that the guest shall
+        have, and how much it has."""
 
 @final
 class VcpuStatistics:

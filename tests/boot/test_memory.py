@@ -31,9 +31,9 @@ def house(tmp_path_factory: pytest.TempPathFactory, debian: Image) -> Iterator[H
 @pytest.fixture(scope="module")
 def box(house: House) -> str:
     """A guest that all tests share which leave it as it is."""
-    house("run", "--detach", "--name", "box", "--memory", "512M", "debian")
+    house("run", "--detach", "--name", "box", "--memory", "512M", "--max-memory", "1G", "debian")
     # An image that was built before there were balloons does not load it.
-    house("exec", "box", "modprobe", "virtio_balloon")
+    house("exec", "box", "modprobe", "-a", "virtio_balloon", "virtio_mem")
     return "box"
 
 
@@ -113,3 +113,48 @@ def test_statistics_tell_what_the_guest_uses_and_gave_back(house: House, box: st
     before = found["guest_memory"]["told"]
     wait(look, lambda one: one["guest_memory"]["told"] > before)
     assert "USES / RETURNED" in house("stats", box, "--no-stream")
+
+
+def test_a_guest_grows_and_shrinks_while_it_runs(house: House, box: str) -> None:
+    def total() -> int:
+        return int(house("exec", box, "sed", "-n", "s/MemTotal: *//p", "/proc/meminfo").split()[0])
+
+    before = total()
+
+    async def talk() -> None:
+        async with Talk(house, box) as qmp:
+            with qmp.listener(("MEMORY_DEVICE_SIZE_CHANGE",)) as events:
+                for size in (1024, 512):
+                    house("set", box, "--memory", f"{size}M")
+                    plugged = (size - 512) * _MIB
+                    await _until(
+                        qmp,
+                        "query-memory-size-summary",
+                        lambda one, plugged=plugged: one["plugged-memory"] == plugged,
+                    )
+                    (device,) = await qmp.execute("query-memory-devices")
+                    assert device["data"]["size"] == device["data"]["requested-size"] == plugged
+                    assert device["data"]["max-size"] == 512 * _MIB
+                    last = -1
+                    async with asyncio.timeout(PATIENCE):
+                        while last != plugged:
+                            last = (await events.get())["data"]["size"]
+                    # In KiB; what Linux takes in is online once it is plugged.
+                    wait(total, lambda kib, plugged=plugged: kib >= before + plugged // 1024 - 1024)
+
+    asyncio.run(talk())
+    assert total() == before
+    house("set", box, "--memory", "300M")
+    wait(lambda: _actual(house, box), lambda actual: actual == 300 * _MIB)
+    house("set", box, "--memory", "512M")
+    assert house.inspect(box)["memory"] == 512 * _MIB
+    done = house.inn("set", box, "--memory", "2G")
+    assert (done.returncode, b"more than the 1 GiB that --max-memory" in done.stderr) == (2, True)
+
+
+def _actual(house: House, name: str) -> int:
+    async def ask() -> int:
+        async with Talk(house, name) as qmp:
+            return int((await qmp.execute("query-balloon"))["actual"])
+
+    return asyncio.run(ask())

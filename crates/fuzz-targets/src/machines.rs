@@ -39,6 +39,7 @@ fn machine() -> Machine {
     let config = MachineConfig {
         vcpus: 2,
         memory: 4 << 20,
+        max_memory: 0,
         engine: EngineChoice::Interpreter,
         cpu_model: x86::cpuid::DEFAULT_MODEL.to_owned(),
         kernel: kernel(),

@@ -11,8 +11,9 @@ use devices::pci::{
 };
 use devices::testing::{FakeLine, FakeLines};
 use devices::virtio::{
-    Balloon, BalloonHandle, Block, BlockOptions, Console, ConsoleHandle, Net, NetOptions, Port,
-    QueueState, Rng, RngLimit, VirtioPci, block::serve_prepared,
+    Balloon, BalloonHandle, Block, BlockOptions, Console, ConsoleHandle, HotplugMemory,
+    HotplugMemoryHandle, Net, NetOptions, Port, QueueState, Rng, RngLimit, VirtioPci,
+    block::serve_prepared, hotplug_memory,
 };
 use devices::{Device, DeviceState};
 use memory::{Gpa, GuestMemory, RamRange};
@@ -26,7 +27,7 @@ use crate::{Input, strict};
 
 const RAM: u64 = 0x2_0000;
 /// Of virtio devices.
-const KINDS: u8 = 5;
+const KINDS: u8 = 6;
 const MEMORY: u64 = 0xc000_0000;
 const MEMORY64: u64 = 0x40_0000_0000;
 const IO: u16 = 0xc000;
@@ -52,6 +53,7 @@ fn memory() -> GuestMemory {
 struct Hands {
     console: Option<ConsoleHandle>,
     balloon: Option<BalloonHandle>,
+    plugged: Option<HotplugMemoryHandle>,
 }
 
 fn virtio(kind: u8, memory: &GuestMemory) -> (VirtioPci, Hands) {
@@ -78,6 +80,16 @@ fn virtio(kind: u8, memory: &GuestMemory) -> (VirtioPci, Hands) {
             let balloon = Balloon::new(memory.clone());
             hands.balloon = Some(balloon.handle());
             VirtioPci::new(balloon, memory, sink, line)
+        }
+        4 => {
+            // All that there is, and a whole block to run beyond it.
+            let region = RamRange {
+                base: Gpa(0),
+                len: 4 * hotplug_memory::BLOCK,
+            };
+            let device = HotplugMemory::new(memory.clone(), region);
+            hands.plugged = Some(device.handle());
+            VirtioPci::new(device, memory, sink, line)
         }
         _ => {
             // Alone on its hub, the card hears itself.
@@ -353,6 +365,11 @@ fn talk(hands: &Hands, input: &mut Input<'_>) {
         balloon.set_target(input.number());
         balloon.ask_statistics();
         let _ = balloon.report();
+    }
+    if let Some(plugged) = &hands.plugged {
+        plugged.request(input.number());
+        let report = plugged.report();
+        assert!(report.plugged <= report.size);
     }
     let Some(handle) = &hands.console else { return };
     let port = usize::from(input.byte() & 3);

@@ -115,7 +115,7 @@ fn load_image(
         let elf = Elf::of(kernel)?;
         return pvh::boot(memory, kernel, &elf, request, initrd);
     }
-    let total = memory.ranges().iter().map(|range| range.len).sum();
+    let total = memory.initial_ranges().iter().map(|range| range.len).sum();
     let file = kernel.read_all(total)?;
     match probe(&file)? {
         ImageKind::BzImage => linux::boot(memory, &file, request, initrd),

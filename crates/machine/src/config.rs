@@ -38,6 +38,8 @@ pub struct MachineConfig {
     pub vcpus: u32,
     /// In bytes.
     pub memory: u64,
+    /// To what it can grow while the guest runs, in bytes: no less than `memory`.
+    pub max_memory: u64,
     pub engine: EngineChoice,
     /// What [`x86::cpuid::CpuChoice::parse`] reads: a model, perhaps with changes.
     pub cpu_model: String,

@@ -60,6 +60,20 @@ pub fn ram_ranges(memory: u64) -> Vec<RamRange> {
     ranges
 }
 
+/// Memory that is plugged in begins at a multiple of this: Linux takes it in pieces of 128 MiB.
+const PLUGGABLE_ALIGN: u64 = GIB;
+
+/// Where up to `size` bytes more can be plugged into a guest that starts with `ranges`; `None` for none.
+#[must_use]
+pub fn pluggable_range(ranges: &[RamRange], size: u64) -> Option<RamRange> {
+    let top = ranges.iter().map(|range| range.base.0 + range.len).max();
+    let top = top.unwrap_or(0).max(HIGH_RAM.0);
+    (size > 0).then(|| RamRange {
+        base: Gpa(top.next_multiple_of(PLUGGABLE_ALIGN)),
+        len: size.next_multiple_of(devices::virtio::hotplug_memory::BLOCK),
+    })
+}
+
 /// One past the last byte of RAM below 4 GiB.
 #[must_use]
 pub fn low_ram_end(ranges: &[RamRange]) -> Gpa {

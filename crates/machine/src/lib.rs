@@ -53,7 +53,7 @@ pub use config::{
 };
 pub use control::{MachineControl, MemoryReport, Outcome};
 // What a device made elsewhere needs, so that its crate need know no floor below this one.
-pub use devices::virtio::{BalloonReport, MemoryStatistics};
+pub use devices::virtio::{BalloonReport, HotplugMemoryReport, MemoryStatistics};
 pub use devices::{Device, DeviceState, Line, RestoreError};
 pub use error::MachineError;
 pub use limits::{Limits, RateLimit};

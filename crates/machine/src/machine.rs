@@ -71,7 +71,10 @@ impl Machine {
         let host = HostCpuid::read();
         let choice = CpuChoice::parse(&config.cpu_model, &host)?;
         let source = BootSource::open(&config.kernel, &config.initrd)?;
-        let memory = GuestMemory::new(&layout::ram_ranges(config.memory))?;
+        let ranges = layout::ram_ranges(config.memory);
+        let more = config.max_memory.saturating_sub(config.memory);
+        let pluggable = layout::pluggable_range(&ranges, more);
+        let memory = GuestMemory::with_pluggable(&ranges, pluggable)?;
         let chosen = choice::choose(config.engine, &memory, config.times)?;
         let physical_bits = u8::try_from(host.physical_bits()).unwrap_or(36);
         let rate = TscRate::host();
@@ -412,6 +415,7 @@ fn check(config: &MachineConfig) -> Result<(), MachineError> {
             least: MIN_MEMORY,
         });
     }
+    let memory = memory.max(config.max_memory);
     if memory > MAX_MEMORY {
         return Err(MachineError::TooMuchMemory {
             memory,

@@ -12,7 +12,8 @@ use devices::timers::pit::{self, Pit};
 use devices::timers::rtc::{self, Rtc, RtcMemory};
 use devices::virtio::net::MAX_PAIRS;
 use devices::virtio::{
-    Balloon, Block, BlockOptions, Console, ConsoleHandle, Fs, Net, NetOptions, Port, Rng, RngLimit,
+    Balloon, Block, BlockOptions, Console, ConsoleHandle, Fs, HotplugMemory, Net, NetOptions, Port,
+    Rng, RngLimit,
 };
 use devices::{Line, Lines};
 use folder::Folder;
@@ -102,9 +103,15 @@ pub(crate) fn add(
     }
     if config.balloon {
         let balloon = Balloon::new(board.memory().clone());
-        control.connect_memory(config.memory, board.memory().clone(), balloon.handle());
+        control.connect_balloon(balloon.handle());
         board.add_virtio(balloon)?;
     }
+    if let Some(region) = board.memory().pluggable() {
+        let device = HotplugMemory::new(board.memory().clone(), region);
+        control.connect_hotplug_memory(device.handle());
+        board.add_virtio(device)?;
+    }
+    control.connect_memory(config.memory, board.memory().clone());
     board.assign_pci()?;
     Ok(made)
 }

@@ -103,6 +103,7 @@ fn endure(name: &str, options: &Options, write: impl FnOnce(&mut Code) -> Assemb
     let config = MachineConfig {
         vcpus: options.vcpus,
         memory: 4 << 20,
+        max_memory: 0,
         engine: EngineChoice::Interpreter,
         kernel: kernel.0.clone(),
         serial: [Some(ends(serial)), None],
@@ -152,6 +153,7 @@ fn machine_config() -> MachineConfig {
     MachineConfig {
         vcpus: 1,
         memory: 4 << 20,
+        max_memory: 0,
         engine: EngineChoice::Interpreter,
         cpu_model: x86::cpuid::DEFAULT_MODEL.to_owned(),
         kernel: PathBuf::new(),

@@ -67,6 +67,7 @@ pub struct GuestMemory {
     ram: GuestRam,
     backing: Arc<File>,
     bells: Arc<Bells>,
+    pluggable: Option<RamRange>,
 }
 
 impl GuestMemory {
@@ -111,7 +112,38 @@ impl GuestMemory {
             ram,
             backing,
             bells,
+            pluggable: None,
         })
+    }
+
+    /// Likewise, with `pluggable` behind: RAM that a guest does not have when it starts.
+    ///
+    /// # Errors
+    /// As [`GuestMemory::new`].
+    pub fn with_pluggable(
+        ranges: &[RamRange],
+        pluggable: Option<RamRange>,
+    ) -> Result<GuestMemory, MemoryError> {
+        let all: Vec<RamRange> = ranges.iter().copied().chain(pluggable).collect();
+        let memory = GuestMemory::new(&all)?;
+        Ok(GuestMemory {
+            pluggable,
+            ..memory
+        })
+    }
+
+    /// The RAM that a guest has only once it has plugged it in.
+    #[must_use]
+    pub fn pluggable(&self) -> Option<RamRange> {
+        self.pluggable
+    }
+
+    /// The ranges that a guest has from its start, ascending.
+    #[must_use]
+    pub fn initial_ranges(&self) -> Vec<RamRange> {
+        let mut ranges = self.ranges();
+        ranges.retain(|range| Some(*range) != self.pluggable);
+        ranges
     }
 
     /// The RAM as rust-vmm crates take it. Writes through it are tracked.
@@ -126,7 +158,7 @@ impl GuestMemory {
         &self.backing
     }
 
-    /// The RAM ranges, ascending.
+    /// All RAM ranges, ascending.
     #[must_use]
     pub fn ranges(&self) -> Vec<RamRange> {
         self.ram

@@ -11,6 +11,7 @@ mod bell;
 mod guest_memory;
 mod lines;
 mod tracker;
+mod zeroed_raw;
 
 pub use addr::{Gla, Gpa, PAGE_SHIFT, PAGE_SIZE};
 pub use bell::{Bell, Named, news};

@@ -25,16 +25,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use vm_memory::bitmap::{Bitmap, BitmapSlice, NewBitmap, WithBitmapSlice};
 
 use crate::bell::Bells;
+use crate::zeroed_raw::zeroed;
 use crate::{Bell, Gpa, Lines, PAGE_SHIFT};
 
 #[derive(Debug, Default)]
 struct Pages {
-    dirty: Vec<AtomicU64>,
+    dirty: Box<[AtomicU64]>,
     /// Low half: lines that an engine has decoded code from. High half: generation. One word, so that
     /// a generation is never seen with the lines of another.
-    code: Vec<AtomicU64>,
+    code: Box<[AtomicU64]>,
     /// One bit a page: some vCPU may write it directly, or is writing it.
-    claimed: Vec<AtomicU64>,
+    claimed: Box<[AtomicU64]>,
     logging: AtomicBool,
     /// Where the region begins.
     first: Gpa,
@@ -61,11 +62,10 @@ fn generation_of(word: u64) -> u32 {
 impl PageTracker {
     pub(crate) fn new(first: Gpa, len: usize, bells: Arc<Bells>) -> PageTracker {
         let page_count = len.div_ceil(1 << PAGE_SHIFT);
-        let words = |count: usize| (0..count).map(|_| AtomicU64::new(0)).collect();
         let pages = Pages {
-            dirty: words(page_count.div_ceil(64)),
-            code: words(page_count),
-            claimed: words(page_count.div_ceil(64)),
+            dirty: zeroed(page_count.div_ceil(64)),
+            code: zeroed(page_count),
+            claimed: zeroed(page_count.div_ceil(64)),
             logging: AtomicBool::new(false),
             first,
             bells,

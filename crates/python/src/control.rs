@@ -98,6 +98,10 @@ impl Control {
         py.detach(|| self.control.set_balloon(size));
     }
 
+    fn request_memory(&self, py: Python<'_>, size: u64) {
+        py.detach(|| self.control.request_memory(size));
+    }
+
     fn ask_memory_statistics(&self, py: Python<'_>) {
         py.detach(|| self.control.ask_memory_statistics());
     }

@@ -9,24 +9,32 @@ use pyo3::prelude::*;
 pub(crate) struct Memory {
     size: u64,
     resident: u64,
+    has_balloon: bool,
     balloon_target: u64,
     balloon: u64,
     returned: u64,
     told: u64,
     statistics: Vec<(&'static str, u64)>,
+    /// Base, size, what is requested and what is plugged.
+    hotplug: Option<(u64, u64, u64, u64)>,
 }
 
 impl From<MemoryReport> for Memory {
     fn from(report: MemoryReport) -> Self {
-        let balloon = report.balloon;
+        let has_balloon = report.balloon.is_some();
+        let balloon = report.balloon.unwrap_or_default();
         Self {
             size: report.size,
             resident: report.resident,
+            has_balloon,
             balloon_target: balloon.target,
             balloon: balloon.actual,
             returned: balloon.returned,
             told: balloon.told,
             statistics: balloon.statistics.map_or_else(Vec::new, named),
+            hotplug: report
+                .hotplug
+                .map(|it| (it.base.0, it.size, it.requested, it.plugged)),
         }
     }
 }

@@ -22,6 +22,7 @@ pub(crate) struct MachineSpec {
     command_line: String,
     pub(crate) vcpus: u32,
     pub(crate) memory: u64,
+    growth: GrowthSpec,
     engine: String,
     cpu_model: String,
     disks: Vec<DiskSpec>,
@@ -32,6 +33,12 @@ pub(crate) struct MachineSpec {
     reboots: bool,
     limits: LimitsSpec,
     times: bool,
+}
+
+/// `innkeeper.machine.growth.Growth`.
+#[derive(Debug, FromPyObject)]
+struct GrowthSpec {
+    memory: Option<u64>,
 }
 
 /// `innkeeper.machine.limits.Limits`.
@@ -94,6 +101,7 @@ impl MachineSpec {
         let mut config = MachineConfig {
             vcpus: self.vcpus,
             memory: self.memory,
+            max_memory: self.growth.memory.unwrap_or(0),
             engine: engine(py, &self.engine)?,
             cpu_model: self.cpu_model,
             kernel: self.kernel,

@@ -6,7 +6,7 @@ import typer
 
 from innkeeper.cli import options
 from innkeeper.cli.progress import build_progress
-from innkeeper.cli.values import folders_of, limits_of, network_of, parse_disk, shares_of
+from innkeeper.cli.values import folders_of, growth_of, limits_of, network_of, parse_disk, shares_of
 from innkeeper.machine import EngineChoice, Limits, Shares, parse_size
 from innkeeper.services import lifecycle
 from innkeeper.services.definition import RestartPolicy
@@ -21,6 +21,7 @@ def create(
     ] = None,
     cpus: options.Cpus = 1,
     memory: options.Memory = "512M",
+    max_memory: options.MaxMemory = None,
     engine: options.Engine = EngineChoice.AUTO,
     cpu_model: options.CpuModel = "innkeeper-v1",
     disk: options.Disks = None,
@@ -53,6 +54,7 @@ def create(
         append=append,
         vcpus=cpus,
         memory=parse_size(memory),
+        growth=growth_of(max_memory),
         engine=engine,
         cpu_model=cpu_model,
         disks=tuple(parse_disk(text) for text in disk or ()),

@@ -27,6 +27,12 @@ GuestCommand = Annotated[
     ),
 ]
 Cpus = Annotated[int, typer.Option(metavar="COUNT", help="Virtual processors.")]
+MaxMemory = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE", help="To how much memory it can grow while it runs: inn set --memory."
+    ),
+]
 Memory = Annotated[str, typer.Option(metavar="SIZE", help="Guest memory, such as 512M or 2G.")]
 Engine = Annotated[EngineChoice, typer.Option(help="How guest instructions run; see inn doctor.")]
 CpuModel = Annotated[

@@ -13,6 +13,7 @@ from innkeeper.cli.output import remark
 from innkeeper.cli.progress import build_progress
 from innkeeper.cli.values import (
     folders_of,
+    growth_of,
     limits_of,
     network_of,
     parse_disk,
@@ -35,6 +36,7 @@ def run(
     ] = False,
     cpus: options.Cpus = 1,
     memory: options.Memory = "512M",
+    max_memory: options.MaxMemory = None,
     engine: options.Engine = EngineChoice.AUTO,
     cpu_model: options.CpuModel = "innkeeper-v1",
     disk: options.Disks = None,
@@ -116,6 +118,7 @@ def run(
         append=append,
         vcpus=cpus,
         memory=parse_size(memory),
+        growth=growth_of(max_memory),
         engine=engine,
         cpu_model=cpu_model,
         disks=tuple(parse_disk(text) for text in disk or ()),

@@ -11,6 +11,7 @@ from innkeeper.machine import (
     DiskFormat,
     DiskSpec,
     FolderSpec,
+    Growth,
     Limits,
     NetworkSpec,
     Overlay,
@@ -108,3 +109,8 @@ def parse_duration(text: str, least: float = 0.001) -> float:
     if match is None or float(match[1]) < least:
         raise InvalidInput(f"{text!r} is not a time; write it like 90, 90s or 5m")
     return min(float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2] or "s"], TIMEOUT_MAX)
+
+
+def growth_of(memory: str | None) -> Growth:
+    """What --max-memory says."""
+    return Growth(memory=None if memory is None else parse_size(memory))

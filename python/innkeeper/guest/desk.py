@@ -15,12 +15,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from innkeeper.errors import DeviceFailed, InnkeeperError
+from innkeeper.errors import DeviceFailed, InnkeeperError, InvalidInput
 from innkeeper.guest.connection import AGENT_PORT
 from innkeeper.guest.hub import AgentHub
 from innkeeper.guest.news import News
 from innkeeper.guest.resident import ConsoleShell, ResidentCommand
 from innkeeper.machine.limits import Limits
+from innkeeper.machine.size import format_size
 from innkeeper.vm import jail
 from innkeeper.vm import order as orders
 from innkeeper.vm.detached import home as files
@@ -73,6 +74,7 @@ class Desk:
         self.log = Log(home)
         self.paused = False
         self.limits = order.spec.limits
+        self._memory = order.spec.memory
         self.machine: RunningMachine | None = None
         self.hub: AgentHub | None = None
         self._news: News | None = None
@@ -161,6 +163,26 @@ class Desk:
         self.limits = limits
         self._control().set_limits(limits)
 
+    def set_memory(self, size: int) -> None:
+        """So many bytes from now on, as far as the guest goes along; machines made later as well.
+
+        Raises:
+            InvalidInput: when it cannot have so many before it is started anew.
+        """
+        most = self.order.spec.growth.memory or self.order.spec.memory
+        if size > most:
+            raise InvalidInput(
+                f"the guest {self.home.name!r} can have up to {format_size(most)} while it runs, "
+                f"and has {format_size(size)} when it is started again"
+            )
+        self._memory = size
+        self._size_memory()
+
+    def _size_memory(self) -> None:
+        more = self._memory - self.order.spec.memory
+        self._control().request_memory(max(more, 0))
+        self._control().set_balloon(max(-more, 0))
+
     def _power_off(self) -> None:
         if self.hub is not None and self.hub.ready:
             self.hub.power_off()
@@ -196,6 +218,7 @@ class Desk:
         if self._news is not None:
             self._news.close()
         self._news = News(self.loop, self.server, machine)
+        self._size_memory()
         machine.start()
         if self.paused:
             machine.control.pause()

@@ -5,7 +5,7 @@ import os
 from typing import Final
 
 from innkeeper.vm.detached.loop import READ, Loop
-from innkeeper.vm.qmp.memory import actual
+from innkeeper.vm.qmp.memory import PLUGGABLE, actual, plugged_in
 from innkeeper.vm.qmp.server import Server
 from innkeeper.vm.running import RunningMachine
 
@@ -23,7 +23,8 @@ class News:
         self._fd = machine.control.news()
         self._resting = False
         self._closed = False
-        self._balloon = self._look()
+        self._known = 0, 0
+        self._known = self._look()
         os.set_blocking(self._fd, False)
         loop.watch(self._fd, READ, self._heard)
 
@@ -47,11 +48,16 @@ class News:
             self._tell()
 
     def _tell(self) -> None:
-        now = self._look()
-        if now is not None and now != self._balloon:
-            self._balloon = now
-            self._server.event("BALLOON_CHANGE", actual=now)
+        before, self._known = self._known, self._look()
+        (balloon, plugged), (balloon_before, plugged_before) = self._known, before
+        if plugged != plugged_before:
+            path = f"/machine/peripheral/{PLUGGABLE}"
+            told = {"id": PLUGGABLE, "qom-path": path, "size": plugged}
+            self._server.event("MEMORY_DEVICE_SIZE_CHANGE", **told)
+        if balloon != balloon_before:
+            self._server.event("BALLOON_CHANGE", actual=balloon)
 
-    def _look(self) -> int | None:
+    def _look(self) -> tuple[int, int]:
+        """What the guest has without the balloon's, and what it has plugged in."""
         memory = self._machine.control.memory_report()
-        return None if memory is None else actual(memory)
+        return self._known if memory is None else (actual(memory), plugged_in(memory))

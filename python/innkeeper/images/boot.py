@@ -11,10 +11,12 @@ from innkeeper.images.kernel import memory_end
 from innkeeper.images.networks import connected
 from innkeeper.images.store import Image
 from innkeeper.machine.folder import FolderSpec, mount_words, validate_folders
+from innkeeper.machine.growth import Growth, validate_growth
 from innkeeper.machine.limits import Limits
 from innkeeper.machine.network import USER_NETWORK, NetworkSpec, validate_ports
 from innkeeper.machine.size import format_size
 from innkeeper.machine.spec import (
+    MAXIMUM_MEMORY,
     MIB,
     DiskFormat,
     DiskSpec,
@@ -43,6 +45,7 @@ class ImageBoot:
     name: str
     vcpus: int = 1
     memory: int = 512 * MIB
+    growth: Growth = field(default=Growth())
     engine: EngineChoice = EngineChoice.AUTO
     cpu_model: str = "innkeeper-v1"
     disks: tuple[DiskSpec, ...] = ()
@@ -65,6 +68,7 @@ def check(boot: ImageBoot) -> None:
     """
     validate_choices(boot.vcpus, boot.memory, boot.disks)
     validate_folders(boot.folders)
+    validate_growth(boot.memory, boot.growth, MAXIMUM_MEMORY)
     if boot.network is not None:
         validate_ports(boot.network.ports)
         connected(boot.network, boot.name)
@@ -98,6 +102,8 @@ def machine_spec(image: Image, boot: ImageBoot) -> MachineSpec:
         # A panic ends the guest instead of hanging it; the agent has loaded pvpanic by then.
         "panic=-1",
         image.manifest.command_line,
+        # What is plugged in can be unplugged if the kernel keeps nothing of its own there.
+        "" if boot.growth.memory is None else "memhp_default_state=online_movable",
         f"innkeeper.hostname={boot.name}",
         *mount_words(boot.folders),
         boot.append,
@@ -108,6 +114,7 @@ def machine_spec(image: Image, boot: ImageBoot) -> MachineSpec:
         command_line=" ".join(word for word in words if word),
         vcpus=boot.vcpus,
         memory=boot.memory,
+        growth=boot.growth,
         engine=boot.engine,
         cpu_model=boot.cpu_model,
         disks=(_root(image, boot.kept), *boot.disks),

@@ -27,6 +27,7 @@ MODULES: Final = (
     "virtio_balloon",
     "virtio_blk",
     "virtio_console",
+    "virtio_mem",
     "virtio_net",
     "virtio_rng",
     "pvpanic_mmio",

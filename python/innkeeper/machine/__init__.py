@@ -1,6 +1,7 @@
 """What a guest is: frozen descriptions, checked before anything is opened or started."""
 
 from innkeeper.machine.folder import FolderSpec, parse_folder
+from innkeeper.machine.growth import Growth
 from innkeeper.machine.limits import (
     Limits,
     Rate,
@@ -36,6 +37,7 @@ __all__ = [
     "DiskSpec",
     "EngineChoice",
     "FolderSpec",
+    "Growth",
     "Limits",
     "MachineSpec",
     "NetworkKind",

@@ -10,6 +10,7 @@ from typing import Final
 
 from innkeeper.errors import InvalidInput
 from innkeeper.machine.folder import FolderSpec, validate_folders
+from innkeeper.machine.growth import Growth, validate_growth
 from innkeeper.machine.limits import Limits
 from innkeeper.machine.network import NetworkSpec, validate_network
 from innkeeper.machine.size import format_size
@@ -78,6 +79,7 @@ class MachineSpec:
     command_line: str = ""
     vcpus: int = 1
     memory: int = 512 * MIB
+    growth: Growth = field(default=Growth())
     engine: EngineChoice = EngineChoice.AUTO
     cpu_model: str = "innkeeper-v1"
     disks: tuple[DiskSpec, ...] = ()
@@ -100,6 +102,7 @@ def validate(spec: MachineSpec) -> None:
         InvalidInput: for the first thing found wrong.
     """
     validate_choices(spec.vcpus, spec.memory, spec.disks)
+    validate_growth(spec.memory, spec.growth, MAXIMUM_MEMORY)
     _validate_command_line(spec.command_line)
     _require_utf_8(spec.cpu_model, "the CPU model")
     if spec.network is not None:

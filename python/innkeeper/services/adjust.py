@@ -39,15 +39,16 @@ def adjust(name: str, change: Callable[[GuestRequest], GuestRequest]) -> None:
                 # What its parent starts again is what it is now.
                 definitions.order(new, name).write(home)
                 with contextlib.suppress(GuestNotRunning):
-                    _apply(home, new)
+                    _apply(home, old.request, new)
         journal.tell(home, "set")
 
 
-def _apply(home: Home, definition: Definition) -> None:
+def _apply(home: Home, before: GuestRequest, definition: Definition) -> None:
     """
     Raises:
         GuestNotRunning: when it has ended meanwhile.
         HostFailure: when the host refuses.
+        CommandRefused: when it can change only when it starts anew.
     """
     process = standing.process_of(home)
     if process is None:
@@ -71,6 +72,8 @@ def _apply(home: Home, definition: Definition) -> None:
     own = replace(limits, cpu=None) if document["limits_cpu"] is True else limits
     with Client(home) as client:
         client.execute("x-set-limits", **written(own))
+        if request.memory != before.memory:
+            client.execute("x-set-memory", size=request.memory)
 
 
 @contextlib.contextmanager

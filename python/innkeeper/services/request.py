@@ -13,6 +13,7 @@ from innkeeper.machine import (
     DiskSpec,
     EngineChoice,
     FolderSpec,
+    Growth,
     Limits,
     MachineSpec,
     NetworkSpec,
@@ -37,6 +38,7 @@ class GuestRequest:
     append: str = ""
     vcpus: int = 1
     memory: int = 512 * MIB
+    growth: Growth = field(default=Growth())
     engine: EngineChoice = EngineChoice.AUTO
     cpu_model: str = "innkeeper-v1"
     disks: tuple[DiskSpec, ...] = ()
@@ -97,6 +99,7 @@ def own_kernel_spec(request: GuestRequest) -> MachineSpec:
         command_line=request.append,
         vcpus=request.vcpus,
         memory=request.memory,
+        growth=request.growth,
         engine=request.engine,
         cpu_model=request.cpu_model,
         disks=request.disks,
@@ -123,6 +126,7 @@ def image_boot(request: GuestRequest, name: str) -> ImageBoot:
         name=name,
         vcpus=request.vcpus,
         memory=request.memory,
+        growth=request.growth,
         engine=request.engine,
         cpu_model=request.cpu_model,
         disks=request.disks,

@@ -28,6 +28,8 @@ pub trait VirtioDevice: Send + Debug {
     }
     /// The driver reset the device. The workers are at rest.
     fn reset(&mut self) {}
+    /// The machine begins anew, which resets the driver too. The workers are at rest.
+    fn power_on(&mut self) {}
     /// What the device itself has to save, in a form of its own. The workers are at rest.
     fn save(&self) -> Vec<u8> {
         Vec::new()

@@ -300,6 +300,7 @@ impl PciFunction for VirtioPci {
 
     fn reset(&mut self) {
         self.reset_device();
+        self.device.power_on();
         self.config.reset();
         self.interrupts.state().msix.reset();
         self.follow_config();

@@ -7,8 +7,8 @@ use block::BlockDevice;
 use devices::pci::{COMMAND, ConfigPorts, HostBridge, PciFunction, PciRoot, PciWindows};
 use devices::testing::{FakeLine, FakeLines, FakeMsi};
 use devices::virtio::{
-    Balloon, Block, BlockOptions, Console, Fs, Net, NetOptions, Port, Rng, RngLimit, VirtioDevice,
-    VirtioPci,
+    Balloon, Block, BlockOptions, Console, Fs, HotplugMemory, Net, NetOptions, Port, Rng, RngLimit,
+    VirtioDevice, VirtioPci,
 };
 use devices::{Device, DeviceState, RestoreError};
 use folder::{Folder, FolderOptions};
@@ -72,6 +72,11 @@ pub(crate) fn entries() -> Vec<Entry> {
                 let folder = Folder::new(root, FolderOptions::default());
                 virtio(Fs::new(folder, "src"))
             },
+            change: start_driver,
+        },
+        Entry {
+            kind: "virtio-mem",
+            make: || virtio(HotplugMemory::new(memory(), region())),
             change: start_driver,
         },
         Entry {
@@ -141,6 +146,13 @@ fn memory() -> GuestMemory {
         len: 1 << 20,
     };
     GuestMemory::new(&[ram]).unwrap()
+}
+
+fn region() -> RamRange {
+    RamRange {
+        base: Gpa(0x1_0000_0000),
+        len: 16 << 20,
+    }
 }
 
 fn virtio(device: impl VirtioDevice + 'static) -> Box<dyn Device> {

@@ -68,7 +68,7 @@ fn zero_page(memory: &GuestMemory, image: &BzImage<'_>, at: u64) -> Vec<u8> {
     put32(&mut page, 0x228, COMMAND_LINE.0);
     // acpi_rsdp_addr; kernels before protocol 2.14 search the BIOS area instead.
     put64(&mut page, 0x70, BIOS_AREA.0);
-    let map = memory_map(&memory.ranges());
+    let map = memory_map(&memory.initial_ranges());
     let count = map.len().min(MAX_MAP_ENTRIES);
     // At most 128.
     page[0x1e8] = count as u8;

@@ -171,7 +171,7 @@ struct Module {
 
 /// The information block and all that it points to, for address `at`.
 fn info_block(memory: &GuestMemory, at: Gpa, text: &[u8], modules: &[Module]) -> Vec<u8> {
-    let map = memory_map(&memory.ranges());
+    let map = memory_map(&memory.initial_ranges());
     let mut tail = Vec::new();
     let place = |tail: &mut Vec<u8>, bytes: &[u8]| {
         let here = at.0 + INFO_LEN + tail.len() as u64;

@@ -46,7 +46,7 @@ pub(super) fn boot(
 }
 
 fn write_start_info(memory: &GuestMemory, initrd_at: u64, len: u64) -> Result<(), ImageError> {
-    let map = memory_map(&memory.ranges());
+    let map = memory_map(&memory.initial_ranges());
     let modules = u32::from(len > 0);
     let mut info = Vec::new();
     info.extend(MAGIC.to_le_bytes());

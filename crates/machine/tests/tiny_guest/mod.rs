@@ -133,6 +133,7 @@ impl Built {
         let config = MachineConfig {
             vcpus: self.vcpus,
             memory: 4 << 20,
+            max_memory: 0,
             engine: self.engine,
             cpu_model: x86::cpuid::DEFAULT_MODEL.to_owned(),
             kernel: kernel.0.clone(),

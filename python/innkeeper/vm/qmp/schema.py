@@ -13,6 +13,7 @@ Type = str | list[str]
 Members = Mapping[str, Type]
 
 ENUMS: Final[dict[str, tuple[str, ...]]] = {
+    "MemoryDeviceInfoKind": ("virtio-mem",),
     "QMPCapability": (),
     "RunState": ("running", "paused", "shutdown", "prelaunch", "guest-panicked"),
     "ShutdownCause": (
@@ -53,10 +54,21 @@ OBJECTS: Final[dict[str, Members]] = {
         "network-bytes": "int",
         "network-operations": "int",
     },
+    "MemoryDeviceInfo": {"type": "MemoryDeviceInfoKind", "data": "VirtioMEMDeviceInfo"},
     "MemoryInfo": {"base-memory": "int", "*plugged-memory": "int"},
     "NameInfo": {"*name": "str"},
     "StatusInfo": {"running": "bool", "status": "RunState"},
     "UuidInfo": {"UUID": "str"},
+    "VirtioMEMDeviceInfo": {
+        "*id": "str",
+        "memaddr": "int",
+        "requested-size": "int",
+        "size": "int",
+        "max-size": "int",
+        "block-size": "int",
+        "node": "int",
+        "memdev": "str",
+    },
     "VersionInfo": {"qemu": "VersionTriple", "package": "str"},
     "VersionTriple": {"major": "int", "minor": "int", "micro": "int"},
 }
@@ -70,6 +82,7 @@ COMMANDS: Final[dict[str, tuple[Members, Type]]] = {
     "query-chardev": ({}, ["ChardevInfo"]),
     "query-commands": ({}, ["CommandInfo"]),
     "query-cpus-fast": ({}, ["CpuInfoFast"]),
+    "query-memory-devices": ({}, ["MemoryDeviceInfo"]),
     "query-memory-size-summary": ({}, "MemoryInfo"),
     "query-name": ({}, "NameInfo"),
     # What `SchemaInfo` is in QEMU, a union, is told as "any".
@@ -95,6 +108,7 @@ COMMANDS: Final[dict[str, tuple[Members, Type]]] = {
     ),
     # Ours: docs/guides/memory-of-a-guest.md.
     "x-query-memory": ({}, "any"),
+    "x-set-memory": ({"size": "int"}, "q_empty"),
     # Ours: docs/reference/statistics.md.
     "x-query-statistics": ({}, "any"),
     # Ours: the console's size in characters.
@@ -103,6 +117,7 @@ COMMANDS: Final[dict[str, tuple[Members, Type]]] = {
 EVENTS: Final[dict[str, Members]] = {
     "BALLOON_CHANGE": {"actual": "int"},
     "GUEST_PANICKED": {"action": "str"},
+    "MEMORY_DEVICE_SIZE_CHANGE": {"*id": "str", "size": "int", "qom-path": "str"},
     "POWERDOWN": {},
     "RESET": {"guest": "bool", "reason": "ShutdownCause"},
     "RESUME": {},
