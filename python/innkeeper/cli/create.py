@@ -6,8 +6,16 @@ import typer
 
 from innkeeper.cli import options
 from innkeeper.cli.progress import build_progress
-from innkeeper.cli.values import folders_of, growth_of, limits_of, network_of, parse_disk, shares_of
-from innkeeper.machine import EngineChoice, Limits, Shares, parse_size
+from innkeeper.cli.values import (
+    folders_of,
+    growth_of,
+    limits_of,
+    network_of,
+    parse_disk,
+    seed_of,
+    shares_of,
+)
+from innkeeper.machine import EngineChoice, Limits, SeedSpec, Shares, parse_size
 from innkeeper.services import lifecycle
 from innkeeper.services.definition import RestartPolicy
 from innkeeper.services.request import GuestRequest
@@ -29,6 +37,12 @@ def create(
     network: options.Network = "user",
     publish: options.Publish = None,
     volume: options.Folders = None,
+    user_data: options.UserData = None,
+    meta_data: options.MetaData = None,
+    network_config: options.NetworkConfig = None,
+    ssh_key: options.SshKeys = None,
+    hostname: options.Hostname = "",
+    cloud_init: options.CloudInit = False,
     cpu_limit: options.CpuLimit = None,
     cpu_shares: options.CpuShares = None,
     cpuset: options.Cpuset = None,
@@ -61,6 +75,16 @@ def create(
         devices=tuple(device or ()),
         network=network_of(network, publish or []),
         folders=folders_of(volume or []),
+        seed=seed_of(
+            SeedSpec(
+                user_data=user_data,
+                meta_data=meta_data,
+                network_config=network_config,
+                ssh_keys=tuple(ssh_key or ()),
+                hostname=hostname,
+            ),
+            wanted=cloud_init,
+        ),
         name=name,
         jail=jail,
         limits=limits_of(cpu_limit, disk_limit, network_limit, Limits()),

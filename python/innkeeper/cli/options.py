@@ -87,6 +87,33 @@ Folders = Annotated[
         "last colon may also stand uid=1000: whom it belongs to there. Repeatable.",
     ),
 ]
+UserData = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="For the guest's cloud-init: what it shall do, by a seed."),
+]
+MetaData = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="For cloud-init: meta-data of your own."),
+]
+NetworkConfig = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="For cloud-init: what its network cards shall be."),
+]
+SshKeys = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="FILE",
+        help="For cloud-init: a public key that may log in. Without, a guest that stays gets one "
+        "of its own, for inn ssh. Repeatable.",
+    ),
+]
+Hostname = Annotated[
+    str, typer.Option(metavar="NAME", help="What the guest calls itself, if not by its name.")
+]
+CloudInit = Annotated[
+    bool,
+    typer.Option("--cloud-init", help="A seed for cloud-init, with a name and a key alone."),
+]
 CpuLimit = Annotated[
     str | None,
     typer.Option(

@@ -18,11 +18,12 @@ from innkeeper.cli.values import (
     network_of,
     parse_disk,
     parse_duration,
+    seed_of,
     shares_of,
 )
 from innkeeper.errors import InvalidInput
 from innkeeper.guest.console_mode import ConsoleMode
-from innkeeper.machine import EngineChoice, Limits, Shares, parse_size
+from innkeeper.machine import EngineChoice, Limits, SeedSpec, Shares, parse_size
 from innkeeper.services.definition import RestartPolicy
 from innkeeper.services.request import GuestRequest
 from innkeeper.vm.ending import Ending
@@ -47,6 +48,12 @@ def run(
         str | None, typer.Option(metavar="NAME", help="The guest's name, and its host name.")
     ] = None,
     volume: options.Folders = None,
+    user_data: options.UserData = None,
+    meta_data: options.MetaData = None,
+    network_config: options.NetworkConfig = None,
+    ssh_key: options.SshKeys = None,
+    hostname: options.Hostname = "",
+    cloud_init: options.CloudInit = False,
     cpu_limit: options.CpuLimit = None,
     cpu_shares: options.CpuShares = None,
     cpuset: options.Cpuset = None,
@@ -125,6 +132,16 @@ def run(
         devices=tuple(device or ()),
         network=network_of(network, publish or []),
         folders=folders_of(volume or []),
+        seed=seed_of(
+            SeedSpec(
+                user_data=user_data,
+                meta_data=meta_data,
+                network_config=network_config,
+                ssh_keys=tuple(ssh_key or ()),
+                hostname=hostname,
+            ),
+            wanted=cloud_init,
+        ),
         name=name,
         jail=jail,
         limits=limits_of(cpu_limit, disk_limit, network_limit, Limits()),

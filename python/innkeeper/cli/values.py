@@ -15,6 +15,7 @@ from innkeeper.machine import (
     Limits,
     NetworkSpec,
     Overlay,
+    SeedSpec,
     Shares,
     check_cpu_shares,
     parse_cpu_limit,
@@ -75,6 +76,11 @@ def folders_of(volumes: list[str]) -> tuple[FolderSpec, ...]:
         InvalidInput: when one is nothing that there is.
     """
     return tuple(parse_folder(text, index) for index, text in enumerate(volumes))
+
+
+def seed_of(given: SeedSpec, *, wanted: bool) -> SeedSpec | None:
+    """What the options about cloud-init ask for; without any of them there is no seed."""
+    return given if wanted or given != SeedSpec() else None
 
 
 def limits_of(cpu: str | None, disk: str | None, network: str | None, now: Limits) -> Limits:

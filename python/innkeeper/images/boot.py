@@ -37,8 +37,8 @@ _NAME: Final = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
 class ImageBoot:
     """What a user may choose about a guest of an image. `memory` is in bytes.
 
-    `name` is the guest's host name. With `kept`, a directory, the guest's writes to its root disk
-    stay there; without, they are gone when it ends. `times`,
+    `name` is the guest's, and its host name unless `hostname` is another. With `kept`, a directory,
+    the guest's writes to its root disk stay there; without, they are gone when it ends. `times`,
     `perf_map` and `symbols` are as in `MachineSpec`.
     """
 
@@ -52,6 +52,7 @@ class ImageBoot:
     devices: tuple[str, ...] = ()
     network: NetworkSpec | None = USER_NETWORK
     folders: tuple[FolderSpec, ...] = ()
+    hostname: str = ""
     append: str = ""
     kept: Path | None = None
     limits: Limits = field(default=Limits())
@@ -104,7 +105,7 @@ def machine_spec(image: Image, boot: ImageBoot) -> MachineSpec:
         image.manifest.command_line,
         # What is plugged in can be unplugged if the kernel keeps nothing of its own there.
         "" if boot.growth.memory is None else "memhp_default_state=online_movable",
-        f"innkeeper.hostname={boot.name}",
+        f"innkeeper.hostname={boot.hostname or boot.name}",
         *mount_words(boot.folders),
         boot.append,
     ]

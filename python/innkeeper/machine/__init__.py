@@ -18,6 +18,7 @@ from innkeeper.machine.network import (
     parse_network,
     parse_port,
 )
+from innkeeper.machine.seed import SeedSpec
 from innkeeper.machine.shares import Shares, check_cpu_shares, parse_cpuset
 from innkeeper.machine.size import format_size, parse_size
 from innkeeper.machine.spec import (
@@ -45,6 +46,7 @@ __all__ = [
     "Overlay",
     "PortSpec",
     "Rate",
+    "SeedSpec",
     "Shares",
     "check_cpu_shares",
     "format_cpu_limit",

@@ -9,7 +9,8 @@ from typing import Final
 
 from innkeeper.errors import HostFailure, InvalidInput
 from innkeeper.images import Store, machine_spec
-from innkeeper.machine import DiskSpec, stored
+from innkeeper.machine import DiskSpec, SeedSpec, stored
+from innkeeper.services import seeds
 from innkeeper.services.request import GuestRequest, image_boot, own_kernel_spec
 from innkeeper.vm.detached import home as files
 from innkeeper.vm.detached import supervisor
@@ -110,6 +111,8 @@ def order(definition: Definition, name: str) -> Order:
             raise HostFailure(f"the guest {name!r} has lost its image")
         # Its directory is where its process works.
         spec = machine_spec(image, replace(image_boot(request, name), kept=Path()))
+    if request.seed is not None:
+        spec = seeds.added(spec)
     return Order(
         id=definition.id,
         spec=spec,
@@ -131,6 +134,17 @@ def _anywhere(request: GuestRequest) -> GuestRequest:
         disks=tuple(_disk(disk) for disk in request.disks),
         folders=tuple(replace(folder, path=folder.path.absolute()) for folder in request.folders),
         symbols=None if request.symbols is None else request.symbols.absolute(),
+        seed=None if request.seed is None else _seed(request.seed),
+    )
+
+
+def _seed(seed: SeedSpec) -> SeedSpec:
+    return replace(
+        seed,
+        user_data=None if seed.user_data is None else seed.user_data.absolute(),
+        meta_data=None if seed.meta_data is None else seed.meta_data.absolute(),
+        network_config=None if seed.network_config is None else seed.network_config.absolute(),
+        ssh_keys=tuple(key.absolute() for key in seed.ssh_keys),
     )
 
 

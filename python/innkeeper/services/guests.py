@@ -11,7 +11,7 @@ from innkeeper.guest.console import ConsoleRun, run_kernel, run_shell
 from innkeeper.guest.console_mode import ConsoleMode
 from innkeeper.images import Report, Store, check_name, ensure, machine_spec
 from innkeeper.images import check as check_boot
-from innkeeper.services import admission
+from innkeeper.services import admission, seeds
 from innkeeper.services.request import (
     GuestRequest,
     check,
@@ -36,8 +36,12 @@ def run(request: GuestRequest, report: Report) -> Ending:
     check(request)
     if request.shares.memory:
         raise InvalidInput("--memory-min is for a guest that --detach lets stay")
-    with admission.admitted(request.name or "kernel", request.shares), _share(request) as kept:
-        return _run(kept, report)
+    with (
+        admission.admitted(request.name or "kernel", request.shares),
+        _share(request) as kept,
+        seeds.attended(kept, request.name or host_name(request.image or "kernel")) as seeded,
+    ):
+        return _run(seeded, report)
 
 
 @contextlib.contextmanager

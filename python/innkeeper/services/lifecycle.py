@@ -19,7 +19,7 @@ from innkeeper.errors import (
 )
 from innkeeper.images import Report, Store, check_name, ensure
 from innkeeper.images import check as check_boot
-from innkeeper.services import admission
+from innkeeper.services import admission, seeds
 from innkeeper.services import definition as definitions
 from innkeeper.services.control import GRACE, kill_processes, stop
 from innkeeper.services.definition import Definition, RestartPolicy
@@ -56,8 +56,9 @@ def create(
     made = definitions.new(request, restart, autostart=autostart)
     name = request.name or _free_name(host_name(request.image or "kernel"))
     check_guest_name(name)
+    seeds.check(request, name)
     if request.image is None:
-        registry().create(name, made.write)
+        registry().create(name, lambda home: _write(made, home, name))
     else:
         _create_of_image(made, request.image, name, report)
     with registry().open(name) as home:
@@ -76,11 +77,17 @@ def _create_of_image(made: Definition, image_name: str, name: str, report: Repor
 
     def fill(home: Home) -> None:
         store.hold_image(Path(home.path), image)
-        replace(made, digest=image.digest).write(home)
+        _write(replace(made, digest=image.digest), home, name)
 
     # No image is swept meanwhile.
     with store.locked():
         registry().create(name, fill)
+
+
+def _write(made: Definition, home: Home, name: str) -> None:
+    if made.request.seed is not None:
+        seeds.write(home, made.request.seed, name)
+    made.write(home)
 
 
 def run(request: GuestRequest, report: Report, restart: RestartPolicy, *, autostart: bool) -> str:

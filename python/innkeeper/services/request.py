@@ -17,6 +17,7 @@ from innkeeper.machine import (
     Limits,
     MachineSpec,
     NetworkSpec,
+    SeedSpec,
     Shares,
 )
 
@@ -45,6 +46,7 @@ class GuestRequest:
     devices: tuple[str, ...] = field(default=())
     network: NetworkSpec | None = USER_NETWORK
     folders: tuple[FolderSpec, ...] = ()
+    seed: SeedSpec | None = None
     name: str | None = None
     jail: bool = True
     limits: Limits = field(default=Limits())
@@ -133,6 +135,7 @@ def image_boot(request: GuestRequest, name: str) -> ImageBoot:
         devices=request.devices,
         network=request.network,
         folders=request.folders,
+        hostname="" if request.seed is None else request.seed.hostname,
         append=request.append,
         limits=request.limits,
         times=request.statistics,
