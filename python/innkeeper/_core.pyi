@@ -89,6 +89,10 @@ class Control:
     def resize_console(self, columns: int, rows: int) -> None: ...
     def set_limits(self, limits: Limits) -> None:
         """They hold from now on."""
+    def connect_to_guest(self, stream: int, port: int) -> None:
+        """Connects a Unix socket, which is duplicated, to a port of the guest's socket device. It
+        ends where there is no such device, or nobody at that port.
+        """
     def statistics(self) -> Statistics | None:
         """Of a machine that runs, whose vCPUs stop for it; None where it does not run."""
 

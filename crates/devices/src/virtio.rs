@@ -40,6 +40,7 @@ mod rate;
 mod ring;
 pub mod rng;
 mod transport;
+pub mod vsock;
 mod worker;
 
 #[cfg(test)]
@@ -58,6 +59,7 @@ pub use rate::{RateGate, RateLimit};
 pub use ring::{QueueState, Ring};
 pub use rng::{Rng, RngLimit};
 pub use transport::{VirtioPci, VirtioPciError};
+pub use vsock::{Vsock, VsockHandle, VsockOptions};
 
 /// Feature bits of every device. Spec: "Reserved Feature Bits".
 pub(crate) const F_INDIRECT_DESC: u64 = 1 << 28;

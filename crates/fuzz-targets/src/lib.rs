@@ -18,6 +18,7 @@ mod namespace_raw;
 mod network;
 mod pci;
 mod shared_network;
+mod vsock;
 
 use std::cell::Cell;
 use std::panic;
@@ -97,6 +98,7 @@ pub const TARGETS: &[Target] = &[
     target("saved-machine", machines::restore),
     target("user-network", network::user_network),
     target("shared-network", shared_network::shared_network),
+    target("vsock", vsock::vsock),
 ];
 
 /// Runs one input of the target with this name, for the fuzzer.

@@ -53,6 +53,7 @@ fn machine() -> Machine {
         }),
         network: None,
         folders: Vec::new(),
+        vsock: None,
         rng: true,
         balloon: true,
         reboot: Reboot::Exit,

@@ -12,8 +12,8 @@ use devices::pci::{
 use devices::testing::{FakeLine, FakeLines};
 use devices::virtio::{
     Balloon, BalloonHandle, Block, BlockOptions, Console, ConsoleHandle, HotplugMemory,
-    HotplugMemoryHandle, Net, NetOptions, Port, QueueState, Rng, RngLimit, VirtioPci,
-    block::serve_prepared, hotplug_memory,
+    HotplugMemoryHandle, Net, NetOptions, Port, QueueState, Rng, RngLimit, VirtioPci, Vsock,
+    VsockOptions, block::serve_prepared, hotplug_memory,
 };
 use devices::{Device, DeviceState};
 use memory::{Gpa, GuestMemory, RamRange};
@@ -27,7 +27,7 @@ use crate::{Input, strict};
 
 const RAM: u64 = 0x2_0000;
 /// Of virtio devices.
-const KINDS: u8 = 6;
+const KINDS: u8 = 7;
 const MEMORY: u64 = 0xc000_0000;
 const MEMORY64: u64 = 0x40_0000_0000;
 const IO: u16 = 0xc000;
@@ -90,6 +90,15 @@ fn virtio(kind: u8, memory: &GuestMemory) -> (VirtioPci, Hands) {
             let device = HotplugMemory::new(memory.clone(), region);
             hands.plugged = Some(device.handle());
             VirtioPci::new(device, memory, sink, line)
+        }
+        5 => {
+            let options = VsockOptions {
+                cid: 3,
+                listener: None,
+                outward: None,
+            };
+            let vsock = Vsock::new(options).expect("descriptors");
+            VirtioPci::new(vsock, memory, sink, line)
         }
         _ => {
             // Alone on its hub, the card hears itself.

@@ -129,4 +129,5 @@ smoke! {
     folder "folder",
     user_network "user-network",
     shared_network "shared-network",
+    vsock "vsock",
 }

@@ -43,6 +43,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, Box<dyn Err
         console: None,
         network: None,
         folders: Vec::new(),
+        vsock: None,
         rng: true,
         balloon: true,
         reboot: Reboot::Exit,

@@ -53,6 +53,7 @@ pub struct MachineConfig {
     pub console: Option<ConsoleConfig>,
     pub network: Option<NetworkConfig>,
     pub folders: Vec<FolderConfig>,
+    pub vsock: Option<VsockConfig>,
     /// A virtio entropy device.
     pub rng: bool,
     /// A virtio memory balloon, by which memory that the guest does not need returns to the host.
@@ -81,6 +82,17 @@ pub struct FolderConfig {
     /// What the guest mounts it by: at most 36 bytes.
     pub tag: String,
     pub options: FolderOptions,
+}
+
+/// A virtio socket device.
+#[derive(Debug)]
+pub struct VsockConfig {
+    pub cid: u32,
+    /// Listens where programs of the host connect.
+    pub listener: Option<OwnedFd>,
+    /// Where connections that the guest makes are asked for, as [`devices::virtio::vsock::outward`]
+    /// has it.
+    pub outward: Option<OwnedFd>,
 }
 
 /// A network card.

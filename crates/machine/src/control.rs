@@ -6,6 +6,7 @@
 mod memory;
 
 use std::fmt::{self, Debug};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, Weak};
@@ -110,6 +111,7 @@ struct Shared {
     power_button: Hook<()>,
     memory: Memory,
     resize: Hook<(u16, u16)>,
+    vsock: Hook<(OwnedFd, u32)>,
 }
 
 /// A handle to a machine for other threads. Cloning shares it; it outlives the machine harmlessly.
@@ -151,6 +153,14 @@ impl MachineControl {
     pub fn resize_console(&self, columns: u16, rows: u16) {
         if let Some(resize) = lock(&self.shared.resize).as_ref() {
             resize((columns, rows));
+        }
+    }
+
+    /// Connects `stream`, a Unix socket, to `port` of the guest's socket device. It is closed where
+    /// there is no such device, or nobody at that port.
+    pub fn connect_to_guest(&self, stream: OwnedFd, port: u32) {
+        if let Some(connect) = lock(&self.shared.vsock).as_ref() {
+            connect((stream, port));
         }
     }
 
@@ -304,6 +314,10 @@ impl MachineControl {
         *lock(&self.shared.resize) = Some(Box::new(resize));
     }
 
+    pub(crate) fn connect_vsock(&self, connect: impl Fn((OwnedFd, u32)) + Send + Sync + 'static) {
+        *lock(&self.shared.vsock) = Some(Box::new(connect));
+    }
+
     /// Drops what holds devices: they hold this handle in turn.
     pub(crate) fn disconnect(&self) {
         self.set_limits(&Limits::default());
@@ -311,6 +325,7 @@ impl MachineControl {
         *lock(&self.shared.power_button) = None;
         self.shared.memory.disconnect();
         *lock(&self.shared.resize) = None;
+        *lock(&self.shared.vsock) = None;
     }
 }
 

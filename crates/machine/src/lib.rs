@@ -49,7 +49,7 @@ mod wires;
 pub use config::{
     Chardev, ConsoleConfig, DiskConfig, DiskFormat, EngineChoice, FolderConfig, FolderOptions,
     Forward, MachineConfig, NetworkConfig, NetworkOptions, NetworkWay, Overlay, Protocol, Reboot,
-    UserOptions,
+    UserOptions, VsockConfig,
 };
 pub use control::{MachineControl, MemoryReport, Outcome};
 // What a device made elsewhere needs, so that its crate need know no floor below this one.

@@ -13,7 +13,7 @@ use devices::timers::rtc::{self, Rtc, RtcMemory};
 use devices::virtio::net::MAX_PAIRS;
 use devices::virtio::{
     Balloon, Block, BlockOptions, Console, ConsoleHandle, Fs, HotplugMemory, Net, NetOptions, Port,
-    Rng, RngLimit,
+    Rng, RngLimit, Vsock, VsockOptions,
 };
 use devices::{Line, Lines};
 use folder::Folder;
@@ -25,6 +25,7 @@ use crate::board::Board;
 use crate::chardev::{Abandon, FdOutput, Gathered, Input, Inputs, Waker};
 use crate::config::{
     Chardev, ConsoleConfig, DiskConfig, FolderConfig, MachineConfig, NetworkConfig, NetworkWay,
+    VsockConfig,
 };
 use crate::control::MachineControl;
 use crate::fw_cfg::{self, FwCfg};
@@ -112,6 +113,9 @@ pub(crate) fn add(
         board.add_virtio(device)?;
     }
     control.connect_memory(config.memory, board.memory().clone());
+    if let Some(vsock) = config.vsock.take() {
+        add_vsock(board, vsock, control)?;
+    }
     board.assign_pci()?;
     Ok(made)
 }
@@ -295,6 +299,28 @@ fn add_folder(
     let folder = Folder::new(root, config.options);
     let gate = control.gates().disk.clone();
     board.add_virtio(Fs::new(folder, &config.tag).through(gate))
+}
+
+fn add_vsock(
+    board: &mut Board,
+    config: VsockConfig,
+    control: &MachineControl,
+) -> Result<(), MachineError> {
+    let options = VsockOptions {
+        cid: config.cid,
+        listener: config.listener,
+        outward: config.outward,
+    };
+    let device = Vsock::new(options).map_err(|source| MachineError::Host {
+        what: "file descriptor",
+        source,
+    })?;
+    let handle = device.handle();
+    control.connect_vsock(move |(stream, port)| {
+        // Who cannot be let in finds its end closed.
+        let _ = handle.connect(stream, port);
+    });
+    board.add_virtio(device)
 }
 
 /// A network card with a pair of queues for each vCPU.

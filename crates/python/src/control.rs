@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 
 use crate::errors::raise;
 use crate::memory::Memory;
-use crate::spec::LimitsSpec;
+use crate::spec::{LimitsSpec, descriptor};
 use crate::statistics::Statistics;
 
 /// `innkeeper._core.Control`. Every call gives up the GIL first: it may wait for a lock whose holder
@@ -113,6 +113,12 @@ impl Control {
             raise(py, "HostFailure", (what,))
         })?;
         Ok(news.into_raw_fd())
+    }
+
+    fn connect_to_guest(&self, py: Python<'_>, stream: i32, port: u32) -> PyResult<()> {
+        let stream = descriptor(py, stream)?;
+        py.detach(|| self.control.connect_to_guest(stream, port));
+        Ok(())
     }
 
     fn resize_console(&self, py: Python<'_>, columns: u16, rows: u16) {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use machine::{
     Chardev, ConsoleConfig, DiskConfig, DiskFormat, EngineChoice, FolderConfig, FolderOptions,
-    Limits, MachineConfig, Overlay, RateLimit, Reboot,
+    Limits, MachineConfig, Overlay, RateLimit, Reboot, VsockConfig,
 };
 use pyo3::prelude::*;
 
@@ -83,6 +83,15 @@ pub(crate) struct Wiring {
     com2: Option<Channel>,
     console: Option<Channel>,
     ports: Vec<(String, Channel)>,
+    vsock: Option<Vsock>,
+}
+
+/// `innkeeper.vm.wiring.Vsock`.
+#[derive(Debug, FromPyObject)]
+struct Vsock {
+    cid: u32,
+    listener: Option<i32>,
+    outward: Option<i32>,
 }
 
 /// `innkeeper.vm.wiring.Channel`.
@@ -112,6 +121,7 @@ impl MachineSpec {
             console: None,
             network: self.network.map(|it| it.into_config(py)).transpose()?,
             folders: self.folders.into_iter().map(FolderConfig::from).collect(),
+            vsock: None,
             rng: self.rng,
             balloon: self.balloon,
             reboot: if self.reboots {
@@ -196,24 +206,34 @@ impl Wiring {
         if console.is_some() || !ports.is_empty() {
             config.console = Some(ConsoleConfig { console, ports });
         }
+        if let Some(vsock) = self.vsock {
+            let own = |fd: Option<i32>| fd.map(|fd| descriptor(py, fd)).transpose();
+            config.vsock = Some(VsockConfig {
+                cid: vsock.cid,
+                listener: own(vsock.listener)?,
+                outward: own(vsock.outward)?,
+            });
+        }
         Ok(())
     }
 }
 
 impl Channel {
     fn open(self, py: Python<'_>) -> PyResult<Chardev> {
-        let own = |fd: Option<i32>| -> PyResult<Option<OwnedFd>> {
-            let duplicated = fd.map(duplicate).transpose();
-            duplicated.map_err(|error| {
-                let what = format!("a descriptor of the guest's console is not open: {error}");
-                raise(py, "HostFailure", (what,))
-            })
-        };
+        let own = |fd: Option<i32>| fd.map(|fd| descriptor(py, fd)).transpose();
         Ok(Chardev {
             input: own(self.input)?,
             output: own(self.output)?,
         })
     }
+}
+
+/// A duplicate of a descriptor of Python's.
+pub(crate) fn descriptor(py: Python<'_>, fd: i32) -> PyResult<OwnedFd> {
+    duplicate(fd).map_err(|error| {
+        let what = format!("a descriptor of the guest is not open: {error}");
+        raise(py, "HostFailure", (what,))
+    })
 }
 
 fn engine(py: Python<'_>, name: &str) -> PyResult<EngineChoice> {

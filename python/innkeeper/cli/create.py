@@ -15,7 +15,7 @@ from innkeeper.cli.values import (
     seed_of,
     shares_of,
 )
-from innkeeper.machine import EngineChoice, Limits, SeedSpec, Shares, parse_size
+from innkeeper.machine import EngineChoice, Limits, SeedSpec, Shares, VsockSpec, parse_size, parse_vsock
 from innkeeper.services import lifecycle
 from innkeeper.services.definition import RestartPolicy
 from innkeeper.services.request import GuestRequest
@@ -43,6 +43,7 @@ def create(
     ssh_key: options.SshKeys = None,
     hostname: options.Hostname = "",
     cloud_init: options.CloudInit = False,
+    vsock: options.Vsock = None,
     cpu_limit: options.CpuLimit = None,
     cpu_shares: options.CpuShares = None,
     cpuset: options.Cpuset = None,
@@ -85,6 +86,7 @@ def create(
             ),
             wanted=cloud_init,
         ),
+        vsock=VsockSpec() if vsock is None else parse_vsock(vsock),
         name=name,
         jail=jail,
         limits=limits_of(cpu_limit, disk_limit, network_limit, Limits()),

@@ -151,6 +151,15 @@ NetworkLimit = Annotated[
         "5000pps, or both; none.",
     ),
 ]
+Vsock = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH",
+        help="The host's socket of the guest's vsock device, as Firecracker has it: connect there "
+        "and say CONNECT PORT. After it may follow ,cid=3. A guest that stays has one in its "
+        "directory without this; none: no device.",
+    ),
+]
 Kernel = Annotated[
     Path | None,
     typer.Option(metavar="PATH", help="Kernel of your own: bzImage, ELF (PVH) or multiboot."),

@@ -23,7 +23,7 @@ from innkeeper.cli.values import (
 )
 from innkeeper.errors import InvalidInput
 from innkeeper.guest.console_mode import ConsoleMode
-from innkeeper.machine import EngineChoice, Limits, SeedSpec, Shares, parse_size
+from innkeeper.machine import EngineChoice, Limits, SeedSpec, Shares, VsockSpec, parse_size, parse_vsock
 from innkeeper.services.definition import RestartPolicy
 from innkeeper.services.request import GuestRequest
 from innkeeper.vm.ending import Ending
@@ -44,6 +44,7 @@ def run(
     device: options.Devices = None,
     network: options.Network = "user",
     publish: options.Publish = None,
+    vsock: options.Vsock = None,
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="The guest's name, and its host name.")
     ] = None,
@@ -142,6 +143,7 @@ def run(
             ),
             wanted=cloud_init,
         ),
+        vsock=VsockSpec() if vsock is None else parse_vsock(vsock),
         name=name,
         jail=jail,
         limits=limits_of(cpu_limit, disk_limit, network_limit, Limits()),

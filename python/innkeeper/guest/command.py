@@ -7,7 +7,7 @@ from typing import Final
 
 from innkeeper.errors import CommandNotStarted, GuestNotRunning
 from innkeeper.guest.agent import Agent
-from innkeeper.guest.connection import agent_channel
+from innkeeper.guest.connection import agent_channel, vsock_ends
 from innkeeper.guest.frames import Exec
 from innkeeper.guest.streams import not_started, run_joined
 from innkeeper.machine.spec import MachineSpec
@@ -40,8 +40,8 @@ def run_command(spec: MachineSpec, command: CommandRun) -> Ending:
         InvalidInput, EngineUnavailable, HostFailure, DeviceFailed: the guest could not be run.
     """
     log = BootLog(partial(terminal.write_all, 2) if command.boot_messages else None)
-    with agent_channel() as (agent, port):
-        wiring = Wiring(com1=Channel(output=log.write_end), ports=(port,))
+    with agent_channel() as (agent, port), vsock_ends(spec) as vsock:
+        wiring = Wiring(com1=Channel(output=log.write_end), ports=(port,), vsock=vsock)
         try:
             machine = RunningMachine(spec, wiring, on_end=agent.disconnect)
         finally:

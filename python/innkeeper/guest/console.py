@@ -8,7 +8,7 @@ from functools import partial
 from typing import Final, Self
 
 from innkeeper.errors import GuestNotRunning
-from innkeeper.guest.connection import agent_channel
+from innkeeper.guest.connection import agent_channel, vsock_ends
 from innkeeper.guest.console_mode import ConsoleMode
 from innkeeper.machine.spec import MachineSpec
 from innkeeper.vm import terminal
@@ -17,7 +17,7 @@ from innkeeper.vm.boot_log import BootLog
 from innkeeper.vm.ending import GUEST_LOST, Ending
 from innkeeper.vm.relay import Relay
 from innkeeper.vm.running import RunningMachine
-from innkeeper.vm.wiring import Channel, Wiring
+from innkeeper.vm.wiring import Channel, Vsock, Wiring
 
 DEVICES: Final = {ConsoleMode.SERIAL: "/dev/ttyS0", ConsoleMode.VIRTIO: "/dev/hvc0"}
 
@@ -32,8 +32,12 @@ class ConsoleRun:
 
 def run_shell(spec: MachineSpec, console: ConsoleRun) -> Ending:
     """Boots an image and gives its console a login shell; the guest ends with the shell."""
-    with _Terminal(console.mode) as front, agent_channel() as (agent, port):
-        machine = front.machine(spec, (port,), agent.disconnect)
+    with (
+        _Terminal(console.mode) as front,
+        agent_channel() as (agent, port),
+        vsock_ends(spec) as vsock,
+    ):
+        machine = front.machine(spec, (port,), vsock, agent.disconnect)
         with attended(machine, console.timeout) as attention:
             try:
                 agent.wait_ready()
@@ -56,8 +60,8 @@ def run_shell(spec: MachineSpec, console: ConsoleRun) -> Ending:
 
 def run_kernel(spec: MachineSpec, console: ConsoleRun) -> Ending:
     """Runs a kernel that the user brought, until it ends by itself."""
-    with _Terminal(console.mode) as front:
-        machine = front.machine(spec, (), lambda: None)
+    with _Terminal(console.mode) as front, vsock_ends(spec) as vsock:
+        machine = front.machine(spec, (), vsock, lambda: None)
         with attended(machine, console.timeout) as attention, front.joined(machine, attention):
             machine.wait()
         return front.quoted(front.ending(machine, attention))
@@ -86,6 +90,7 @@ class _Terminal:
         self,
         spec: MachineSpec,
         ports: tuple[tuple[str, Channel], ...],
+        vsock: Vsock | None,
         on_end: Callable[[], None],
     ) -> RunningMachine:
         typed = self._relay.read_end if self._relay else None
@@ -93,7 +98,7 @@ class _Terminal:
         com1 = Channel(input=typed if serial else None, output=self.log.write_end)
         virtio = self._mode is ConsoleMode.VIRTIO
         console = Channel(input=typed, output=1) if virtio else None
-        wiring = Wiring(com1=com1, console=console, ports=ports)
+        wiring = Wiring(com1=com1, console=console, ports=ports, vsock=vsock)
         try:
             return RunningMachine(spec, wiring, on_end=on_end)
         finally:

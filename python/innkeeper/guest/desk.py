@@ -15,14 +15,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from innkeeper.errors import DeviceFailed, InnkeeperError, InvalidInput
+from innkeeper.errors import DeviceFailed, HostFailure, InnkeeperError, InvalidInput
 from innkeeper.guest.connection import AGENT_PORT
 from innkeeper.guest.hub import AgentHub
 from innkeeper.guest.news import News
 from innkeeper.guest.resident import ConsoleShell, ResidentCommand
 from innkeeper.machine.limits import Limits
 from innkeeper.machine.size import format_size
-from innkeeper.vm import jail
+from innkeeper.vm import jail, vsock
 from innkeeper.vm import order as orders
 from innkeeper.vm.detached import home as files
 from innkeeper.vm.detached import journal
@@ -38,7 +38,7 @@ from innkeeper.vm.order import Order
 from innkeeper.vm.qmp.commands import handlers, version
 from innkeeper.vm.qmp.server import Server
 from innkeeper.vm.running import Control, RunningMachine
-from innkeeper.vm.wiring import Channel, Wiring
+from innkeeper.vm.wiring import Channel, Vsock, Wiring
 
 VERSION: Final = 1
 # Seconds that clients get to read how it ended.
@@ -49,10 +49,12 @@ _GRACE: Final = 10.0
 Tell = Callable[[dict[str, object]], None]
 
 
-def run(home: Home, tell: Tell) -> int:
-    """Runs the guest that `home` has an order for, to its end. `tell` hears how the start went."""
+def run(home: Home, outward: int | None, tell: Tell) -> int:
+    """Runs the guest that `home` has an order for, to its end. `tell` hears how the start went;
+    `outward` is where connections that the guest makes are asked for.
+    """
     try:
-        desk = Desk(home, orders.read(home))
+        desk = Desk(home, orders.read(home), outward)
         desk.start()
     except InnkeeperError as error:
         details = error.details if isinstance(error, DeviceFailed) else ""
@@ -67,7 +69,7 @@ def run(home: Home, tell: Tell) -> int:
 class Desk:
     """One guest, from its start to its end."""
 
-    def __init__(self, home: Home, order: Order) -> None:
+    def __init__(self, home: Home, order: Order, outward: int | None = None) -> None:
         self.home = home
         self.order = order
         self.loop = Loop()
@@ -83,6 +85,7 @@ class Desk:
         self._resetting = False
         self._powering_down = False
         self._command: ResidentCommand | None = None
+        self._vsock = self._open_vsock(outward)
         self._serial = SerialLine(self.loop, self.log.write)
         self._ending: tuple[Ending, bool] | None = None
         self._walls: tuple[str, ...] = ()
@@ -228,11 +231,28 @@ class Desk:
         mine.append(self.console.connect().detach())
         line = Channel(input=mine[0], output=mine[0])
         if self.hub is None:
-            return Wiring(com1=line)
+            return Wiring(com1=line, vsock=self._vsock)
         mine += (self.hub.connect().detach(), self._serial.connect())
         port = Channel(input=mine[1], output=mine[1])
         com1 = Channel(output=mine[2])
-        return Wiring(com1=com1, console=line, ports=((AGENT_PORT, port),))
+        return Wiring(com1=com1, console=line, ports=((AGENT_PORT, port),), vsock=self._vsock)
+
+    def _open_vsock(self, outward: int | None) -> Vsock | None:
+        """The host's side of the socket device, for all machines that this process makes.
+
+        Raises:
+            HostFailure: when the path is taken, or cannot be made.
+        """
+        spec = self.order.spec.vsock
+        if spec is None:
+            return None
+        path = self.home.socket_path(files.VSOCK) if spec.path is None else str(spec.path)
+        try:
+            listener = vsock.listen(path)
+        except OSError as error:
+            reason = error.strerror
+            raise HostFailure(f"cannot make the vsock socket {spec.path}: {reason}") from error
+        return Vsock(cid=spec.cid, listener=listener.detach(), outward=outward)
 
     def _ready(self) -> None:
         self._write_run()

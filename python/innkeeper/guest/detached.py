@@ -30,13 +30,13 @@ def main() -> None:
             raise
 
 
-def _become_guest(home: Home, ready: int | None) -> int:
+def _become_guest(home: Home, ready: int | None, outward: int | None) -> int:
     # It writes to nothing that was opened for the supervisor.
     from innkeeper.guest.desk import run
 
     # The place of its own: names of files in a run are relative to it, and short.
     os.chdir(OWN)
-    return run(home, lambda answer: _tell(ready, answer))
+    return run(home, outward, lambda answer: _tell(ready, answer))
 
 
 def _tell(ready: int | None, answer: dict[str, object]) -> None:

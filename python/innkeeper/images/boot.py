@@ -25,6 +25,7 @@ from innkeeper.machine.spec import (
     Overlay,
     validate_choices,
 )
+from innkeeper.machine.vsock import VsockSpec
 
 # What the root disk's overlay is called in a kept guest's directory.
 KEPT_ROOT: Final = "root.qcow2"
@@ -53,6 +54,7 @@ class ImageBoot:
     network: NetworkSpec | None = USER_NETWORK
     folders: tuple[FolderSpec, ...] = ()
     hostname: str = ""
+    vsock: VsockSpec | None = None
     append: str = ""
     kept: Path | None = None
     limits: Limits = field(default=Limits())
@@ -122,6 +124,7 @@ def machine_spec(image: Image, boot: ImageBoot) -> MachineSpec:
         devices=("pvpanic", *boot.devices),
         network=boot.network and connected(boot.network, boot.name),
         folders=boot.folders,
+        vsock=boot.vsock,
         reboots=False,
         limits=boot.limits,
         times=boot.times,

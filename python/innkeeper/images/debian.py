@@ -30,6 +30,7 @@ MODULES: Final = (
     "virtio_mem",
     "virtio_net",
     "virtio_rng",
+    "vmw_vsock_virtio_transport",
     "pvpanic_mmio",
 )
 # The kernel's self-test of its own ciphers is most of a boot's instructions.

@@ -30,6 +30,7 @@ from innkeeper.machine.spec import (
     Overlay,
     validate,
 )
+from innkeeper.machine.vsock import VsockSpec, parse_vsock
 
 __all__ = [
     "MIB",
@@ -48,6 +49,7 @@ __all__ = [
     "Rate",
     "SeedSpec",
     "Shares",
+    "VsockSpec",
     "check_cpu_shares",
     "format_cpu_limit",
     "format_size",
@@ -59,5 +61,6 @@ __all__ = [
     "parse_port",
     "parse_rate",
     "parse_size",
+    "parse_vsock",
     "validate",
 ]

@@ -14,6 +14,7 @@ from innkeeper.machine.growth import Growth, validate_growth
 from innkeeper.machine.limits import Limits
 from innkeeper.machine.network import NetworkSpec, validate_network
 from innkeeper.machine.size import format_size
+from innkeeper.machine.vsock import VsockSpec, validate_vsock
 
 MIB: Final = 1 << 20
 MINIMUM_MEMORY: Final = 4 * MIB
@@ -88,6 +89,7 @@ class MachineSpec:
     folders: tuple[FolderSpec, ...] = ()
     rng: bool = True
     balloon: bool = True
+    vsock: VsockSpec | None = None
     reboots: bool = True
     limits: Limits = field(default=Limits())
     times: bool = False
@@ -108,6 +110,8 @@ def validate(spec: MachineSpec) -> None:
     if spec.network is not None:
         validate_network(spec.network)
     validate_folders(spec.folders)
+    if spec.vsock is not None:
+        validate_vsock(spec.vsock)
     for disk in spec.disks:
         _require_utf_8(disk.serial, "a disk's serial number")
     _require_file(spec.kernel, "kernel")

@@ -9,7 +9,7 @@ from typing import Final
 
 from innkeeper.errors import HostFailure, InvalidInput
 from innkeeper.images import Store, machine_spec
-from innkeeper.machine import DiskSpec, SeedSpec, stored
+from innkeeper.machine import DiskSpec, SeedSpec, VsockSpec, stored
 from innkeeper.services import seeds
 from innkeeper.services.request import GuestRequest, image_boot, own_kernel_spec
 from innkeeper.vm.detached import home as files
@@ -133,6 +133,7 @@ def _anywhere(request: GuestRequest) -> GuestRequest:
         initrds=tuple(initrd.absolute() for initrd in request.initrds),
         disks=tuple(_disk(disk) for disk in request.disks),
         folders=tuple(replace(folder, path=folder.path.absolute()) for folder in request.folders),
+        vsock=request.vsock and _vsock(request.vsock),
         symbols=None if request.symbols is None else request.symbols.absolute(),
         seed=None if request.seed is None else _seed(request.seed),
     )
@@ -146,6 +147,10 @@ def _seed(seed: SeedSpec) -> SeedSpec:
         network_config=None if seed.network_config is None else seed.network_config.absolute(),
         ssh_keys=tuple(key.absolute() for key in seed.ssh_keys),
     )
+
+
+def _vsock(vsock: VsockSpec) -> VsockSpec:
+    return replace(vsock, path=None if vsock.path is None else vsock.path.absolute())
 
 
 def _disk(disk: DiskSpec) -> DiskSpec:

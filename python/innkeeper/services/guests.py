@@ -34,6 +34,9 @@ def run(request: GuestRequest, report: Report) -> Ending:
         InvalidInput, EngineUnavailable, ImageBuildFailed, HostFailure, DeviceFailed.
     """
     check(request)
+    if request.vsock is not None and request.vsock.path is None:
+        # Nobody could find its socket.
+        request = replace(request, vsock=None)
     if request.shares.memory:
         raise InvalidInput("--memory-min is for a guest that --detach lets stay")
     with (

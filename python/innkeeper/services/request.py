@@ -19,6 +19,7 @@ from innkeeper.machine import (
     NetworkSpec,
     SeedSpec,
     Shares,
+    VsockSpec,
 )
 
 
@@ -47,6 +48,7 @@ class GuestRequest:
     network: NetworkSpec | None = USER_NETWORK
     folders: tuple[FolderSpec, ...] = ()
     seed: SeedSpec | None = None
+    vsock: VsockSpec | None = field(default=VsockSpec())
     name: str | None = None
     jail: bool = True
     limits: Limits = field(default=Limits())
@@ -108,6 +110,7 @@ def own_kernel_spec(request: GuestRequest) -> MachineSpec:
         devices=("pvpanic", *kernel.devices(request.kernel, request.devices)),
         network=request.network and connected(request.network, request.name or ""),
         folders=request.folders,
+        vsock=request.vsock,
         reboots=False,
         limits=request.limits,
         times=request.statistics,
@@ -136,6 +139,7 @@ def image_boot(request: GuestRequest, name: str) -> ImageBoot:
         network=request.network,
         folders=request.folders,
         hostname="" if request.seed is None else request.seed.hostname,
+        vsock=request.vsock,
         append=request.append,
         limits=request.limits,
         times=request.statistics,

@@ -15,6 +15,19 @@ class Channel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Vsock:
+    """The host's side of a virtio socket device; `cid` is the guest's address, 3 or above.
+
+    Programs of the host connect at `listener`, a Unix socket. For connections that the guest makes,
+    `outward` is asked; see innkeeper.vm.vsock.
+    """
+
+    cid: int = 3
+    listener: int | None = None
+    outward: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Wiring:
     """`console` is hvc0; `ports` are further virtio-serial ports by name."""
 
@@ -22,3 +35,4 @@ class Wiring:
     com2: Channel | None = None
     console: Channel | None = None
     ports: tuple[tuple[str, Channel], ...] = ()
+    vsock: Vsock | None = None

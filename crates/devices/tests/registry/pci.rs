@@ -8,7 +8,7 @@ use devices::pci::{COMMAND, ConfigPorts, HostBridge, PciFunction, PciRoot, PciWi
 use devices::testing::{FakeLine, FakeLines, FakeMsi};
 use devices::virtio::{
     Balloon, Block, BlockOptions, Console, Fs, HotplugMemory, Net, NetOptions, Port, Rng, RngLimit,
-    VirtioDevice, VirtioPci,
+    VirtioDevice, VirtioPci, Vsock, VsockOptions,
 };
 use devices::{Device, DeviceState, RestoreError};
 use folder::{Folder, FolderOptions};
@@ -94,6 +94,18 @@ pub(crate) fn entries() -> Vec<Entry> {
         Entry {
             kind: "virtio-rng",
             make: || virtio(Rng::new(RngLimit::default())),
+            change: start_driver,
+        },
+        Entry {
+            kind: "virtio-vsock",
+            make: || {
+                let options = VsockOptions {
+                    cid: 3,
+                    listener: None,
+                    outward: None,
+                };
+                virtio(Vsock::new(options).unwrap())
+            },
             change: start_driver,
         },
     ]

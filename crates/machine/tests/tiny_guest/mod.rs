@@ -144,6 +144,7 @@ impl Built {
             console: None,
             network: None,
             folders: Vec::new(),
+            vsock: None,
             rng: false,
             balloon: false,
             reboot: self.reboot,

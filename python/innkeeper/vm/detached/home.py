@@ -12,6 +12,7 @@
         ending.json       how the last run ended
         console.log       what its serial port said, and console.log.1 what it said before
         control, console, agent     its sockets
+        vsock, vsock_PORT           those of its socket device
         root.qcow2        what the guest has written to its disk
 
 What decides about processes and about files of the host is outside of `run`: a guest that has taken
@@ -45,7 +46,8 @@ OLD_LOG = "run/console.log.1"
 CONTROL = "run/control"
 CONSOLE = "run/console"
 AGENT = "run/agent"
-SOCKETS = (CONTROL, CONSOLE, AGENT)
+VSOCK = "run/vsock"
+SOCKETS = (CONTROL, CONSOLE, AGENT, VSOCK)
 
 _LARGEST = 1 << 20
 # struct flock on x86-64: type, whence, start, length, pid.

@@ -4,11 +4,15 @@ The first guest's process is a fork of this one, which has loaded next to nothin
 each that follows. It keeps no descriptor but the guest's directory and lock. When it is killed
 itself, its guest runs on: what the guest does is worth more than to be watched.
 
+It also connects whom the guest calls by its socket device (innkeeper.vm.vsock), since the guest's
+own process may not. A question comes as SIGIO, so that one wait is for all.
+
 SIGTERM: the guest shall end and not be started again. It is passed on. SIGUSR1: the guest shall
 not be started again when it ends.
 """
 
 import contextlib
+import fcntl
 import os
 import signal
 import time
@@ -17,6 +21,7 @@ from collections.abc import Callable
 from innkeeper.vm.detached import home as files
 from innkeeper.vm.detached import journal, processes, share
 from innkeeper.vm.detached.home import Home
+from innkeeper.vm.vsock import Switchboard, remove
 
 NEVER = "no"
 ON_FAILURE = "on-failure"
@@ -24,30 +29,46 @@ ALWAYS = "always"
 
 VERSION = 1
 NOT_AGAIN = signal.SIGUSR1
-_SIGNALS = frozenset((signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, NOT_AGAIN))
+_SIGNALS = frozenset(
+    (
+        signal.SIGCHLD,
+        signal.SIGTERM,
+        signal.SIGHUP,
+        signal.SIGINT,
+        signal.SIGIO,
+        NOT_AGAIN,
+    )
+)
+# Not news of what shall become of the guest.
+_ROUTINE = frozenset((signal.SIGCHLD, signal.SIGIO))
+# Answered at once, before the guest's end is looked for.
+_QUESTIONS = 64
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 60.0
 # A guest that ran for so long, in seconds, did start: the next pause is the first again.
 _SETTLED = 10.0
 
-Become = Callable[[Home, "int | None"], int]
+Become = Callable[[Home, "int | None", "int | None"], int]
 
 
 def supervise(home: Home, ready: int, become_guest: Become) -> None:
     """Runs the guest in `home`, whose lock this process holds, until it shall not run any more.
 
     `become_guest` is called in the new process; what it answers is that one's exit status. The
-    first one is given `ready`, to tell whoever waits there how the start went.
+    first one is given `ready`, to tell whoever waits there how the start went; each, where it asks
+    for connections of its guest.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     order = home.read(files.ORDER) or {}
-    _Supervisor(home, str(order.get("restart", NEVER)), become_guest).run(ready)
+    _Supervisor(home, order, become_guest).run(ready)
 
 
 class _Supervisor:
-    def __init__(self, home: Home, policy: str, become_guest: Become) -> None:
+    def __init__(self, home: Home, order: "dict[str, object]", become_guest: Become) -> None:
         self._home = home
-        self._policy = policy
+        self._policy = str(order.get("restart", NEVER))
+        self._vsock_path = _vsock_path(home, order)
+        self._switchboard: Switchboard | None = None
         self._become_guest = become_guest
         self._restarts = 0
         self._unwanted = False
@@ -84,6 +105,10 @@ class _Supervisor:
             ending = unexpected(status)
             self._home.write(files.ENDING, ending)
         share.forget(self._home)
+        if self._switchboard is not None:
+            self._switchboard.close()
+            remove(self._switchboard.path)
+            self._switchboard = None
         for name in files.SOCKETS:
             self._home.remove(name)
         journal.tell(self._home, "exit", status=ending["status"], sentence=ending["sentence"])
@@ -92,6 +117,8 @@ class _Supervisor:
     def _fork(self, ready: "int | None") -> int:
         """The guest's process, which begins once it is written down."""
         begin, tell = os.pipe2(os.O_CLOEXEC)
+        if self._vsock_path is not None:
+            self._switchboard = Switchboard(self._vsock_path)
         pid = os.fork()
         if pid == 0:
             os.close(tell)
@@ -99,6 +126,8 @@ class _Supervisor:
             os.close(begin)
             os._exit(self._guest(ready))
         os.close(begin)
+        if self._switchboard is not None:
+            self._listen(self._switchboard)
         self._write(pid)
         self._settle(pid)
         os.close(tell)
@@ -113,10 +142,22 @@ class _Supervisor:
             document = share.settle_ordered(self._home.read(files.ORDER) or {}, pid)
             self._home.write(files.SHARE, document)
 
+    def _listen(self, board: Switchboard) -> None:
+        """The kernel tells of questions; of those that are there already we tell ourselves."""
+        board.theirs.close()
+        asked = board.ours.fileno()
+        fcntl.fcntl(asked, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(asked, fcntl.F_SETFL, fcntl.fcntl(asked, fcntl.F_GETFL) | os.O_ASYNC)
+        os.kill(os.getpid(), signal.SIGIO)
+
     def _guest(self, ready: "int | None") -> int:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        outward: int | None = None
+        if self._switchboard is not None:
+            self._switchboard.ours.close()
+            outward = self._switchboard.theirs.detach()
         try:
-            return self._become_guest(self._home, ready)
+            return self._become_guest(self._home, ready, outward)
         # Whatever it is: a fork must not go on as its parent.
         except BaseException:
             import traceback
@@ -127,6 +168,11 @@ class _Supervisor:
     def _wait(self, pid: int) -> int:
         while True:
             number = signal.sigwait(_SIGNALS)
+            if number == signal.SIGIO:
+                board = self._switchboard
+                if board is not None and not board.answer_all(_QUESTIONS):
+                    os.kill(os.getpid(), signal.SIGIO)
+                continue
             if number != signal.SIGCHLD:
                 self._unwanted = True
                 if number != NOT_AGAIN:
@@ -147,7 +193,7 @@ class _Supervisor:
         until = time.monotonic() + pause
         while (left := until - time.monotonic()) > 0:
             caught = signal.sigtimedwait(_SIGNALS, left)
-            if caught is not None and caught.si_signo != signal.SIGCHLD:
+            if caught is not None and caught.si_signo not in _ROUTINE:
                 return False
         return True
 
@@ -162,6 +208,16 @@ class _Supervisor:
         }
         self._home.write(files.SUPERVISOR, document)
         self._home.write_bytes(files.SUPERVISOR_PID, f"{pid}\n".encode())
+
+
+def _vsock_path(home: Home, order: "dict[str, object]") -> "str | None":
+    """The name of the guest's socket device on the host, where it has one."""
+    spec = order.get("spec")
+    asked = spec.get("vsock") if isinstance(spec, dict) else None
+    if not isinstance(asked, dict):
+        return None
+    path = asked.get("path")
+    return path if isinstance(path, str) else home.socket_path(files.VSOCK)
 
 
 def _process(pid: int) -> "dict[str, object]":

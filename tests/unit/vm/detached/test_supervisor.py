@@ -24,7 +24,7 @@ from innkeeper.vm.detached.home import Home
 from innkeeper.vm.detached.supervisor import supervise
 home = Home.open(".")
 lock = home.take()
-def become(home, ready):
+def become(home, ready, outward):
     number = int((home.read("count.json") or {}).get("count", 0)) + 1
     home.write("count.json", {"count": number})
     home.write("run/run.json", {"phase": "running"})
