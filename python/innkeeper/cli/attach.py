@@ -15,6 +15,11 @@ from innkeeper.services import attach
 from innkeeper.services.attach import ExecRequest
 from innkeeper.vm import terminal
 
+# The first there is.
+_SHELL = (
+    *("/bin/sh", "-c"),
+    'for shell in /bin/bash /bin/sh; do [ -x "$shell" ] && exec "$shell" -l; done',
+)
 _USER = re.compile(r"(\d{1,9})(?::(\d{1,9}))?")
 
 
@@ -69,6 +74,17 @@ def execute(
         gid=gid,
         timeout=None if timeout is None else parse_duration(timeout),
     )
+    ending = attach.execute(name, request)
+    if ending.sentence:
+        remark(ending.sentence)
+    return ending.status
+
+
+def shell(name: Name) -> int:
+    """A login shell in a guest, with a terminal of its own."""
+    size = terminal.size() if terminal.is_interactive() else None
+    variables = {} if size is None else {"TERM": os.environ.get("TERM", "linux")}
+    request = ExecRequest(argv=_SHELL, stdin=True, terminal=size, env=variables)
     ending = attach.execute(name, request)
     if ending.sentence:
         remark(ending.sentence)

@@ -15,7 +15,15 @@ from innkeeper.cli.values import (
     seed_of,
     shares_of,
 )
-from innkeeper.machine import EngineChoice, Limits, SeedSpec, Shares, VsockSpec, parse_size, parse_vsock
+from innkeeper.machine import (
+    EngineChoice,
+    Limits,
+    SeedSpec,
+    Shares,
+    VsockSpec,
+    parse_size,
+    parse_vsock,
+)
 from innkeeper.services import lifecycle
 from innkeeper.services.definition import RestartPolicy
 from innkeeper.services.request import GuestRequest

@@ -34,6 +34,8 @@ class _Commands(LazyGroup):
         "ps": Place("innkeeper.cli.ps", "ps"),
         "inspect": Place("innkeeper.cli.ps", "inspect"),
         "exec": Place("innkeeper.cli.attach", "execute", passes_on=True),
+        "shell": Place("innkeeper.cli.attach", "shell"),
+        "cp": Place("innkeeper.cli.copy", "cp"),
         "console": Place("innkeeper.cli.attach", "console"),
         "top": Place("innkeeper.cli.attach", "top", passes_on=True),
         "logs": Place("innkeeper.cli.logs", "logs"),

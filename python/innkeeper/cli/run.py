@@ -23,7 +23,15 @@ from innkeeper.cli.values import (
 )
 from innkeeper.errors import InvalidInput
 from innkeeper.guest.console_mode import ConsoleMode
-from innkeeper.machine import EngineChoice, Limits, SeedSpec, Shares, VsockSpec, parse_size, parse_vsock
+from innkeeper.machine import (
+    EngineChoice,
+    Limits,
+    SeedSpec,
+    Shares,
+    VsockSpec,
+    parse_size,
+    parse_vsock,
+)
 from innkeeper.services.definition import RestartPolicy
 from innkeeper.services.request import GuestRequest
 from innkeeper.vm.ending import Ending

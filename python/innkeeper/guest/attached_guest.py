@@ -1,5 +1,6 @@
 """`AttachedGuest`: a guest that runs already and goes on when nobody looks."""
 
+import socket
 from types import TracebackType
 from typing import Self
 
@@ -8,10 +9,12 @@ from innkeeper.guest import arguments
 from innkeeper.guest.agent import Agent
 from innkeeper.guest.attached import connect
 from innkeeper.guest.commands import Commands
+from innkeeper.vm import vsock
 from innkeeper.vm.detached import home as files
 from innkeeper.vm.detached import standing
 from innkeeper.vm.detached.home import Home
 from innkeeper.vm.detached.registry import registry
+from innkeeper.vm.detached.supervisor import vsock_path
 from innkeeper.vm.qmp.client import Client
 from innkeeper.vm.statistics import GuestStatistics
 
@@ -85,6 +88,22 @@ class AttachedGuest(Commands):
     def power_off(self) -> None:
         """Asks the guest to power off; it does so in its own time."""
         self._execute("system_powerdown")
+
+    def connect(self, port: int) -> socket.socket:
+        """A connection to `port` of the guest's vsock, once a program there has accepted.
+
+        Raises:
+            GuestNotRunning: when the guest does not run.
+            ConnectionRefusedError: when nobody accepts at that port, or it has no vsock.
+        """
+        home = self._directory()
+        path = vsock_path(home, home.read(files.ORDER) or {})
+        if path is None:
+            raise GuestNotRunning(f"the guest {home.name!r} has no vsock")
+        try:
+            return vsock.connect(path, arguments.count(port, "the port"))
+        except FileNotFoundError as error:
+            raise GuestNotRunning(f"the guest {home.name!r} is not running") from error
 
     def close(self) -> None:
         """Lets go of the guest."""

@@ -4,6 +4,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike, fspath
 
 from innkeeper.errors import InnkeeperError
 from innkeeper.guest import arguments
@@ -102,6 +103,30 @@ class Commands(ABC):
             GuestNotRunning: when there is no guest any more.
         """
         return Process(self.agent, command_of(argv, env, cwd, terminal))
+
+    def copy_to(self, source: str | PathLike[str], target: str) -> None:
+        """Copies a file or directory of the host into the guest, as inn cp does.
+
+        Raises:
+            InvalidInput: when there is no such file, or no directory to put it in.
+            CopyFailed: when it could not be read here or written there.
+            GuestNotRunning: when the guest ended meanwhile.
+        """
+        from innkeeper.guest import files
+
+        files.send(self, fspath(source), arguments.text(target, "the target"), lambda _done: None)
+
+    def copy_from(self, source: str, target: str | PathLike[str]) -> None:
+        """Copies a file or directory of the guest to the host. It becomes ours, no link is
+        followed, and what is neither file, directory nor link is left out.
+
+        Raises:
+            As `copy_to`; BadArchive: when the guest sends what is none.
+        """
+        from innkeeper.guest import files
+
+        path = arguments.text(source, "the source")
+        files.receive(self, path, fspath(target), lambda _done: None)
 
     @property
     @abstractmethod

@@ -25,6 +25,7 @@ _ANSWER = struct.Struct("=Ii")
 HOST_CID = 2
 FIRST_CID = 3
 LAST_CID = 0xFFFF_FFFE
+_LONGEST_ANSWER = 32
 
 
 def listen(path: str) -> socket.socket:
@@ -55,6 +56,39 @@ def _is_left_over(path: str) -> bool:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
                 return asking.connect_ex(path) == errno.ECONNREFUSED
     return False
+
+
+def connect(path: str, port: int) -> socket.socket:
+    """A connection to `port` of the guest whose socket is `path`, once somebody has accepted.
+
+    Raises:
+        ConnectionRefusedError: when nobody does.
+        OSError: when there is no such socket.
+    """
+    found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        found.connect(path)
+        found.sendall(b"CONNECT %d\n" % port)
+        accepted = _answer_line(found).startswith(b"OK ")
+    except BaseException:
+        found.close()
+        raise
+    if not accepted:
+        found.close()
+        said = f"nobody in the guest accepts at port {port}"
+        raise ConnectionRefusedError(errno.ECONNREFUSED, said)
+    return found
+
+
+def _answer_line(stream: socket.socket) -> bytes:
+    """Byte by byte: what follows the line is the program's."""
+    line = b""
+    while not line.endswith(b"\n") and len(line) < _LONGEST_ANSWER:
+        byte = stream.recv(1)
+        if not byte:
+            break
+        line += byte
+    return line
 
 
 def remove(path: str) -> None:

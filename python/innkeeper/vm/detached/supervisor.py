@@ -67,7 +67,7 @@ class _Supervisor:
     def __init__(self, home: Home, order: "dict[str, object]", become_guest: Become) -> None:
         self._home = home
         self._policy = str(order.get("restart", NEVER))
-        self._vsock_path = _vsock_path(home, order)
+        self._vsock_path = vsock_path(home, order)
         self._switchboard: Switchboard | None = None
         self._become_guest = become_guest
         self._restarts = 0
@@ -210,7 +210,7 @@ class _Supervisor:
         self._home.write_bytes(files.SUPERVISOR_PID, f"{pid}\n".encode())
 
 
-def _vsock_path(home: Home, order: "dict[str, object]") -> "str | None":
+def vsock_path(home: Home, order: "dict[str, object]") -> "str | None":
     """The name of the guest's socket device on the host, where it has one."""
     spec = order.get("spec")
     asked = spec.get("vsock") if isinstance(spec, dict) else None
