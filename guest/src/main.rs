@@ -9,6 +9,7 @@ mod dhcp;
 mod frame;
 mod job;
 mod network;
+mod plugged;
 mod port;
 mod serve;
 mod sys_raw;
@@ -46,6 +47,7 @@ fn live() -> Result<End, Failure> {
     boot::identity();
     boot::folders()?;
     network::start();
+    plugged::start();
     match Port::open() {
         Some(port) => Agent::new(port)
             .and_then(|mut agent| agent.run())

@@ -30,9 +30,30 @@ pub(crate) fn receive_signals(signals: &[i32]) -> io::Result<OwnedFd> {
     }
 }
 
+/// A socket that hears what the kernel tells of devices. Spec: netlink(7), "NETLINK_KOBJECT_UEVENT".
+pub(crate) fn kernel_events() -> io::Result<OwnedFd> {
+    let len = size_of::<libc::sockaddr_nl>();
+    let len = libc::socklen_t::try_from(len).map_err(io::Error::other)?;
+    // SAFETY: the descriptor is fresh and nobody else owns it; the address is plain data for which zero
+    // is valid, lives here, and is as long as is said.
+    unsafe {
+        let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
+        let fd = libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_KOBJECT_UEVENT);
+        check(fd)?;
+        let socket = OwnedFd::from_raw_fd(fd);
+        let mut address: libc::sockaddr_nl = mem::zeroed();
+        address.nl_family = NETLINK;
+        // The kernel's own group.
+        address.nl_groups = 1;
+        check(libc::bind(fd, (&raw const address).cast(), len))?;
+        Ok(socket)
+    }
+}
+
 // Both flags are below 1 << 7, and C's short is what the kernel's structure has.
 const UP: libc::c_short = 0x1 | 0x40; // IFF_UP | IFF_RUNNING
 const INET: libc::sa_family_t = 2; // AF_INET
+const NETLINK: libc::sa_family_t = 16; // AF_NETLINK
 const ROUTE_UP: libc::c_ushort = 0x1; // RTF_UP
 const ROUTE_BY_GATEWAY: libc::c_ushort = 0x2; // RTF_GATEWAY
 

@@ -72,6 +72,12 @@ class Control:
     def set_balloon(self, size: int) -> None:
         """Asks the guest to hand so many bytes of its memory to the host."""
 
+    def want_cpus(self, count: int) -> None:
+        """Gives the guest its first `count` processors; the others go once it lets go of them."""
+
+    def cpus(self) -> list[bool] | None:
+        """Which processors are there; None where they do not come and go."""
+
     def request_memory(self, size: int) -> None:
         """Asks the guest to plug in so many bytes, beside those that it was made with."""
 
@@ -80,7 +86,7 @@ class Control:
 
     def news(self) -> int:
         """An eventfd, the caller's own, that becomes readable when the guest has changed its
-        memory's size.
+        memory's size, or has let go of a processor.
 
         Raises:
             HostFailure: when the host has no descriptor left.

@@ -1,4 +1,4 @@
-"""A Debian guest's memory: what it does not need returns to the host, asked for or not."""
+"""A Debian guest's memory returns to the host; memory and processors come and go while it runs."""
 
 import asyncio
 import json
@@ -31,7 +31,21 @@ def house(tmp_path_factory: pytest.TempPathFactory, debian: Image) -> Iterator[H
 @pytest.fixture(scope="module")
 def box(house: House) -> str:
     """A guest that all tests share which leave it as it is."""
-    house("run", "--detach", "--name", "box", "--memory", "512M", "--max-memory", "1G", "debian")
+    house(
+        "run",
+        "--detach",
+        "--name",
+        "box",
+        "--memory",
+        "512M",
+        "--max-memory",
+        "1G",
+        "--cpus",
+        "1",
+        "--max-cpus",
+        "3",
+        "debian",
+    )
     # An image that was built before there were balloons does not load it.
     house("exec", "box", "modprobe", "-a", "virtio_balloon", "virtio_mem")
     return "box"
@@ -149,6 +163,7 @@ def test_a_guest_grows_and_shrinks_while_it_runs(house: House, box: str) -> None
     house("set", box, "--memory", "512M")
     assert house.inspect(box)["memory"] == 512 * _MIB
     done = house.inn("set", box, "--memory", "2G")
+    assert house.inspect(box)["memory"] == 512 * _MIB
     assert (done.returncode, b"more than the 1 GiB that --max-memory" in done.stderr) == (2, True)
 
 
@@ -158,3 +173,32 @@ def _actual(house: House, name: str) -> int:
             return int((await qmp.execute("query-balloon"))["actual"])
 
     return asyncio.run(ask())
+
+
+def test_processors_come_and_go_while_a_guest_runs(house: House, box: str) -> None:
+    def online() -> str:
+        return house("exec", box, "cat", "/sys/devices/system/cpu/online").strip()
+
+    async def talk() -> None:
+        async with Talk(house, box) as qmp:
+            house("set", box, "--cpus", "3")
+            wait(online, lambda found: found == "0-2")
+            assert house("exec", box, "taskset", "-c", "2", "nproc") == "1\n"
+            cpus = await qmp.execute("query-cpus-fast")
+            assert [cpu["cpu-index"] for cpu in cpus] == [0, 1, 2]
+            with qmp.listener(("DEVICE_DELETED",)) as events:
+                house("set", box, "--cpus", "2")
+                async with asyncio.timeout(PATIENCE):
+                    event = await events.get()
+            assert event["data"] == {"device": "cpu2", "path": "/machine/cpu[2]"}
+            assert online() == "0-1"
+            possible = await qmp.execute("query-hotpluggable-cpus")
+            assert ["qom-path" in cpu for cpu in possible] == [True, True, False]
+            with pytest.raises(ExecuteError, match="1 to 3 CPUs"):
+                await qmp.execute("x-set-cpus", {"count": 4})
+
+    asyncio.run(talk())
+    assert house.inspect(box)["cpus"] == 2
+    done = house.inn("set", box, "--cpus", "4")
+    assert (done.returncode, b"more than the 3 that --max-cpus" in done.stderr) == (2, True)
+    assert house.inspect(box)["cpus"] == 2

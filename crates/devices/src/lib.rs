@@ -1,6 +1,7 @@
 //! Devices of the machine. Each knows offsets and lines, never its address, its thread, the engine
 //! or the language on the other side (law 4).
 
+pub mod acpi_cpus;
 pub mod acpi_pm;
 mod device;
 pub mod i8042;

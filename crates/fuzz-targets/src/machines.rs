@@ -40,6 +40,7 @@ fn machine() -> Machine {
         vcpus: 2,
         memory: 4 << 20,
         max_memory: 0,
+        max_vcpus: 0,
         engine: EngineChoice::Interpreter,
         cpu_model: x86::cpuid::DEFAULT_MODEL.to_owned(),
         kernel: kernel(),

@@ -33,6 +33,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, Box<dyn Err
         vcpus: 1,
         memory: 512 << 20,
         max_memory: 0,
+        max_vcpus: 0,
         engine: EngineChoice::Interpreter,
         cpu_model: x86::cpuid::DEFAULT_MODEL.to_owned(),
         kernel: String::new().into(),

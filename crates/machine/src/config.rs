@@ -36,6 +36,8 @@ pub enum Reboot {
 #[derive(Debug)]
 pub struct MachineConfig {
     pub vcpus: u32,
+    /// To how many it can grow while the guest runs: no less than `vcpus`.
+    pub max_vcpus: u32,
     /// In bytes.
     pub memory: u64,
     /// To what it can grow while the guest runs, in bytes: no less than `memory`.

@@ -3,6 +3,7 @@
 //! Requests are flags under one lock. vCPUs look at one atomic after every exit; a request sets it,
 //! then kicks them all. Whoever runs the machine waits here for something to do.
 
+mod cpus;
 mod memory;
 
 use std::fmt::{self, Debug};
@@ -21,6 +22,7 @@ use crate::sync::{lock, wait};
 use crate::threads;
 use crate::throttle::{Holds, Throttle};
 
+use cpus::Cpus;
 use memory::Memory;
 pub use memory::MemoryReport;
 
@@ -110,6 +112,7 @@ struct Shared {
     gates: DeviceGates,
     power_button: Hook<()>,
     memory: Memory,
+    cpus: Cpus,
     resize: Hook<(u16, u16)>,
     vsock: Hook<(OwnedFd, u32)>,
 }
@@ -324,6 +327,7 @@ impl MachineControl {
         lock(&self.shared.vcpus).clear();
         *lock(&self.shared.power_button) = None;
         self.shared.memory.disconnect();
+        self.shared.cpus.disconnect();
         *lock(&self.shared.resize) = None;
         *lock(&self.shared.vsock) = None;
     }

@@ -18,11 +18,14 @@ const RESET_ENTRY: Gpa = Gpa(0xf_fff0);
 const RESET_CODE: [u8; 9] = [0xba, 0xf9, 0x0c, 0xb0, 0x06, 0xee, 0xf4, 0xeb, 0xfd];
 
 /// What of the machine the tables tell.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Facts {
     /// In bytes.
     pub(crate) memory: u64,
+    /// Those that there can be.
     pub(crate) vcpus: u32,
+    /// Which of them are there, where they come and go.
+    pub(crate) present: Option<Vec<bool>>,
     pub(crate) uuid: [u8; 16],
 }
 
@@ -30,6 +33,7 @@ pub(crate) struct Facts {
 pub(crate) fn install(memory: &GuestMemory, facts: &Facts) -> Result<(), MachineError> {
     let request = AcpiRequest {
         apic_ids: (0..facts.vcpus).collect(),
+        present: facts.present.clone(),
         pci_window_64: pci_window_64(&memory.ranges()),
         serial_count: ports::SERIAL.len(),
     };

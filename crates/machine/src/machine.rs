@@ -24,6 +24,7 @@ use crate::perf_map::{PerfMap, Symbols};
 use crate::peripherals::{self, Peripherals};
 use crate::signal::{Signals, VcpuSignal};
 use crate::stats::{MachineStats, Times};
+use crate::sync::lock;
 use crate::time::{GuestTsc, TscRate};
 use crate::vcpu::{MasterClock, Shared, VcpuParts, VcpuRunner};
 use crate::{choice, threads};
@@ -78,11 +79,13 @@ impl Machine {
         let chosen = choice::choose(config.engine, &memory, config.times)?;
         let physical_bits = u8::try_from(host.physical_bits()).unwrap_or(36);
         let rate = TscRate::host();
-        let tables: Vec<CpuidTable> = (0..config.vcpus)
-            .map(|id| choice.table(&host, &vcpu_params(id, config.vcpus, rate)))
+        // Those that come later are made now: they wait to be there.
+        let vcpus = config.vcpus.max(config.max_vcpus);
+        let tables: Vec<CpuidTable> = (0..vcpus)
+            .map(|id| choice.table(&host, &vcpu_params(id, vcpus, rate)))
             .collect();
-        let signals: Vec<Arc<VcpuSignal>> = (0..config.vcpus).map(|_| Arc::default()).collect();
-        let tsc = Arc::new(GuestTsc::new(rate, config.vcpus));
+        let signals: Vec<Arc<VcpuSignal>> = (0..vcpus).map(|_| Arc::default()).collect();
+        let tsc = Arc::new(GuestTsc::new(rate, vcpus));
         let control = MachineControl::default();
         let lines = Arc::new(MachineLines {
             control: control.clone(),
@@ -91,7 +94,7 @@ impl Machine {
         let parts = BoardParts {
             memory: memory.clone(),
             engine: Arc::clone(&chosen.engine),
-            vcpus: config.vcpus,
+            vcpus,
             physical_bits,
             has_x2apic: tables[0].has(cpuid::feature::X2APIC),
             events: Arc::new(Signals(signals.clone())),
@@ -99,7 +102,8 @@ impl Machine {
             lines,
         };
         let mut board = Board::new(&parts)?;
-        let peripherals = peripherals::add(&mut board, &mut config, &parts.lines, &control)?;
+        let peripherals =
+            peripherals::add(&mut board, &mut config, &parts.lines, &control, &signals)?;
         let shared = Arc::new(Shared {
             control: control.clone(),
             memory,
@@ -120,7 +124,8 @@ impl Machine {
             command_line: config.command_line,
             facts: Facts {
                 memory: config.memory,
-                vcpus: config.vcpus,
+                vcpus,
+                present: None,
                 uuid: random()?,
             },
             cpuid: tables[0].clone(),
@@ -128,9 +133,7 @@ impl Machine {
             peripherals,
             pristine: Vec::new(),
             off: true,
-            times: config
-                .times
-                .then(|| vec![Times::default(); config.vcpus as usize]),
+            times: config.times.then(|| vec![Times::default(); vcpus as usize]),
         };
         machine.make_vcpus(&tables, signals.clone())?;
         control.connect_vcpus(signals);
@@ -358,6 +361,8 @@ impl Machine {
     /// Power-on, also by the reset button: devices, tables, kernel, processors.
     pub(crate) fn power_on(&mut self) -> Result<(), MachineError> {
         self.reset_devices()?;
+        let cpus = self.peripherals.cpus.as_ref();
+        self.facts.present = cpus.map(|cpus| lock(cpus).present());
         firmware::install(&self.shared.memory, &self.facts)?;
         let seed: [u8; 32] = random()?;
         let long_mode = self.cpuid.has(cpuid::feature::LM);
@@ -425,9 +430,10 @@ fn check(config: &MachineConfig) -> Result<(), MachineError> {
     if !memory.is_multiple_of(PAGE_SIZE) {
         return Err(MachineError::OddMemory { memory });
     }
-    if !(1..=MAX_VCPUS).contains(&config.vcpus) {
+    let vcpus = config.vcpus.max(config.max_vcpus);
+    if config.vcpus == 0 || vcpus > MAX_VCPUS {
         return Err(MachineError::Vcpus {
-            vcpus: config.vcpus,
+            vcpus,
             most: MAX_VCPUS,
         });
     }

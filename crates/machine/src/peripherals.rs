@@ -4,6 +4,7 @@ use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use devices::acpi_cpus::{self, AcpiCpus, AcpiCpusParts};
 use devices::acpi_pm::{self, AcpiPm, AcpiPmParts, TimerWidth};
 use devices::i8042::{self, I8042};
 use devices::port92::{self, Port92};
@@ -31,6 +32,7 @@ use crate::control::MachineControl;
 use crate::fw_cfg::{self, FwCfg};
 use crate::layout::LOW_RAM_LIMIT;
 use crate::ports;
+use crate::signal::{Presence, VcpuSignal};
 use crate::sync::lock;
 
 /// What of the devices the machine needs later.
@@ -41,6 +43,8 @@ pub(crate) struct Peripherals {
     pub(crate) abandon: Abandon,
     /// Power management, which wakes the machine.
     pub(crate) power: Arc<Mutex<AcpiPm>>,
+    /// Absent where processors do not come and go.
+    pub(crate) cpus: Option<Arc<Mutex<AcpiCpus>>>,
 }
 
 /// The RTC's interrupt line, which power management watches: an alarm wakes a machine from S3.
@@ -61,12 +65,28 @@ impl Line for WatchedLine {
     }
 }
 
+/// A general-purpose event of power management.
+#[derive(Debug)]
+struct EventLine {
+    event: u8,
+    power: Arc<Mutex<AcpiPm>>,
+}
+
+impl Line for EventLine {
+    fn set(&self, high: bool) {
+        if high {
+            lock(&self.power).raise_gpe(self.event);
+        }
+    }
+}
+
 /// Adds everything. Files of character devices are taken out of `config`.
 pub(crate) fn add(
     board: &mut Board,
     config: &mut MachineConfig,
     lines: &Arc<dyn Lines>,
     control: &MachineControl,
+    signals: &[Arc<VcpuSignal>],
 ) -> Result<Peripherals, MachineError> {
     let waker = Waker::new().map_err(|source| MachineError::Host {
         what: "file descriptor",
@@ -75,6 +95,10 @@ pub(crate) fn add(
     add_legacy(board, config, lines)?;
     let power = add_power_management(board, lines, control)?;
     add_clocks(board, config, &power)?;
+    let cpus = add_cpus(board, config, &power, control, signals)?;
+    if let Some(cpus) = &cpus {
+        control.connect_cpus(Arc::clone(cpus));
+    }
     let mut made = Peripherals {
         inputs: Inputs {
             list: Vec::new(),
@@ -83,6 +107,7 @@ pub(crate) fn add(
         console: None,
         abandon: Abandon::new(control.clone()),
         power,
+        cpus,
     };
     for (index, chardev) in config.serial.iter_mut().enumerate() {
         made.add_serial(board, index, chardev.take())?;
@@ -187,6 +212,52 @@ fn add_power_management(
     control.connect_power_button(move |()| lock(&pressed).power_button());
     board.add_ports("acpi-pm", Arc::clone(&device), &acpi_pm::PORTS)?;
     Ok(device)
+}
+
+/// The line that says whether a processor is there, and tells when it has gone.
+#[derive(Debug)]
+struct Watched {
+    presence: Presence,
+    control: MachineControl,
+}
+
+impl Line for Watched {
+    fn set(&self, high: bool) {
+        if self.presence.set(high) && !high {
+            self.control.tell_news();
+        }
+    }
+}
+
+/// What lets processors come and go, where there can be more than there are.
+fn add_cpus(
+    board: &mut Board,
+    config: &MachineConfig,
+    power: &Arc<Mutex<AcpiPm>>,
+    control: &MachineControl,
+    signals: &[Arc<VcpuSignal>],
+) -> Result<Option<Arc<Mutex<AcpiCpus>>>, MachineError> {
+    if config.max_vcpus <= config.vcpus {
+        return Ok(None);
+    }
+    let presence = signals.iter().map(|signal| {
+        let line: Arc<dyn Line> = Arc::new(Watched {
+            presence: Presence(Arc::clone(signal)),
+            control: control.clone(),
+        });
+        line
+    });
+    let parts = AcpiCpusParts {
+        presence: presence.collect(),
+        event: Arc::new(EventLine {
+            event: ports::CPU_EVENT,
+            power: Arc::clone(power),
+        }),
+    };
+    let present = usize::try_from(config.vcpus).unwrap_or(usize::MAX);
+    let device = Arc::new(Mutex::new(AcpiCpus::new(present, parts)));
+    board.add_ports("acpi-cpus", Arc::clone(&device), &acpi_cpus::PORTS)?;
+    Ok(Some(device))
 }
 
 impl Peripherals {

@@ -1,6 +1,6 @@
 //! The ports and interrupts of a PC, in the one place that wires them.
 
-use devices::acpi_pm;
+use devices::{acpi_cpus, acpi_pm};
 
 /// A UART's first port and its interrupt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +44,9 @@ pub(crate) const PM1_CONTROL: u16 = PM_BASE + acpi_pm::PM1_CONTROL as u16;
 pub(crate) const PM_TIMER: u16 = PM_BASE + acpi_pm::PM_TIMER as u16;
 pub(crate) const GPE0: u16 = PM_BASE + acpi_pm::GPE0 as u16;
 pub(crate) const PM_LEN: u8 = acpi_pm::PORTS[0].count as u8;
+/// The registers of processors that come and go, and the event that they raise.
+pub(crate) const CPUS: u16 = acpi_cpus::PORTS[0].first;
+pub(crate) const CPU_EVENT: u8 = 1;
 pub(crate) const RESET: u16 = 0xcf9;
 /// Full reset by the reset control register.
 pub(crate) const RESET_VALUE: u8 = 6;

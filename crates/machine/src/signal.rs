@@ -32,6 +32,8 @@ pub(crate) struct VcpuSignal {
     any: AtomicBool,
     in_guest: AtomicBool,
     kick: OnceLock<Arc<dyn Kick>>,
+    /// The processor is not there: it does nothing, and hears nothing.
+    absent: AtomicBool,
 }
 
 impl VcpuSignal {
@@ -49,6 +51,10 @@ impl VcpuSignal {
         if self.in_guest.load(Ordering::SeqCst) {
             self.kick();
         }
+    }
+
+    pub(crate) fn is_absent(&self) -> bool {
+        self.absent.load(Ordering::SeqCst)
     }
 
     /// Stops the guest, whether it is running or just about to.
@@ -96,6 +102,21 @@ impl VcpuSignal {
 
     pub(crate) fn leave(&self) {
         self.in_guest.store(false, Ordering::SeqCst);
+    }
+}
+
+/// Whether a processor is there.
+#[derive(Debug)]
+pub(crate) struct Presence(pub(crate) Arc<VcpuSignal>);
+
+impl Presence {
+    /// Answers whether that is news.
+    pub(crate) fn set(&self, present: bool) -> bool {
+        let absent = self.0.absent.swap(!present, Ordering::SeqCst);
+        if absent == present {
+            self.0.wake();
+        }
+        absent == present
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod acpi;
 mod dsdt;
+mod processors;
 mod smbios;
 
 pub use acpi::{AcpiRequest, FACS, build as acpi};

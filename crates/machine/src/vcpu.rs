@@ -110,6 +110,10 @@ impl VcpuRunner {
     pub(crate) fn run(&mut self) -> Result<(), EngineError> {
         self.follow_clock()?;
         while !self.shared.control.attention() {
+            if self.signal.is_absent() {
+                self.stay_away()?;
+                continue;
+            }
             self.take_signals()?;
             if self.shared.control.is_held() {
                 self.stand_still();
@@ -159,7 +163,7 @@ impl VcpuRunner {
         self.vcpu.want_interrupt_window(wanted);
         self.signal.enter();
         let control = &self.shared.control;
-        let stops = control.attention() || control.is_held();
+        let stops = control.attention() || control.is_held() || self.signal.is_absent();
         let news = stops || self.signal.any() || self.has_interrupt() != wanted;
         if news {
             self.signal.leave();

@@ -98,6 +98,14 @@ impl Control {
         py.detach(|| self.control.set_balloon(size));
     }
 
+    fn want_cpus(&self, py: Python<'_>, count: u32) {
+        py.detach(|| self.control.want_cpus(count));
+    }
+
+    fn cpus(&self, py: Python<'_>) -> Option<Vec<bool>> {
+        py.detach(|| self.control.cpus())
+    }
+
     fn request_memory(&self, py: Python<'_>, size: u64) {
         py.detach(|| self.control.request_memory(size));
     }

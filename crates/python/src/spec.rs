@@ -39,6 +39,7 @@ pub(crate) struct MachineSpec {
 #[derive(Debug, FromPyObject)]
 struct GrowthSpec {
     memory: Option<u64>,
+    vcpus: Option<u32>,
 }
 
 /// `innkeeper.machine.limits.Limits`.
@@ -109,6 +110,7 @@ impl MachineSpec {
         let disks = self.disks.into_iter().map(|disk| disk.into_config(py));
         let mut config = MachineConfig {
             vcpus: self.vcpus,
+            max_vcpus: self.growth.vcpus.unwrap_or(0),
             memory: self.memory,
             max_memory: self.growth.memory.unwrap_or(0),
             engine: engine(py, &self.engine)?,

@@ -20,6 +20,9 @@ def adjust(
         str | None,
         typer.Option(metavar="SIZE", help="Memory: up to --max-memory where the guest runs."),
     ] = None,
+    cpus: Annotated[
+        int | None, typer.Option(metavar="N", help="CPUs: up to --max-cpus where the guest runs.")
+    ] = None,
     cpu_limit: options.CpuLimit = None,
     cpu_shares: options.CpuShares = None,
     cpuset: options.Cpuset = None,
@@ -29,17 +32,18 @@ def adjust(
 ) -> None:
     """Change a guest's share of its host, at once where it runs, and for its later runs.
 
-    Memory comes and goes as the guest plugs it in and lets go of it.
+    Memory and CPUs come and go as the guest takes them in and lets go of them.
 
     [dim]inn set web --cpu-limit 50% --disk-limit 20M,500iops[/dim]
     """
-    given = (memory, cpu_limit, cpu_shares, cpuset, memory_min, disk_limit, network_limit)
+    given = (memory, cpus, cpu_limit, cpu_shares, cpuset, memory_min, disk_limit, network_limit)
     if all(option is None for option in given):
         raise InvalidInput("say what to change: inn set --help has what there is")
 
     def change(request: GuestRequest) -> GuestRequest:
         return replace(
             request,
+            vcpus=request.vcpus if cpus is None else cpus,
             memory=request.memory if memory is None else parse_size(memory),
             limits=limits_of(cpu_limit, disk_limit, network_limit, request.limits),
             shares=shares_of(cpu_shares, cpuset, memory_min, request.shares),

@@ -36,6 +36,7 @@ def create(
         str | None, typer.Option(metavar="NAME", help="The guest's name, and its host name.")
     ] = None,
     cpus: options.Cpus = 1,
+    max_cpus: options.MaxCpus = None,
     memory: options.Memory = "512M",
     max_memory: options.MaxMemory = None,
     engine: options.Engine = EngineChoice.AUTO,
@@ -77,7 +78,7 @@ def create(
         append=append,
         vcpus=cpus,
         memory=parse_size(memory),
-        growth=growth_of(max_memory),
+        growth=growth_of(max_memory, max_cpus),
         engine=engine,
         cpu_model=cpu_model,
         disks=tuple(parse_disk(text) for text in disk or ()),

@@ -27,6 +27,10 @@ GuestCommand = Annotated[
     ),
 ]
 Cpus = Annotated[int, typer.Option(metavar="COUNT", help="Virtual processors.")]
+MaxCpus = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="To how many CPUs it can grow while it runs: inn set --cpus."),
+]
 MaxMemory = Annotated[
     str | None,
     typer.Option(

@@ -44,6 +44,7 @@ def run(
         bool, typer.Option("--detach", "-d", help="Let the guest run on its own; print its name.")
     ] = False,
     cpus: options.Cpus = 1,
+    max_cpus: options.MaxCpus = None,
     memory: options.Memory = "512M",
     max_memory: options.MaxMemory = None,
     engine: options.Engine = EngineChoice.AUTO,
@@ -134,7 +135,7 @@ def run(
         append=append,
         vcpus=cpus,
         memory=parse_size(memory),
-        growth=growth_of(max_memory),
+        growth=growth_of(max_memory, max_cpus),
         engine=engine,
         cpu_model=cpu_model,
         disks=tuple(parse_disk(text) for text in disk or ()),

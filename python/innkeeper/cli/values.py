@@ -117,6 +117,6 @@ def parse_duration(text: str, least: float = 0.001) -> float:
     return min(float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2] or "s"], TIMEOUT_MAX)
 
 
-def growth_of(memory: str | None) -> Growth:
-    """What --max-memory says."""
-    return Growth(memory=None if memory is None else parse_size(memory))
+def growth_of(memory: str | None, vcpus: int | None) -> Growth:
+    """What --max-memory and --max-cpus say."""
+    return Growth(memory=None if memory is None else parse_size(memory), vcpus=vcpus)

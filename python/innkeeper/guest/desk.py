@@ -77,6 +77,7 @@ class Desk:
         self.paused = False
         self.limits = order.spec.limits
         self._memory = order.spec.memory
+        self._vcpus = order.spec.vcpus
         self.machine: RunningMachine | None = None
         self.hub: AgentHub | None = None
         self._news: News | None = None
@@ -181,6 +182,24 @@ class Desk:
         self._memory = size
         self._size_memory()
 
+    def set_vcpus(self, count: int) -> None:
+        """So many processors from now on, as far as the guest goes along; later machines as well.
+
+        Raises:
+            InvalidInput: when it cannot have so many before it is started anew.
+        """
+        spec = self.order.spec
+        most = spec.growth.vcpus or spec.vcpus
+        if not 1 <= count <= most or (spec.growth.vcpus is None and count != spec.vcpus):
+            raise InvalidInput(
+                f"the guest {self.home.name!r} can have 1 to {most} CPUs while it runs, if it has "
+                f"--max-cpus, and has {count} when it is started again"
+            )
+        self._vcpus = count
+        self._control().want_cpus(count)
+        if self._news is not None:
+            self._news.tell_processors()
+
     def _size_memory(self) -> None:
         more = self._memory - self.order.spec.memory
         self._control().request_memory(max(more, 0))
@@ -222,6 +241,7 @@ class Desk:
             self._news.close()
         self._news = News(self.loop, self.server, machine)
         self._size_memory()
+        machine.control.want_cpus(self._vcpus)
         machine.start()
         if self.paused:
             machine.control.pause()

@@ -6,6 +6,7 @@ from typing import Final
 
 from innkeeper.vm.detached.loop import READ, Loop
 from innkeeper.vm.qmp.memory import PLUGGABLE, actual, plugged_in
+from innkeeper.vm.qmp.processors import path, present
 from innkeeper.vm.qmp.server import Server
 from innkeeper.vm.running import RunningMachine
 
@@ -24,7 +25,9 @@ class News:
         self._resting = False
         self._closed = False
         self._known = 0, 0
+        self._processors: list[bool] = []
         self._known = self._look()
+        self._processors = present(machine, 0)
         os.set_blocking(self._fd, False)
         loop.watch(self._fd, READ, self._heard)
 
@@ -48,6 +51,17 @@ class News:
             self._tell()
 
     def _tell(self) -> None:
+        self._tell_memory()
+        self.tell_processors()
+
+    def tell_processors(self) -> None:
+        """Also where some have just come, so that it is known of them when they go."""
+        before, self._processors = self._processors, present(self._machine, 0)
+        for index, (was, there) in enumerate(zip(before, self._processors, strict=False)):
+            if was and not there:
+                self._server.event("DEVICE_DELETED", device=f"cpu{index}", path=path(index))
+
+    def _tell_memory(self) -> None:
         before, self._known = self._known, self._look()
         (balloon, plugged), (balloon_before, plugged_before) = self._known, before
         if plugged != plugged_before:

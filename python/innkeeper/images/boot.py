@@ -11,12 +11,13 @@ from innkeeper.images.kernel import memory_end
 from innkeeper.images.networks import connected
 from innkeeper.images.store import Image
 from innkeeper.machine.folder import FolderSpec, mount_words, validate_folders
-from innkeeper.machine.growth import Growth, validate_growth
+from innkeeper.machine.growth import Growth, validate_growth, validate_vcpu_growth
 from innkeeper.machine.limits import Limits
 from innkeeper.machine.network import USER_NETWORK, NetworkSpec, validate_ports
 from innkeeper.machine.size import format_size
 from innkeeper.machine.spec import (
     MAXIMUM_MEMORY,
+    MAXIMUM_VCPUS,
     MIB,
     DiskFormat,
     DiskSpec,
@@ -72,6 +73,7 @@ def check(boot: ImageBoot) -> None:
     validate_choices(boot.vcpus, boot.memory, boot.disks)
     validate_folders(boot.folders)
     validate_growth(boot.memory, boot.growth, MAXIMUM_MEMORY)
+    validate_vcpu_growth(boot.vcpus, boot.growth, MAXIMUM_VCPUS)
     if boot.network is not None:
         validate_ports(boot.network.ports)
         connected(boot.network, boot.name)

@@ -11,6 +11,23 @@ class Growth:
     """`memory` is in bytes. None is as much as it starts with."""
 
     memory: int | None = None
+    vcpus: int | None = None
+
+
+def validate_vcpu_growth(vcpus: int, growth: Growth, most: int) -> None:
+    """Refuses a guest that starts with more processors than it may ever have.
+
+    Raises:
+        InvalidInput: for the first thing found wrong.
+    """
+    if growth.vcpus is None:
+        return
+    if vcpus > growth.vcpus:
+        raise InvalidInput(
+            f"{vcpus} CPUs are more than the {growth.vcpus} that --max-cpus lets the guest have"
+        )
+    if growth.vcpus > most:
+        raise InvalidInput(f"a guest grows to {most} CPUs at most, not to {growth.vcpus}")
 
 
 def validate_growth(memory: int, growth: Growth, most_memory: int) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 
 from innkeeper.errors import InvalidInput
 from innkeeper.machine.folder import FolderSpec, validate_folders
-from innkeeper.machine.growth import Growth, validate_growth
+from innkeeper.machine.growth import Growth, validate_growth, validate_vcpu_growth
 from innkeeper.machine.limits import Limits
 from innkeeper.machine.network import NetworkSpec, validate_network
 from innkeeper.machine.size import format_size
@@ -105,6 +105,7 @@ def validate(spec: MachineSpec) -> None:
     """
     validate_choices(spec.vcpus, spec.memory, spec.disks)
     validate_growth(spec.memory, spec.growth, MAXIMUM_MEMORY)
+    validate_vcpu_growth(spec.vcpus, spec.growth, MAXIMUM_VCPUS)
     _validate_command_line(spec.command_line)
     _require_utf_8(spec.cpu_model, "the CPU model")
     if spec.network is not None:

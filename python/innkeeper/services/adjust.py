@@ -74,6 +74,8 @@ def _apply(home: Home, before: GuestRequest, definition: Definition) -> None:
         client.execute("x-set-limits", **written(own))
         if request.memory != before.memory:
             client.execute("x-set-memory", size=request.memory)
+        if request.vcpus != before.vcpus:
+            client.execute("x-set-cpus", count=request.vcpus)
 
 
 @contextlib.contextmanager

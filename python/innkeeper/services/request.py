@@ -21,6 +21,8 @@ from innkeeper.machine import (
     Shares,
     VsockSpec,
 )
+from innkeeper.machine.growth import validate_growth, validate_vcpu_growth
+from innkeeper.machine.spec import MAXIMUM_MEMORY, MAXIMUM_VCPUS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +70,8 @@ def check(request: GuestRequest) -> None:
     Raises:
         InvalidInput: for the first thing found wrong.
     """
+    validate_growth(request.memory, request.growth, MAXIMUM_MEMORY)
+    validate_vcpu_growth(request.vcpus, request.growth, MAXIMUM_VCPUS)
     if request.shares.memory > request.memory:
         raise InvalidInput("a guest is not promised more memory than it has: see --memory")
     if request.symbols is not None and not request.perf_map:

@@ -2,16 +2,33 @@
 
 use std::sync::Arc;
 
+use devices::acpi_cpus::{AcpiCpus, AcpiCpusParts};
 use devices::irqchip::testing::{FakeEvents, FakeTsc};
 use devices::irqchip::{IoApic, LapicParts, LocalApics, Pic};
 use devices::testing::{FakeClock, FakeLine, FakeMsi, FakeTimer};
-use devices::{Device, DeviceState, MsiSink, RestoreError, decode_state, encode_state};
+use devices::{Device, DeviceState, Line, MsiSink, RestoreError, decode_state, encode_state};
 
 use crate::Entry;
 use crate::legacy::writes;
 
 pub(crate) fn entries() -> Vec<Entry> {
     vec![
+        Entry {
+            kind: "acpi-cpus",
+            make: || {
+                let presence = (0..3).map(|_| FakeLine::new() as Arc<dyn Line>);
+                let parts = AcpiCpusParts {
+                    presence: presence.collect(),
+                    event: FakeLine::new(),
+                };
+                Box::new(AcpiCpus::new(2, parts))
+            },
+            change: |device| {
+                device.write(0, 4, 1);
+                // The guest lets go of the second.
+                device.write(4, 1, 8);
+            },
+        },
         Entry {
             kind: "ioapic",
             make: || Box::new(IoApic::new(FakeMsi::new())),

@@ -89,7 +89,8 @@ impl MachineControl {
         })
     }
 
-    /// A descriptor that becomes readable, an eventfd, when the guest has changed its memory's size.
+    /// A descriptor that becomes readable, an eventfd, when the guest has changed its memory's size,
+    /// or has let go of a processor.
     ///
     /// # Errors
     /// When the host has no more descriptors.
@@ -100,6 +101,11 @@ impl MachineControl {
             None => Arc::clone(news.insert(Arc::new(Doorbell::new()?))),
         };
         bell.as_fd().try_clone_to_owned()
+    }
+
+    /// Something has changed by itself: see [`MachineControl::news`].
+    pub(crate) fn tell_news(&self) {
+        self.shared.tell_news();
     }
 
     /// What tells of news, while there is a machine.

@@ -10,6 +10,7 @@ use crate::tables::{self, AcpiRequest};
 fn tables_have_room_for_the_most_processors() {
     let request = AcpiRequest {
         apic_ids: (0..MAX_VCPUS).collect(),
+        present: None,
         pci_window_64: Gpa(1 << 34),
         serial_count: 2,
     };
@@ -22,6 +23,7 @@ fn the_smallest_guest_has_its_tables() {
     let facts = Facts {
         memory: MIN_MEMORY,
         vcpus: 1,
+        present: None,
         uuid: [0; 16],
     };
     install(&memory, &facts).expect("there is RAM for them");

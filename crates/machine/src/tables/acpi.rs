@@ -28,6 +28,8 @@ const IOAPIC_ID: u8 = 0;
 /// MADT flags: 8259s are there too.
 const PCAT_COMPAT: u32 = 1;
 const ENABLED: u32 = 1;
+/// Not there, and may come.
+const ONLINE_CAPABLE: u32 = 2;
 const ALL_PROCESSORS: u32 = 0xffff_ffff;
 /// Polarity and trigger as the bus has them.
 const CONFORMING: u16 = 0;
@@ -51,6 +53,8 @@ const WAET_PM_TIMER_GOOD: u32 = 1 << 1;
 pub struct AcpiRequest {
     /// The APIC id of every processor.
     pub apic_ids: Vec<u32>,
+    /// Which of them are there, where they come and go; without, all.
+    pub present: Option<Vec<bool>>,
     /// The window for 64-bit BARs.
     pub pci_window_64: Gpa,
     /// UARTs present, first COM1.
@@ -74,7 +78,7 @@ pub fn build(request: &AcpiRequest) -> Option<Vec<(Gpa, Vec<u8>)>> {
     let dsdt_at = place(table(*b"DSDT", 2, &dsdt::build(request)));
     let listed = [
         place(fadt(facs_at, dsdt_at)),
-        place(table(*b"APIC", 4, &madt(&request.apic_ids))),
+        place(table(*b"APIC", 5, &madt(request))),
         place(table(*b"MCFG", 1, &mcfg())),
         place(table(
             *b"WAET",
@@ -174,12 +178,14 @@ fn fadt(facs_at: u64, dsdt_at: u64) -> Vec<u8> {
     bytes
 }
 
-fn madt(apic_ids: &[u32]) -> Vec<u8> {
+fn madt(request: &AcpiRequest) -> Vec<u8> {
     let mut body = Vec::new();
     body.extend(low32(LAPIC.0));
     body.extend(PCAT_COMPAT.to_le_bytes());
-    for (uid, &apic_id) in (0u32..).zip(apic_ids) {
-        body.extend(processor(uid, apic_id));
+    for (index, &apic_id) in request.apic_ids.iter().enumerate() {
+        let present = request.present.as_ref().and_then(|all| all.get(index));
+        // Bounded by the room for tables.
+        body.extend(local_apic(index as u32, apic_id, *present.unwrap_or(&true)));
     }
     body.extend([1, 12, IOAPIC_ID, 0]);
     body.extend(low32(IOAPIC.0));
@@ -205,16 +211,17 @@ fn madt(apic_ids: &[u32]) -> Vec<u8> {
 }
 
 /// A processor's local APIC, in the form its id fits into.
-fn processor(uid: u32, apic_id: u32) -> Vec<u8> {
+pub(super) fn local_apic(uid: u32, apic_id: u32, present: bool) -> Vec<u8> {
+    let flags = if present { ENABLED } else { ONLINE_CAPABLE };
     let mut entry = Vec::new();
     if apic_id < FIRST_X2APIC_ID && uid < FIRST_X2APIC_ID {
         // Both were just found to fit.
         entry.extend([0, 8, uid as u8, apic_id as u8]);
-        entry.extend(ENABLED.to_le_bytes());
+        entry.extend(flags.to_le_bytes());
     } else {
         entry.extend([9, 16, 0, 0]);
         entry.extend(apic_id.to_le_bytes());
-        entry.extend(ENABLED.to_le_bytes());
+        entry.extend(flags.to_le_bytes());
         entry.extend(uid.to_le_bytes());
     }
     entry

@@ -9,6 +9,7 @@ use acpi_tables::{Aml, AmlSink};
 use devices::acpi_pm;
 
 use super::acpi::AcpiRequest;
+use super::processors;
 use crate::layout::{
     ECAM, ECAM_LEN, PCI_WINDOW, PCI_WINDOW_64_LEN, PCI_WINDOW_END, VGA_HOLE, VGA_HOLE_END,
 };
@@ -36,8 +37,16 @@ pub(super) fn build(request: &AcpiRequest) -> Vec<u8> {
     add(&system_bus(&Raw(clock())));
     add(&system_bus(&Raw(keyboard())));
     add(&system_bus(&Raw(mouse())));
-    for uid in 0..request.apic_ids.len() {
-        add(&system_bus(&Raw(processor(uid))));
+    for (uid, &apic_id) in request.apic_ids.iter().enumerate() {
+        let processor = match request.present {
+            // Bounded by the room for tables.
+            Some(_) => processors::processor(uid as u32, apic_id),
+            None => processor(uid),
+        };
+        add(&system_bus(&Raw(processor)));
+    }
+    if request.present.is_some() {
+        add(&Raw(processors::controller(request.apic_ids.len())));
     }
     for (name, sleep) in [
         ("_S3_", acpi_pm::SLEEP_TYPE_S3),
@@ -50,7 +59,7 @@ pub(super) fn build(request: &AcpiRequest) -> Vec<u8> {
 }
 
 /// AML that is encoded already.
-struct Raw(Vec<u8>);
+pub(super) struct Raw(pub(super) Vec<u8>);
 
 impl Aml for Raw {
     fn to_aml_bytes(&self, sink: &mut dyn AmlSink) {
@@ -58,7 +67,7 @@ impl Aml for Raw {
     }
 }
 
-fn encode(object: &dyn Aml) -> Vec<u8> {
+pub(super) fn encode(object: &dyn Aml) -> Vec<u8> {
     let mut bytes = Vec::new();
     object.to_aml_bytes(&mut bytes);
     bytes

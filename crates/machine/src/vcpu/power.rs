@@ -3,7 +3,7 @@
 //! Spec: Intel SDM Vol. 3, "Multiple-Processor (MP) Initialization" and "Processor State Following
 //! INIT".
 
-use engine::EngineError;
+use engine::{EngineError, Place};
 use x86::register::gpr;
 use x86::{Activity, CpuState, Segment, SegmentRegister};
 
@@ -28,6 +28,23 @@ impl VcpuRunner {
                 self.activity = Activity::Running;
             }
         }
+        Ok(())
+    }
+
+    /// The processor is not there, until it is plugged in or somebody wants something of the machine.
+    /// When it comes again, it waits to be started.
+    pub(super) fn stay_away(&mut self) -> Result<(), EngineError> {
+        if self.activity != Activity::WaitForSipi && self.shared.irqchip.is_some() {
+            self.settle()?;
+            self.initialise()?;
+        }
+        // What others sent it is lost.
+        self.signal.take();
+        self.whereabouts.set(Place::Asleep);
+        let control = &self.shared.control;
+        let ready = || control.attention() || !self.signal.is_absent();
+        self.signal.wait_until(ready);
+        self.whereabouts.set(Place::Machine);
         Ok(())
     }
 

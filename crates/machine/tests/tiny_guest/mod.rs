@@ -134,6 +134,7 @@ impl Built {
             vcpus: self.vcpus,
             memory: 4 << 20,
             max_memory: 0,
+            max_vcpus: 0,
             engine: self.engine,
             cpu_model: x86::cpuid::DEFAULT_MODEL.to_owned(),
             kernel: kernel.0.clone(),

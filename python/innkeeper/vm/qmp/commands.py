@@ -1,9 +1,6 @@
 """What each command does with a running guest, which is seen here through `Subject`."""
 
-import contextlib
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final, Protocol
 
 from innkeeper._core import __version__
@@ -12,7 +9,7 @@ from innkeeper.machine.spec import DiskFormat, DiskSpec, Overlay
 from innkeeper.vm.detached.console import Console
 from innkeeper.vm.detached.home import CONSOLE, Home
 from innkeeper.vm.order import Order
-from innkeeper.vm.qmp import memory
+from innkeeper.vm.qmp import memory, processors
 from innkeeper.vm.qmp.session import CommandError, Handler
 from innkeeper.vm.running import RunningMachine
 from innkeeper.vm.statistics import GuestStatistics
@@ -45,6 +42,7 @@ class Subject(Protocol):
     def limits(self) -> Limits: ...
     def set_limits(self, limits: Limits) -> None: ...
     def set_memory(self, size: int) -> None: ...
+    def set_vcpus(self, count: int) -> None: ...
 
 
 def version() -> dict[str, object]:
@@ -63,12 +61,12 @@ def handlers(guest: Subject) -> dict[str, Handler]:
 
     return {
         **memory.handlers(guest),
+        **processors.handlers(guest),
         "cont": just("resume"),
         "query-block": lambda _: [
             _block(index, disk) for index, disk in enumerate(guest.order.spec.disks)
         ],
         "query-chardev": lambda _: _chardevs(guest),
-        "query-cpus-fast": lambda _: _cpus(guest.order.spec.vcpus),
         "query-name": lambda _: {"name": guest.home.name},
         "query-status": lambda _: _status(guest),
         "query-uuid": lambda _: {"UUID": guest.order.id},
@@ -121,29 +119,6 @@ def _chardevs(guest: Subject) -> list[dict[str, object]]:
             "frontend-open": guest.console.readers > 0,
         }
     ]
-
-
-def _cpus(count: int) -> list[dict[str, object]]:
-    threads = _vcpu_threads()
-    return [
-        {
-            "cpu-index": index,
-            "qom-path": f"/machine/cpu[{index}]",
-            "thread-id": threads.get(f"vcpu {index}", os.getpid()),
-            "target": "x86_64",
-        }
-        for index in range(count)
-    ]
-
-
-def _vcpu_threads() -> dict[str, int]:
-    """The threads of this process by name; the machine names those of its processors."""
-    found = {}
-    for thread in Path("/proc/self/task").iterdir():
-        # It may end meanwhile.
-        with contextlib.suppress(OSError):
-            found[(thread / "comm").read_text().strip()] = int(thread.name)
-    return found
 
 
 def _statistics(guest: Subject) -> dict[str, object]:

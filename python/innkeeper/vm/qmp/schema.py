@@ -45,7 +45,15 @@ OBJECTS: Final[dict[str, Members]] = {
         "cpu-index": "int",
         "qom-path": "str",
         "thread-id": "int",
+        "*props": "CpuInstanceProperties",
         "target": "SysEmuTarget",
+    },
+    "CpuInstanceProperties": {"*core-id": "int"},
+    "HotpluggableCPU": {
+        "type": "str",
+        "vcpus-count": "int",
+        "props": "CpuInstanceProperties",
+        "*qom-path": "str",
     },
     "Limits": {
         "cpu-permille": "int",
@@ -82,6 +90,7 @@ COMMANDS: Final[dict[str, tuple[Members, Type]]] = {
     "query-chardev": ({}, ["ChardevInfo"]),
     "query-commands": ({}, ["CommandInfo"]),
     "query-cpus-fast": ({}, ["CpuInfoFast"]),
+    "query-hotpluggable-cpus": ({}, ["HotpluggableCPU"]),
     "query-memory-devices": ({}, ["MemoryDeviceInfo"]),
     "query-memory-size-summary": ({}, "MemoryInfo"),
     "query-name": ({}, "NameInfo"),
@@ -108,6 +117,7 @@ COMMANDS: Final[dict[str, tuple[Members, Type]]] = {
     ),
     # Ours: docs/guides/memory-of-a-guest.md.
     "x-query-memory": ({}, "any"),
+    "x-set-cpus": ({"count": "int"}, "q_empty"),
     "x-set-memory": ({"size": "int"}, "q_empty"),
     # Ours: docs/reference/statistics.md.
     "x-query-statistics": ({}, "any"),
@@ -116,6 +126,7 @@ COMMANDS: Final[dict[str, tuple[Members, Type]]] = {
 }
 EVENTS: Final[dict[str, Members]] = {
     "BALLOON_CHANGE": {"actual": "int"},
+    "DEVICE_DELETED": {"*device": "str", "path": "str"},
     "GUEST_PANICKED": {"action": "str"},
     "MEMORY_DEVICE_SIZE_CHANGE": {"*id": "str", "size": "int", "qom-path": "str"},
     "POWERDOWN": {},

@@ -6,6 +6,7 @@ use crate::layout::{BIOS_AREA, SMBIOS_AREA};
 fn request(processors: u32) -> AcpiRequest {
     AcpiRequest {
         apic_ids: (0..processors).collect(),
+        present: None,
         pci_window_64: Gpa(0x4_0000_0000),
         serial_count: 2,
     }
