@@ -155,3 +155,14 @@ def test_what_makes_no_sense_changes_nothing(
 def test_whoever_waits_for_a_guest_promises_it_nothing(house: House, halting: Path) -> None:
     said = house.refuses("run", "--kernel", halting, "--memory-min", "1M", status=2)
     assert "--detach" in said
+
+
+def test_what_a_guest_cannot_become_while_it_runs_it_does_not_become_later(
+    house: House, halting: Path
+) -> None:
+    house.start("a", halting, "--memory", "16M")
+    said = house.refuses("set", "a", "--memory", "64M")
+    assert "stop it first" in said
+    assert house.inspect("a")["memory"] == 16 << 20
+    house("restart", "-t", "0", "a")
+    assert house.inspect("a")["memory"] == 16 << 20

@@ -1,7 +1,7 @@
 //! What one may ask of a running machine from another thread, and how the run learns of it.
 //!
 //! Requests are flags under one lock. vCPUs look at one atomic after every exit; a request sets it,
-//! then kicks them all. Whoever runs the machine waits here for something to do.
+//! then kicks them all. Whoever runs the machine asks here what is to be done.
 
 mod cpus;
 mod memory;
@@ -262,15 +262,10 @@ impl MachineControl {
         &self.shared.gates
     }
 
-    /// Waits for a request.
-    pub(crate) fn wait_for_request(&self) -> Request {
-        let mut state = lock(&self.shared.state);
-        loop {
-            if let Some(request) = state.request() {
-                return request;
-            }
-            state = wait(&self.shared.changed, state);
-        }
+    /// What is to be done. Nothing, when the request that stopped the vCPUs has been taken back: a
+    /// guest that was paused and resumed at once.
+    pub(crate) fn request(&self) -> Option<Request> {
+        lock(&self.shared.state).request()
     }
 
     /// Waits until the machine is not to stand still any more.

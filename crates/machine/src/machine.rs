@@ -341,7 +341,10 @@ impl Machine {
                 &self.shared.control,
             );
             self.board.quiesce();
-            match self.shared.control.wait_for_request() {
+            let Some(request) = self.shared.control.request() else {
+                continue;
+            };
+            match request {
                 Request::Report => self.shared.control.report(&self.stats()),
                 Request::Pause => self.shared.control.wait_while_paused(),
                 Request::Reset => {

@@ -9,12 +9,10 @@ mod tiny_guest;
 
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use devices::{Device, DeviceState, RestoreError, decode_state, encode_state};
 use machine::{EngineChoice, Outcome, Reboot, SavedMachine, restore_memory, save_memory};
-use tiny_guest::{Built, EXIT_PORT, exit, exits, guest, guest_on, print, stop_when};
+use tiny_guest::{Built, EXIT_PORT, Guest, exit, exits, guest, guest_on, print, stop_when};
 
 #[test]
 fn a_guest_prints_and_ends_with_its_value() {
@@ -334,40 +332,9 @@ fn a_sleeper_is_stopped_saved_and_woken_elsewhere_by_the_power_button() {
     assert_eq!(second.run(), Outcome::DeviceExit(11));
 }
 
-#[test]
-fn a_paused_guest_goes_on() {
-    let mut guest = guest("paused", &slow_alphabet(), 1);
-    let control = guest.machine.control();
-    // It waits at its beginning until the other thread is there.
-    control.pause();
-    let ended = Arc::new(AtomicBool::new(false));
-    let pauser = std::thread::spawn({
-        let ended = Arc::clone(&ended);
-        move || {
-            let mut seen = 0;
-            for _ in 0..5 {
-                control.resume();
-                // Until it has written more, or is done.
-                let before = seen;
-                while seen == before && !ended.load(Ordering::Acquire) {
-                    seen = control.stats().map_or(seen, |it| exits(&it, "port write"));
-                }
-                control.pause();
-            }
-            control.resume();
-            seen
-        }
-    });
-    let outcome = guest.run();
-    ended.store(true, Ordering::Release);
-    assert_eq!(outcome, Outcome::DeviceExit(5));
-    assert!(pauser.join().expect("the pauser") > 0);
-    assert_eq!(guest.output(), "abcdefghijklmnopqrstuvwxyz");
-}
-
-#[test]
-fn input_reaches_the_guest_in_order_however_much_it_is() {
-    let code = [
+/// Sends back what comes in at the first serial port, and ends after a full stop.
+fn echo() -> Vec<u8> {
+    [
         &[0x66, 0xba, 0xfd, 0x03][..], // next: mov dx, 3fdh
         &[0xec, 0xa8, 0x01],           // wait: in al, dx; test al, 1
         &[0x74, 0xfb],                 // jz wait
@@ -377,13 +344,46 @@ fn input_reaches_the_guest_in_order_however_much_it_is() {
         &[0x75, 0xed],                 // jne next
         &exit(3),
     ]
-    .concat();
-    let (reader, mut writer) = std::io::pipe().expect("a pipe");
+    .concat()
+}
+
+/// That guest, and the other end of its input.
+fn echoing(name: &str) -> (Guest, std::io::PipeWriter) {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
     let built = Built {
         input: Some(OwnedFd::from(reader)),
         ..Built::default()
     };
-    let mut guest = built.guest("echo", &code);
+    (built.guest(name, &echo()), writer)
+}
+
+#[test]
+fn a_paused_guest_goes_on() {
+    let (mut guest, mut writer) = echoing("paused");
+    let control = guest.machine.control();
+    // It waits at its beginning until the other thread is there.
+    control.pause();
+    let mut screen = guest.serial.try_clone().expect("another descriptor");
+    let pauser = std::thread::spawn(move || {
+        for letter in b"abcde" {
+            writer.write_all(&[*letter]).expect("room in the pipe");
+            control.resume();
+            let mut answer = [0];
+            screen.read_exact(&mut answer).expect("an answer");
+            assert_eq!(answer, [*letter]);
+            control.pause();
+        }
+        writer.write_all(b".").expect("room in the pipe");
+        control.resume();
+    });
+    assert_eq!(guest.run(), Outcome::DeviceExit(3));
+    pauser.join().expect("the pauser");
+    assert_eq!(guest.output(), ".");
+}
+
+#[test]
+fn input_reaches_the_guest_in_order_however_much_it_is() {
+    let (mut guest, mut writer) = echoing("echo");
     let text: String = (0..200).map(|n| format!("{n},")).collect::<String>() + ".";
     writer.write_all(text.as_bytes()).expect("room in the pipe");
     assert_eq!(guest.run(), Outcome::DeviceExit(3));

@@ -176,8 +176,8 @@ class Desk:
         most = self.order.spec.growth.memory or self.order.spec.memory
         if size > most:
             raise InvalidInput(
-                f"the guest {self.home.name!r} can have up to {format_size(most)} while it runs, "
-                f"and has {format_size(size)} when it is started again"
+                f"the guest {self.home.name!r} can have up to {format_size(most)} while it runs; "
+                f"stop it first, for {format_size(size)}"
             )
         self._memory = size
         self._size_memory()
@@ -193,7 +193,7 @@ class Desk:
         if not 1 <= count <= most or (spec.growth.vcpus is None and count != spec.vcpus):
             raise InvalidInput(
                 f"the guest {self.home.name!r} can have 1 to {most} CPUs while it runs, if it has "
-                f"--max-cpus, and has {count} when it is started again"
+                f"--max-cpus; stop it first, for {count}"
             )
         self._vcpus = count
         self._control().want_cpus(count)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final
 
-from innkeeper.errors import GuestNotRunning, HostFailure
+from innkeeper.errors import GuestNotRunning, HostFailure, InnkeeperError
 from innkeeper.machine.limits import written
 from innkeeper.services import admission
 from innkeeper.services import definition as definitions
@@ -34,13 +34,21 @@ def adjust(name: str, change: Callable[[GuestRequest], GuestRequest]) -> None:
         new = replace(old, request=change(old.request))
         check_request(new.request)
         with admission.admitted(name, new.request.shares):
-            new.write(home)
-            if home.is_taken():
-                # What its parent starts again is what it is now.
-                definitions.order(new, name).write(home)
+            _write(home, name, new)
+            try:
                 with contextlib.suppress(GuestNotRunning):
                     _apply(home, old.request, new)
+            except InnkeeperError:
+                _write(home, name, old)
+                raise
         journal.tell(home, "set")
+
+
+def _write(home: Home, name: str, definition: Definition) -> None:
+    definition.write(home)
+    if home.is_taken():
+        # What its parent starts again is what it is now.
+        definitions.order(definition, name).write(home)
 
 
 def _apply(home: Home, before: GuestRequest, definition: Definition) -> None:

@@ -8,17 +8,18 @@ fn the_first_end_counts_and_beats_everything() {
     let control = MachineControl::default();
     assert!(!control.attention());
     control.pause();
-    assert_eq!(control.wait_for_request(), Request::Pause);
+    assert_eq!(control.request(), Some(Request::Pause));
     control.reset();
-    assert_eq!(control.wait_for_request(), Request::Reset);
+    assert_eq!(control.request(), Some(Request::Reset));
     control.exit(3);
     control.stop();
     let end = Request::End(Outcome::DeviceExit(3));
-    assert_eq!(control.wait_for_request(), end);
+    assert_eq!(control.request(), Some(end));
     control.ended();
     control.reset_done();
     control.resume();
     assert!(!control.attention());
+    assert_eq!(control.request(), None);
 }
 
 #[test]
@@ -29,9 +30,9 @@ fn a_guests_reset_follows_the_policy() {
         reboot,
     };
     lines(Reboot::Restart).reset();
-    assert_eq!(control.wait_for_request(), Request::Reset);
+    assert_eq!(control.request(), Some(Request::Reset));
     lines(Reboot::Exit).reset();
-    assert_eq!(control.wait_for_request(), Request::End(Outcome::Reset));
+    assert_eq!(control.request(), Some(Request::End(Outcome::Reset)));
 }
 
 #[test]
@@ -44,14 +45,14 @@ fn only_a_sleeper_is_woken_and_a_reset_comes_first() {
     lines.wake();
     assert!(!control.attention());
     lines.suspend();
-    assert_eq!(control.wait_for_request(), Request::Sleep);
+    assert_eq!(control.request(), Some(Request::Sleep));
     control.pause();
-    assert_eq!(control.wait_for_request(), Request::Pause);
+    assert_eq!(control.request(), Some(Request::Pause));
     lines.wake();
     control.resume();
-    assert_eq!(control.wait_for_request(), Request::Wake);
+    assert_eq!(control.request(), Some(Request::Wake));
     control.reset();
-    assert_eq!(control.wait_for_request(), Request::Reset);
+    assert_eq!(control.request(), Some(Request::Reset));
     control.reset_done();
     control.woken();
     assert!(!control.attention());
