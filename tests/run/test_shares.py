@@ -123,6 +123,11 @@ def test_no_more_is_promised_than_there_is(house: House, halting: Path) -> None:
     more = f"{half + 65536}K"
     house("create", "--name", "b", "--kernel", halting, "--memory", more, "--memory-min", more)
     assert "can be promised" in house.refuses("start", "b", status=2)
+    # It does not run: what it wants otherwise is no matter.
+    house("set", "b", "--cpu-limit", "50%")
+    house("set", "b", "--memory-min", "none")
+    house("start", "b")
+    house("kill", "b")
     house("set", "b", "--memory-min", "1M")
     house("start", "b")
     assert "can be promised" in house.refuses("set", "b", "--memory-min", more, status=2)

@@ -101,8 +101,12 @@ def shares_of(cpu: int | None, cpuset: str | None, memory: str | None, now: Shar
     return Shares(
         cpu=now.cpu if cpu is None else check_cpu_shares(cpu),
         cpuset=now.cpuset if cpuset is None else parse_cpuset(cpuset),
-        memory=now.memory if memory is None else parse_size(memory),
+        memory=now.memory if memory is None else _promise(memory),
     )
+
+
+def _promise(text: str) -> int:
+    return 0 if text == "none" else parse_size(text)
 
 
 def parse_duration(text: str, least: float = 0.001) -> float:

@@ -7,9 +7,9 @@ from typing import Final
 from innkeeper.errors import InvalidInput
 from innkeeper.machine.size import parse_size
 
-_PERCENT: Final = re.compile(r"(\d+(?:\.\d+)?)%")
-_PROCESSORS: Final = re.compile(r"\d+(?:\.\d+)?")
-_OPERATIONS: Final = re.compile(r"(\d+)(?:iops|pps)")
+_PERCENT: Final = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)%")
+_PROCESSORS: Final = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6})?")
+_OPERATIONS: Final = re.compile(r"([0-9]{1,16})(?:iops|pps)")
 _LEAST_CPU: Final = 0.01
 _MOST_CPU: Final = 1024.0
 _MOST_RATE: Final = 1 << 50

@@ -12,7 +12,7 @@ from innkeeper.errors import InvalidInput
 LEAST_SHARES: Final = 2
 MOST_SHARES: Final = 262_144
 _LARGEST_CPU: Final = 8191
-_RANGE: Final = re.compile(r"(\d{1,4})(?:-(\d{1,4}))?")
+_RANGE: Final = re.compile(r"([0-9]{1,4})(?:-([0-9]{1,4}))?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,14 +33,15 @@ def adjust(name: str, change: Callable[[GuestRequest], GuestRequest]) -> None:
         old = definitions.read(home)
         new = replace(old, request=change(old.request))
         check_request(new.request)
-        with admission.admitted(name, new.request.shares):
+        with _admitted(home, old, new):
             _write(home, name, new)
-            try:
-                with contextlib.suppress(GuestNotRunning):
-                    _apply(home, old.request, new)
-            except InnkeeperError:
-                _write(home, name, old)
-                raise
+        # Whoever else wants something promised does not wait for what this guest's process says.
+        try:
+            with contextlib.suppress(GuestNotRunning):
+                _apply(home, old.request, new)
+        except InnkeeperError:
+            _write(home, name, old)
+            raise
         journal.tell(home, "set")
 
 
@@ -49,6 +50,17 @@ def _write(home: Home, name: str, definition: Definition) -> None:
     if home.is_taken():
         # What its parent starts again is what it is now.
         definitions.order(definition, name).write(home)
+
+
+def _admitted(
+    home: Home, old: Definition, new: Definition
+) -> contextlib.AbstractContextManager[None]:
+    """What a guest that does not run wants is looked at when it starts; what stays as it was, has
+    been.
+    """
+    if home.is_taken() and new.request.shares != old.request.shares:
+        return admission.admitted(home.name, new.request.shares)
+    return contextlib.nullcontext()
 
 
 def _apply(home: Home, before: GuestRequest, definition: Definition) -> None:

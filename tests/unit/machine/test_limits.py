@@ -24,7 +24,9 @@ def test_shares_of_processors(text: str, share: float | None) -> None:
     assert parse_cpu_limit(format_cpu_limit(share)) == share
 
 
-@pytest.mark.parametrize("text", ["", "0", "0%", "0.5%", "-1", "50 %", "half", "1e3", "99999999%"])
+@pytest.mark.parametrize(
+    "text", ["", "0", "0%", "0.5%", "-1", "50 %", "half", "1e3", "99999999%", "9" * 5000, "٣"]
+)
 def test_what_is_no_share(text: str) -> None:
     with pytest.raises(InvalidInput):
         parse_cpu_limit(text)
@@ -44,7 +46,9 @@ def test_rates(text: str, rate: Rate) -> None:
     assert parse_rate(text) == rate
 
 
-@pytest.mark.parametrize("text", ["", "0", "0iops", "50M,60M", "fast", "50M,", "iops", "9999999T"])
+@pytest.mark.parametrize(
+    "text", ["", "0", "0iops", "50M,60M", "fast", "50M,", "iops", "9999999T", "9" * 5000 + "iops"]
+)
 def test_what_is_no_rate(text: str) -> None:
     with pytest.raises(InvalidInput):
         parse_rate(text)

@@ -113,6 +113,8 @@ def _make(parent: str, origin: str, name: str, pid: int) -> Group:
         OSError: when this is no place for it, or somebody has swept it away meanwhile.
     """
     ours = os.path.join(parent, _OURS)
+    # Beside a hierarchy's mount point lie directories of other people's.
+    os.stat(os.path.join(parent, "cgroup.procs"))
     with contextlib.suppress(FileExistsError):
         os.mkdir(ours)
     group = Group(os.path.join(ours, name), origin)

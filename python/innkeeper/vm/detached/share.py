@@ -40,18 +40,35 @@ def settle(
         _on_threads(pid, lambda thread: os.sched_setaffinity(thread, wanted))
     if group is None and name and (cpu_limit is not None or cpu_shares is not None):
         group = groups.create(name, pid)
-    if group is not None:
-        with contextlib.suppress(OSError):
-            group.limit_cpu(cpu_limit)
-            group.weigh(cpu_shares)
-            return {"version": VERSION, "group": group.directory, "limits_cpu": True}
-    if cpu_shares is not None:
+    limited, weighed = _by(group, cpu_limit, cpu_shares)
+    if cpu_shares is not None and not weighed:
         nice = _nice(cpu_shares)
         _on_threads(pid, lambda thread: os.setpriority(os.PRIO_PROCESS, thread, nice))
         # Sessions are weighed against each other before their threads are.
         with contextlib.suppress(OSError), open(f"/proc/{pid}/autogroup", "w") as file:
             file.write(str(nice))
-    return {"version": VERSION, "group": None, "limits_cpu": False}
+    # A group of no use is the guest's all the same: somebody has to remove it.
+    directory = None if group is None else group.directory
+    return {"version": VERSION, "group": directory, "limits_cpu": limited}
+
+
+def _by(group: Group | None, cpu_limit: float | None, cpu_shares: int | None) -> tuple[bool, bool]:
+    """Whether the group keeps the limit, and the weight."""
+    if group is None:
+        return False, False
+    limited = _takes(lambda: group.limit_cpu(cpu_limit))
+    if not limited:
+        # Version 1 refuses more than a group around it has. Its limit before must not stay.
+        _takes(lambda: group.limit_cpu(None))
+    return limited, _takes(lambda: group.weigh(cpu_shares))
+
+
+def _takes(change: Callable[[], None]) -> bool:
+    try:
+        change()
+    except OSError:
+        return False
+    return True
 
 
 def settle_ordered(order: dict[str, object], pid: int) -> dict[str, object]:

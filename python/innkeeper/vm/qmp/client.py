@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 from typing import Final, Self
 
 from innkeeper.errors import GuestNotRunning, HostFailure, InnkeeperError
@@ -27,6 +28,7 @@ class Client:
     def __init__(self, home: Home, patience: float = _PATIENCE) -> None:
         self._home = home
         self._bytes = bytearray()
+        self._patience = patience
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(patience)
         try:
@@ -35,7 +37,7 @@ class Client:
             self._socket.close()
             raise GuestNotRunning(f"the guest {home.name!r} is not running") from error
         try:
-            self._receive()
+            self._receive(time.monotonic() + patience)
             self.execute("qmp_capabilities")
         except BaseException:
             self._socket.close()
@@ -53,25 +55,32 @@ class Client:
         Raises:
             CommandRefused: when it could not do its work.
             GuestNotRunning: when the guest's process has gone.
+            HostFailure: when it does not answer in time, whatever else it says.
         """
+        until = time.monotonic() + self._patience
         request = json.dumps({"execute": command, "arguments": arguments})
+        self._socket.settimeout(self._patience)
         try:
             self._socket.sendall(request.encode() + b"\n")
         except OSError as error:
             raise self._lost() from error
-        while True:
-            answer = self._receive()
+        while time.monotonic() < until:
+            answer = self._receive(until)
             if "return" in answer:
                 return answer["return"]
             if isinstance(refused := answer.get("error"), dict):
                 raise CommandRefused(str(refused.get("desc")))
+        raise self._silent()
 
-    def _receive(self) -> dict[str, object]:
+    def _receive(self, until: float) -> dict[str, object]:
         while (end := self._bytes.find(b"\n")) < 0:
+            if (left := until - time.monotonic()) <= 0:
+                raise self._silent()
             try:
+                self._socket.settimeout(left)
                 data = self._socket.recv(1 << 16)
             except TimeoutError as error:
-                raise HostFailure(f"the guest {self._home.name!r} does not answer") from error
+                raise self._silent() from error
             except OSError as error:
                 raise self._lost() from error
             if not data or len(self._bytes) > _LARGEST:
@@ -89,3 +98,6 @@ class Client:
 
     def _lost(self) -> GuestNotRunning:
         return GuestNotRunning(f"the guest {self._home.name!r} has ended")
+
+    def _silent(self) -> HostFailure:
+        return HostFailure(f"the guest {self._home.name!r} does not answer")

@@ -62,6 +62,7 @@ def test_version_2(host: Host) -> None:
     (host.root / "innkeeper" / "cgroup.controllers").touch()
     (host.root / "innkeeper" / "cgroup.subtree_control").touch()
     (host.root / "innkeeper" / "cgroup.procs").touch()
+    (host.root / "cgroup.procs").touch()
     group = groups.create("a", 77, str(host.proc))
     assert group is not None
     assert group.directory == f"{host.root}/innkeeper/a"
@@ -80,6 +81,7 @@ def test_version_2(host: Host) -> None:
 def test_version_1(host: Host) -> None:
     host.mounted("cgroup", "rw,cpu,cpuacct", "1:cpu,cpuacct:/box\n0::/\n")
     (host.root / "box").mkdir()
+    (host.root / "box" / "cgroup.procs").touch()
     host.populates("cgroup.procs", "cpu.cfs_quota_us", "cpu.shares")
     group = groups.create("a", 77, str(host.proc))
     assert group is not None
@@ -105,6 +107,13 @@ def test_a_host_that_lets_us_have_none_is_left_as_it_was(host: Host) -> None:
     assert groups.create("a", 77, str(host.proc)) is None
     (host.proc / "mountinfo").unlink()
     assert groups.create("a", 77, str(host.proc)) is None
+
+
+def test_directories_that_are_no_groups_are_left_alone(host: Host) -> None:
+    host.mounted("cgroup2", "rw", "0::/\n")
+    (host.root.parent / "innkeeper" / "empty").mkdir(parents=True)
+    assert groups.create("a", 77, str(host.proc)) is None
+    assert (host.root.parent / "innkeeper" / "empty").is_dir()
 
 
 def test_how_long_it_was_held_back(tmp_path: Path) -> None:
