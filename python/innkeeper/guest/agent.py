@@ -34,6 +34,8 @@ Sink = Callable[[bytes], None]
 
 # Output is acknowledged in such portions: one frame for each that comes would be half the traffic.
 _PORTION: Final = OUTPUT_WINDOW // 4
+# Seconds in which a guest takes what it is sent, of which there never is more than a few windows.
+_PATIENCE: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +190,12 @@ class Job:
 class Agent:
     """Closes `channel` in the end."""
 
-    def __init__(self, channel: socket.socket) -> None:
+    def __init__(self, channel: socket.socket, patience: float = _PATIENCE) -> None:
         self._channel = channel
+        seconds, rest = divmod(patience, 1)
+        timeout = struct.pack("@ll", int(seconds), int(rest * 1e6))
+        # Of sending alone: a guest may have nothing to say for as long as it likes.
+        channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
         self._sending = threading.Lock()
         self._lock = threading.Lock()
         self._ready = threading.Event()
@@ -258,7 +264,11 @@ class Agent:
     def tell(self, kind: Ask, job: int, payload: bytes = b"") -> None:
         """Sends one frame. A guest that is gone is the reader's to notice."""
         with self._sending, contextlib.suppress(OSError):
-            self._channel.sendall(frame(kind, job, payload))
+            try:
+                self._channel.sendall(frame(kind, job, payload))
+            except BlockingIOError:
+                # It speaks but does not listen, and would hold up whoever wants to end it.
+                self.disconnect()
 
     def _read(self) -> None:
         decoder = Decoder(Tell)

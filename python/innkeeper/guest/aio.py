@@ -197,7 +197,8 @@ class AsyncGuest:
         try:
             await asyncio.shield(entering)
         except asyncio.CancelledError:
-            # It may be there in a moment, and nobody would end it.
+            # One that boots gives up at once; one that is begun meanwhile, nobody else would end.
+            await self.close()
             with contextlib.suppress(Exception):
                 await entering
             await self.close()
@@ -269,7 +270,8 @@ class AsyncGuest:
 
     async def close(self) -> None:
         """As `Guest.close`."""
-        await self._in_thread(self._guest.close)
+        # Not by its own threads, which may all be waiting for it.
+        await asyncio.to_thread(self._guest.close)
 
     def _in_thread(self, work: Callable[[], Result]) -> asyncio.Future[Result]:
         return asyncio.get_running_loop().run_in_executor(self._threads, work)

@@ -117,3 +117,15 @@ def test_arguments_longer_than_a_frame_are_refused_here(play: Play) -> None:
     job = play.agent.start(Exec(argv=["x" * 100_000], env={}), play.stdout.extend, lambda _: None)
     with pytest.raises(CommandNotStarted, match="too long"):
         job.wait(30)
+
+
+def test_a_guest_that_does_not_listen_is_cut_off() -> None:
+    ours, guest = socket.socketpair()
+    agent = Agent(ours, patience=0.01)
+    jobs: list[Job] = []
+    while not jobs or not jobs[-1].has_ended:
+        jobs.append(agent.start(Exec(argv=["x" * 60_000], env={}), bytearray().extend, print))
+    with pytest.raises(GuestNotRunning):
+        jobs[0].wait(30)
+    agent.close()
+    guest.close()
