@@ -136,8 +136,8 @@ impl VirtioDevice for Block {
             Some(WorkerPlan {
                 queues: 1,
                 backend: Box::new(BlockBackend {
-                    context: RequestContext::new(Arc::clone(&self.disk), self.serial),
-                    gate: self.gate.clone(),
+                    context: RequestContext::new(Arc::clone(&self.disk), self.serial)
+                        .through(self.gate.clone()),
                 }),
                 // Without descriptors left, the queue has no worker and VirtioPci::new says so.
                 waker: Arc::new(Doorbell::new().ok()?),
@@ -201,7 +201,6 @@ impl VirtioDevice for Block {
 #[derive(Debug)]
 struct BlockBackend {
     context: RequestContext,
-    gate: RateGate,
 }
 
 impl Backend for BlockBackend {
@@ -214,8 +213,9 @@ impl Backend for BlockBackend {
         let Some(ring) = rings.get_mut(queue) else {
             return Ok(Next::Wait);
         };
-        let BlockBackend { context, gate } = self;
-        ring.drain_through(gate, |chain| {
+        let context = &mut self.context;
+        let gate = context.gate().clone();
+        ring.drain_through(&gate, |chain| {
             gate.spend(data_len(chain));
             process_request(context, chain)
         })
@@ -225,7 +225,7 @@ impl Backend for BlockBackend {
         let Some(ring) = rings.get_mut(queue) else {
             return Ok(Next::Wait);
         };
-        if self.gate.is_limited() {
+        if self.context.gate().is_limited() {
             return Ok(Next::Again);
         }
         ring.drain_now(|chain| process_now(&mut self.context, chain))

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// Seconds' worth that may pass at once after a rest.
 const BURST: f64 = 0.1;
 /// The longest wait before somebody looks again: a limit may have changed meanwhile.
-const PATIENCE: Duration = Duration::from_millis(100);
+pub(crate) const PATIENCE: Duration = Duration::from_millis(100);
 
 /// What may pass in a second. `None` is without bounds.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -116,15 +116,23 @@ impl RateGate {
         if !self.is_limited() {
             return;
         }
+        self.spend_more(bytes);
+        if let Some(bucket) = &mut self.buckets().operations {
+            bucket.level -= 1.0;
+        }
+    }
+
+    /// An operation that was counted moves so many bytes more.
+    pub fn spend_more(&self, bytes: u64) {
+        if !self.is_limited() {
+            return;
+        }
         let mut buckets = self.buckets();
         if let Some(bucket) = &mut buckets.bytes {
             // What is not in 52 bits is not in a guest's memory either.
             #[expect(clippy::cast_precision_loss, reason = "see above")]
             let bytes = bytes as f64;
             bucket.level -= bytes;
-        }
-        if let Some(bucket) = &mut buckets.operations {
-            bucket.level -= 1.0;
         }
     }
 

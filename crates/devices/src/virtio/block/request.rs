@@ -9,7 +9,7 @@ use memory::GuestMemory;
 
 use crate::virtio::block::{MAX_RANGE_SECTORS, MAX_RANGES, SERIAL_LEN};
 use crate::virtio::interrupts::Interrupts;
-use crate::virtio::{Chain, Next, Nonsense, QueueState, Ring};
+use crate::virtio::{Chain, Next, Nonsense, QueueState, RateGate, Ring};
 use crate::{Line, MsiSink};
 
 const HEADER_LEN: usize = 16;
@@ -46,6 +46,7 @@ pub struct RequestContext {
     serial: [u8; SERIAL_LEN],
     bounce: Vec<u8>,
     write_through: bool,
+    gate: RateGate,
 }
 
 impl RequestContext {
@@ -56,7 +57,19 @@ impl RequestContext {
             serial,
             bounce: Vec::new(),
             write_through: false,
+            gate: RateGate::default(),
         }
+    }
+
+    /// What requests move is counted there.
+    #[must_use]
+    pub(super) fn through(mut self, gate: RateGate) -> RequestContext {
+        self.gate = gate;
+        self
+    }
+
+    pub(super) fn gate(&self) -> &RateGate {
+        &self.gate
     }
 
     pub(super) fn set_write_through(&mut self, on: bool) {
@@ -263,6 +276,8 @@ fn change_range(context: &RequestContext, chain: &Chain, kind: u32) -> Result<()
             context.disk.discard(start, len)?;
         } else {
             let unmap = flags & FLAG_UNMAP != 0;
+            // A host that cannot do it otherwise writes them all.
+            context.gate.spend_more(len);
             context.disk.write_zeroes(start, len, unmap)?;
         }
     }

@@ -1,5 +1,6 @@
 #![allow(clippy::cast_possible_truncation, reason = "test values are small")]
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -8,11 +9,14 @@ use vm_memory::{Bytes, GuestAddress};
 
 use crate::virtio::block::test_disk::MemoryDisk;
 use crate::virtio::block::{F_FLUSH, F_RO, serve_prepared};
+use crate::virtio::rate::PATIENCE;
 use crate::virtio::testing::{
     Buffer, Descriptor, Driver, INDIRECT, NEXT, WRITE, queue_state, ram, wait_until,
     write_descriptor,
 };
-use crate::virtio::{Block, BlockOptions, F_EVENT_IDX, F_INDIRECT_DESC, Nonsense, QueueState};
+use crate::virtio::{
+    Block, BlockOptions, F_EVENT_IDX, F_INDIRECT_DESC, Nonsense, QueueState, RateGate, RateLimit,
+};
 
 const LEN: usize = 1 << 20;
 
@@ -159,6 +163,27 @@ fn discard_and_zeroing() {
         ];
         assert_eq!(request(&mut driver, &buffers).0, status, "{kind} {range:?}");
     }
+}
+
+#[test]
+fn zeroes_are_paid_for_as_if_they_were_written() {
+    let gate = RateGate::default();
+    gate.set(RateLimit {
+        bytes: NonZeroU64::new(1000),
+        operations: None,
+    });
+    let disk: Arc<dyn BlockDevice> = Arc::new(MemoryDisk::new(LEN));
+    let device = Block::new(disk, &BlockOptions::default()).through(gate.clone());
+    let mut driver = Driver::new(device);
+    driver.start(0);
+    let zero = [
+        Buffer::Out(&header(13, 0)),
+        Buffer::Out(&range(0, 2000, 1)),
+        Buffer::In(1),
+    ];
+    assert_eq!(request(&mut driver, &zero).0, 0);
+    // The longest wait: the request alone is within what may go at once.
+    assert_eq!(gate.wait(), Some(PATIENCE));
 }
 
 #[test]
