@@ -1,7 +1,6 @@
 """`AttachedGuest`: a guest that runs already and goes on when nobody looks."""
 
 import socket
-from types import TracebackType
 from typing import Self
 
 from innkeeper.errors import GuestNotRunning
@@ -33,10 +32,10 @@ class AttachedGuest(Commands):
     """
 
     def __init__(self, name: str, *, boot_timeout: float | None = 300.0) -> None:
+        super().__init__()
         self._wanted = arguments.text(name, "the guest's name")
         self._boot_timeout = arguments.seconds(boot_timeout, "boot_timeout")
         self._home: Home | None = None
-        self._agent: Agent | None = None
 
     def __enter__(self) -> Self:
         with registry().open(self._wanted) as home:
@@ -49,14 +48,6 @@ class AttachedGuest(Commands):
             self.close()
             raise
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def name(self) -> str:
@@ -121,13 +112,3 @@ class AttachedGuest(Commands):
         if self._home is None:
             raise GuestNotRunning("nothing is attached to this guest")
         return self._home
-
-    @property
-    def agent(self) -> Agent:
-        """
-        Raises:
-            GuestNotRunning: when there is none behind this.
-        """
-        if self._agent is None:
-            raise GuestNotRunning("nothing is attached to this guest")
-        return self._agent

@@ -5,8 +5,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike, fspath
+from types import TracebackType
 
-from innkeeper.errors import InnkeeperError
+from innkeeper.errors import GuestNotRunning, InnkeeperError
 from innkeeper.guest import arguments
 from innkeeper.guest.agent import Agent, Job
 from innkeeper.guest.frames import Exec
@@ -43,7 +44,22 @@ class CommandFailed(InnkeeperError):
 
 
 class Commands(ABC):
-    """A guest that commands can be run in."""
+    """A guest that commands can be run in, for the length of a `with` block."""
+
+    def __init__(self) -> None:
+        self._agent: Agent | None = None
+
+    @abstractmethod
+    def close(self) -> None:
+        """What the block ends with."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
 
     def run(
         self,
@@ -129,13 +145,15 @@ class Commands(ABC):
         files.receive(self, path, fspath(target), lambda _done: None)
 
     @property
-    @abstractmethod
     def agent(self) -> Agent:
         """The connection to the guest's agent.
 
         Raises:
             GuestNotRunning: when there is no guest behind this.
         """
+        if self._agent is None:
+            raise GuestNotRunning("there is no guest behind this, or not any more")
+        return self._agent
 
 
 def command_of(

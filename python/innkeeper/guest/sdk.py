@@ -2,7 +2,6 @@
 
 import socket
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Self
 
 from innkeeper.errors import GuestNotRunning, InnkeeperError, InvalidInput
@@ -57,6 +56,7 @@ class Guest(Commands):
         boot_timeout: float | None = 300.0,
         times: bool = False,
     ) -> None:
+        super().__init__()
         self._image = arguments.text(image, "the image's name")
         self._boot_timeout = arguments.seconds(boot_timeout, "boot_timeout")
         self._boot = ImageBoot(
@@ -72,7 +72,6 @@ class Guest(Commands):
             times=bool(times),
         )
         self._process: GuestProcess | None = None
-        self._agent: Agent | None = None
         self._log: BootLog | None = None
 
     def __enter__(self) -> Self:
@@ -89,14 +88,6 @@ class Guest(Commands):
             self.close()
             raise
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def name(self) -> str:
@@ -147,16 +138,6 @@ class Guest(Commands):
                 self._process = GuestProcess(spec, wiring, fds)
             finally:
                 self._log.close_writer()
-
-    @property
-    def agent(self) -> Agent:
-        """
-        Raises:
-            GuestNotRunning: when there is none behind this.
-        """
-        if self._agent is None:
-            raise GuestNotRunning("the guest is not running")
-        return self._agent
 
     def _explained(self, error: GuestNotRunning) -> InnkeeperError:
         """Why a guest ended before it was ready: its process knows, or its console."""
