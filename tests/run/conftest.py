@@ -1,5 +1,6 @@
 """What tests of guests that stay may ask for."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,8 @@ def house(tmp_path: Path) -> Iterator[House]:
     left = [each.name for each in guests.iterdir()] if guests.exists() else []
     assert [name for name in left if not name.startswith(".")] == []
     assert [name for name in left if name.startswith((".new", ".gone"))] == []
+    # No template waits for guests of this home.
+    shutil.rmtree(found.home / "templates", ignore_errors=True)
 
 
 @pytest.fixture

@@ -119,14 +119,21 @@ impl Engine for SoftEngine {
         if self.checked {
             translator = translator.map(Translator::checked);
         }
-        let mut cpu = Cpu::new(id, cpuid.clone(), self.memory.clone());
-        cpu.mmu.map(&self.memory);
-        cpu.join(&self.tsc);
-        let interpreter =
-            Interpreter::new(cpu, translator).map_err(|source| EngineError::Host {
-                what: "cannot map memory for a processor's tables",
-                source,
-            })?;
+        // A vCPU is large, and is moved to its place. On a stack that then goes: this one stays.
+        let make = || {
+            let mut cpu = Cpu::new(id, cpuid.clone(), self.memory.clone());
+            cpu.mmu.map(&self.memory);
+            cpu.join(&self.tsc);
+            Interpreter::new(cpu, translator)
+        };
+        let made = std::thread::scope(|scope| {
+            let maker = std::thread::Builder::new().spawn_scoped(scope, make)?;
+            maker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        let interpreter = made.map_err(|source| EngineError::Host {
+            what: "cannot map memory for a processor's tables",
+            source,
+        })?;
         Ok(Box::new(SoftVcpu {
             interpreter,
             exits: 0,

@@ -5,6 +5,7 @@ hangs on it (the agent's channel above all, which may be cut in the middle of a 
 as well; sockets, log and clients stay.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -64,6 +65,15 @@ def run(home: Home, outward: int | None, tell: Tell) -> int:
     tell({"pid": os.getpid()})
     desk.serve()
     return 0
+
+
+def rehearse(home: Home) -> None:
+    """What Python makes when it first reads an order, it does not make again: for processes that are
+    forked from this one.
+    """
+    # Whoever runs it will say what is wrong with it.
+    with contextlib.suppress(InnkeeperError):
+        jail.needs(orders.read(home).spec, Path(), None)
 
 
 class Desk:

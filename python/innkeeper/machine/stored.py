@@ -7,6 +7,7 @@ is refused rather than lost; one that is missing has its default, so that a fiel
 
 import contextlib
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Mapping
@@ -50,7 +51,7 @@ def decode(kind: type[Description], document: object) -> Description:
 def _description(kind: Any, document: object) -> object:  # noqa: ANN401 - a dataclass
     if not isinstance(document, Mapping):
         raise Unreadable(f"{kind.__name__} is not an object")
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     values = {}
     for name, told in document.items():
         if name not in hints:
@@ -63,6 +64,11 @@ def _description(kind: Any, document: object) -> object:  # noqa: ANN401 - a dat
         return kind(**values)
     except TypeError as error:
         raise Unreadable(str(error)) from error
+
+
+@functools.cache
+def _hints(kind: Any) -> dict[str, Any]:  # noqa: ANN401 - a dataclass
+    return typing.get_type_hints(kind)
 
 
 def _value(kind: Any, told: object) -> object:  # noqa: ANN401 - a type or what stands for one

@@ -21,7 +21,7 @@ After=network-online.target
 
 [Service]
 Type=forking
-Environment="INNKEEPER_HOME={home}"
+Environment="INNKEEPER_HOME={home}" INNKEEPER_TEMPLATE=0
 PIDFile={directory}/{pid}
 ExecStart={inn} start {name}
 ExecStop={inn} stop --timeout {grace}s {name}

@@ -19,6 +19,9 @@ use crate::lockstep::Compared;
 use crate::translate::placed_raw::Home;
 use crate::translate::{Left, Translator};
 
+/// A guest with so many translated units looks into its tables often.
+const MANY_UNITS: u64 = 256;
+
 /// A vCPU's registers and its decoded blocks.
 #[derive(Debug)]
 pub(crate) struct Interpreter {
@@ -54,7 +57,7 @@ impl Interpreter {
     /// As [`Home::new`].
     pub(crate) fn new(cpu: Cpu, translator: Option<Translator>) -> io::Result<Interpreter> {
         Ok(Interpreter {
-            cpu: Home::new(cpu, translator.is_some())?,
+            cpu: Home::new(cpu)?,
             translator,
             cache: BlockCache::new(),
             awaiting: false,
@@ -152,6 +155,9 @@ impl Interpreter {
         let heat = self.cache.heat(&mut self.cpu, translator.warm());
         if heat == Heat::Cold {
             return self.execute(u32::MAX);
+        }
+        if heat == Heat::Warm && translator.counters.units >= MANY_UNITS {
+            self.cpu.use_huge_pages();
         }
         match translator.run(&mut self.cpu, heat == Heat::Warm) {
             Some(Left::Next) => Ok(End::Next),

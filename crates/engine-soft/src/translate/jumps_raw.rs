@@ -40,12 +40,9 @@ pub(crate) struct Entry {
 
 pub(crate) type Table = [Entry; ENTRIES];
 
-/// Beside each entry, for us alone.
-#[derive(Debug, Clone, Copy, Default)]
-struct Note {
-    /// Guest-physical page of the code, with [`GLOBAL`] and [`LARGE`] in its low bits.
-    page: u64,
-}
+/// Beside each entry, for us alone: the guest-physical page of the code, with [`GLOBAL`] and [`LARGE`] in
+/// its low bits. A plain number, whose zeros the host gives without our writing them.
+type Note = u64;
 
 const GLOBAL: u64 = 1;
 const LARGE: u64 = 2;
@@ -108,7 +105,7 @@ impl Jumps {
             space: 0,
             dead: [0; NUMBERS / 64],
             tables: std::ptr::null_mut(),
-            notes: vec![Note::default(); ENTRIES * TABLES].into_boxed_slice(),
+            notes: vec![0; ENTRIES * TABLES].into_boxed_slice(),
             used: Used::none(ENTRIES * TABLES),
             filled: Filled::none(),
             modes: [0; TABLES],
@@ -173,7 +170,7 @@ impl Jumps {
         }
         let global = if kind.global { GLOBAL } else { 0 };
         let large = if kind.large { LARGE } else { 0 };
-        self.notes[index].page = page | global | large;
+        self.notes[index] = page | global | large;
         // What is kept over changes of address space, by one means or the other.
         self.used.note(index, kind.global || table == set::USER);
         index as u32
@@ -219,7 +216,7 @@ impl Jumps {
             if entry.code == 0 {
                 return false;
             }
-            let kept = keep(index, entry.tag, notes[index].page);
+            let kept = keep(index, entry.tag, notes[index]);
             if !kept {
                 *entry = empty(slot);
             }
@@ -243,7 +240,7 @@ impl Jumps {
         used.take_local(|index| {
             let (table, slot) = (index / ENTRIES, index % ENTRIES);
             let entry = &mut tables[table][slot];
-            if notes[index].page & GLOBAL == 0 && entry.code != 0 {
+            if notes[index] & GLOBAL == 0 && entry.code != 0 {
                 *entry = empty(slot);
             }
         });
@@ -285,7 +282,7 @@ impl Jumps {
         for &index in places {
             let index = index as usize;
             let (table, slot) = (index / ENTRIES, index % ENTRIES);
-            if self.notes[index].page & PAGE_MASK == page {
+            if self.notes[index] & PAGE_MASK == page {
                 let entry = &mut self.tables_mut()[table][slot];
                 *entry = empty(slot);
             }

@@ -2,8 +2,10 @@
 //! from there.
 //!
 //! The tables are hashed, so that hardly two looks go to one page of the host's: without huge pages most of
-//! them would wait for the host's own TLB.
+//! them would wait for the host's own TLB. A guest that has hardly begun has no use for pages of two megabytes
+//! each, so they come when it has some code.
 
+use std::ffi::c_void;
 use std::io;
 use std::mem::offset_of;
 use std::ops::{Deref, DerefMut};
@@ -37,19 +39,19 @@ const LEN: usize = size_of::<Placed>().next_multiple_of(HUGE_PAGE);
 #[derive(Debug)]
 pub(crate) struct Home {
     place: NonNull<Placed>,
+    huge: bool,
 }
 
 // SAFETY: it owns what it points at, as a Box would, and that may go to another thread.
 unsafe impl Send for Home {}
 
 impl Home {
-    /// Puts `cpu` in its place. The tables begin empty, and cost nothing until they are used; with
-    /// `huge` pages, little by little.
+    /// Puts `cpu` in its place. The tables begin empty, and cost nothing until they are used.
     ///
     /// # Errors
     /// When the host gives no memory.
-    pub(crate) fn new(cpu: Cpu, huge: bool) -> io::Result<Home> {
-        let place = map(huge).ok_or(io::ErrorKind::OutOfMemory)?;
+    pub(crate) fn new(cpu: Cpu) -> io::Result<Home> {
+        let place = map().ok_or(io::ErrorKind::OutOfMemory)?;
         // SAFETY: memory of the right size, aligned to more than is needed, its tables zero, which is a value
         // of theirs, and its vCPU written here before anyone sees it.
         let placed = unsafe {
@@ -65,21 +67,35 @@ impl Home {
         placed.cpu.mmu.second.tables = &raw mut placed.second;
         let tables = &raw mut placed.tables;
         placed.cpu.native.jumps.tables = tables;
-        Ok(Home { place })
+        Ok(Home { place, huge: false })
+    }
+
+    /// The tables are used a lot from now on: they get huge pages, little by little.
+    pub(crate) fn use_huge_pages(&mut self) {
+        if self.huge {
+            return;
+        }
+        self.huge = true;
+        let start: *mut c_void = self.place.as_ptr().cast();
+        // SAFETY: the range is this one's mapping; its contents stay. A host without huge pages is slower,
+        // no more.
+        unsafe {
+            let _ = madvise(start, LEN, Advice::LinuxHugepage);
+            for at in (0..LEN).step_by(HUGE_PAGE) {
+                // Kernels before 6.1 do this in their own time.
+                libc::madvise(start.byte_add(at), HUGE_PAGE, libc::MADV_COLLAPSE);
+            }
+        }
     }
 }
 
 /// Memory for a [`Placed`], all zero.
-fn map(huge: bool) -> Option<NonNull<Placed>> {
+fn map() -> Option<NonNull<Placed>> {
     let start = reserve(LEN)?;
     let both = ProtFlags::READ | ProtFlags::WRITE;
     let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED;
     // SAFETY: the range was reserved for this.
     unsafe { mmap_anonymous(start, LEN, both, flags) }.ok()?;
-    if huge {
-        // SAFETY: the range is the mapping just made. A host without huge pages is slower, no more.
-        let _ = unsafe { madvise(start, LEN, Advice::LinuxHugepage) };
-    }
     NonNull::new(start.cast())
 }
 
