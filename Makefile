@@ -48,5 +48,10 @@ bench-memory: ## Measure how soon freed memory is the host's again, and write do
 	@scripts/build
 	@.venv/bin/python -m benches.memory
 
+bench-start: ## Measure what starting a guest takes, and write docs/reference/start.md
+	@scripts/setup
+	@scripts/build
+	@.venv/bin/python -m benches.start
+
 clean: ## Remove what was built here; images stay, see inn image rm
 	rm -rf target build .venv

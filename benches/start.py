@@ -2,10 +2,10 @@
 
     python -m benches.start
 
-As Firecracker counts it: processor time from a guest's process's start to its first instruction, and
-memory that is the process's alone, but for the guest's RAM. Supervisor and guest's process are counted
-together, by the kernel: schedstat, and smaps_rollup's Private_Clean and Private_Dirty less what is
-mapped of the guest's memory. Writes docs/reference/start.md.
+As Firecracker counts it: processor time from the start of a guest's process to its first
+instruction, and memory that is the process's alone, but for the guest's RAM. Supervisor and guest's
+process are counted together, by the kernel: schedstat, and smaps' Private_Clean and Private_Dirty
+but for mappings of the guest's memory. Writes docs/reference/start.md.
 """
 
 import json
@@ -138,10 +138,11 @@ def _page(rows: list[str], commands: list[tuple[str, float]]) -> str:
     others = "\n".join(f"| inn {words} | {took:.0f} ms |" for words, took in commands)
     return f"""# What starting a guest takes
 
-Made by `make bench-start`. A guest of 128 MiB and one processor, counted as Firecracker counts: processor time from the start
-of its processes to its first instruction, and what memory is theirs alone, but for the guest's RAM. That is the guest's
-process and the supervisor beside it together, medians of {_ROUNDS}. The last column is how long `inn run --detach` took,
-which is its own start for the most part. *Forked* guests come from the
+Made by `make bench-start`. A guest of 128 MiB and one processor, counted as Firecracker counts:
+processor time from the start of its processes to its first instruction, and what memory is theirs
+alone, but for the guest's RAM. That is the guest's process and the supervisor beside it together,
+medians of {_ROUNDS}. The last column is how long `inn run --detach` took, which is its own start
+for the most part. *Forked* guests come from the
 [template](../guides/guests-that-stay.md#the-template); those *alone* load everything themselves.
 
 | engine | processes | processor | memory | inn run --detach |

@@ -68,8 +68,8 @@ def run(home: Home, outward: int | None, tell: Tell) -> int:
 
 
 def rehearse(home: Home) -> None:
-    """What Python makes when it first reads an order, it does not make again: for processes that are
-    forked from this one.
+    """What Python makes when it first reads an order, it does not make again: for processes that
+    are forked from this one.
     """
     # Whoever runs it will say what is wrong with it.
     with contextlib.suppress(InnkeeperError):

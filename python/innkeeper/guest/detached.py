@@ -49,7 +49,7 @@ def _serve(templates: str, descriptors: list[int]) -> None:
     template.serve()
 
 
-def _supervise(home: int, lock: int, ready: int) -> None:
+def _supervise(home: int, _lock: int, ready: int) -> None:
     with Home(home) as directory:
         # A rename does not disturb it.
         os.fchdir(home)

@@ -1,5 +1,5 @@
-"""All that a process inherits and a guest could notice, as a text: a guest's processes may be forked
-from another process than its user's command only where that would have made no difference.
+"""All that a process inherits and a guest could notice, as a text: a guest's processes may be
+forked from another process than its user's command only where that would make no difference.
 
 What is not in here, whoever asks for a guest hands over: directory, environment, umask, streams.
 """

@@ -162,6 +162,8 @@ class Template:
             for fd in descriptors:
                 os.close(fd)
             raise
+        # A fork's descriptors are its guest's alone.
+        channel.close()
         self.fork(request)
 
     def _listen(self) -> tuple[int, int]:
@@ -179,7 +181,7 @@ class Template:
         """What was left by those that were killed."""
         for name in os.listdir(self._directory):
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
-                other.setblocking(False)
+                other.settimeout(0)
                 try:
                     other.connect(f"/proc/self/fd/{self._directory}/{name}")
                 except ConnectionRefusedError:
