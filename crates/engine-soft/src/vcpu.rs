@@ -128,7 +128,9 @@ impl Engine for SoftEngine {
         };
         let made = std::thread::scope(|scope| {
             let maker = std::thread::Builder::new().spawn_scoped(scope, make)?;
-            maker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            maker
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         });
         let interpreter = made.map_err(|source| EngineError::Host {
             what: "cannot map memory for a processor's tables",
