@@ -30,6 +30,7 @@ __all__ = [
     "engines",
     "enter_jail",
     "is_multiboot",
+    "take_lease",
 ]
 
 @final
@@ -236,3 +237,11 @@ def enter_jail(needs: Needs) -> list[str]:
 
 def is_multiboot(head: bytes) -> bool:
     """Is a file that begins so a multiboot 1 kernel? KERNEL_PROBE_LENGTH bytes are enough."""
+
+def take_lease(directory: Path, name: str, address: str, present: list[str]) -> int:
+    """The last part of the IPv4 address of a guest on a bridge, whose card has `address`; those who
+    are `present` keep theirs.
+
+    Raises:
+        HostFailure: when the network's list cannot be written, or all addresses are taken.
+    """

@@ -2,10 +2,11 @@
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 pub use block::{Format as DiskFormat, Overlay};
 pub use folder::FolderOptions;
-pub use netio::{Forward, NetworkOptions, Protocol, UserOptions};
+pub use netio::{BridgeOptions, Forward, NetworkOptions, Protocol, Subnet, UserOptions, lease};
 
 use crate::limits::Limits;
 
@@ -111,6 +112,8 @@ pub enum NetworkWay {
     User(UserOptions),
     /// To a tap interface of the host, by name.
     Tap(String),
+    /// To a bridge, by the queues of a tap interface that stands on it.
+    Bridge(BridgeOptions, Vec<Arc<OwnedFd>>),
 }
 
 /// The host's ends of a character device. Either may be missing; both may be one terminal.

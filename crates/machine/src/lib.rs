@@ -47,9 +47,9 @@ mod vcpu;
 mod wires;
 
 pub use config::{
-    Chardev, ConsoleConfig, DiskConfig, DiskFormat, EngineChoice, FolderConfig, FolderOptions,
-    Forward, MachineConfig, NetworkConfig, NetworkOptions, NetworkWay, Overlay, Protocol, Reboot,
-    UserOptions, VsockConfig,
+    BridgeOptions, Chardev, ConsoleConfig, DiskConfig, DiskFormat, EngineChoice, FolderConfig,
+    FolderOptions, Forward, MachineConfig, NetworkConfig, NetworkOptions, NetworkWay, Overlay,
+    Protocol, Reboot, Subnet, UserOptions, VsockConfig, lease,
 };
 pub use control::{MachineControl, MemoryReport, Outcome};
 // What a device made elsewhere needs, so that its crate need know no floor below this one.

@@ -1,6 +1,7 @@
 //! The devices that a description asks for, and those that every PC has.
 
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -394,6 +395,12 @@ fn add_vsock(
     board.add_virtio(device)
 }
 
+fn own(tap: &OwnedFd) -> Result<OwnedFd, MachineError> {
+    tap.try_clone().map_err(|source| MachineError::Tap {
+        source: netio::TapError::Descriptor { source },
+    })
+}
+
 /// A network card with a pair of queues for each vCPU.
 fn add_network(
     board: &mut Board,
@@ -404,6 +411,10 @@ fn add_network(
     let pairs = u16::try_from(vcpus).unwrap_or(u16::MAX).min(MAX_PAIRS);
     let links: Vec<Box<dyn Link>> = match &network.way {
         NetworkWay::User(options) => vec![Box::new(UserLink::new(options)?)],
+        NetworkWay::Bridge(options, taps) => taps
+            .iter()
+            .map(|tap| Ok(Box::new(UserLink::on_bridge(own(tap)?, options)?) as Box<dyn Link>))
+            .collect::<Result<_, MachineError>>()?,
         NetworkWay::Tap(name) => {
             let links = TapLink::by_name(name, pairs.into())?.into_iter();
             links.map(|link| Box::new(link) as Box<dyn Link>).collect()

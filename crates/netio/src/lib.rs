@@ -22,4 +22,5 @@ pub use hub::{Hub, HubLink};
 pub use link::{DATA_VALID, OffloadHeader, Offloads};
 pub use link::{Frame, GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_TCPV6, Link, MAX_FRAME, NEEDS_CSUM};
 pub use tap::{TapError, TapLink};
+pub use user::{BridgeOptions, Subnet, lease};
 pub use user::{Forward, NetworkOptions, Protocol, UserError, UserFlows, UserLink, UserOptions};

@@ -81,6 +81,11 @@ impl TapLink {
         ready.map_err(|source| TapError::Descriptor { source })
     }
 
+    #[cfg(test)]
+    pub(crate) fn into_fd(self) -> OwnedFd {
+        self.tap
+    }
+
     fn ready(tap: OwnedFd) -> io::Result<TapLink> {
         tap_raw::set_header_size(&tap, HEADER)?;
         let all = Offloads {
@@ -152,6 +157,6 @@ impl Link for TapLink {
 }
 
 #[cfg(test)]
-mod testing_raw;
+pub(crate) mod testing_raw;
 #[cfg(test)]
 mod tests;

@@ -18,9 +18,11 @@
 //! no fragments in either direction, and fragments are dropped.
 
 mod arp;
+mod bridge;
 mod dhcp;
 mod forward;
 mod header;
+mod honest;
 mod icmp;
 mod leases;
 mod names;
@@ -39,18 +41,22 @@ mod udp;
 mod world;
 
 use std::io;
-use std::net::SocketAddr;
-use std::os::fd::BorrowedFd;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use crate::{Frame, Link, OffloadHeader, Offloads};
+use crate::{Frame, Link, OffloadHeader, Offloads, TapError, TapLink};
 
+pub use bridge::BridgeOptions;
+use bridge::{Bridge, Way};
 use forward::Forwards;
+pub use leases::lease;
 use packet::{ICMP, ICMPV6, Packet, TCP, TYPE_ARP, TYPE_IPV4, TYPE_IPV6, UDP};
 use ping::Ping;
+pub use plan::Subnet;
 use policy::Policy;
 use poller::Owner;
 pub use switch::NetworkOptions;
@@ -62,6 +68,7 @@ use world::{Emitted, World};
 /// What Linux takes for the longest packet of a card whose driver knows it, in pages.
 const DEFAULT_MTU: u16 = 65_520;
 const MIN_MTU: u16 = 1280;
+const ETHERNET_MTU: u16 = 1500;
 /// Between two unasked router advertisements; a third of what they are good for.
 const ADVERTISING: Duration = Duration::from_secs(2500);
 
@@ -113,6 +120,13 @@ pub enum UserError {
         directory: PathBuf,
         source: io::Error,
     },
+    #[error("cannot connect to the bridge of the network in {}", directory.display())]
+    Bridge {
+        directory: PathBuf,
+        source: io::Error,
+    },
+    #[error("cannot connect to the bridge")]
+    Tap { source: TapError },
     #[error("no event descriptor for the guest's network")]
     Events { source: io::Error },
 }
@@ -134,6 +148,7 @@ pub struct UserLink {
     ping: Ping,
     forwards: Forwards,
     switch: Option<Switch>,
+    bridge: Option<Bridge>,
     advertised: Option<Instant>,
 }
 
@@ -152,8 +167,35 @@ impl UserLink {
             udp: Udp::new(),
             ping: Ping::new(),
             switch,
+            bridge: None,
             advertised: None,
         })
+    }
+
+    /// One queue of a tap interface on a bridge of the host's.
+    ///
+    /// # Errors
+    /// When the tap is none, or the network's directory cannot be opened.
+    pub fn on_bridge(tap: OwnedFd, options: &BridgeOptions) -> Result<UserLink, UserError> {
+        let tap = TapLink::from_fd(tap).map_err(|source| UserError::Tap { source })?;
+        let mut link = UserLink::new(&UserOptions {
+            isolated: options.isolated,
+            mtu: ETHERNET_MTU,
+            ..UserOptions::default()
+        })?;
+        let bridge = Bridge::new(tap, options).and_then(|bridge| {
+            let events = bridge.tap.events().ok_or(io::ErrorKind::InvalidInput)?;
+            link.world.poller.add(events, Owner::Bridge)?;
+            Ok(bridge)
+        });
+        let bridge = bridge.map_err(|source| UserError::Bridge {
+            directory: options.directory.clone(),
+            source,
+        })?;
+        link.world.address = bridge.address();
+        link.world.subnet = options.subnet;
+        link.bridge = Some(bridge);
+        Ok(link)
     }
 
     /// Where the published ports are, in the order of [`UserOptions::forwards`].
@@ -173,11 +215,16 @@ impl UserLink {
 
     fn packet(&mut self, from: plan::Mac, packet: &Packet<'_>) {
         let world = &mut self.world;
-        if !plan::is_guests(packet.source) {
+        let is_guests = match &self.bridge {
+            Some(_) => world.subnet.contains(packet.source),
+            None => plan::is_guests(packet.source),
+        };
+        if !is_guests {
             self.before_address(from, packet);
             return;
         }
-        let to_us = plan::is_own(packet.destination);
+        let to_us = plan::is_own(packet.destination)
+            || packet.destination == IpAddr::from(world.subnet.gateway());
         let to_all = plan::is_group(packet.destination);
         match packet.protocol {
             TCP if !to_all => self.tcp.packet(world, packet),
@@ -198,20 +245,29 @@ impl UserLink {
 
     /// A question for another guest of the network is not the resolver's.
     fn answer_name(&mut self, packet: &Packet<'_>) -> bool {
-        let Some(switch) = self.switch.as_mut() else {
+        if self.switch.is_none() && self.bridge.is_none() {
             return false;
-        };
+        }
         let is_question = policy::is_resolver(packet.destination)
             && packet::word(packet.payload, 2) == Some(policy::DNS);
         let now = self.world.now;
         let message = packet.payload.get(8..).filter(|_| is_question);
-        let answer = message.and_then(|it| names::answer(it, |name| switch.find(now, name)));
+        let answer = message.and_then(|it| names::answer(it, |name| self.find(now, name)));
         let Some(answer) = answer else {
             return false;
         };
         self.world
             .answer(udp::reply(self.world.mac, packet, &answer));
         true
+    }
+
+    /// Another guest's address.
+    fn find(&mut self, now: Instant, name: &str) -> Option<Ipv4Addr> {
+        match (&mut self.switch, &mut self.bridge) {
+            (Some(switch), _) => switch.find(now, name),
+            (None, Some(bridge)) => bridge.find(now, name),
+            (None, None) => None,
+        }
     }
 
     fn echo(&mut self, packet: &Packet<'_>, to_us: bool) {
@@ -249,7 +305,12 @@ impl UserLink {
     fn advertise(&mut self) {
         self.advertised = Some(self.world.now);
         self.world.remind(Some(self.world.now + ADVERTISING));
-        let frame = ndp::advertisement(self.world.mtu, self.world.policy.has_ipv6());
+        // Behind a bridge, the host's own tables say where there is a way.
+        let routes = match &self.bridge {
+            Some(_) => !self.world.policy.is_isolated(),
+            None => self.world.policy.has_ipv6(),
+        };
+        let frame = ndp::advertisement(self.world.subnet, self.world.mtu, routes);
         self.world.answer(frame);
     }
 
@@ -288,6 +349,9 @@ fn join(world: &mut World, options: &UserOptions) -> Result<Option<Switch>, User
 
 impl Link for UserLink {
     fn offloads(&self) -> Offloads {
+        if let Some(bridge) = &self.bridge {
+            return bridge.tap.offloads();
+        }
         Offloads {
             checksum: true,
             tso4: true,
@@ -298,6 +362,9 @@ impl Link for UserLink {
 
     fn accept(&mut self, guest: Offloads) {
         self.world.guest = guest;
+        if let Some(bridge) = &mut self.bridge {
+            bridge.tap.accept(guest);
+        }
     }
 
     fn send(&mut self, offload: &OffloadHeader, frame: &[u8]) {
@@ -305,6 +372,13 @@ impl Link for UserLink {
             return;
         };
         self.world.now = Instant::now();
+        if let Some(bridge) = &mut self.bridge {
+            match bridge.way(frame) {
+                Way::Own => {}
+                Way::Out => return bridge.send(offload, frame),
+                Way::Nowhere => return,
+            }
+        }
         if let Some(switch) = &mut self.switch
             && !(switch.is_honest(frame) && switch.forward(&mut self.world, offload, frame))
         {
@@ -343,6 +417,12 @@ impl Link for UserLink {
                         world.queue(Owner::Switch, &mut switch.queued);
                     }
                 }
+                Owner::Bridge => {
+                    if let Some(bridge) = self.bridge.as_mut().filter(|_| edge.readable) {
+                        bridge.readable = true;
+                        world.queue(Owner::Bridge, &mut bridge.queued);
+                    }
+                }
                 Owner::Forward(number) => {
                     self.forwards.changed(world, &mut self.tcp, number, edge);
                 }
@@ -365,6 +445,10 @@ impl Link for UserLink {
                 Owner::Ping(id) => self.ping.emit(world, id, deliver),
                 Owner::Switch => match &mut self.switch {
                     Some(switch) => switch.emit(world, deliver),
+                    None => Emitted::Nothing,
+                },
+                Owner::Bridge => match &mut self.bridge {
+                    Some(bridge) => bridge.emit(deliver),
                     None => Emitted::Nothing,
                 },
                 Owner::Forward(number) => self.forwards.emit(world, &mut self.udp, number, deliver),

@@ -3,9 +3,13 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use machine::{Forward, NetworkConfig, NetworkOptions, NetworkWay, Protocol, UserOptions};
+use machine::{
+    BridgeOptions, Forward, NetworkConfig, NetworkOptions, NetworkWay, Protocol, Subnet,
+    UserOptions,
+};
 use pyo3::prelude::*;
 
+use crate::errors::raise;
 use crate::spec::unknown;
 
 /// `innkeeper.machine.network.NetworkSpec`.
@@ -19,6 +23,14 @@ pub(crate) struct NetworkSpec {
     interface: Option<String>,
     directory: Option<PathBuf>,
     member: String,
+    bridge: Option<BridgeSpec>,
+}
+
+/// `innkeeper.machine.network.BridgeSpec`.
+#[derive(Debug, FromPyObject)]
+struct BridgeSpec {
+    ipv4: IpAddr,
+    ipv6: IpAddr,
 }
 
 /// `innkeeper.machine.network.PortSpec`.
@@ -33,6 +45,26 @@ struct PortSpec {
 impl NetworkSpec {
     pub(crate) fn into_config(self, py: Python<'_>) -> PyResult<NetworkConfig> {
         let mac = mac(&self.mac).ok_or_else(|| unknown(py, "Ethernet address", &self.mac))?;
+        if let Some(bridge) = self.bridge {
+            let (IpAddr::V4(ipv4), IpAddr::V6(ipv6)) = (bridge.ipv4, bridge.ipv6) else {
+                return Err(unknown(py, "address of a guest", &bridge.ipv4.to_string()));
+            };
+            let [a, b, c, last] = ipv4.octets();
+            let options = BridgeOptions {
+                directory: self.directory.unwrap_or_default(),
+                name: self.member,
+                mac,
+                subnet: Subnet {
+                    v4: [a, b, c],
+                    v6: ipv6,
+                },
+                last,
+                isolated: self.isolated,
+            };
+            // Its queues come with the wiring.
+            let way = NetworkWay::Bridge(options, Vec::new());
+            return Ok(NetworkConfig { mac, way });
+        }
         let ports = self.ports.into_iter().map(|port| port.into_forward(py));
         let network = self.directory.map(|directory| NetworkOptions {
             directory,
@@ -52,6 +84,22 @@ impl NetworkSpec {
         };
         Ok(NetworkConfig { mac, way })
     }
+}
+
+/// Takes the address of a guest on a bridge: its last part.
+#[pyfunction]
+pub(crate) fn take_lease(
+    py: Python<'_>,
+    directory: PathBuf,
+    name: &str,
+    address: &str,
+    present: Vec<String>,
+) -> PyResult<u8> {
+    let mac = mac(address).ok_or_else(|| unknown(py, "Ethernet address", address))?;
+    machine::lease(&directory, name, mac, &present).map_err(|error| {
+        let what = format!("no address for the guest {name} in its network: {error}");
+        raise(py, "HostFailure", (what,))
+    })
 }
 
 impl PortSpec {

@@ -3,10 +3,11 @@
 use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use machine::{
     Chardev, ConsoleConfig, DiskConfig, DiskFormat, EngineChoice, FolderConfig, FolderOptions,
-    Limits, MachineConfig, Overlay, RateLimit, Reboot, VsockConfig,
+    Limits, MachineConfig, NetworkConfig, NetworkWay, Overlay, RateLimit, Reboot, VsockConfig,
 };
 use pyo3::prelude::*;
 
@@ -85,6 +86,7 @@ pub(crate) struct Wiring {
     console: Option<Channel>,
     ports: Vec<(String, Channel)>,
     vsock: Option<Vsock>,
+    taps: Vec<i32>,
 }
 
 /// `innkeeper.vm.wiring.Vsock`.
@@ -197,6 +199,17 @@ impl DiskSpec {
 
 impl Wiring {
     fn connect(self, py: Python<'_>, config: &mut MachineConfig) -> PyResult<()> {
+        if let Some(NetworkConfig {
+            way: NetworkWay::Bridge(_, taps),
+            ..
+        }) = &mut config.network
+        {
+            let own = self.taps.iter().map(|tap| duplicate(*tap).map(Arc::new));
+            *taps = own.collect::<Result<_, _>>().map_err(|error| {
+                let what = format!("a queue of the guest's network is not open: {error}");
+                raise(py, "HostFailure", (what,))
+            })?;
+        }
         let open = |channel: Option<Channel>| channel.map(|it| it.open(py)).transpose();
         config.serial = [open(self.com1)?, open(self.com2)?];
         let console = open(self.console)?;

@@ -33,9 +33,14 @@ def create(
     host: Annotated[
         bool, typer.Option("--host", help="Its guests may use the host's own services.")
     ] = False,
+    bridge: Annotated[
+        bool,
+        typer.Option("--bridge", help="On a bridge of the host, which needs CAP_NET_ADMIN."),
+    ] = False,
 ) -> None:
     """Make a network, for inn run --network NAME."""
-    print(networks.create(name, reach_host=host, isolated=isolated).name)
+    made = networks.create(name, reach_host=host, isolated=isolated, bridge=bridge)
+    print(made.name)
 
 
 @app.command("ls", cls=Command)
@@ -84,9 +89,22 @@ def _row(listed: ListedNetwork) -> tuple[str, ...]:
     return network.name, ", ".join(reaches), made, ", ".join(present) or "-"
 
 
+def _bridge(listed: ListedNetwork) -> dict[str, str] | None:
+    bridge = listed.network.bridge
+    if bridge is None or listed.interface is None:
+        return None
+    return {
+        "interface": listed.interface,
+        "gateway": str(bridge.ipv4 + 2),
+        "ipv4": f"{bridge.ipv4}/24",
+        "ipv6": f"{bridge.ipv6}/64",
+    }
+
+
 def _document(listed: ListedNetwork) -> dict[str, object]:
     return {
         **asdict(listed.network),
+        "bridge": _bridge(listed),
         "directory": listed.directory,
         "members": [asdict(member) for member in listed.members],
     }

@@ -25,6 +25,7 @@ from innkeeper.machine.limits import Limits
 from innkeeper.machine.size import format_size
 from innkeeper.vm import jail, vsock
 from innkeeper.vm import order as orders
+from innkeeper.vm.bridge import Plug
 from innkeeper.vm.detached import home as files
 from innkeeper.vm.detached import journal
 from innkeeper.vm.detached.console import Console
@@ -88,6 +89,8 @@ class Desk:
         self.limits = order.spec.limits
         self._memory = order.spec.memory
         self._vcpus = order.spec.vcpus
+        self._spec = order.spec
+        self._taps: tuple[int, ...] = ()
         self.machine: RunningMachine | None = None
         self.hub: AgentHub | None = None
         self._news: News | None = None
@@ -123,14 +126,25 @@ class Desk:
         if (self.home.read(files.SHARE) or {}).get("limits_cpu") is True:
             # A control group does.
             self.limits = replace(self.limits, cpu=None)
+        self._plug_in()
         if self.order.jail:
             own = Path(self.home.path) / files.OWN
-            self._walls = jail.enter(self.order.spec, own, self.order.here)
+            self._walls = jail.enter(self._spec, own, self.order.here)
         self._make_machine()
         assert self.machine is not None
         self.machine.wait_begun()
         self._write_run()
         journal.tell(self.home, "start", pid=os.getpid())
+
+    def _plug_in(self) -> None:
+        """Onto its bridge, which needs rights that this process gives up later. What it gets is
+        for all its machines; the interface goes with the process.
+        """
+        network = self.order.spec.network
+        if network is not None and network.bridge is not None:
+            plug = Plug(network, self.order.spec.vcpus)
+            self._spec = replace(self.order.spec, network=plug.network)
+            self._taps = plug.taps
 
     def serve(self) -> None:
         self.loop.run()
@@ -239,8 +253,8 @@ class Desk:
     def _make_machine(self) -> None:
         mine: list[int] = []
         try:
-            wiring = self._wire(mine)
-            spec = replace(self.order.spec, limits=self.limits)
+            wiring = replace(self._wire(mine), taps=self._taps)
+            spec = replace(self._spec, limits=self.limits)
             machine = RunningMachine(spec, wiring, on_end=self._post_end)
         finally:
             # The machine has its own duplicates.

@@ -21,8 +21,8 @@ _PORT: Final = re.compile(
 
 
 class NetworkKind(StrEnum):
-    """`user`: by the sockets of the guest's own process. `shared`: likewise, and with other guests.
-    `tap`: to an interface of the host.
+    """`user`: by the sockets of the guest's own process. `shared`: with other guests, likewise or
+    on a bridge of the host. `tap`: to an interface of the host.
     """
 
     USER = "user"
@@ -46,11 +46,22 @@ class PortSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BridgeSpec:
+    """On a bridge of the host: the first of its 256 IPv4 addresses, and of its 2^64 of IPv6. The
+    machine is given the guest's own IPv4 address instead of that.
+    """
+
+    ipv4: IPv4Address
+    ipv6: IPv6Address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkSpec:
     """`mac` is written 02:00:00:00:00:01; empty: made from the guest's name. `ports`, `reach_host`
     (the guest may use the host's own services) and `isolated` (it may use nothing else) are for
     `user` and `shared`, `interface` for `tap`. `shared` names the network; which
-    `directory` that is, and as which `member` the guest is in it, is found out when it starts.
+    `directory` that is, as which `member` the guest is in it, and on which `bridge`, is found out
+    when it starts.
     """
 
     kind: NetworkKind = NetworkKind.USER
@@ -62,6 +73,7 @@ class NetworkSpec:
     shared: str = ""
     directory: Path | None = None
     member: str = ""
+    bridge: BridgeSpec | None = None
 
 
 # What a guest has unless something else is asked for.

@@ -12,17 +12,25 @@ class ListedNetwork:
     network: Network
     directory: str
     members: tuple[Member, ...]
+    # Of the host, where the network is on a bridge.
+    interface: str | None
 
 
-def create(name: str, *, reach_host: bool = False, isolated: bool = False) -> Network:
+def create(
+    name: str, *, reach_host: bool = False, isolated: bool = False, bridge: bool = False
+) -> Network:
     """Makes a network, for `Guest(network=name)`. Its guests reach each other, and the world unless
-    it is `isolated`; with `reach_host`, also the host's own services.
+    it is `isolated`; with `reach_host`, also the host's own services. With `bridge`, which needs
+    privilege, it is one of the host's.
 
     Raises:
         InvalidInput: when it cannot have this name, or there is one already.
-        HostFailure: when it cannot be written.
+        HostFailure: when it cannot be written, or the host does not let us make a bridge.
     """
-    return Networks().create(Network(name=name, reach_host=reach_host, isolated=isolated))
+    networks = Networks()
+    subnet = networks.free_subnet() if bridge else None
+    made = Network(name=name, reach_host=reach_host, isolated=isolated, bridge=subnet)
+    return networks.create(made)
 
 
 def listed() -> list[ListedNetwork]:
@@ -57,4 +65,5 @@ def _listed(networks: Networks, network: Network) -> ListedNetwork:
         network=network,
         directory=str(networks.directory(network.name)),
         members=tuple(networks.members(network.name)),
+        interface=networks.interface(network),
     )

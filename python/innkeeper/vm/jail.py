@@ -97,6 +97,10 @@ def _read(spec: MachineSpec, here: Path | None) -> Iterator[Path]:
         # A qcow2 image may have others behind it, which lie beside it: see SECURITY.md.
         yield disk.path.parent if _may_have_others(disk) else disk.path
     yield from (folder.path for folder in spec.folders)
+    if spec.network is not None and spec.network.bridge is not None:
+        # The list of those on the bridge, whose names it resolves.
+        assert spec.network.directory is not None
+        yield spec.network.directory
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
     yield Path(cache) / "innkeeper"
 
@@ -118,9 +122,10 @@ def _written(spec: MachineSpec) -> Iterator[Path]:
             yield disk.overlay_path.parent
     if spec.perf_map:
         yield Path("/tmp")
-    if spec.network is not None and spec.network.directory is not None:
+    network = spec.network
+    if network is not None and network.directory is not None and network.bridge is None:
         # Of a network that guests share: their sockets, and the list of them.
-        yield spec.network.directory
+        yield network.directory
 
 
 def _devices(spec: MachineSpec) -> Iterator[Path]:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from innkeeper import devices
@@ -10,6 +11,7 @@ from innkeeper.devices.base import MmioDevice, PortDevice
 from innkeeper.errors import InnkeeperError
 from innkeeper.machine.spec import MachineSpec, validate
 from innkeeper.vm import symbols
+from innkeeper.vm.bridge import Plug
 from innkeeper.vm.ending import EndKind
 from innkeeper.vm.statistics import GuestStatistics
 from innkeeper.vm.wiring import Wiring
@@ -38,16 +40,16 @@ class RunningMachine:
         on_end: Callable[[], None] = lambda: None,
     ) -> None:
         validate(spec)
-        machine = Machine(spec, wiring)
-        self.control = machine.control
-        for name in spec.devices:
-            for device in devices.make(name, self.control):
-                machine.attach(device)
-        for device in attached:
-            machine.attach(device)
-        if spec.perf_map:
-            named = [] if spec.symbols is None else symbols.read(spec.symbols)
-            machine.write_perf_map(named)
+        self._plug: Plug | None = None
+        if spec.network is not None and spec.network.bridge is not None and not wiring.taps:
+            self._plug = Plug(spec.network, spec.vcpus)
+            spec = replace(spec, network=self._plug.network)
+            wiring = replace(wiring, taps=self._plug.taps)
+        try:
+            machine = self._made(spec, wiring, attached)
+        except BaseException:
+            self._unplug()
+            raise
         # The one that was chosen, where the choice was left to the core.
         self.engine = machine.statistics().engine
         self._machine: Machine | None = machine
@@ -60,6 +62,25 @@ class RunningMachine:
         self._failure: InnkeeperError | None = None
         # Not a daemon: its end is waited for, so that nothing is cut off in the middle of a write.
         self._thread = threading.Thread(target=self._run, name="machine")
+
+    def _made(
+        self, spec: MachineSpec, wiring: Wiring, attached: Sequence[PortDevice | MmioDevice]
+    ) -> Machine:
+        machine = Machine(spec, wiring)
+        self.control = machine.control
+        for name in spec.devices:
+            for device in devices.make(name, self.control):
+                machine.attach(device)
+        for device in attached:
+            machine.attach(device)
+        if spec.perf_map:
+            named = [] if spec.symbols is None else symbols.read(spec.symbols)
+            machine.write_perf_map(named)
+        return machine
+
+    def _unplug(self) -> None:
+        if self._plug is not None:
+            self._plug.close()
 
     def start(self) -> None:
         self._thread.start()
@@ -111,5 +132,6 @@ class RunningMachine:
                 self.statistics = GuestStatistics.of(self._machine.statistics())
             # It holds ends of pipes whose readers wait for the last writer to go.
             self._machine = None
+            self._unplug()
             self._ended.set()
             self._on_end()

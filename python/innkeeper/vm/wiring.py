@@ -29,10 +29,13 @@ class Vsock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wiring:
-    """`console` is hvc0; `ports` are further virtio-serial ports by name."""
+    """`console` is hvc0; `ports` are further virtio-serial ports by name. `taps` are the
+    queues of an interface on a bridge, one for each vCPU.
+    """
 
     com1: Channel | None = None
     com2: Channel | None = None
     console: Channel | None = None
     ports: tuple[tuple[str, Channel], ...] = ()
     vsock: Vsock | None = None
+    taps: tuple[int, ...] = ()

@@ -3,7 +3,7 @@
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 /// False where the host does not allow it. The thread must end with its test.
-pub(super) fn enter_namespace() -> bool {
+pub(crate) fn enter_namespace() -> bool {
     // SAFETY: file descriptors stay shared; only where new sockets live changes.
     unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.is_ok()
 }

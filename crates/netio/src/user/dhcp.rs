@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use crate::user::header::{Ends, frame};
 use crate::user::packet::UDP;
-use crate::user::plan::{GATEWAY4, MASK4, Mac, RESOLVER4};
+use crate::user::plan::{MASK4, Mac, RESOLVER4, Subnet};
 
 pub(super) const SERVER_PORT: u16 = 67;
 const CLIENT_PORT: u16 = 68;
@@ -24,7 +24,7 @@ const NAK: u8 = 6;
 const INFORM: u8 = 8;
 
 /// The frame that answers a message to [`SERVER_PORT`], if it has an answer.
-pub(super) fn answer(message: &[u8], lent: Ipv4Addr, mtu: u16) -> Option<Vec<u8>> {
+pub(super) fn answer(message: &[u8], lent: Ipv4Addr, subnet: Subnet, mtu: u16) -> Option<Vec<u8>> {
     let fixed: &[u8; FIXED] = message.first_chunk()?;
     let options = message.get(FIXED..)?.strip_prefix(&COOKIE)?;
     let (is_request, is_ethernet) = (fixed[0] == 1, fixed[1..3] == [1, 6]);
@@ -37,7 +37,7 @@ pub(super) fn answer(message: &[u8], lent: Ipv4Addr, mtu: u16) -> Option<Vec<u8>
         DISCOVER => OFFER,
         INFORM => ACK,
         // Another server's offer was taken.
-        REQUEST if server.is_some_and(|server| server != GATEWAY4.octets()) => return None,
+        REQUEST if server.is_some_and(|server| server != subnet.gateway().octets()) => return None,
         // By option where the client asks anew, by field where it renews.
         REQUEST if option(options, 50).map_or_else(|| own(&fixed[12..16]), own) => ACK,
         REQUEST => NAK,
@@ -45,7 +45,7 @@ pub(super) fn answer(message: &[u8], lent: Ipv4Addr, mtu: u16) -> Option<Vec<u8>
     };
     let informs = option(options, 53) == Some(&[INFORM]);
     let lent = (!informs).then_some(lent);
-    Some(reply(fixed, kind, lent, mtu))
+    Some(reply(fixed, kind, lent, subnet, mtu))
 }
 
 /// The value of an option. Spec: RFC 2132, "BOOTP Extension/DHCP Option Field Format".
@@ -66,7 +66,14 @@ fn option(mut options: &[u8], wanted: u8) -> Option<&[u8]> {
     }
 }
 
-fn reply(request: &[u8; FIXED], kind: u8, lent: Option<Ipv4Addr>, mtu: u16) -> Vec<u8> {
+fn reply(
+    request: &[u8; FIXED],
+    kind: u8,
+    lent: Option<Ipv4Addr>,
+    subnet: Subnet,
+    mtu: u16,
+) -> Vec<u8> {
+    let gateway = subnet.gateway();
     let mut reply = request.to_vec();
     reply[0] = 2;
     reply[8..10].fill(0); // seconds
@@ -82,13 +89,13 @@ fn reply(request: &[u8; FIXED], kind: u8, lent: Option<Ipv4Addr>, mtu: u16) -> V
         reply.push(u8::try_from(value.len()).unwrap_or(0));
         reply.extend(value);
     };
-    put(54, &GATEWAY4.octets());
+    put(54, &gateway.octets());
     if kind != NAK {
         if lent.is_some() {
             put(51, &LEASE_SECONDS.to_be_bytes());
         }
         put(1, &MASK4.octets());
-        put(3, &GATEWAY4.octets());
+        put(3, &gateway.octets());
         put(6, &RESOLVER4.octets());
         if mtu != ETHERNET_MTU {
             put(26, &mtu.to_be_bytes());
@@ -96,16 +103,16 @@ fn reply(request: &[u8; FIXED], kind: u8, lent: Option<Ipv4Addr>, mtu: u16) -> V
     }
     reply.push(255);
     reply.resize(reply.len().max(MIN_LEN), 0);
-    datagram(request, &reply)
+    datagram(request, &reply, gateway)
 }
 
-fn datagram(request: &[u8; FIXED], reply: &[u8]) -> Vec<u8> {
+fn datagram(request: &[u8; FIXED], reply: &[u8], gateway: Ipv4Addr) -> Vec<u8> {
     let client: Mac = *request[28..].first_chunk().unwrap_or(&[0xff; 6]);
     let mut message = SERVER_PORT.to_be_bytes().to_vec();
     message.extend(CLIENT_PORT.to_be_bytes());
     message.extend(u16::try_from(8 + reply.len()).unwrap_or(0).to_be_bytes());
     message.extend([0, 0]);
     message.extend(reply);
-    let ends = Ends::V4(GATEWAY4, Ipv4Addr::BROADCAST);
+    let ends = Ends::V4(gateway, Ipv4Addr::BROADCAST);
     frame(client, ends, UDP, &mut message, 6, true)
 }

@@ -5,9 +5,10 @@ use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::fs::{Mode, OFlags, open, openat};
 
 use crate::user::plan::{self, Mac};
 
@@ -80,6 +81,20 @@ pub(super) fn take(
     file.set_len(0)?;
     file.write_all(text.as_bytes())?;
     Ok(lease)
+}
+
+/// Takes the lease of `name` in the network of `directory` for a guest on a bridge; `present` are in it
+/// now. Answers the last part of its address.
+///
+/// # Errors
+/// When the list cannot be written, or all addresses are taken.
+pub fn lease(directory: &Path, name: &str, mac: Mac, present: &[String]) -> io::Result<u8> {
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = open(directory, flags, Mode::empty())?;
+    take(&directory, name, mac, |other| {
+        present.iter().any(|it| it == other)
+    })
+    .map(|it| it.last)
 }
 
 fn lock(file: &File) -> io::Result<()> {

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use crate::user::header::{Ends, Header};
 use crate::user::packet::{ICMPV6, Packet};
 use crate::user::plan::{
-    ALL_NODES_MAC, ALL_NODES6, GATEWAY_MAC, Mac, PREFIX6, RESOLVER6, ROUTER6, is_own,
+    ALL_NODES_MAC, ALL_NODES6, GATEWAY_MAC, Mac, RESOLVER6, ROUTER6, Subnet, is_own,
 };
 
 pub(super) const ROUTER_SOLICITATION: u8 = 133;
@@ -40,7 +40,7 @@ pub(super) fn neighbour(from: Mac, packet: &Packet<'_>) -> Option<Vec<u8>> {
 }
 
 /// What a guest needs to know of us. `routes` when there is a way to the rest of the world.
-pub(super) fn advertisement(mtu: u16, routes: bool) -> Vec<u8> {
+pub(super) fn advertisement(subnet: Subnet, mtu: u16, routes: bool) -> Vec<u8> {
     let lifetime = if routes { LIFETIME } else { 0 };
     let mut message = vec![ROUTER_ADVERTISEMENT, 0, 0, 0, 64, 0];
     message.extend(lifetime.to_be_bytes());
@@ -51,7 +51,7 @@ pub(super) fn advertisement(mtu: u16, routes: bool) -> Vec<u8> {
     message.extend(mtu.to_be_bytes());
     message.extend([3, 4, 64, PREFIX_FLAGS]);
     message.extend([FOR_EVER, FOR_EVER, [0; 4]].concat());
-    message.extend(PREFIX6.octets());
+    message.extend(subnet.v6.octets());
     message.extend([25, 3, 0, 0]);
     message.extend(FOR_EVER);
     message.extend(RESOLVER6.octets());

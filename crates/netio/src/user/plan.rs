@@ -20,6 +20,39 @@ pub(super) const RESOLVER6: Ipv6Addr = Ipv6Addr::new(0xfd69, 0x6e6e, 0, 0, 0, 0,
 pub(super) const ROUTER6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2);
 pub(super) const ALL_NODES6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
+/// Where the guests of a network have their addresses: 256 of IPv4, 64 bits of IPv6. Its gateway is
+/// the second of both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subnet {
+    pub v4: [u8; 3],
+    pub v6: Ipv6Addr,
+}
+
+impl Subnet {
+    /// Of user-mode networks.
+    pub const USER: Subnet = Subnet {
+        v4: [10, 0, 2],
+        v6: PREFIX6,
+    };
+
+    pub(super) fn address(self, last: u8) -> Ipv4Addr {
+        let [a, b, c] = self.v4;
+        Ipv4Addr::new(a, b, c, last)
+    }
+
+    pub(super) fn gateway(self) -> Ipv4Addr {
+        let [.., last] = GATEWAY4.octets();
+        self.address(last)
+    }
+
+    pub(super) fn contains(self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => address.octets().starts_with(&self.v4),
+            IpAddr::V6(address) => u128::from(address) >> 64 == u128::from(self.v6) >> 64,
+        }
+    }
+}
+
 /// The two ends of a flow, as the guest knows them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Pair {
@@ -53,10 +86,5 @@ pub(super) fn is_guests(address: IpAddr) -> bool {
 
 /// Does it lie in the network between us and the guest?
 pub(super) fn inside(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => {
-            u32::from(address) & u32::from(MASK4) == u32::from(GATEWAY4) & u32::from(MASK4)
-        }
-        IpAddr::V6(address) => u128::from(address) >> 64 == u128::from(PREFIX6) >> 64,
-    }
+    Subnet::USER.contains(address)
 }

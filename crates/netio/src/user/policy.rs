@@ -68,6 +68,10 @@ impl Policy {
         }
     }
 
+    pub(super) fn is_isolated(&self) -> bool {
+        self.isolated
+    }
+
     /// Has the guest a way to the IPv6 Internet? Nothing is sent.
     pub(super) fn has_ipv6(&self) -> bool {
         !self.isolated && host_has_ipv6()

@@ -27,6 +27,8 @@ pub(super) enum Owner {
     Forward(u32),
     /// The other guests of the network.
     Switch,
+    /// A bridge of the host's, and who is on it.
+    Bridge,
 }
 
 /// What has changed.
@@ -86,6 +88,7 @@ impl Owner {
             Owner::Ping(id) => (2, id),
             Owner::Forward(number) => (3, Id::new(number, 0)),
             Owner::Switch => (4, Id::new(0, 0)),
+            Owner::Bridge => (5, Id::new(0, 0)),
         };
         kind << 56 | u64::from(id.generation()) << 32 | u64::from(id.index())
     }
@@ -100,6 +103,7 @@ impl Owner {
             2 => Some(Owner::Ping(id)),
             3 => Some(Owner::Forward(index)),
             4 => Some(Owner::Switch),
+            5 => Some(Owner::Bridge),
             _ => None,
         }
     }

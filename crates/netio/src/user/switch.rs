@@ -20,10 +20,10 @@ use rustix::net::{
 };
 
 use crate::segment;
-use crate::user::dhcp;
+use crate::user::honest::{Identity, is_configuration};
 use crate::user::leases::{self, Lease};
-use crate::user::packet::{ETHERNET, ICMPV6, TYPE_ARP, TYPE_IPV4, TYPE_IPV6, UDP, word};
-use crate::user::plan::{GATEWAY_MAC, Mac, inside};
+use crate::user::packet::ETHERNET;
+use crate::user::plan::{GATEWAY_MAC, Mac, Subnet};
 use crate::user::world::{Deliver, Emitted, World};
 use crate::{Frame, MAX_FRAME, OffloadHeader, Offloads};
 
@@ -111,19 +111,7 @@ impl Switch {
 
     /// Does the guest say who it is? Another's address it may not use.
     pub(super) fn is_honest(&self, frame: &[u8]) -> bool {
-        let mac_at = |at: usize| frame.get(at..at + 6) == Some(&self.lease.mac);
-        let ours = self.lease.address().octets();
-        let ip_at = |at: usize| {
-            let ip = frame.get(at..at + 4);
-            ip == Some(&ours) || ip == Some(&[0; 4])
-        };
-        mac_at(6)
-            && match word(frame, 12) {
-                Some(TYPE_ARP) => mac_at(ETHERNET + 8) && ip_at(ETHERNET + 14),
-                Some(TYPE_IPV4) => ip_at(ETHERNET + 12),
-                Some(TYPE_IPV6) => frame.get(22..38).is_some_and(may_be_guests6),
-                _ => false,
-            }
+        Identity::of(&self.lease, Subnet::USER).is_honest(frame)
     }
 
     /// Sends a frame of the guest to whom it is for. Answers whether we are it, or among them.
@@ -267,44 +255,6 @@ impl Drop for Switch {
         let member = format!("{MEMBERS}/{}", self.lease.name);
         let _ = unlinkat(&self.directory, member, AtFlags::empty());
     }
-}
-
-/// Is it of how a guest gets its addresses? That is between it and us: no guest tells another.
-fn is_configuration(frame: &[u8]) -> bool {
-    let (protocol, header) = match word(frame, 12) {
-        Some(TYPE_IPV4) => {
-            let words = frame.get(ETHERNET).map_or(0, |byte| byte & 0xf);
-            (frame.get(ETHERNET + 9), 4 * usize::from(words))
-        }
-        Some(TYPE_IPV6) => (frame.get(ETHERNET + 6), 40),
-        _ => return false,
-    };
-    let message = frame.get(ETHERNET + header..).unwrap_or_default();
-    match protocol {
-        Some(&UDP) => [word(message, 0), word(message, 2)].contains(&Some(dhcp::SERVER_PORT)),
-        // Router solicitations and advertisements, and redirects. Behind extension headers a guest
-        // would have to look for them.
-        Some(&ICMPV6) => matches!(message.first(), Some(133 | 134 | 137)),
-        Some(0 | 43 | 44 | 60) => word(frame, 12) == Some(TYPE_IPV6) && !is_group_report(message),
-        _ => false,
-    }
-}
-
-/// Multicast listener reports come behind a hop-by-hop option. Spec: RFC 3810.
-fn is_group_report(message: &[u8]) -> bool {
-    let len = message
-        .get(1)
-        .map_or(0, |units| 8 * (1 + usize::from(*units)));
-    message.first() == Some(&ICMPV6) && matches!(message.get(len), Some(131 | 132 | 143))
-}
-
-/// A made-up address of the network, one of the link, or none yet.
-fn may_be_guests6(address: &[u8]) -> bool {
-    let Some(octets) = address.first_chunk::<16>() else {
-        return false;
-    };
-    let address = std::net::Ipv6Addr::from(*octets);
-    address.is_unspecified() || address.is_unicast_link_local() || inside(address.into())
 }
 
 /// One of a pair whose other is gone: a jail may let a process make no Unix socket but those.

@@ -106,7 +106,12 @@ impl Udp {
         if Udp::is_dhcp(packet)
             && let Some(message) = packet.payload.get(HEADER..)
         {
-            world.answer(dhcp::answer(message, world.address, world.mtu));
+            world.answer(dhcp::answer(
+                message,
+                world.address,
+                world.subnet,
+                world.mtu,
+            ));
         }
     }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
-use crate::user::plan::{GUEST4, Mac};
+use crate::user::plan::{GUEST4, Mac, Subnet};
 use crate::user::policy::Policy;
 use crate::user::poller::{Owner, Poller};
 use crate::{Frame, Offloads};
@@ -41,6 +41,7 @@ pub(super) struct World {
     pub(super) mac: Mac,
     /// What the guest is lent by DHCP.
     pub(super) address: Ipv4Addr,
+    pub(super) subnet: Subnet,
     pub(super) mtu: u16,
     pub(super) now: Instant,
     alarm: Option<Instant>,
@@ -56,6 +57,7 @@ impl World {
             guest: Offloads::NONE,
             mac: NOBODY,
             address: GUEST4,
+            subnet: Subnet::USER,
             mtu,
             now: Instant::now(),
             alarm: None,

@@ -109,6 +109,7 @@ class _Supervisor:
             self._switchboard.close()
             remove(self._switchboard.path)
             self._switchboard = None
+        self._tidy_network()
         for name in files.SOCKETS:
             self._home.remove(name)
         journal.tell(self._home, "exit", status=ending["status"], sentence=ending["sentence"])
@@ -149,6 +150,27 @@ class _Supervisor:
         fcntl.fcntl(asked, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(asked, fcntl.F_SETFL, fcntl.fcntl(asked, fcntl.F_GETFL) | os.O_ASYNC)
         os.kill(os.getpid(), signal.SIGIO)
+
+    def _tidy_network(self) -> None:
+        """What it published on a bridge goes: from inside of its jail it could not see to that.
+        In a process of its own, for what that loads.
+        """
+        spec = (self._home.read(files.ORDER) or {}).get("spec")
+        network = spec.get("network") if isinstance(spec, dict) else None
+        if not isinstance(network, dict) or not network.get("bridge") or not network.get("ports"):
+            return
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            with contextlib.suppress(BaseException):
+                from innkeeper.machine import stored
+                from innkeeper.machine.network import NetworkSpec
+                from innkeeper.vm.bridge.host import tidy
+
+                tidy(stored.decode(NetworkSpec, network))
+                status = 0
+            os._exit(status)
+        os.waitpid(pid, 0)
 
     def _guest(self, ready: "int | None") -> int:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
