@@ -80,19 +80,21 @@ class AttachedGuest(Commands):
         """Asks the guest to power off; it does so in its own time."""
         self._execute("system_powerdown")
 
-    def connect(self, port: int) -> socket.socket:
+    def connect(self, port: int, *, timeout: float | None = 30.0) -> socket.socket:
         """A connection to `port` of the guest's vsock, once a program there has accepted.
 
         Raises:
             GuestNotRunning: when the guest does not run.
             ConnectionRefusedError: when nobody accepts at that port, or it has no vsock.
+            TimeoutError: when it says nothing in `timeout` seconds: it may have no driver.
         """
         home = self._directory()
         path = vsock_path(home, home.read(files.ORDER) or {})
         if path is None:
             raise GuestNotRunning(f"the guest {home.name!r} has no vsock")
         try:
-            return vsock.connect(path, arguments.count(port, "the port"))
+            limit = arguments.seconds(timeout, "timeout")
+            return vsock.connect(path, arguments.count(port, "the port"), limit)
         except FileNotFoundError as error:
             raise GuestNotRunning(f"the guest {home.name!r} is not running") from error
 

@@ -58,18 +58,21 @@ def _is_left_over(path: str) -> bool:
     return False
 
 
-def connect(path: str, port: int) -> socket.socket:
+def connect(path: str, port: int, timeout: "float | None" = None) -> socket.socket:
     """A connection to `port` of the guest whose socket is `path`, once somebody has accepted.
 
     Raises:
         ConnectionRefusedError: when nobody does.
+        TimeoutError: when the guest says neither in `timeout` seconds.
         OSError: when there is no such socket.
     """
     found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
+        found.settimeout(timeout)
         found.connect(path)
         found.sendall(b"CONNECT %d\n" % port)
         accepted = _answer_line(found).startswith(b"OK ")
+        found.settimeout(None)
     except BaseException:
         found.close()
         raise
