@@ -10,7 +10,7 @@ from typing import Final
 from innkeeper.errors import HostFailure, InvalidInput
 from innkeeper.images import Store, machine_spec
 from innkeeper.machine import DiskSpec, SeedSpec, VsockSpec, stored
-from innkeeper.services import seeds
+from innkeeper.services import login, seeds
 from innkeeper.services.request import GuestRequest, image_boot, own_kernel_spec
 from innkeeper.vm.detached import home as files
 from innkeeper.vm.detached import supervisor
@@ -112,7 +112,7 @@ def order(definition: Definition, name: str) -> Order:
         # Its directory is where its process works.
         spec = machine_spec(image, replace(image_boot(request, name), kept=Path()))
     if request.seed is not None:
-        spec = seeds.added(spec)
+        spec = login.reachable(seeds.added(spec))
     return Order(
         id=definition.id,
         spec=spec,
