@@ -16,7 +16,7 @@ NETWORK = "testing-bridge"
 OTHER = "testing-lonely"
 GUESTS = ("testing-br-a", "testing-br-b")
 LONELY = "testing-br-c"
-LIVE = ("running", "paused", "starting")
+LIVE = ("running", "paused", "starting", "restarting")
 WORLD = "192.0.2.2"
 WORLD6 = "2001:db8::2"
 # Answers each client with the address that it came from.
