@@ -96,7 +96,9 @@ def place(debian: Image) -> Iterator[Place]:
             assert started.returncode == 0, started.stderr
         for name in (*GUESTS, LONELY):
             start = 'perl -MSocket -e "$0" > /dev/null 2>&1 &'
-            wait = "until test -e /tmp/listening; do sleep 0.05; done"
+            # Its kernel looks for a second or so whether its IPv6 address is another's.
+            settled = "ip -6 address show scope global -tentative dev eth0 | grep -q inet6"
+            wait = f"until test -e /tmp/listening && {settled}; do sleep 0.05; done"
             host.inn("exec", name, "sh", "-c", start + wait, GUEST_SERVER)
         yield place
 
