@@ -1,0 +1,142 @@
+"""What a guest is made of: the options that `inn run` and `inn create` have in common."""
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar, get_type_hints
+
+import typer
+
+from innkeeper.cli import options
+from innkeeper.cli.values import (
+    folders_of,
+    growth_of,
+    limits_of,
+    network_of,
+    parse_disk,
+    seed_of,
+    shares_of,
+)
+from innkeeper.machine import (
+    EngineChoice,
+    Limits,
+    SeedSpec,
+    Shares,
+    VsockSpec,
+    parse_size,
+    parse_vsock,
+)
+from innkeeper.services.definition import RestartPolicy
+from innkeeper.services.request import GuestRequest
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MadeOf:
+    """Each as it was written; see `options`."""
+
+    image: options.Image = None
+    command: options.GuestCommand = None
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The guest's name, and its host name.")
+    ] = None
+    cpus: options.Cpus = 1
+    max_cpus: options.MaxCpus = None
+    memory: options.Memory = "512M"
+    max_memory: options.MaxMemory = None
+    engine: options.Engine = EngineChoice.AUTO
+    cpu_model: options.CpuModel = "innkeeper-v1"
+    disk: options.Disks = None
+    device: options.Devices = None
+    network: options.Network = "user"
+    publish: options.Publish = None
+    vsock: options.Vsock = None
+    volume: options.Folders = None
+    user_data: options.UserData = None
+    meta_data: options.MetaData = None
+    network_config: options.NetworkConfig = None
+    ssh_key: options.SshKeys = None
+    hostname: options.Hostname = ""
+    cloud_init: options.CloudInit = False
+    cpu_limit: options.CpuLimit = None
+    cpu_shares: options.CpuShares = None
+    cpuset: options.Cpuset = None
+    memory_min: options.MemoryMin = None
+    disk_limit: options.DiskLimit = None
+    network_limit: options.NetworkLimit = None
+    restart: options.Restart = RestartPolicy.NO
+    autostart: options.Autostart = False
+    jail: options.Jail = True
+    kernel: options.Kernel = None
+    initrd: options.Initrds = None
+    append: options.Append = ""
+
+    def request(self) -> GuestRequest:
+        """
+        Raises:
+            InvalidInput: when something is nothing that it can be.
+        """
+        return GuestRequest(
+            image=self.image,
+            command=tuple(self.command or ()),
+            kernel=self.kernel,
+            initrds=tuple(self.initrd or ()),
+            append=self.append,
+            vcpus=self.cpus,
+            memory=parse_size(self.memory),
+            growth=growth_of(self.max_memory, self.max_cpus),
+            engine=self.engine,
+            cpu_model=self.cpu_model,
+            disks=tuple(parse_disk(text) for text in self.disk or ()),
+            devices=tuple(self.device or ()),
+            network=network_of(self.network, self.publish or []),
+            folders=folders_of(self.volume or []),
+            seed=seed_of(
+                SeedSpec(
+                    user_data=self.user_data,
+                    meta_data=self.meta_data,
+                    network_config=self.network_config,
+                    ssh_keys=tuple(self.ssh_key or ()),
+                    hostname=self.hostname,
+                ),
+                wanted=self.cloud_init,
+            ),
+            vsock=VsockSpec() if self.vsock is None else parse_vsock(self.vsock),
+            name=self.name,
+            jail=self.jail,
+            limits=limits_of(self.cpu_limit, self.disk_limit, self.network_limit, Limits()),
+            shares=shares_of(self.cpu_shares, self.cpuset, self.memory_min, Shares()),
+        )
+
+
+def with_guest(command: Callable[..., Result]) -> Callable[..., Result]:
+    """`command`, which takes a `MadeOf` first, with each of its fields as an option of its own.
+
+    Typer reads options from the parameters of a function.
+    """
+    hints = get_type_hints(MadeOf, include_extras=True)
+    shared = [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=field.default,
+            annotation=hints[field.name],
+        )
+        for field in dataclasses.fields(MadeOf)
+    ]
+    _, *own = inspect.signature(command).parameters.values()
+    own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
+
+    @functools.wraps(command)
+    def called(**given: Any) -> Result:  # noqa: ANN401 - whatever the options are
+        made = MadeOf(**{parameter.name: given.pop(parameter.name) for parameter in shared})
+        return command(made, **given)
+
+    parameters = [*shared, *own]
+    del called.__wrapped__
+    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    called.__annotations__ = {each.name: each.annotation for each in parameters}
+    return called
