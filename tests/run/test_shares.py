@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests import tiny
+from tests.conftest import PATIENCE
 from tests.run.house import House, wait
 
 from innkeeper.vm.detached.groups import Group
@@ -136,6 +137,21 @@ def test_no_more_is_promised_than_there_is(house: House, halting: Path) -> None:
     assert [line.split()[0] for line in shown[-2:]] == ["a", "b"]
 
 
+def test_of_two_that_start_at_once_one_is_promised_what_is_there(
+    house: House, halting: Path
+) -> None:
+    host = json.loads(house("host", "--json"))
+    most = f"{host['promisable'] * 6 // 10 // 4096 * 4}K"
+    for name in ("a", "b"):
+        create = ("create", "--name", name, "--kernel", halting)
+        house(*create, "--memory", most, "--memory-min", most)
+    starting = [house.inn.start("start", name) for name in ("a", "b")]
+    ended = [process.communicate(timeout=PATIENCE) for process in starting]
+    statuses = sorted(process.returncode for process in starting)
+    assert statuses == [0, 2], ended
+    assert sorted(house.states().values()) == ["created", "running"]
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -171,3 +187,13 @@ def test_what_a_guest_cannot_become_while_it_runs_it_does_not_become_later(
     assert house.inspect("a")["memory"] == 16 << 20
     house("restart", "-t", "0", "a")
     assert house.inspect("a")["memory"] == 16 << 20
+
+
+def test_what_was_given_up_is_not_had_again_for_a_refusal(house: House, halting: Path) -> None:
+    house.start("a", halting, "--memory", "16M", "--memory-min", "16M")
+    house.refuses("set", "a", "--memory", "64M", "--memory-min", "4M")
+    request = house.inspect("a")["request"]
+    assert (request["memory"], request["shares"]["memory"]) == (16 << 20, 4 << 20)
+    # What is asked for more is asked for anew, and not had for a refusal either.
+    house.refuses("set", "a", "--memory", "64M", "--memory-min", "8M")
+    assert house.inspect("a")["request"]["shares"]["memory"] == 4 << 20

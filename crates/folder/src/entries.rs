@@ -64,9 +64,9 @@ impl Folder {
     ) -> Result<(), Errno> {
         let name = request.name()?;
         let target = request.text()?;
-        let directory = self.tree.directory(&self.nodes, parent)?;
-        symlinkat(target, &directory, &name)?;
-        self.tell_of(parent, directory, name, answer)
+        self.make(parent, name, answer, |directory, name| {
+            symlinkat(target, directory, name)
+        })
     }
 
     /// A file, of no special kind.
@@ -82,9 +82,9 @@ impl Folder {
         if FileType::from_raw_mode(mode) != FileType::RegularFile {
             return Err(Errno::PERM);
         }
-        let directory = self.tree.directory(&self.nodes, parent)?;
-        new_file(&directory, &name, OFlags::WRONLY, mode)?;
-        self.tell_of(parent, directory, name, answer)
+        self.make(parent, name, answer, |directory, name| {
+            new_file(directory, name, OFlags::WRONLY, mode).map(drop)
+        })
     }
 
     pub(crate) fn make_directory(
@@ -96,14 +96,11 @@ impl Folder {
         let mode = request.u32()?;
         request.skip(4)?;
         let name = request.name()?;
-        let directory = self.tree.directory(&self.nodes, parent)?;
-        mkdirat(&directory, &name, Mode::RWXU)?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        fchmod(
-            openat(&directory, &name, flags, Mode::empty())?,
-            rights(mode),
-        )?;
-        self.tell_of(parent, directory, name, answer)
+        self.make(parent, name, answer, |directory, name| {
+            mkdirat(directory, name, Mode::RWXU)?;
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            fchmod(openat(directory, name, flags, Mode::empty())?, rights(mode))
+        })
     }
 
     pub(crate) fn remove(
@@ -167,9 +164,23 @@ impl Folder {
         if Identity::of(&stat_in(&from, &known.name)?) != known.identity {
             return Err(Errno::STALE);
         }
-        let to = self.tree.directory(&self.nodes, new_parent)?;
-        linkat(&from, &known.name, &to, &new_name, AtFlags::empty())?;
-        self.tell_of(new_parent, to, new_name, answer)
+        let name = known.name.clone();
+        self.make(new_parent, new_name, answer, |to, new_name| {
+            linkat(&from, &name, to, new_name, AtFlags::empty())
+        })
+    }
+
+    /// What `act` makes in a directory, and the guest is told of.
+    fn make(
+        &mut self,
+        parent: u64,
+        name: CString,
+        answer: &mut Answer<'_>,
+        act: impl FnOnce(&OwnedFd, &CStr) -> Result<(), Errno>,
+    ) -> Result<(), Errno> {
+        let directory = self.tree.directory(&self.nodes, parent)?;
+        act(&directory, &name)?;
+        self.tell_of(parent, directory, name, answer)
     }
 
     /// `struct fuse_entry_out` of what is called so now.

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use devices::acpi_cpus::{AcpiCpus, AcpiCpusParts};
 use devices::acpi_pm::{AcpiPm, AcpiPmParts, TimerWidth};
 use devices::i8042::{I8042, MouseEvent};
 use devices::irqchip::testing::FakeTsc;
@@ -13,7 +14,7 @@ use devices::serial::Serial;
 use devices::testing::{FakeClock, FakeLine, FakeLines, FakeTimer};
 use devices::timers::pit::Pit;
 use devices::timers::rtc::{Rtc, RtcMemory};
-use devices::{Device, DeviceState, MsiSink, RestoreError};
+use devices::{Device, DeviceState, Line, MsiSink, RestoreError};
 
 pub(crate) const VCPUS: u32 = 3;
 
@@ -71,7 +72,7 @@ impl Alarmed {
 }
 
 /// The number of devices that [`device`] makes.
-pub(crate) const KINDS: u8 = 9;
+pub(crate) const KINDS: u8 = 10;
 
 /// One device of each kind that has registers of its own.
 pub(crate) fn device(kind: u8, clock: &Arc<FakeClock>) -> Alarmed {
@@ -103,6 +104,14 @@ pub(crate) fn device(kind: u8, clock: &Arc<FakeClock>) -> Alarmed {
         5 => return Alarmed::silent(FedSerial(Serial::new(line(), Box::new(io::sink())))),
         6 => return Alarmed::silent(IoApic::new(Arc::new(Nobody::default()))),
         7 => return Alarmed::silent(Pic::new(line())),
+        8 => {
+            let presence = (0..VCPUS).map(|_| FakeLine::new() as Arc<dyn Line>);
+            let parts = AcpiCpusParts {
+                presence: presence.collect(),
+                event: line(),
+            };
+            return Alarmed::silent(AcpiCpus::new(2, parts));
+        }
         _ => return Alarmed::silent(crate::pci::function_ports()),
     };
     Alarmed {

@@ -73,6 +73,19 @@ impl Drop for Place {
     }
 }
 
+/// A folder with nothing in it and nothing to change, for what is not about folders.
+pub(crate) fn to_read() -> Folder {
+    let path = std::env::temp_dir().join("innkeeper-fuzz-nothing");
+    let _ = DirBuilder::new().mode(0o700).create(&path);
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = openat(CWD, path, flags, Mode::empty());
+    let options = FolderOptions {
+        read_only: true,
+        owner: 0,
+    };
+    Folder::new(root.expect("a directory for temporary files"), options)
+}
+
 fn entries(path: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(path).into_iter().flatten().flatten();
     entries.map(|entry| entry.path()).collect()

@@ -272,6 +272,9 @@ class AsyncGuest:
         """As `Guest.close`."""
         # Not by its own threads, which may all be waiting for it.
         await asyncio.to_thread(self._guest.close)
+        # These end once they have nothing to do; another block has others.
+        self._threads.shutdown(wait=False)
+        self._threads = ThreadPoolExecutor(2, "guest")
 
     def _in_thread(self, work: Callable[[], Result]) -> asyncio.Future[Result]:
         return asyncio.get_running_loop().run_in_executor(self._threads, work)

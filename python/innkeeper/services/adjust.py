@@ -33,34 +33,58 @@ def adjust(name: str, change: Callable[[GuestRequest], GuestRequest]) -> None:
         old = definitions.read(home)
         new = replace(old, request=change(old.request))
         check_request(new.request)
-        with _admitted(home, old, new):
-            _write(home, name, new)
+        if _write_at_rest(home, new):
+            return
+        with _admitted(name, old, new):
+            _write_running(home, name, new)
         # Whoever else wants something promised does not wait for what this guest's process says.
         try:
             with contextlib.suppress(GuestNotRunning):
                 _apply(home, old.request, new)
         except InnkeeperError:
-            _write(home, name, old)
+            _write_running(home, name, _taken_back(old, new))
             raise
         journal.tell(home, "set")
 
 
-def _write(home: Home, name: str, definition: Definition) -> None:
+def _write_at_rest(home: Home, definition: Definition) -> bool:
+    """Of a guest that does not run, and does not begin to meanwhile: what it wants is looked at
+    when it starts. Whether it is one.
+    """
+    try:
+        lock = home.take()
+    except OSError as error:
+        raise HostFailure(f"cannot lock {home.path}: {error.strerror}") from error
+    if lock is None:
+        return False
+    try:
+        definition.write(home)
+        journal.tell(home, "set")
+    finally:
+        files.release(lock)
+    return True
+
+
+def _write_running(home: Home, name: str, definition: Definition) -> None:
     definition.write(home)
-    if home.is_taken():
-        # What its parent starts again is what it is now.
-        definitions.order(definition, name).write(home)
+    # What its parent starts again is what it is now.
+    definitions.order(definition, name).write(home)
 
 
 def _admitted(
-    home: Home, old: Definition, new: Definition
+    name: str, old: Definition, new: Definition
 ) -> contextlib.AbstractContextManager[None]:
-    """What a guest that does not run wants is looked at when it starts; what stays as it was, has
-    been.
-    """
-    if home.is_taken() and new.request.shares != old.request.shares:
-        return admission.admitted(home.name, new.request.shares)
-    return contextlib.nullcontext()
+    """What stays as it was has been looked at when it came to be."""
+    if new.request.shares == old.request.shares:
+        return contextlib.nullcontext()
+    return admission.admitted(name, new.request.shares)
+
+
+def _taken_back(old: Definition, new: Definition) -> Definition:
+    """`old`, but for what it was promised beyond `new`: others may have been promised that."""
+    shares = old.request.shares
+    shares = replace(shares, memory=min(shares.memory, new.request.shares.memory))
+    return replace(old, request=replace(old.request, shares=shares))
 
 
 def _apply(home: Home, before: GuestRequest, definition: Definition) -> None:

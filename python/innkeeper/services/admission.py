@@ -119,7 +119,9 @@ def _claims() -> Iterator[Claim]:
     guests = registry()
     for name in guests.names():
         with contextlib.suppress(GuestNotFound), guests.open(name) as home:
-            if standing.look(home).is_live:
+            stands = standing.look(home)
+            # One without a process waits to be admitted itself.
+            if stands.supervisor is not None or stands.pid is not None:
                 yield _claim(name, home.read(files.DEFINITION) or {})
 
 

@@ -108,14 +108,32 @@ def start(name: str) -> None:
     Raises:
         GuestNotFound, AlreadyRunning, InvalidInput, EngineUnavailable, HostFailure, DeviceFailed.
     """
-    with registry().open(name) as home, _lock(home) as lock:
-        definition = definitions.read(home)
+    with (
+        registry().open(name) as home,
+        _lock(home) as lock,
+        _admitted(home, name) as definition,
+    ):
         definitions.order(definition, name).write(home)
         for left in (files.RUN, files.SUPERVISOR, *files.SOCKETS):
             home.remove(left)
         share.forget(home)
+        launch(home, lock, _MODULE)
+
+
+@contextlib.contextmanager
+def _admitted(home: Home, name: str) -> Iterator[Definition]:
+    """What the guest is, for which the host has what it was promised, as long as the block lasts.
+
+    Raises:
+        InvalidInput, HostFailure: as `admission.admitted`.
+    """
+    while True:
+        definition = definitions.read(home)
         with admission.admitted(name, definition.request.shares):
-            launch(home, lock, _MODULE)
+            # Somebody may have changed it while this was waited for.
+            if definitions.read(home) == definition:
+                yield definition
+                return
 
 
 def restart(name: str, grace: float = GRACE) -> None:

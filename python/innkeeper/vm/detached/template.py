@@ -110,7 +110,7 @@ class Template:
         while self._is_current() and time.monotonic() < last + _IDLE:
             if select.select([self._listener], [], [], _LOOK)[0]:
                 # Who has gone by then is not worth a word.
-                with contextlib.suppress(OSError, ValueError):
+                with contextlib.suppress(OSError, ValueError, struct.error):
                     channel, _ = self._listener.accept()
                     with channel:
                         self._hear(channel)
