@@ -1,4 +1,4 @@
-//! The agent's protocol, version 2: what crosses the virtio-serial port `innkeeper.agent`.
+//! The agent's protocol, version 3: what crosses the virtio-serial port `innkeeper.agent`.
 //!
 //! A frame is `length: u32` of the payload, `kind: u8`, `job: u32`, payload; integers are
 //! little-endian. A string is its length as `u32` and its bytes. Jobs are numbered by the host; job 0
@@ -7,14 +7,22 @@
 //! Input and output of each job have a window, because one command that does not read, or whose reader
 //! does not, must not hold up the port for the others: nobody sends more than there is credit for.
 //! Both begin with a window full of credit; whoever has taken bytes gives credit for as many.
+//!
+//! An agent that was installed in an image may be older than its host. It answers what it does not know with
+//! `Failed` and ENOSYS, and the version moves only where something old gets another meaning.
+//!
+//! A guest that is restored from a save has a new host behind its port, which knows nothing of what was half
+//! said. That host sends a `Sync`, with a number that it made up, and drops all that comes before a `Hello`
+//! with that number.
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
+
+use crate::fields::Fields;
 
 #[cfg(test)]
 mod tests;
 
-pub(crate) const VERSION: u16 = 2;
+pub(crate) const VERSION: u16 = 3;
 pub(crate) const HEADER: usize = 9;
 pub(crate) const MAX_PAYLOAD: usize = 64 * 1024;
 pub(crate) const STDIN_WINDOW: usize = 64 * 1024;
@@ -25,7 +33,8 @@ pub(crate) const OUTPUT_WINDOW: usize = 256 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Kind {
-    /// `version: u16`. The first frame after the port has opened.
+    /// `version: u16` and the 16 bytes of the `Sync` that this answers, zeros in the first frame after the port
+    /// has opened.
     Hello = 64,
     Stdout = 65,
     Stderr = 66,
@@ -35,6 +44,8 @@ pub(crate) enum Kind {
     Failed = 68,
     /// `bytes: u32` of standard input that the child has taken.
     Credit = 69,
+    /// What an errand found out: see [`Errand`].
+    Done = 70,
 }
 
 /// What the host asks.
@@ -66,11 +77,48 @@ pub(crate) enum Request {
         console: Console,
     },
     PowerOff,
+    /// Another host is there. Only these jobs are its own.
+    Sync {
+        nonce: [u8; 16],
+        keep: Vec<u32>,
+    },
+    Errand {
+        job: u32,
+        errand: Errand,
+    },
+    /// A host newer than this agent wants something.
+    Unknown {
+        job: u32,
+    },
     /// The host has taken this much of the job's output.
     Credit {
         job: u32,
         bytes: u32,
     },
+}
+
+/// What the host wants of the guest as a whole. Each ends with `Done` or `Failed`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Errand {
+    /// Nanoseconds since 1970. Done: by how many the clock was ahead, as `i64`.
+    SetTime(u64),
+    /// Done: nothing.
+    Renew(Identity),
+    /// Freeze all file systems for so many milliseconds at most. Done: how many, as `u32`.
+    Freeze(u32),
+    /// Done: how many were still frozen, as `u32`.
+    Thaw,
+}
+
+/// What tells a guest from others that were one with it before. What is empty stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) hostname: OsString,
+    pub(crate) machine_id: Option<[u8; 16]>,
+    /// For the kernel's generator of random numbers.
+    pub(crate) entropy: Vec<u8>,
+    /// Network cards: their address so far, and from now on.
+    pub(crate) cards: Vec<([u8; 6], [u8; 6])>,
 }
 
 /// A terminal's size in characters.
@@ -85,8 +133,9 @@ pub(crate) struct Size {
 pub(crate) struct Exec {
     /// Give the child a terminal of this size instead of three pipes.
     pub(crate) terminal: Option<Size>,
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
+    /// `USER[:GROUP]`, by names or numbers; empty for root.
+    pub(crate) user: OsString,
+    /// Empty for the user's home.
     pub(crate) cwd: OsString,
     pub(crate) argv: Vec<OsString>,
     /// `NAME=value`, on top of the agent's defaults.
@@ -148,7 +197,7 @@ fn parse(kind: u8, job: u32, payload: &[u8]) -> Result<Request, Malformed> {
     let request = match kind {
         1 => Request::Exec {
             job,
-            exec: fields.exec()?,
+            exec: exec(&mut fields)?,
         },
         2 => {
             return Ok(Request::Stdin {
@@ -163,14 +212,14 @@ fn parse(kind: u8, job: u32, payload: &[u8]) -> Result<Request, Malformed> {
         },
         5 => Request::Resize {
             job,
-            size: fields.size()?,
+            size: size(&mut fields)?,
         },
         6 => Request::Console {
             job,
             console: Console {
                 device: fields.string()?,
                 term: fields.string()?,
-                size: fields.size()?,
+                size: size(&mut fields)?,
             },
         },
         7 => Request::PowerOff,
@@ -178,6 +227,15 @@ fn parse(kind: u8, job: u32, payload: &[u8]) -> Result<Request, Malformed> {
             job,
             bytes: fields.u32()?,
         },
+        9 => Request::Sync {
+            nonce: fields.array()?,
+            keep: fields.list(Fields::u32)?,
+        },
+        10..14 => Request::Errand {
+            job,
+            errand: errand(kind, &mut fields)?,
+        },
+        14..64 => return Ok(Request::Unknown { job }),
         _ => return Err(Malformed),
     };
     if fields.0.is_empty() {
@@ -187,62 +245,43 @@ fn parse(kind: u8, job: u32, payload: &[u8]) -> Result<Request, Malformed> {
     }
 }
 
-/// What is left of a payload.
-struct Fields<'a>(&'a [u8]);
+fn errand(kind: u8, fields: &mut Fields<'_>) -> Result<Errand, Malformed> {
+    Ok(match kind {
+        10 => Errand::SetTime(fields.u64()?),
+        11 => Errand::Renew(identity(fields)?),
+        12 => Errand::Freeze(fields.u32()?),
+        13 => Errand::Thaw,
+        _ => return Err(Malformed),
+    })
+}
 
-impl<'a> Fields<'a> {
-    fn take(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
-        let (taken, rest) = self.0.split_at_checked(count).ok_or(Malformed)?;
-        self.0 = rest;
-        Ok(taken)
-    }
+fn identity(fields: &mut Fields<'_>) -> Result<Identity, Malformed> {
+    Ok(Identity {
+        hostname: fields.string()?,
+        machine_id: match fields.bytes()? {
+            [] => None,
+            id => Some(id.try_into().map_err(|_| Malformed)?),
+        },
+        entropy: fields.bytes()?.to_vec(),
+        cards: fields.list(|fields| Ok((fields.array()?, fields.array()?)))?,
+    })
+}
 
-    fn u8(&mut self) -> Result<u8, Malformed> {
-        Ok(self.take(1)?[0])
-    }
+fn exec(fields: &mut Fields<'_>) -> Result<Exec, Malformed> {
+    let terminal = fields.u8()? != 0;
+    let size = size(fields)?;
+    Ok(Exec {
+        terminal: terminal.then_some(size),
+        user: fields.string()?,
+        cwd: fields.string()?,
+        argv: fields.list(Fields::string)?,
+        env: fields.list(Fields::string)?,
+    })
+}
 
-    fn u16(&mut self) -> Result<u16, Malformed> {
-        self.take(2)?
-            .try_into()
-            .map(u16::from_le_bytes)
-            .map_err(|_| Malformed)
-    }
-
-    fn u32(&mut self) -> Result<u32, Malformed> {
-        self.take(4)?
-            .try_into()
-            .map(u32::from_le_bytes)
-            .map_err(|_| Malformed)
-    }
-
-    /// Text as the system has it: a file's name need not be UTF-8.
-    fn string(&mut self) -> Result<OsString, Malformed> {
-        let length = usize::try_from(self.u32()?).map_err(|_| Malformed)?;
-        Ok(OsString::from_vec(self.take(length)?.to_vec()))
-    }
-
-    fn strings(&mut self) -> Result<Vec<OsString>, Malformed> {
-        let count = self.u16()?;
-        (0..count).map(|_| self.string()).collect()
-    }
-
-    fn size(&mut self) -> Result<Size, Malformed> {
-        Ok(Size {
-            columns: self.u16()?,
-            rows: self.u16()?,
-        })
-    }
-
-    fn exec(&mut self) -> Result<Exec, Malformed> {
-        let terminal = self.u8()? != 0;
-        let size = self.size()?;
-        Ok(Exec {
-            terminal: terminal.then_some(size),
-            uid: self.u32()?,
-            gid: self.u32()?,
-            cwd: self.string()?,
-            argv: self.strings()?,
-            env: self.strings()?,
-        })
-    }
+fn size(fields: &mut Fields<'_>) -> Result<Size, Malformed> {
+    Ok(Size {
+        columns: fields.u16()?,
+        rows: fields.u16()?,
+    })
 }

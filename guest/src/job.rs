@@ -12,22 +12,20 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitStatus};
+use rustix::process::{Pid, Signal, Uid, WaitStatus};
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
 
+use crate::errand::Refusal;
 use crate::frame::{Exec, Kind, MAX_PAYLOAD, OUTPUT_WINDOW, Size};
+use crate::user::User;
 
-/// What every child starts with; the host's own variables come on top.
-pub(crate) const ENVIRONMENT: [(&str, &str); 6] = [
+/// What every child starts with beside what its user has; the host's own variables come on top.
+const ENVIRONMENT: [(&str, &str); 2] = [
     (
         "PATH",
         "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     ),
-    ("HOME", "/root"),
-    ("USER", "root"),
-    ("LOGNAME", "root"),
-    ("SHELL", "/bin/bash"),
     ("LANG", "C.UTF-8"),
 ];
 
@@ -49,9 +47,15 @@ pub(crate) struct Job {
 impl Job {
     /// # Errors
     /// When the program cannot be started: the reason, as `execve` or `chdir` gives it.
-    pub(crate) fn start(exec: &Exec) -> io::Result<Self> {
+    pub(crate) fn start(exec: &Exec) -> Result<Self, Refusal> {
+        let user = User::find(&exec.user)?;
+        let directory = if exec.cwd.is_empty() {
+            user.directory()
+        } else {
+            Path::new(&exec.cwd)
+        };
         // Asked for here, since the error of a spawn does not tell a bad directory from a bad program.
-        if !Path::new(&exec.cwd).is_dir() {
+        if !directory.is_dir() {
             return Err(Errno::NOTDIR.into());
         }
         let [program, arguments @ ..] = exec.argv.as_slice() else {
@@ -60,18 +64,19 @@ impl Job {
         let mut command = Command::new(program);
         command
             .args(arguments)
-            .current_dir(&exec.cwd)
+            .current_dir(directory)
             .env_clear()
-            .envs(ENVIRONMENT);
+            .envs(ENVIRONMENT)
+            .envs(user.variables());
         command.envs(exec.env.iter().filter_map(|pair| variable(pair)));
-        if exec.uid != 0 || exec.gid != 0 {
-            command.uid(exec.uid).gid(exec.gid);
-        }
-        crate::sys_raw::lead_session(&mut command, exec.terminal.is_some());
-        match exec.terminal {
-            Some(size) => Self::with_terminal(command, size),
-            None => Self::with_pipes(command),
-        }
+        let uid = user.rights.uid;
+        // Whoever is root is as the agent is, and the agent's unit may have kept some rights from it.
+        let rights = (uid != 0 || user.rights.gid != 0).then_some(user.rights);
+        crate::sys_raw::lead_session(&mut command, exec.terminal.is_some(), rights);
+        Ok(match exec.terminal {
+            Some(size) => Self::with_terminal(command, size, uid)?,
+            None => Self::with_pipes(command)?,
+        })
     }
 
     fn with_pipes(mut command: Command) -> io::Result<Self> {
@@ -97,7 +102,7 @@ impl Job {
         Self::new(&child, input, outputs, false)
     }
 
-    fn with_terminal(mut command: Command, size: Size) -> io::Result<Self> {
+    fn with_terminal(mut command: Command, size: Size, uid: u32) -> io::Result<Self> {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let master = rustix::pty::openpt(flags)?;
         rustix::pty::grantpt(&master)?;
@@ -109,6 +114,8 @@ impl Job {
             OFlags::RDWR | OFlags::NOCTTY,
             Mode::empty(),
         )?;
+        // Who opens it by its name must be let in.
+        rustix::fs::fchown(&slave, Some(Uid::from_raw(uid)), None)?;
         command
             .stdin(slave.try_clone()?)
             .stdout(slave.try_clone()?)
@@ -256,7 +263,12 @@ impl Job {
 ///
 /// # Errors
 /// When the device cannot be opened or the shell not started.
-pub(crate) fn start_shell(device: &OsStr, term: &OsStr, size: Option<Size>) -> io::Result<Pid> {
+pub(crate) fn start_shell(
+    device: &OsStr,
+    term: &OsStr,
+    size: Option<Size>,
+) -> Result<Pid, Refusal> {
+    let root = User::find(OsStr::new(""))?;
     let terminal = File::options().read(true).write(true).open(device)?;
     if let Some(size) = size.filter(|size| size.columns > 0 && size.rows > 0) {
         rustix::termios::tcsetwinsize(&terminal, window(size))?;
@@ -270,15 +282,16 @@ pub(crate) fn start_shell(device: &OsStr, term: &OsStr, size: Option<Size>) -> i
     let mut command = Command::new(shell);
     command
         .arg0(name)
-        .current_dir("/root")
+        .current_dir(root.directory())
         .env_clear()
         .envs(ENVIRONMENT)
+        .envs(root.variables())
         .env("TERM", term);
     command
         .stdin(terminal.try_clone()?)
         .stdout(terminal.try_clone()?)
         .stderr(terminal);
-    crate::sys_raw::lead_session(&mut command, true);
+    crate::sys_raw::lead_session(&mut command, true, None);
     Ok(Pid::from_child(&command.spawn()?))
 }
 

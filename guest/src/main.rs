@@ -5,14 +5,20 @@
 //! power off. In a machine without that port it gives the console a shell.
 
 mod boot;
+mod clock;
 mod dhcp;
+mod errand;
+mod fields;
 mod frame;
+mod freeze;
+mod identity;
 mod job;
 mod network;
 mod plugged;
 mod port;
 mod serve;
 mod sys_raw;
+mod user;
 
 use std::fs;
 use std::io;
@@ -46,10 +52,10 @@ fn live() -> Result<End, Failure> {
     boot::enter_root()?;
     boot::identity();
     boot::folders()?;
-    network::start();
+    let network = network::start();
     plugged::start();
     match Port::open() {
-        Some(port) => Agent::new(port)
+        Some(port) => Agent::new(port, network)
             .and_then(|mut agent| agent.run())
             .map_err(|error| Failure::new("lost the host", error)),
         None => shell_alone().map_err(|error| Failure::new("cannot start a shell", error)),
@@ -58,7 +64,8 @@ fn live() -> Result<End, Failure> {
 
 /// Some other machine runs this image: a shell on its console is the most useful thing to be.
 fn shell_alone() -> io::Result<End> {
-    let shell = job::start_shell("/dev/console".as_ref(), "linux".as_ref(), None)?;
+    let shell = job::start_shell("/dev/console".as_ref(), "linux".as_ref(), None)
+        .map_err(|refusal| io::Error::from_raw_os_error(refusal.errno))?;
     while let Ok(ended) = rustix::process::wait(WaitOptions::empty()) {
         if ended.is_some_and(|(pid, _)| pid == shell) {
             break;

@@ -6,11 +6,11 @@ use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::path::Path;
 use std::process::Command;
-use std::sync::mpsc::{Sender, channel};
-use std::thread;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use crate::dhcp::{Answer, Client, Lease};
+use crate::errand::in_thread;
 use crate::sys_raw;
 
 const INTERFACES: &str = "/sys/class/net";
@@ -28,21 +28,44 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(64);
 
-/// Configures the first card in the background; waits a little for it.
-pub(crate) fn start() {
-    let Some(name) = interface() else {
-        return;
-    };
-    let (tell, told) = channel();
-    let live = move || {
-        // They are for the thread that has the descriptor of them.
-        sys_raw::block_signals();
-        stay_configured(&name, &tell);
-    };
-    let thread = thread::Builder::new().name("network".into());
-    if thread.stack_size(64 << 10).spawn(live).is_ok() {
-        let _ = told.recv_timeout(PATIENCE);
+/// Whoever keeps the card configured.
+#[derive(Debug, Clone)]
+pub(crate) struct Network {
+    again: Sender<Sender<()>>,
+}
+
+impl Network {
+    /// A lease of its own for what has become another card; waits a little for it.
+    pub(crate) fn begin_anew(&self) {
+        let (tell, told) = channel();
+        if self.again.send(tell).is_ok() {
+            let _ = told.recv_timeout(PATIENCE);
+        }
     }
+}
+
+/// Configures the first card in the background; waits a little for it. `None` without a card.
+pub(crate) fn start() -> Option<Network> {
+    let name = interface()?;
+    let (again, asked) = channel();
+    in_thread("network", move || stay_configured(&name, &asked)).ok()?;
+    let network = Network { again };
+    network.begin_anew();
+    Some(network)
+}
+
+/// Gives the card whose address is `old` another one. Taking it down for that lets everybody who cares for
+/// its configuration begin anew, the kernel's IPv6 first of all.
+pub(crate) fn readdress(old: [u8; 6], new: [u8; 6]) -> io::Result<()> {
+    let names = fs::read_dir(INTERFACES)?.flatten();
+    let mut names = names.filter_map(|entry| entry.file_name().into_string().ok());
+    let name = names
+        .find(|name| mac_of(name).is_ok_and(|mac| mac == old))
+        .ok_or(io::Error::from_raw_os_error(libc::ENODEV))?;
+    sys_raw::interface_down(&name)?;
+    let changed = sys_raw::set_hardware_address(&name, new);
+    sys_raw::interface_up(&name)?;
+    changed
 }
 
 /// The name of the first Ethernet card. An image's initrd may lack the driver of virtio's.
@@ -76,23 +99,39 @@ fn holds(file: &Path, wanted: &str) -> bool {
     fs::read_to_string(file).is_ok_and(|text| text.trim() == wanted)
 }
 
-fn stay_configured(name: &str, tell: &Sender<()>) {
+/// The first lease is that of who asks first.
+fn stay_configured(name: &str, asked: &Receiver<Sender<()>>) {
     let mut lease = None;
     let mut wait = FIRST_WAIT;
+    let mut asking = asked.recv().ok();
     loop {
-        match obtain(name, lease.as_ref(), wait) {
+        let pause = match obtain(name, lease.as_ref(), wait) {
             Ok(granted) => {
-                let _ = tell.send(());
+                if let Some(tell) = asking.take() {
+                    let _ = tell.send(());
+                }
                 wait = FIRST_WAIT;
-                // Half of the time is left to hear of it. Spec: RFC 2131, "Reacquisition".
-                thread::sleep(Duration::from_secs((granted.seconds / 2).max(30).into()));
+                let seconds = (granted.seconds / 2).max(30).into();
                 lease = Some(granted);
+                // Half of the time is left to hear of it. Spec: RFC 2131, "Reacquisition".
+                Duration::from_secs(seconds)
             }
             Err(_) => {
                 lease = None;
-                thread::sleep(wait);
+                let pause = wait;
                 wait = (wait * 2).min(LONGEST_WAIT);
+                pause
             }
+        };
+        match asked.recv_timeout(pause) {
+            Ok(tell) => {
+                asking = Some(tell);
+                lease = None;
+                wait = FIRST_WAIT;
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            // The agent is ending.
+            Err(RecvTimeoutError::Disconnected) => return,
         }
     }
 }

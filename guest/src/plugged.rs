@@ -4,8 +4,8 @@
 //! `add@` and the device's path. Spec: Linux, "Documentation/core-api/kobject.rst", "Uevents".
 
 use std::fs;
-use std::thread;
 
+use crate::errand::in_thread;
 use crate::sys_raw;
 
 const PROCESSORS: &str = "/devices/system/cpu/cpu";
@@ -16,8 +16,6 @@ pub(crate) fn start() {
         return;
     };
     let live = move || {
-        // They are for the thread that has the descriptor of them.
-        sys_raw::block_signals();
         let mut text = [0; 8192];
         // An event that was lost was not of a processor that anybody waits for for ever.
         loop {
@@ -33,9 +31,8 @@ pub(crate) fn start() {
             }
         }
     };
-    let thread = thread::Builder::new().name("plugged".into());
     // Without the thread, a person can do it.
-    let _ = thread.stack_size(64 << 10).spawn(live);
+    let _ = in_thread("plugged", live);
 }
 
 /// The path of the processor that an event tells of, if it does.

@@ -9,8 +9,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 
-use crate::frame::{Console, Exec, Kind, Request, VERSION};
+use crate::errand::{Errands, Refusal};
+use crate::frame::{Console, Exec, Kind, OUTPUT_WINDOW, Request, VERSION};
 use crate::job::{Job, start_shell};
+use crate::network::Network;
 use crate::port::Port;
 
 /// More commands at a time than this are refused.
@@ -43,6 +45,7 @@ pub(crate) struct Agent {
     port: Port,
     signals: OwnedFd,
     jobs: BTreeMap<u32, Job>,
+    errands: Errands,
     /// The shell on the console, and the job that it is; 0 where the guest ends with it.
     shell: Option<(Pid, u32)>,
     connected: bool,
@@ -51,19 +54,28 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    pub(crate) fn new(mut port: Port) -> io::Result<Self> {
+    pub(crate) fn new(port: Port, network: Option<Network>) -> io::Result<Self> {
         let signals = crate::sys_raw::receive_signals(&[libc::SIGCHLD, POWER_OFF, REBOOT])?;
-        port.send(Kind::Hello, 0, &VERSION.to_le_bytes());
+        let errands = Errands::new(network)?;
         let jobs = BTreeMap::new();
-        Ok(Self {
+        let mut agent = Self {
             port,
             signals,
             jobs,
+            errands,
             shell: None,
             connected: true,
             end: None,
             asked_by: None,
-        })
+        };
+        agent.greet([0; 16]);
+        Ok(agent)
+    }
+
+    fn greet(&mut self, nonce: [u8; 16]) {
+        let mut hello = VERSION.to_le_bytes().to_vec();
+        hello.extend(nonce);
+        self.port.send(Kind::Hello, 0, &hello);
     }
 
     /// Serves until the host asks to power off, the console's shell ends, or the port breaks.
@@ -78,9 +90,11 @@ impl Agent {
             while let Some(request) = self.next_request()? {
                 self.answer(request);
             }
+            self.tell_errands();
             self.reap();
             self.move_data();
         };
+        self.errands.thaw();
         self.port.drain();
         self.hang_up();
         Ok(end)
@@ -117,7 +131,10 @@ impl Agent {
 
     /// Sleeps until there is something to do.
     fn wait(&self) -> io::Result<()> {
-        let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
+        let mut fds = vec![
+            PollFd::new(&self.signals, PollFlags::IN),
+            PollFd::new(&self.errands, PollFlags::IN),
+        ];
         if self.connected {
             let write = if self.port.has_output() {
                 PollFlags::OUT
@@ -175,11 +192,48 @@ impl Agent {
                 }
             }
             Request::Console { job, console } => self.start_shell(job, &console),
+            Request::Sync { nonce, keep } => self.begin_anew(nonce, &keep),
+            Request::Errand { job, errand } => {
+                if let Err(refusal) = self.errands.begin(job, errand) {
+                    self.fail(job, &refusal);
+                }
+            }
+            Request::Unknown { job } => self.fail(job, &Errno::NOSYS.into()),
             Request::PowerOff => self.end = Some(End::PowerOff),
             Request::Credit { job, bytes } => {
                 if let Some(job) = self.jobs.get_mut(&job) {
                     job.give_credit(usize::try_from(bytes).unwrap_or(usize::MAX));
                 }
+            }
+        }
+    }
+
+    /// Another host is behind the port: a guest that was restored has none of its clients left. What they ran is
+    /// hung up, and what was frozen for them goes on.
+    fn begin_anew(&mut self, nonce: [u8; 16], keep: &[u32]) {
+        self.jobs.retain(|number, job| {
+            if keep.contains(number) {
+                job.give_credit(OUTPUT_WINDOW);
+                return true;
+            }
+            job.signal(libc::SIGHUP);
+            job.signal(libc::SIGKILL);
+            false
+        });
+        if let Some((shell, _)) = self.shell.filter(|(_, job)| !keep.contains(job)) {
+            let _ = rustix::process::kill_process(shell, Signal::HUP);
+            let _ = rustix::process::kill_process(shell, Signal::KILL);
+            self.shell = None;
+        }
+        self.errands.thaw();
+        self.greet(nonce);
+    }
+
+    fn tell_errands(&mut self) {
+        for (job, answer) in self.errands.answers() {
+            match answer {
+                Ok(found) => self.port.send(Kind::Done, job, &found),
+                Err(refusal) => self.fail(job, &refusal),
             }
         }
     }
@@ -204,10 +258,9 @@ impl Agent {
         }
     }
 
-    fn fail(&mut self, job: u32, error: &io::Error) {
-        let errno = error.raw_os_error().unwrap_or(libc::EIO).cast_unsigned();
-        let mut payload = errno.to_le_bytes().to_vec();
-        payload.extend_from_slice(error.to_string().as_bytes());
+    fn fail(&mut self, job: u32, refusal: &Refusal) {
+        let mut payload = refusal.errno.to_le_bytes().to_vec();
+        payload.extend_from_slice(refusal.sentence.as_bytes());
         self.port.send(Kind::Failed, job, &payload);
     }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::mem;
 use std::net::{Ipv4Addr, UdpSocket};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -54,6 +54,9 @@ pub(crate) fn kernel_events() -> io::Result<OwnedFd> {
 const UP: libc::c_short = 0x1 | 0x40; // IFF_UP | IFF_RUNNING
 const INET: libc::sa_family_t = 2; // AF_INET
 const NETLINK: libc::sa_family_t = 16; // AF_NETLINK
+// Of linux/fs.h: _IOWR('X', 119, int) and _IOWR('X', 120, int).
+const FREEZE: libc::Ioctl = 0xC004_5877;
+const THAW: libc::Ioctl = 0xC004_5878;
 const ROUTE_UP: libc::c_ushort = 0x1; // RTF_UP
 const ROUTE_BY_GATEWAY: libc::c_ushort = 0x2; // RTF_GATEWAY
 
@@ -61,6 +64,27 @@ const ROUTE_BY_GATEWAY: libc::c_ushort = 0x2; // RTF_GATEWAY
 pub(crate) fn interface_up(name: &str) -> io::Result<()> {
     request(name, libc::SIOCSIFFLAGS, |request| {
         request.ifr_ifru.ifru_flags = UP;
+    })
+}
+
+/// Clears it. Spec: netdevice(7), "SIOCSIFFLAGS".
+pub(crate) fn interface_down(name: &str) -> io::Result<()> {
+    request(name, libc::SIOCSIFFLAGS, |request| {
+        request.ifr_ifru.ifru_flags = 0;
+    })
+}
+
+/// Spec: netdevice(7), "SIOCSIFHWADDR".
+pub(crate) fn set_hardware_address(name: &str, address: [u8; 6]) -> io::Result<()> {
+    let mut wanted = libc::sockaddr {
+        sa_family: libc::ARPHRD_ETHER,
+        sa_data: [0; 14],
+    };
+    for (to, from) in wanted.sa_data.iter_mut().zip(address) {
+        *to = from.cast_signed();
+    }
+    request(name, libc::SIOCSIFHWADDR, |request| {
+        request.ifr_ifru.ifru_hwaddr = wanted;
     })
 }
 
@@ -142,6 +166,50 @@ fn check(result: libc::c_int) -> io::Result<()> {
     }
 }
 
+/// No file system that has `directory` in it changes on its disk from now on. Spec: ioctl_fs(2) of the kernel's
+/// "fs/ioctl.c", "FIFREEZE".
+pub(crate) fn freeze(directory: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: the request reads nothing of ours; the number is not looked at.
+    check(unsafe { libc::ioctl(directory.as_raw_fd(), FREEZE, 0) })
+}
+
+/// Ends what [`freeze`] began.
+pub(crate) fn thaw(directory: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: as above.
+    check(unsafe { libc::ioctl(directory.as_raw_fd(), THAW, 0) })
+}
+
+/// Mixes random bytes into the kernel's generator, counts them as such, and lets it begin anew from there.
+/// Spec: random(4), "RNDADDENTROPY", "RNDRESEEDCRNG".
+pub(crate) fn add_entropy(bytes: &[u8]) -> io::Result<()> {
+    let device = std::fs::File::options().write(true).open("/dev/urandom")?;
+    for portion in bytes.chunks(ENTROPY_PORTION) {
+        let mut pool = EntropyPool {
+            bits: libc::c_int::try_from(portion.len() * 8).map_err(io::Error::other)?,
+            len: libc::c_int::try_from(portion.len()).map_err(io::Error::other)?,
+            bytes: [0; ENTROPY_PORTION],
+        };
+        pool.bytes[..portion.len()].copy_from_slice(portion);
+        // SAFETY: the request reads the structure and as many bytes as it says, which are in it.
+        check(unsafe { libc::ioctl(device.as_raw_fd(), ADD_ENTROPY, &raw const pool) })?;
+    }
+    // SAFETY: the request has no argument.
+    check(unsafe { libc::ioctl(device.as_raw_fd(), RESEED) })
+}
+
+// Of linux/random.h: _IOW('R', 3, int[2]) and _IO('R', 7).
+const ADD_ENTROPY: libc::Ioctl = 0x4008_5203;
+const RESEED: libc::Ioctl = 0x5207;
+const ENTROPY_PORTION: usize = 256;
+
+/// Of linux/random.h, `struct rand_pool_info`.
+#[repr(C)]
+struct EntropyPool {
+    bits: libc::c_int,
+    len: libc::c_int,
+    bytes: [u8; ENTROPY_PORTION],
+}
+
 /// No signal interrupts this thread.
 pub(crate) fn block_signals() {
     // SAFETY: `all` is a local that sigfillset initialises before it is read.
@@ -153,10 +221,10 @@ pub(crate) fn block_signals() {
 }
 
 /// The child leads a session of its own, with no signal blocked; with `terminal`, its standard input becomes the controlling
-/// terminal.
-pub(crate) fn lead_session(command: &mut Command, terminal: bool) {
+/// terminal. It has the rights of `user` and no others.
+pub(crate) fn lead_session(command: &mut Command, terminal: bool, user: Option<Rights>) {
     // SAFETY: the closure runs between fork and exec and makes only async-signal-safe calls; `none`
-    // is a local that sigemptyset initialises.
+    // is a local that sigemptyset initialises, and the groups are as many as is said.
     unsafe {
         command.pre_exec(move || {
             let mut none: libc::sigset_t = mem::zeroed();
@@ -168,9 +236,22 @@ pub(crate) fn lead_session(command: &mut Command, terminal: bool) {
             if terminal {
                 rustix::process::ioctl_tiocsctty(std::io::stdin())?;
             }
+            if let Some(user) = &user {
+                check(libc::setgroups(user.groups.len(), user.groups.as_ptr()))?;
+                check(libc::setgid(user.gid))?;
+                check(libc::setuid(user.uid))?;
+            }
             Ok(())
         });
     }
+}
+
+/// What a process may: whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Rights {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) groups: Vec<u32>,
 }
 
 /// Sends a signal to every process but this one. Spec: kill(2), "pid equals -1".

@@ -16,7 +16,7 @@ fn string(text: &str) -> Vec<u8> {
 
 fn exec_payload() -> Vec<u8> {
     let mut payload = vec![1, 80, 0, 24, 0];
-    payload.extend_from_slice(&[0; 8]);
+    payload.extend_from_slice(&string("ann"));
     payload.extend_from_slice(&string("/tmp"));
     payload.extend_from_slice(&[2, 0]);
     payload.extend_from_slice(&string("ls"));
@@ -41,8 +41,7 @@ fn an_exec_arrives_whole_when_it_comes_byte_by_byte() {
             columns: 80,
             rows: 24,
         }),
-        uid: 0,
-        gid: 0,
+        user: "ann".into(),
         cwd: "/tmp".into(),
         argv: vec!["ls".into(), "-l".into()],
         env: vec!["A=b".into()],
@@ -97,4 +96,53 @@ fn a_frame_from_the_agent_has_the_documented_layout() {
     let mut out = Vec::new();
     encode(&mut out, Kind::Credit, 3, &5u32.to_le_bytes());
     assert_eq!(out, [4, 0, 0, 0, 69, 3, 0, 0, 0, 5, 0, 0, 0]);
+}
+
+#[test]
+fn an_errand_is_read_with_all_that_it_needs() {
+    let mut payload = string("web2");
+    payload.extend(string("0123456789abcdef"));
+    payload.extend(string("noise"));
+    payload.extend([1, 0, 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 9]);
+    let identity = Identity {
+        hostname: "web2".into(),
+        machine_id: Some(*b"0123456789abcdef"),
+        entropy: b"noise".to_vec(),
+        cards: vec![([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 9])],
+    };
+    let errand = |errand| Ok(Some(Request::Errand { job: 4, errand }));
+    let next = |kind, payload: &[u8]| {
+        let mut decoder = Decoder::default();
+        decoder.push(&frame(kind, 4, payload));
+        decoder.next()
+    };
+    assert_eq!(next(11, &payload), errand(Errand::Renew(identity)));
+    assert_eq!(
+        next(10, &[1; 8]),
+        errand(Errand::SetTime(0x0101_0101_0101_0101))
+    );
+    assert_eq!(next(12, &[232, 3, 0, 0]), errand(Errand::Freeze(1000)));
+    assert_eq!(next(13, &[]), errand(Errand::Thaw));
+    for length in 0..payload.len() {
+        assert_eq!(
+            next(11, &payload[..length]),
+            Err(Malformed),
+            "{length} bytes"
+        );
+    }
+}
+
+#[test]
+fn another_host_says_what_it_keeps_and_a_newer_one_is_told_what_is_not_known() {
+    let mut decoder = Decoder::default();
+    let mut payload = vec![7; 16];
+    payload.extend([2, 0, 1, 0, 0, 0, 9, 0, 0, 0]);
+    decoder.push(&frame(9, 0, &payload));
+    let sync = Request::Sync {
+        nonce: [7; 16],
+        keep: vec![1, 9],
+    };
+    assert_eq!(decoder.next(), Ok(Some(sync)));
+    decoder.push(&frame(63, 5, b"whatever it is"));
+    assert_eq!(decoder.next(), Ok(Some(Request::Unknown { job: 5 })));
 }

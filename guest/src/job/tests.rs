@@ -8,8 +8,7 @@ use super::*;
 fn exec(argv: &[&str], terminal: Option<Size>) -> Exec {
     Exec {
         terminal,
-        uid: 0,
-        gid: 0,
+        user: OsString::new(),
         cwd: "/".into(),
         argv: argv.iter().map(OsString::from).collect(),
         env: vec!["GREETING=hello".into()],
@@ -99,13 +98,10 @@ fn a_terminal_has_the_size_that_was_asked_for() {
 #[test]
 fn a_program_that_is_not_there_is_an_error_and_not_a_job() {
     let error = Job::start(&exec(&["/no/such/program"], None)).unwrap_err();
-    assert_eq!(error.raw_os_error(), Some(libc::ENOENT));
+    assert_eq!(error.errno, libc::ENOENT);
     let mut elsewhere = exec(&["/bin/true"], None);
     elsewhere.cwd = "/no/such/directory".into();
-    assert_eq!(
-        Job::start(&elsewhere).unwrap_err().raw_os_error(),
-        Some(libc::ENOTDIR)
-    );
+    assert_eq!(Job::start(&elsewhere).unwrap_err().errno, libc::ENOTDIR);
 }
 
 #[test]

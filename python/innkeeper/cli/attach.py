@@ -20,7 +20,8 @@ _SHELL = (
     *("/bin/sh", "-c"),
     'for shell in /bin/bash /bin/sh; do [ -x "$shell" ] && exec "$shell" -l; done',
 )
-_USER = re.compile(r"(\d{1,9})(?::(\d{1,9}))?")
+# Anything that a guest may call somebody.
+_USER = re.compile(r"[^:\s\0]{1,256}(:[^:\s\0]{1,256})?")
 
 
 def execute(
@@ -39,11 +40,15 @@ def execute(
         typer.Option("--env", "-e", metavar="NAME=VALUE", help="A variable. Repeatable."),
     ] = None,
     workdir: Annotated[
-        str, typer.Option("--workdir", "-w", metavar="DIR", help="Where it runs.")
-    ] = "/root",
+        str | None,
+        typer.Option("--workdir", "-w", metavar="DIR", help="Where it runs, rather than at home."),
+    ] = None,
     user: Annotated[
-        str, typer.Option("--user", "-u", metavar="UID[:GID]", help="As whom it runs.")
-    ] = "0:0",
+        str,
+        typer.Option(
+            "--user", "-u", metavar="USER[:GROUP]", help="As whom it runs: names or numbers."
+        ),
+    ] = "root",
     timeout: Annotated[
         str | None,
         typer.Option(metavar="TIME", help="How long a guest that still boots is waited for."),
@@ -63,15 +68,13 @@ def execute(
     variables = dict(_variable(text) for text in env or ())
     if size is not None:
         variables.setdefault("TERM", os.environ.get("TERM", "linux"))
-    uid, gid = _ids(user)
     request = ExecRequest(
         argv=_words(command),
         stdin=interactive or size is not None,
         terminal=size,
         env=variables,
-        cwd=workdir,
-        uid=uid,
-        gid=gid,
+        cwd=workdir or "",
+        user=_user(user),
         timeout=None if timeout is None else parse_duration(timeout),
     )
     ending = attach.execute(name, request)
@@ -130,9 +133,7 @@ def _variable(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _ids(text: str) -> tuple[int, int]:
-    match = _USER.fullmatch(text)
-    if match is None:
-        raise InvalidInput(f"{text!r} is no user; write it like 1000 or 1000:1000")
-    uid = int(match[1])
-    return uid, int(match[2]) if match[2] else uid
+def _user(text: str) -> str:
+    if _USER.fullmatch(text) is None:
+        raise InvalidInput(f"{text!r} is no user; write it like www-data, 1000 or 1000:adm")
+    return text

@@ -14,17 +14,18 @@ from dataclasses import dataclass
 from typing import Final
 
 from innkeeper.errors import CommandNotStarted, GuestNotRunning
+from innkeeper.guest.errands import Errand, ErrandFailed, outcome, refusal
 from innkeeper.guest.frames import (
     MAX_PAYLOAD,
     OUTPUT_WINDOW,
     STDIN_WINDOW,
-    VERSION,
     Ask,
     Decoder,
     Exec,
     ProtocolError,
     Tell,
     TooLong,
+    check_hello,
     console,
     credit,
     frame,
@@ -151,9 +152,7 @@ class Job:
                 self._finish(status=status)
                 return True
             case _:
-                (number,) = struct.unpack_from("<I", payload)
-                # The agent's standard library adds the number, which tells a person nothing.
-                reason = payload[4:].decode(errors="replace").removesuffix(f" (os error {number})")
+                number, reason = refusal(payload)
                 self._finish(failure=CommandNotStarted(reason, number))
                 return True
         return False
@@ -187,6 +186,34 @@ class Job:
             listener()
 
 
+class _Waiting:
+    """An errand, until its answer has come."""
+
+    def __init__(self, errand: Errand) -> None:
+        self._errand = errand
+        self._answered = threading.Event()
+        self._answer: bytes | ErrandFailed | GuestNotRunning | None = None
+
+    def on_frame(self, kind: Tell, payload: bytes) -> bool:
+        if kind not in (Tell.DONE, Tell.FAILED):
+            raise ProtocolError("an errand has no streams")
+        self._answer = outcome(self._errand, kind, payload)
+        self._answered.set()
+        return True
+
+    def on_lost(self) -> None:
+        self._answer = GuestNotRunning("the guest ended before it had done that")
+        self._answered.set()
+
+    def wait(self, timeout: float | None) -> bytes:
+        if not self._answered.wait(timeout):
+            raise TimeoutError(f"{self._errand.what}: no answer in {timeout} s")
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        assert self._answer is not None
+        return self._answer
+
+
 class Agent:
     """Closes `channel` in the end."""
 
@@ -201,7 +228,7 @@ class Agent:
         self._ready = threading.Event()
         self._greeted = False
         self._lost = False
-        self._jobs: dict[int, Job] = {}
+        self._jobs: dict[int, Job | _Waiting] = {}
         self._next = 1
         self._reader = threading.Thread(target=self._read, name="agent", daemon=True)
         self._reader.start()
@@ -242,6 +269,29 @@ class Agent:
             return job
         self.tell(Ask.EXEC, number, payload)
         return job
+
+    def run_errand(self, errand: Errand, timeout: float | None = None) -> bytes:
+        """Has the guest do it, and waits for its answer: see innkeeper.guest.errands.
+
+        Raises:
+            ErrandFailed: when the guest cannot.
+            GuestNotRunning: when the guest ended first.
+            TimeoutError: after `timeout` seconds.
+        """
+        waiting = _Waiting(errand)
+        with self._lock:
+            number = self._next
+            self._next += 1
+            if self._lost:
+                waiting.on_lost()
+            else:
+                self._jobs[number] = waiting
+        self.tell(errand.kind, number, errand.payload)
+        try:
+            return waiting.wait(timeout)
+        finally:
+            with self._lock:
+                self._jobs.pop(number, None)
 
     def console(self, device: str, term: str, columns: int, rows: int) -> None:
         """Gives `device` of the guest a login shell. The guest powers off when it ends."""
@@ -291,9 +341,7 @@ class Agent:
 
     def _dispatch(self, kind: Tell, number: int, payload: bytes) -> None:
         if kind is Tell.HELLO:
-            (version,) = struct.unpack("<H", payload)
-            if version != VERSION:
-                raise ProtocolError(f"version {version}")
+            check_hello(payload)
             self._greeted = True
             self._ready.set()
             return

@@ -228,11 +228,12 @@ class AsyncGuest:
         argv: Sequence[str],
         *,
         env: Mapping[str, str] | None = None,
-        cwd: str = "/root",
+        cwd: str | None = None,
+        user: str = "root",
         terminal: tuple[int, int] | None = None,
     ) -> AsyncProcess:
         """As `Commands.start`."""
-        command = command_of(argv, env, cwd, terminal)
+        command = command_of(argv, env, cwd, user, terminal)
         return AsyncProcess(self._guest.agent, command, self._threads)
 
     async def run(
@@ -241,14 +242,15 @@ class AsyncGuest:
         *,
         stdin: bytes | str = b"",
         env: Mapping[str, str] | None = None,
-        cwd: str = "/root",
+        cwd: str | None = None,
+        user: str = "root",
         check: bool = False,
     ) -> CommandResult:
         """As `Commands.run`. When its task is cancelled, as by `asyncio.timeout`, the command is
         killed.
         """
         data = arguments.stdin(stdin)
-        async with await self.start(argv, env=env, cwd=cwd) as process:
+        async with await self.start(argv, env=env, cwd=cwd, user=user) as process:
             feeding = asyncio.ensure_future(_feed(process, data))
             try:
                 stdout, stderr, returncode = await asyncio.gather(
@@ -267,6 +269,25 @@ class AsyncGuest:
     async def stats(self) -> GuestStatistics:
         """As `Guest.stats`."""
         return await self._in_thread(self._guest.stats)
+
+    async def set_time(self) -> float:
+        """As `Guest.set_time`."""
+        return await self._in_thread(self._guest.set_time)
+
+    @contextlib.asynccontextmanager
+    async def frozen(self, limit: float = 60.0) -> AsyncIterator[int]:
+        """As `Guest.frozen`."""
+        frozen = self._guest.frozen(limit)
+        count = await self._in_thread(frozen.__enter__)
+        try:
+            yield count
+        except BaseException as error:
+            kind, trace = type(error), error.__traceback__
+            # Not given up when the task is: the guest would stand still.
+            leave = partial(frozen.__exit__, kind, error, trace)
+            await asyncio.shield(self._in_thread(leave))
+            raise
+        await self._in_thread(partial(frozen.__exit__, None, None, None))
 
     async def close(self) -> None:
         """As `Guest.close`."""

@@ -1,17 +1,23 @@
 """Commands in a guest, for those who write Python."""
 
+import contextlib
 import threading
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike, fspath
 from types import TracebackType
+from typing import Final
 
 from innkeeper.errors import GuestNotRunning, InnkeeperError
-from innkeeper.guest import arguments
+from innkeeper.guest import arguments, errands
 from innkeeper.guest.agent import Agent, Job
 from innkeeper.guest.frames import Exec
 from innkeeper.guest.process import Process, checked_size
+
+# Seconds in which a guest does what takes no time.
+_PATIENCE: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,20 +73,22 @@ class Commands(ABC):
         *,
         stdin: bytes | str = b"",
         env: Mapping[str, str] | None = None,
-        cwd: str = "/root",
+        cwd: str | None = None,
+        user: str = "root",
         check: bool = False,
         timeout: float | None = None,
     ) -> CommandResult:
-        """Runs a command as root and waits for it.
+        """Runs a command and waits for it: as `user`, which is USER[:GROUP] by names or numbers,
+        and in `cwd`, or else at that user's home.
 
         Raises:
             InvalidInput: when an argument is nothing that it can be.
-            CommandNotStarted: when the guest has no such program or directory.
+            CommandNotStarted: when the guest has no such program, directory or user.
             CommandFailed: with `check`, when its status is not 0.
             GuestNotRunning: when the guest ended meanwhile.
             TimeoutError: after `timeout` seconds; the command is killed.
         """
-        command = command_of(argv, env, cwd, None)
+        command = command_of(argv, env, cwd, user)
         data = arguments.stdin(stdin)
         timeout = arguments.seconds(timeout, "timeout")
         stdout, stderr = bytearray(), bytearray()
@@ -108,17 +116,18 @@ class Commands(ABC):
         argv: Sequence[str],
         *,
         env: Mapping[str, str] | None = None,
-        cwd: str = "/root",
+        cwd: str | None = None,
+        user: str = "root",
         terminal: tuple[int, int] | None = None,
     ) -> Process:
-        """Starts a command as root, and does not wait for it. `terminal` is (columns, rows) of one
-        that the command has instead of pipes; both of its streams are standard output then.
+        """Starts a command as `run` does, and does not wait for it. `terminal` is (columns, rows)
+        of one that it has instead of pipes; both of its streams are standard output then.
 
         Raises:
             InvalidInput: when an argument is nothing that it can be.
             GuestNotRunning: when there is no guest any more.
         """
-        return Process(self.agent, command_of(argv, env, cwd, terminal))
+        return Process(self.agent, command_of(argv, env, cwd, user, terminal))
 
     def copy_to(self, source: str | PathLike[str], target: str) -> None:
         """Copies a file or directory of the host into the guest, as inn cp does.
@@ -144,6 +153,54 @@ class Commands(ABC):
         path = arguments.text(source, "the source")
         files.receive(self, path, fspath(target), lambda _done: None)
 
+    def set_time(self) -> float:
+        """Gives the guest the host's time; by how many seconds its clock was ahead.
+
+        Raises:
+            ErrandFailed, GuestNotRunning; TimeoutError: when it does not answer.
+        """
+        answer = self.agent.run_errand(errands.set_time(time.time_ns()), _PATIENCE)
+        return errands.time_ahead(answer) / 1e9
+
+    def freeze(self, limit: float = 60.0) -> int:
+        """Lets all file systems on the guest's disks stand still, whole, so that the disks can be
+        copied; how many there are. After `limit` seconds the guest thaws them by itself.
+
+        Raises:
+            InvalidInput: when nothing can stand still for that long.
+            ErrandFailed: when they cannot be frozen, or are already.
+            GuestNotRunning; TimeoutError: when the guest does not answer.
+        """
+        asked = errands.freeze(arguments.seconds(limit, "limit") or 0.0)
+        return errands.count(self.agent.run_errand(asked, limit + _PATIENCE))
+
+    def thaw(self) -> int:
+        """Lets them go on; how many still stood still. None, when their time was over before.
+
+        Raises:
+            ErrandFailed, GuestNotRunning; TimeoutError: when it does not answer.
+        """
+        return errands.count(self.agent.run_errand(errands.thaw(), _PATIENCE))
+
+    @contextlib.contextmanager
+    def frozen(self, limit: float = 60.0) -> Iterator[int]:
+        """`freeze` and `thaw` around a block.
+
+        Raises:
+            ThawedTooSoon: when the block took longer than `limit` seconds; what was copied there
+                is worth nothing.
+            As `freeze` and `thaw`.
+        """
+        count = self.freeze(limit)
+        try:
+            yield count
+        except BaseException:
+            with contextlib.suppress(InnkeeperError, TimeoutError):
+                self.thaw()
+            raise
+        if self.thaw() < count:
+            raise errands.ThawedTooSoon(limit)
+
     @property
     def agent(self) -> Agent:
         """The connection to the guest's agent.
@@ -159,8 +216,9 @@ class Commands(ABC):
 def command_of(
     argv: Sequence[str],
     env: Mapping[str, str] | None,
-    cwd: str,
-    terminal: tuple[int, int] | None,
+    cwd: str | None,
+    user: str,
+    terminal: tuple[int, int] | None = None,
 ) -> Exec:
     """
     Raises:
@@ -169,7 +227,8 @@ def command_of(
     return Exec(
         argv=arguments.command(argv),
         env=arguments.variables(env or {}),
-        cwd=arguments.text(cwd, "cwd"),
+        cwd="" if cwd is None else arguments.text(cwd, "cwd"),
+        user=arguments.text(user, "the user"),
         terminal=None if terminal is None else checked_size(terminal),
     )
 

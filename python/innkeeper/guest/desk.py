@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from innkeeper.errors import DeviceFailed, HostFailure, InnkeeperError, InvalidInput
+from innkeeper.guest import awakening
 from innkeeper.guest.connection import AGENT_PORT
 from innkeeper.guest.hub import AgentHub
 from innkeeper.guest.news import News
@@ -164,6 +165,8 @@ class Desk:
         if self.paused:
             self._control().resume()
             self._changed(RUNNING, "RESUME", "resume")
+            if self.hub is not None and self.hub.ready:
+                awakening.set_time(self.hub)
 
     def power_down(self, why: str = "host-qmp-quit") -> None:
         """As a person would: by the agent where there is one, or else by the power button."""

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, Generic, TypeVar
 
-VERSION: Final = 2
+VERSION: Final = 3
 STDIN_WINDOW: Final = 64 * 1024
 OUTPUT_WINDOW: Final = 256 * 1024  # of standard output and standard error together
 MAX_PAYLOAD: Final = 64 * 1024
 _HEADER: Final = struct.Struct("<IBI")
-_EXEC_HEAD: Final = struct.calcsize("<BHHII")
+_EXEC_HEAD: Final = struct.calcsize("<BHH")
+NONCE: Final = 16  # bytes
 
 
 class Ask(IntEnum):
@@ -28,6 +29,15 @@ class Ask(IntEnum):
     CONSOLE = 6
     POWER_OFF = 7
     CREDIT = 8
+    SYNC = 9
+    SET_TIME = 10
+    RENEW = 11
+    FREEZE = 12
+    THAW = 13
+
+
+# What concerns the guest as a whole and ends as a job does: guest/errands.py.
+ERRANDS: Final = frozenset((Ask.SET_TIME, Ask.RENEW, Ask.FREEZE, Ask.THAW))
 
 
 class Tell(IntEnum):
@@ -39,6 +49,7 @@ class Tell(IntEnum):
     EXIT = 67
     FAILED = 68
     CREDIT = 69
+    DONE = 70
 
 
 class ProtocolError(Exception):
@@ -50,13 +61,16 @@ Kind = TypeVar("Kind", Ask, Tell)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exec:
-    """A command. `terminal` is (columns, rows) for a terminal instead of three pipes."""
+    """A command. `terminal` is (columns, rows) for a terminal instead of three pipes.
+
+    `user` is USER[:GROUP], by names or numbers of the guest; nothing stands for root, and for `cwd`
+    for the user's home.
+    """
 
     argv: Sequence[str]
     env: Mapping[str, str]
-    cwd: str = "/root"
-    uid: int = 0
-    gid: int = 0
+    cwd: str = ""
+    user: str = ""
     terminal: tuple[int, int] | None = None
 
     def encode(self) -> bytes:
@@ -65,40 +79,80 @@ class Exec:
             TooLong: when no frame can hold it.
         """
         columns, rows = self.terminal or (0, 0)
-        head = struct.pack("<BHHII", self.terminal is not None, columns, rows, self.uid, self.gid)
+        head = struct.pack("<BHH", self.terminal is not None, columns, rows)
+        head += string(self.user) + string(self.cwd)
         variables = [f"{name}={value}" for name, value in self.env.items()]
-        payload = head + string(self.cwd) + _strings(self.argv) + _strings(variables)
+        payload = head + _strings(self.argv) + _strings(variables)
         if len(payload) > MAX_PAYLOAD:
             raise TooLong
         return payload
 
 
-_LENGTHS: Final = {Ask.STDIN_END: 0, Ask.SIGNAL: 1, Ask.RESIZE: 4, Ask.CREDIT: 4, Ask.POWER_OFF: 0}
+_LENGTHS: Final = {
+    Ask.STDIN_END: 0,
+    Ask.SIGNAL: 1,
+    Ask.RESIZE: 4,
+    Ask.CREDIT: 4,
+    Ask.POWER_OFF: 0,
+    Ask.SET_TIME: 8,
+    Ask.FREEZE: 4,
+    Ask.THAW: 0,
+}
 
 
 def is_well_formed(kind: Ask, payload: bytes) -> bool:
     """Whether the agent can read it. One that is not well-formed ends the channel."""
-    if kind is Ask.EXEC:
-        return _is_exec(payload)
+    try:
+        match kind:
+            case Ask.EXEC:
+                return _end_of_exec(payload) == len(payload)
+            case Ask.RENEW:
+                return _end_of_renewal(payload) == len(payload)
+    except struct.error:
+        return False
     return kind not in _LENGTHS or len(payload) == _LENGTHS[kind]
 
 
-def _is_exec(payload: bytes) -> bool:
-    try:
-        at = _skip_string(payload, _EXEC_HEAD)
-        for _ in ("argv", "env"):
-            (count,) = struct.unpack_from("<H", payload, at)
-            at += 2
-            for _ in range(count):
-                at = _skip_string(payload, at)
-    except struct.error:
-        return False
-    return at == len(payload)
+def _end_of_exec(payload: bytes) -> int:
+    at = _skip_string(payload, _skip_string(payload, _EXEC_HEAD))
+    for _ in ("argv", "env"):
+        (count,) = struct.unpack_from("<H", payload, at)
+        at += 2
+        for _ in range(count):
+            at = _skip_string(payload, at)
+    return at
+
+
+def _end_of_renewal(payload: bytes) -> int:
+    after_name = _skip_string(payload, 0)
+    after_id = _skip_string(payload, after_name)
+    if after_id - after_name not in (4, 4 + 16):
+        return -1
+    at = _skip_string(payload, after_id)
+    (cards,) = struct.unpack_from("<H", payload, at)
+    return at + 2 + 12 * int(cards)
 
 
 def _skip_string(payload: bytes, at: int) -> int:
     (length,) = struct.unpack_from("<I", payload, at)
     return at + 4 + int(length)
+
+
+def hello(nonce: bytes = bytes(NONCE)) -> bytes:
+    """The whole frame, as the agent sends it first and in answer to a SYNC."""
+    return frame(Tell.HELLO, 0, struct.pack("<H", VERSION) + nonce)
+
+
+def check_hello(payload: bytes) -> None:
+    """
+    Raises:
+        ProtocolError: when the agent speaks another version.
+    """
+    if len(payload) != 2 + NONCE:
+        raise ProtocolError("hello")
+    (version,) = struct.unpack_from("<H", payload)
+    if version != VERSION:
+        raise ProtocolError(f"version {version}")
 
 
 def frame(kind: Ask | Tell, job: int, payload: bytes = b"") -> bytes:
@@ -109,13 +163,17 @@ def credit(count: int) -> bytes:
     return struct.pack("<I", count)
 
 
+def sync(nonce: bytes, keep: Sequence[int]) -> bytes:
+    return nonce + struct.pack(f"<H{len(keep)}I", len(keep), *keep)
+
+
 def console(device: str, term: str, columns: int, rows: int) -> bytes:
     return string(device) + string(term) + struct.pack("<HH", columns, rows)
 
 
-def string(text: str) -> bytes:
+def string(text: str | bytes) -> bytes:
     # As Python spells what is not UTF-8 in arguments and names of files.
-    encoded = text.encode(errors="surrogateescape")
+    encoded = text.encode(errors="surrogateescape") if isinstance(text, str) else text
     return struct.pack("<I", len(encoded)) + encoded
 
 

@@ -6,25 +6,31 @@ When a client goes, its commands are hung up and killed. The guest is not truste
 sense closes the channel, what goes beyond a window the client that it was meant for.
 """
 
+import os
 import signal
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from innkeeper.guest.errands import Errand, ErrandFailed, outcome
 from innkeeper.guest.frames import (
+    ERRANDS,
+    NONCE,
     OUTPUT_WINDOW,
-    VERSION,
     Ask,
     Decoder,
     Exec,
     ProtocolError,
     Tell,
+    check_hello,
     console,
     credit,
     frame,
+    hello,
     is_well_formed,
+    sync,
 )
 from innkeeper.vm.detached.home import AGENT, Home
 from innkeeper.vm.detached.loop import Loop
@@ -35,11 +41,14 @@ MOST: Final = 128  # clients at a time
 _BEHIND: Final = 1 << 20
 # What clients may have on its way into the guest; their windows allow less.
 _INTO_GUEST: Final = 32 << 20
+_OF_JOBS: Final = frozenset((Ask.STDIN, Ask.STDIN_END, Ask.SIGNAL, Ask.RESIZE, Ask.CREDIT))
 _OUTPUT: Final = frozenset((Tell.STDOUT, Tell.STDERR))
-_LAST: Final = frozenset((Tell.EXIT, Tell.FAILED))
+_LAST: Final = frozenset((Tell.EXIT, Tell.FAILED, Tell.DONE))
 
 # What a command of the hub's own says: a kind of frame and its payload.
 Listening = Callable[[Tell, bytes], None]
+# What an errand of the hub's own came to.
+Answered = Callable[[bytes | ErrandFailed], None]
 
 
 @dataclass
@@ -65,6 +74,7 @@ class AgentHub:
         self._jobs: dict[int, tuple[int, int] | Listening] = {}
         self._next = 1
         self.ready = False
+        self._hunt: _Hunt | None = None
         self._listener = Listener(loop, home.socket_path(AGENT), MOST, self._come)
 
     def connect(self) -> socket.socket:
@@ -75,6 +85,26 @@ class AgentHub:
         # Clients are held back before this limit; a guest that boots does not read yet.
         self._link = Stream(self._loop, ours, self._heard, self._lost, limit=2 * _INTO_GUEST)
         return theirs
+
+    def sync(self, keep: Mapping[int, Listening], on_ready: Callable[[], None]) -> None:
+        """For a guest that was restored, whose agent has no reason to say hello: it forgets all
+        that it did for those who were its clients. The jobs `keep` are ours again, by the numbers
+        that `run` gave them; `on_ready` is called in place of the other.
+        """
+        nonce = os.urandom(NONCE)
+        self._hunt = _Hunt(nonce, on_ready)
+        self._jobs.update(keep)
+        # What it still has to say of others is nobody's.
+        self._next = struct.unpack("<I", os.urandom(4))[0] | 1
+        self._ask(Ask.SYNC, 0, sync(nonce, list(keep)))
+
+    def errand(self, errand: Errand, answered: Answered) -> None:
+        """See innkeeper.guest.errands. When the guest ends first, nobody hears of it."""
+
+        def listening(kind: Tell, payload: bytes) -> None:
+            answered(outcome(errand, kind, payload))
+
+        self._ask(errand.kind, self._own(listening), errand.payload)
 
     def disconnect(self) -> None:
         if self._link is not None:
@@ -89,13 +119,18 @@ class AgentHub:
     def power_off(self) -> None:
         self._ask(Ask.POWER_OFF, 0)
 
-    def run(self, command: Exec, listening: Listening) -> None:
-        """A command of our own; its output is taken at once."""
-        self._ask(Ask.EXEC, self._own(listening), command.encode())
+    def run(self, command: Exec, listening: Listening) -> int:
+        """A command of our own, and its number; its output is taken at once."""
+        payload = command.encode()
+        number = self._own(listening)
+        self._ask(Ask.EXEC, number, payload)
+        return number
 
-    def open_console(self, device: str, listening: Listening) -> None:
+    def open_console(self, device: str, listening: Listening) -> int:
         """A login shell on the guest's `device`, which does not end the guest when it ends."""
-        self._ask(Ask.CONSOLE, self._own(listening), console(device, "linux", 0, 0))
+        number = self._own(listening)
+        self._ask(Ask.CONSOLE, number, console(device, "linux", 0, 0))
+        return number
 
     def _own(self, listening: Listening) -> int:
         number = self._number()
@@ -103,9 +138,11 @@ class AgentHub:
         return number
 
     def _number(self) -> int:
-        number = self._next
-        self._next = self._next % 0xFFFF_FFFF + 1
-        return number
+        while True:
+            number = self._next
+            self._next = self._next % 0xFFFF_FFFF + 1
+            if number not in self._jobs:
+                return number
 
     def _ask(self, kind: Ask, job: int, payload: bytes = b"") -> None:
         if self._link is not None:
@@ -114,6 +151,8 @@ class AgentHub:
     # From the guest.
 
     def _heard(self, data: bytes) -> None:
+        if self._hunt is not None:
+            data = self._hunt.push(data)
         try:
             for kind, number, payload in self._from_guest.push(data):
                 self._dispatch(kind, number, payload)
@@ -122,12 +161,14 @@ class AgentHub:
 
     def _dispatch(self, kind: Tell, number: int, payload: bytes) -> None:
         if kind is Tell.HELLO:
-            if struct.unpack("<H", payload) != (VERSION,) or self.ready:
+            check_hello(payload)
+            if self.ready:
                 raise ProtocolError("hello")
+            hunt, self._hunt = self._hunt, None
             self.ready = True
             for client in list(self._clients.values()):
-                client.stream.send(_HELLO)
-            self._on_ready()
+                client.stream.send(hello())
+            (self._on_ready if hunt is None else hunt.on_found)()
             return
         owner = self._jobs.get(number)
         if owner is None:
@@ -155,6 +196,7 @@ class AgentHub:
 
     def _lost(self) -> None:
         self._link = None
+        self._hunt = None
         self.ready = False
         self._jobs.clear()
         for client in list(self._clients.values()):
@@ -178,7 +220,7 @@ class AgentHub:
         client = _Client(Stream(self._loop, connection, receive, leave, limit=_BEHIND))
         self._clients[whose] = client
         if self.ready:
-            client.stream.send(_HELLO)
+            client.stream.send(hello())
 
     def _asked(self, whose: int, data: bytes) -> None:
         client = self._clients[whose]
@@ -192,15 +234,34 @@ class AgentHub:
         link_is_full = self._link is None or self._link.waiting > _INTO_GUEST
         if link_is_full or not is_well_formed(kind, payload):
             client.stream.close()
-        elif kind is Ask.EXEC and job not in client.jobs:
+        elif (kind is Ask.EXEC or kind in ERRANDS) and job not in client.jobs:
             number = self._number()
             client.jobs[job] = number
             client.allow()
             self._jobs[number] = (whose, job)
             self._ask(kind, number, payload)
-        elif kind not in (Ask.CONSOLE, Ask.POWER_OFF) and job in client.jobs:
-            # What is about the guest as a whole goes through the control socket.
+        elif kind in _OF_JOBS and job in client.jobs:
+            # What else there is goes through the control socket.
             self._ask(kind, client.jobs[job], payload)
 
 
-_HELLO: Final = frame(Tell.HELLO, 0, struct.pack("<H", VERSION))
+class _Hunt:
+    """For the hello that answers a SYNC, in a stream that may begin in the middle of a frame."""
+
+    def __init__(self, nonce: bytes, on_found: Callable[[], None]) -> None:
+        self._wanted = hello(nonce)
+        self._bytes = bytearray()
+        self._found = False
+        self.on_found = on_found
+
+    def push(self, data: bytes) -> bytes:
+        """What there is from that frame on."""
+        if self._found:
+            return data
+        self._bytes += data
+        at = self._bytes.find(self._wanted)
+        if at < 0:
+            del self._bytes[: -len(self._wanted)]
+            return b""
+        self._found = True
+        return bytes(self._bytes[at:])

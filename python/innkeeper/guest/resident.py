@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from innkeeper.guest.frames import Exec, Tell, TooLong
-from innkeeper.guest.hub import AgentHub
+from innkeeper.guest.hub import AgentHub, Listening
 from innkeeper.vm.ending import NOT_EXECUTABLE, NOT_FOUND, Ending
 
 # The virtio console; a wired terminal has no size that the guest would hear of.
@@ -23,15 +23,21 @@ class ResidentCommand:
         self._on_output = on_output
         self._end = end
         self.ending: Ending | None = None
+        self.number: int | None = None  # the hub's, while it runs
 
     def begin(self, hub: AgentHub) -> None:
         """Each time when the guest has booted."""
         if not self._argv:
             return
         try:
-            hub.run(Exec(argv=self._argv, env={}), self._heard)
+            self.number = hub.run(Exec(argv=self._argv, env={}), self._heard)
         except TooLong:
             self._heard(Tell.FAILED, struct.pack("<I", errno.E2BIG) + b"Argument list too long")
+
+    def rejoin(self, number: int) -> Listening:
+        """It runs already, in a guest that was restored, under that number: for `AgentHub.sync`."""
+        self.number = number
+        return self._heard
 
     def _heard(self, kind: Tell, payload: bytes) -> None:
         match kind:
@@ -49,6 +55,7 @@ class ResidentCommand:
                 self.ending = Ending(status, sentence)
             case _:
                 return
+        self.number = None
         self._end()
 
 
@@ -58,23 +65,27 @@ class ConsoleShell:
     def __init__(self, hub: AgentHub) -> None:
         self._hub = hub
         self._on_end: Callable[[], None] = lambda: None
-        self._runs = False
+        self.number: int | None = None  # the hub's, while it runs
 
     def when_ended(self, call: Callable[[], None]) -> None:
         self._on_end = call
 
     def begin(self, *, wanted: bool) -> None:
         """The guest has booted, and whatever ran before has ended."""
-        self._runs = False
+        self.number = None
         if wanted:
             self.wanted()
 
     def wanted(self) -> None:
-        if not self._runs and self._hub.ready:
-            self._runs = True
-            self._hub.open_console(_DEVICE, self._heard)
+        if self.number is None and self._hub.ready:
+            self.number = self._hub.open_console(_DEVICE, self._heard)
+
+    def rejoin(self, number: int) -> Listening:
+        """As `ResidentCommand.rejoin`."""
+        self.number = number
+        return self._heard
 
     def _heard(self, kind: Tell, payload: bytes) -> None:
         if kind in (Tell.EXIT, Tell.FAILED):
-            self._runs = False
+            self.number = None
             self._on_end()

@@ -12,16 +12,15 @@ from innkeeper.vm.ending import Ending
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecRequest:
     """What `inn exec` was asked for. `terminal` is (columns, rows); `timeout`, in seconds, is how
-    long the guest gets to boot.
+    long the guest gets to boot; `user` and `cwd` are as in `Exec`.
     """
 
     argv: tuple[str, ...]
     stdin: bool = False
     terminal: tuple[int, int] | None = None
     env: Mapping[str, str] = field(default_factory=dict)
-    cwd: str = "/root"
-    uid: int = 0
-    gid: int = 0
+    cwd: str = ""
+    user: str = ""
     timeout: float | None = None
 
 
@@ -35,8 +34,7 @@ def execute(name: str, request: ExecRequest) -> Ending:
         argv=request.argv,
         env=request.env,
         cwd=request.cwd,
-        uid=request.uid,
-        gid=request.gid,
+        user=request.user,
         terminal=request.terminal,
     )
     with registry().open(name) as home:

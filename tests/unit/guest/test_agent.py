@@ -6,11 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from innkeeper.errors import CommandNotStarted, GuestNotRunning
+from innkeeper.errors import CommandNotStarted, GuestNotRunning, InvalidInput
+from innkeeper.guest import errands
 from innkeeper.guest.agent import Agent, Job
+from innkeeper.guest.errands import ErrandFailed, Identity
 from innkeeper.guest.frames import OUTPUT_WINDOW, STDIN_WINDOW, Exec
 
-HELLO = b"\x02\0\0\0\x40\0\0\0\0\x02\0"
+HELLO = b"\x12\0\0\0\x40\0\0\0\0\x03\0" + bytes(16)
 
 
 def told(kind: int, job: int, payload: bytes) -> bytes:
@@ -129,3 +131,45 @@ def test_a_guest_that_does_not_listen_is_cut_off() -> None:
         jobs[0].wait(30)
     agent.close()
     guest.close()
+
+
+def test_an_errand_is_answered_or_refused_or_lost(play: Play) -> None:
+    def answer(said: bytes) -> bytes:
+        def speak() -> None:
+            assert play.guest.recv(9)[4] == 13
+            play.guest.sendall(said)
+
+        speaking = threading.Thread(target=speak)
+        speaking.start()
+        try:
+            return play.agent.run_errand(errands.thaw(), 30)
+        finally:
+            speaking.join()
+
+    assert errands.count(answer(told(70, 1, b"\x02\0\0\0"))) == 2
+    with pytest.raises(ErrandFailed, match=r"^cannot thaw .*: it is busy$") as caught:
+        answer(told(68, 2, b"\x10\0\0\0it is \x1b\0busy (os error 16)"))
+    assert caught.value.errno == 16
+    with pytest.raises(TimeoutError):
+        play.agent.run_errand(errands.thaw(), 0.01)
+    play.guest.recv(9)
+    with pytest.raises(GuestNotRunning):
+        answer(told(65, 4, b"an errand says nothing"))
+    with pytest.raises(GuestNotRunning):
+        play.agent.run_errand(errands.thaw(), 30)
+
+
+def test_an_identity_is_one_that_a_guest_can_have() -> None:
+    fresh, other = Identity.fresh("web"), Identity.fresh("web")
+    assert (len(fresh.machine_id), len(fresh.entropy)) == (16, 64)
+    assert fresh != other
+    for wrong in (
+        Identity(machine_id=b"short"),
+        Identity(cards=[(b"123456", b"12345")]),
+        Identity(entropy=bytes(1 << 16)),
+    ):
+        with pytest.raises(InvalidInput):
+            errands.renew(wrong)
+    for never in (0.0, -1.0, float("nan"), 1e9):
+        with pytest.raises(InvalidInput):
+            errands.freeze(never)

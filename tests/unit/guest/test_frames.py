@@ -10,10 +10,10 @@ def sent(kind: int, job: int, payload: bytes) -> bytes:
 
 
 def test_an_exec_has_the_layout_that_the_agent_reads() -> None:
-    command = Exec(argv=["ls", "-l"], env={"A": "b"}, cwd="/tmp", terminal=(80, 24))
+    command = Exec(argv=["ls", "-l"], env={"A": "b"}, cwd="/tmp", user="ann", terminal=(80, 24))
     expected = (
         b"\x01\x50\x00\x18\x00"
-        + bytes(8)
+        + b"\x03\0\0\0ann"
         + b"\x04\0\0\0/tmp"
         + b"\x02\0\x02\0\0\0ls\x02\0\0\0-l"
         + b"\x01\0\x03\0\0\0A=b"

@@ -3,6 +3,7 @@
 import signal
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from innkeeper.guest import awakening
+from innkeeper.guest.errands import Identity
 from innkeeper.guest.frames import (
     OUTPUT_WINDOW,
     Ask,
@@ -18,13 +21,15 @@ from innkeeper.guest.frames import (
     Tell,
     credit,
     frame,
+    hello,
     is_well_formed,
 )
-from innkeeper.guest.hub import AgentHub
+from innkeeper.guest.hub import AgentHub, _Hunt
 from innkeeper.vm.detached.home import AGENT, Home
 from innkeeper.vm.detached.loop import Loop
 
-HELLO = frame(Tell.HELLO, 0, b"\x02\x00")
+HELLO = hello()
+GREETED = (Tell.HELLO, 0, b"\x03\x00" + bytes(16))
 LS = Exec(argv=["ls"], env={}).encode()
 
 
@@ -108,16 +113,15 @@ def test_each_client_hears_of_its_own_jobs_by_its_own_numbers(play: Play) -> Non
     assert first[1] != second[1]
     play.tell(frame(Tell.STDOUT, second[1], b"two") + frame(Tell.STDOUT, first[1], b"one"))
     play.tell(frame(Tell.EXIT, first[1], bytes(5)))
-    hello = (Tell.HELLO, 0, b"\x02\x00")
-    assert told(one) == [hello, (Tell.STDOUT, 1, b"one"), (Tell.EXIT, 1, bytes(5))]
-    assert told(two) == [hello, (Tell.STDOUT, 1, b"two")]
+    assert told(one) == [GREETED, (Tell.STDOUT, 1, b"one"), (Tell.EXIT, 1, bytes(5))]
+    assert told(two) == [GREETED, (Tell.STDOUT, 1, b"two")]
 
 
 def test_who_comes_before_the_guest_is_ready_hears_when_it_is(play: Play) -> None:
     client = play.client()
     assert told(client) == []
     play.tell(HELLO)
-    assert told(client) == [(Tell.HELLO, 0, b"\x02\x00")]
+    assert told(client) == [GREETED]
     assert play.ready == 1
 
 
@@ -230,3 +234,63 @@ def test_what_reaches_the_agent_is_well_formed(
 def test_is_well_formed_answers_for_any_bytes(payload: bytes) -> None:
     for kind in Ask:
         assert is_well_formed(kind, payload) in (True, False)
+
+
+def test_a_client_has_an_errand_done_as_a_command(play: Play) -> None:
+    play.tell(HELLO)
+    client = play.client()
+    client.sendall(frame(Ask.FREEZE, 3, bytes(4)))
+    ((kind, number, _),) = play.asked()
+    assert kind is Ask.FREEZE
+    play.tell(frame(Tell.DONE, number, b"\x02\0\0\0"))
+    assert told(client) == [GREETED, (Tell.DONE, 3, b"\x02\0\0\0")]
+
+
+def test_a_restored_guest_is_heard_from_its_answer_on(play: Play) -> None:
+    """Whatever its agent was saying before, and in however small pieces it comes."""
+    heard: list[tuple[Tell, bytes]] = []
+    synced: list[bool] = []
+    client = play.client()
+    play.hub.sync({7: lambda *what: heard.append(what)}, lambda: synced.append(True))
+    ((kind, _, asked),) = play.asked()
+    assert (kind, asked[16:]) == (Ask.SYNC, b"\x01\0\x07\0\0\0")
+    # The rest of a frame, which says what is none.
+    play.tell(b"\xff" * 300 + hello()[:20])
+    for byte in hello(asked[:16]):
+        play.guest.sendall(bytes([byte]))
+    assert synced == []
+    play.tell(frame(Tell.STDOUT, 7, b"goes on"))
+    assert (synced, play.ready, play.hub.ready) == ([True], 0, True)
+    assert heard == [(Tell.STDOUT, b"goes on")]
+    found = told(client)
+    assert found is not None
+    assert [kind for kind, _, _ in found] == [Tell.HELLO]
+    # Nobody's answer from before is taken for another's.
+    client.sendall(frame(Ask.EXEC, 7, LS))
+    assert [number for kind, number, _ in play.asked() if kind is Ask.EXEC] != [7]
+
+
+@given(st.binary(max_size=200), st.integers(1, 60))
+def test_what_comes_before_an_answer_is_no_matter(before: bytes, size: int) -> None:
+    hunt = _Hunt(bytes(range(16)), lambda: None)
+    stream = before + hello(bytes(range(16))) + b"rest"
+    found = b"".join(hunt.push(stream[at : at + size]) for at in range(0, len(stream), size))
+    assert found == hello(bytes(range(16))) + b"rest"
+
+
+def test_an_awakened_guest_gets_the_time_before_its_identity(play: Play) -> None:
+    failures: list[tuple[str, ...]] = []
+    identity = Identity(hostname="web2", cards=[(b"\x02aaaaa", b"\x02bbbbb")], entropy=b"noise")
+    awakening.awaken(play.hub, failures.append, identity=identity)
+    ((_, _, asked),) = play.asked()
+    play.tell(hello(asked[:16]))
+    before = time.time_ns()
+    ((kind, number, wanted),) = play.asked()
+    assert kind is Ask.SET_TIME
+    assert abs(int.from_bytes(wanted, "little") - before) < 60e9
+    play.tell(frame(Tell.FAILED, number, b"\x01\0\0\0not permitted (os error 1)"))
+    ((kind, number, wanted),) = play.asked()
+    assert (kind, is_well_formed(kind, wanted)) == (Ask.RENEW, True)
+    assert failures == []
+    play.tell(frame(Tell.DONE, number))
+    assert failures == [("cannot set the guest's clock: not permitted",)]

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from innkeeper.guest.agent import Agent
-from innkeeper.guest.frames import STDIN_WINDOW, VERSION, Tell
+from innkeeper.guest.frames import STDIN_WINDOW, Tell, hello
 from innkeeper.guest.sdk import Guest
 
 
@@ -22,7 +22,7 @@ def test_a_guest_that_does_not_listen_does_not_outlast_the_time() -> None:
         agent = Agent(ours)
         guest = Guest()
         guest._agent = agent
-        theirs.sendall(tell(Tell.HELLO, 0, struct.pack("<H", VERSION)))
+        theirs.sendall(hello())
         agent.wait_ready(5)
         # It takes more and more standard input, by its own words, and reads nothing.
         credit = tell(Tell.CREDIT, 1, struct.pack("<I", STDIN_WINDOW))
