@@ -228,8 +228,10 @@ class EngineReport:
 def engines() -> list[EngineReport]:
     """Measures this host's engines, in the order in which `auto` prefers them."""
 
-def enter_jail(needs: Needs) -> list[str]:
-    """Gives up all that is not needed, for good; answers which walls stand. With one thread only.
+def enter_jail(needs: Needs) -> tuple[list[str], list[str]]:
+    """Gives up all that is not needed, for good; answers which walls stand, and why others do not.
+    With one thread only. Descriptors of directories, and the working one, mean the same as before
+    where that is in the new root.
 
     Raises:
         HostFailure: the kernel refuses one of them.

@@ -5,22 +5,32 @@
 //! connections where the guest has a network. Not: start programs or processes, open other files, signal
 //! or trace other processes, speak to other guests' sockets, change anything of the system.
 //!
-//! Several walls stand behind each other, since each has its holes: resource limits, capabilities,
-//! namespaces (as root), Landlock for files and signals, a seccomp filter for the rest. What a kernel
-//! does not have is left out and told ([`Walls`]); what it has and refuses is an error, but for
-//! namespaces, which a host may keep for itself.
+//! Several walls stand behind each other, since each has its holes: resource limits, namespaces, a root
+//! directory and a user of its own, Landlock for files and signals, capabilities, a seccomp filter for
+//! the rest. What a kernel does not have, or keeps for its administrator, is left out and told
+//! ([`Walls::missing`]); what it has and refuses is an error.
 //!
 //! All of it is inherited by threads that are made later, and by none that is there: [`enter`] belongs
 //! before the first.
 //!
-//! Spec: `landlock(7)`, seccomp(2), capabilities(7), `no_new_privs` in prctl(2).
+//! Spec: `namespaces(7)`, `landlock(7)`, seccomp(2), capabilities(7), `no_new_privs` in prctl(2).
 
+mod descriptors;
+mod descriptors_raw;
 mod files;
 mod filter;
 mod limits;
+mod mount_raw;
 mod namespaces_raw;
+mod owner_raw;
+mod places;
+mod root;
 
 use std::path::PathBuf;
+
+use rustix::thread::CapabilitySet;
+
+pub(crate) use namespaces_raw::Rights;
 
 /// What a guest's process needs. All else is given up.
 #[derive(Debug, Clone, Default)]
@@ -39,15 +49,34 @@ pub struct Needs {
     pub network: bool,
     /// The interface of a tap, which only an administrator of the network may open.
     pub tap: bool,
+    /// Whom to be instead of an administrator. Nobody else is: files of it are root's outside.
+    pub user: Option<u32>,
 }
 
 /// Which walls stand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Walls {
     /// Landlock enforces everything that this version asks of it; nothing, or a part.
     pub landlock: Enforcement,
-    pub namespaces: bool,
+    /// A root directory of its own.
+    pub root: bool,
+    pub user: User,
+    /// Those that were left, by their kinds, but for that of users.
+    pub namespaces: Vec<&'static str>,
     pub seccomp: bool,
+    /// Why others do not, a sentence each.
+    pub missing: Vec<String>,
+}
+
+/// Whom the host's kernel takes the process for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum User {
+    /// Who it was.
+    Same,
+    /// Who it was, without being able to touch that one's other processes.
+    Namespace,
+    /// A user of its own.
+    Own(u32),
 }
 
 /// How much of Landlock the kernel has.
@@ -64,6 +93,10 @@ pub enum Enforcement {
 pub enum JailError {
     #[error("cannot limit this process's resources")]
     Limits(#[source] rustix::io::Errno),
+    #[error("cannot change to a root directory of its own: {0}")]
+    Root(String),
+    #[error("cannot change to the user {0}")]
+    User(u32, #[source] rustix::io::Errno),
     #[error("cannot give up capabilities")]
     Capabilities(#[source] rustix::io::Errno),
     #[error("cannot restrict files")]
@@ -74,19 +107,83 @@ pub enum JailError {
     Rules(#[from] seccompiler::BackendError),
 }
 
-/// Puts up all walls around this process, for good. Before it has a second thread.
+/// Puts up all walls around this process, for good. Before it has a second thread. Descriptors of
+/// directories mean the same directories afterwards, where these are in the new root.
 ///
 /// # Errors
 /// When the kernel refuses one. Some may stand then: the process is not to go on.
 pub fn enter(needs: &Needs) -> Result<Walls, JailError> {
+    let mut walls = separate(needs)?;
+    confine(needs, &mut walls)?;
+    Ok(walls)
+}
+
+/// The half of [`enter`] that takes this process away from all others: its limits, namespaces, root and
+/// user. What it can do there is as before.
+///
+/// # Errors
+/// As [`enter`].
+pub fn separate(needs: &Needs) -> Result<Walls, JailError> {
     limits::resources().map_err(JailError::Limits)?;
-    let namespaces = namespaces_raw::leave(needs);
-    let landlock = files::restrict(needs)?;
-    limits::capabilities(needs).map_err(JailError::Capabilities)?;
+    let mut walls = Walls {
+        landlock: Enforcement::None,
+        root: false,
+        user: User::Same,
+        namespaces: Vec::new(),
+        seccomp: false,
+        missing: Vec::new(),
+    };
+    match namespaces_raw::obtain(needs) {
+        Ok(rights) => move_in(needs, rights, &mut walls)?,
+        Err(why) => {
+            let said = format!("no root directory, user and namespaces of its own: {why}");
+            walls.missing.push(said);
+        }
+    }
+    Ok(walls)
+}
+
+fn confine(needs: &Needs, walls: &mut Walls) -> Result<(), JailError> {
+    walls.landlock = files::restrict(needs)?;
+    match walls.landlock {
+        Enforcement::Full => {}
+        Enforcement::Partial => walls
+            .missing
+            .push("this kernel knows a part of Landlock".into()),
+        Enforcement::None => walls.missing.push("this kernel has no Landlock".into()),
+    }
+    // Those of a user namespace are of no use to a guest.
+    let kept = match walls.user {
+        User::Namespace => CapabilitySet::empty(),
+        _ => limits::kept(needs),
+    };
+    limits::capabilities(kept).map_err(JailError::Capabilities)?;
     filter::install(needs)?;
-    Ok(Walls {
-        landlock,
-        namespaces,
-        seccomp: true,
-    })
+    walls.seccomp = true;
+    Ok(())
+}
+
+fn move_in(needs: &Needs, rights: Rights, walls: &mut Walls) -> Result<(), JailError> {
+    if rights == Rights::Borrowed {
+        walls.user = User::Namespace;
+    }
+    walls.namespaces = namespaces_raw::separate(needs, &mut walls.missing);
+    if !walls.namespaces.contains(&"mount") {
+        return Ok(());
+    }
+    match root::enter(needs, rights, &mut walls.missing) {
+        Ok(user) => {
+            walls.root = true;
+            if let Some(user) = user {
+                limits::user(user).map_err(|source| JailError::User(user, source))?;
+                walls.user = User::Own(user);
+            }
+        }
+        Err(error) if error.is_harmless => {
+            let said = format!("no root directory of its own: {error}");
+            walls.missing.push(said);
+        }
+        Err(error) => return Err(JailError::Root(error.to_string())),
+    }
+    Ok(())
 }

@@ -1,10 +1,11 @@
-//! Resource limits and capabilities.
+//! Resource limits, the user and its capabilities.
 
 use rustix::io::Errno;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Gid, Resource, Rlimit, Uid, getrlimit, setrlimit};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capability_is_in_bounding_set, clear_ambient_capability_set,
-    remove_capability_from_bounding_set, set_capabilities,
+    remove_capability_from_bounding_set, set_capabilities, set_keep_capabilities,
+    set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
 
 use crate::Needs;
@@ -30,9 +31,8 @@ fn lower(resource: Resource, most: u64) -> Result<(), Errno> {
     )
 }
 
-/// Without the capabilities that only an administrator has, even where this is root: its files are
-/// still its own.
-pub(crate) fn capabilities(needs: &Needs) -> Result<(), Errno> {
+/// The capabilities that a guest's network takes.
+pub(crate) fn kept(needs: &Needs) -> CapabilitySet {
     let mut kept = CapabilitySet::empty();
     if needs.network {
         // Low ports that are published, and pings where a host has no other way.
@@ -41,8 +41,33 @@ pub(crate) fn capabilities(needs: &Needs) -> Result<(), Errno> {
     if needs.tap {
         kept |= CapabilitySet::NET_ADMIN;
     }
+    kept
+}
+
+/// Becomes `user`, in the group of the same number and no other. Capabilities stay, to be given up.
+pub(crate) fn user(user: u32) -> Result<(), Errno> {
+    let group = Gid::from_raw(user);
+    let user = Uid::from_raw(user);
+    set_keep_capabilities(true)?;
+    set_thread_groups(&[])?;
+    set_thread_res_gid(group, group, group)?;
+    set_thread_res_uid(user, user, user)?;
+    set_keep_capabilities(false)
+}
+
+/// Without the capabilities that only an administrator has but for `kept`, even where this is root:
+/// its files are still its own.
+pub(crate) fn capabilities(kept: CapabilitySet) -> Result<(), Errno> {
     let now = rustix::thread::capabilities(None)?;
     clear_ambient_capability_set()?;
+    // Who has changed users has all of them yet, but none in effect.
+    set_capabilities(
+        None,
+        CapabilitySets {
+            effective: now.permitted,
+            ..now
+        },
+    )?;
     for capability in CapabilitySet::all() {
         // Who has none of it may not take it away either.
         if capability_is_in_bounding_set(capability).unwrap_or(false) {
@@ -55,7 +80,7 @@ pub(crate) fn capabilities(needs: &Needs) -> Result<(), Errno> {
     set_capabilities(
         None,
         CapabilitySets {
-            effective: now.effective & kept,
+            effective: now.permitted & kept,
             permitted: now.permitted & kept,
             inheritable: CapabilitySet::empty(),
         },

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ::jail::{Enforcement, Needs};
+use ::jail::{Enforcement, Needs, User, Walls};
 use pyo3::prelude::*;
 
 use crate::errors::{raise, sentence};
@@ -17,11 +17,12 @@ pub(crate) struct JailNeeds {
     devices: Vec<PathBuf>,
     network: bool,
     tap: bool,
+    user: Option<u32>,
 }
 
 /// `innkeeper._core.enter_jail`.
 #[pyfunction]
-pub(crate) fn enter_jail(py: Python<'_>, needs: JailNeeds) -> PyResult<Vec<&'static str>> {
+pub(crate) fn enter_jail(py: Python<'_>, needs: JailNeeds) -> PyResult<(Vec<String>, Vec<String>)> {
     let needs = Needs {
         read: needs.read,
         write: needs.write,
@@ -30,18 +31,30 @@ pub(crate) fn enter_jail(py: Python<'_>, needs: JailNeeds) -> PyResult<Vec<&'sta
         devices: needs.devices,
         network: needs.network,
         tap: needs.tap,
+        user: needs.user,
     };
     let walls =
         ::jail::enter(&needs).map_err(|error| raise(py, "HostFailure", (sentence(&error),)))?;
+    Ok((named(&walls), walls.missing))
+}
+
+fn named(walls: &Walls) -> Vec<String> {
     let landlock = match walls.landlock {
-        Enforcement::Full => Some("landlock"),
-        Enforcement::Partial => Some("a part of landlock"),
+        Enforcement::Full => Some("landlock".to_owned()),
+        Enforcement::Partial => Some("a part of landlock".to_owned()),
         Enforcement::None => None,
     };
-    let namespaces = walls.namespaces.then_some("namespaces");
-    let seccomp = walls.seccomp.then_some("seccomp");
-    Ok([landlock, namespaces, seccomp]
-        .into_iter()
-        .flatten()
-        .collect())
+    let namespaces = match walls.namespaces.as_slice() {
+        [] => None,
+        kinds => Some(format!("namespaces: {}", kinds.join(", "))),
+    };
+    let user = match walls.user {
+        User::Same => None,
+        User::Namespace => Some("user namespace".to_owned()),
+        User::Own(user) => Some(format!("user {user}")),
+    };
+    let root = walls.root.then(|| "root directory".to_owned());
+    let seccomp = walls.seccomp.then(|| "seccomp".to_owned());
+    let all = [seccomp, landlock, root, user, namespaces];
+    all.into_iter().flatten().collect()
 }

@@ -75,7 +75,7 @@ def rehearse(home: Home) -> None:
     """
     # Whoever runs it will say what is wrong with it.
     with contextlib.suppress(InnkeeperError):
-        jail.needs(orders.read(home).spec, Path(), None)
+        jail.needs(orders.read(home).spec, Path(), None, "")
 
 
 class Desk:
@@ -103,7 +103,7 @@ class Desk:
         self._vsock = self._open_vsock(outward)
         self._serial = SerialLine(self.loop, self.log.write)
         self._ending: tuple[Ending, bool] | None = None
-        self._walls: tuple[str, ...] = ()
+        self._walls = jail.Walls()
         if order.image:
             self.hub = AgentHub(self.loop, home, self._ready)
             self._command = ResidentCommand(order.command, self.log.write, self._power_off)
@@ -129,8 +129,10 @@ class Desk:
             self.limits = replace(self.limits, cpu=None)
         self._plug_in()
         if self.order.jail:
+            # What is not there by then, it cannot make.
+            os.close(journal.open_directory(self.home))
             own = Path(self.home.path) / files.OWN
-            self._walls = jail.enter(self._spec, own, self.order.here)
+            self._walls = jail.enter(self._spec, own, self.order.here, self.order.id)
         self._make_machine()
         assert self.machine is not None
         self.machine.wait_begun()
@@ -391,7 +393,8 @@ class Desk:
             "phase": PAUSED if self.paused else RUNNING,
             "engine": self.machine.engine,
             "ready": self.hub is not None and self.hub.ready,
-            "jail": list(self._walls),
+            "jail": list(self._walls.standing),
+            "jail_missing": list(self._walls.missing),
         }
         self.home.write(files.RUN, document)
 

@@ -13,7 +13,7 @@ from innkeeper.vm.detached.supervisor import supervise
 
 
 def main() -> None:
-    """`HOME LOCK READY` are descriptors; LOCK is only kept, READY hears how the start went. The
+    """`HOME LOCK READY` are descriptors; LOCK is kept, READY hears how the start went. The
     directory of TEMPLATES, if it is given, is where this is to stay for guests to come.
     """
     words = sys.argv[1:]
@@ -49,8 +49,8 @@ def _serve(templates: str, descriptors: list[int]) -> None:
     template.serve()
 
 
-def _supervise(home: int, _lock: int, ready: int) -> None:
-    with Home(home) as directory:
+def _supervise(home: int, lock: int, ready: int) -> None:
+    with Home(home, lock) as directory:
         # A rename does not disturb it.
         os.fchdir(home)
         _name(f"inn {directory.name}")

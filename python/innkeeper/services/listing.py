@@ -39,6 +39,7 @@ def inspect(name: str) -> Document:
         stands = standing.look(home)
         definition = home.read(files.DEFINITION) or {}
         ending = home.read(files.ENDING) or {}
+        run = (home.read(files.RUN) or {}) if stands.is_live else {}
         path = home.path
         return {
             **_summary(home, stands),
@@ -48,7 +49,8 @@ def inspect(name: str) -> Document:
             "restart": definition.get("restart"),
             "autostart": definition.get("autostart"),
             "supervisor": stands.supervisor,
-            "jail": (home.read(files.RUN) or {}).get("jail") if stands.is_live else None,
+            "jail": run.get("jail"),
+            "jail_missing": run.get("jail_missing"),
             "last_words": ending.get("last_words", []) if not stands.is_live else [],
             "directory": path,
             "log": f"{path}/{files.LOG}",

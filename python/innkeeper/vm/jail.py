@@ -1,11 +1,16 @@
 """What a guest's process may still do once its guest runs: what the guest was given, and no more.
 
 crates/jail says which walls there are. This says what has to be left open: the files of this guest,
-those that Python may yet load, and what the machine asks of the host.
+what the machine asks of the host, and for Python devices of a person's own, all that Python may yet
+load. Whatever else this process runs is loaded before: what is not in its root cannot be.
 """
 
 import os
 import sys
+
+# For complaints of whoever fails inside.
+import traceback  # noqa: F401
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,17 +23,13 @@ from innkeeper.machine.spec import DiskFormat, DiskSpec, EngineChoice, MachineSp
 from innkeeper.vm.detached import journal
 
 _QCOW2: Final = b"QFI\xfb"
-# What the C library, the engines' choice and the network's resolver look at.
-_HOST: Final = (
-    "/proc/self",
-    "/proc/cpuinfo",
-    "/proc/meminfo",
-    "/proc/sys/kernel/random/boot_id",
-    "/sys/devices/system",
-    "/sys/kernel/mm",
+# By what the process looks at itself, and the engines' choice at the host.
+_HOST: Final = ("/proc/self", "/proc/sys/kernel/random/boot_id")
+_RESOLVER: Final = "/etc/resolv.conf"
+# What Python and the C library load when something is first used.
+_PYTHON: Final = (
     "/etc/ld.so.cache",
     "/etc/localtime",
-    "/etc/resolv.conf",
     "/lib",
     "/lib64",
     "/usr/lib",
@@ -36,12 +37,17 @@ _HOST: Final = (
     "/usr/share/zoneinfo",
     "/dev/urandom",
 )
+# Guests of an administrator have users of their own: so many, from this one on. No distribution
+# gives these to anybody, nor does systemd. Documented in SECURITY.md.
+FIRST_USER: Final = 1_879_048_192
+USERS: Final = 1 << 27
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
     """Paths to read, to write, to change as a guest's folders and to control, with all that is
-    below them, and whether the guest has a network. As `jail::Needs` has it.
+    below them, whether the guest has a network, and whom to be instead of root. As `jail::Needs`
+    has it.
     """
 
     read: tuple[Path, ...]
@@ -51,13 +57,23 @@ class Needs:
     devices: tuple[Path, ...]
     network: bool
     tap: bool
+    user: int
 
 
-def enter(spec: MachineSpec, own: Path, here: Path | None) -> tuple[str, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Walls:
+    """Those that stand, and why others do not, a sentence each."""
+
+    standing: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+
+
+def enter(spec: MachineSpec, own: Path, here: Path | None, identity: str) -> Walls:
     """Locks this process in, for good, before it has a second thread; the walls that stand.
 
     `own` is what of the guest's directory it may write to. `here` is where modules of devices are
-    looked for: they are loaded before, and what else is there is not the guest's.
+    looked for: they are loaded before, and what else is there is not the guest's. By `identity`,
+    guests are told apart: two hardly ever have the same user.
 
     Raises:
         InvalidInput, DeviceFailed: when a Python device cannot be loaded, which is done before.
@@ -65,10 +81,11 @@ def enter(spec: MachineSpec, own: Path, here: Path | None) -> tuple[str, ...]:
     """
     # Temporary layers of disks go to the guest's directory: to the host's they would be a way out.
     os.environ["TMPDIR"] = "."
-    return tuple(enter_jail(needs(spec, own, here)))
+    standing, missing = enter_jail(needs(spec, own, here, identity))
+    return Walls(standing=tuple(standing), missing=tuple(missing))
 
 
-def needs(spec: MachineSpec, own: Path, here: Path | None) -> Needs:
+def needs(spec: MachineSpec, own: Path, here: Path | None, identity: str) -> Needs:
     """What a machine like `spec` needs of the host."""
     network = spec.network
     return Needs(
@@ -79,16 +96,27 @@ def needs(spec: MachineSpec, own: Path, here: Path | None) -> Needs:
         devices=tuple(_devices(spec)),
         network=network is not None and network.kind is not NetworkKind.TAP,
         tap=network is not None and network.kind is NetworkKind.TAP,
+        user=user_of(identity),
     )
+
+
+def user_of(identity: str) -> int:
+    """The user that root's guest of this identity is run as."""
+    return FIRST_USER + zlib.crc32(identity.encode()) % USERS
 
 
 def _read(spec: MachineSpec, here: Path | None) -> Iterator[Path]:
     yield from (Path(name) for name in _HOST)
-    # Python loads a module when it is first used.
-    yield from (Path(place) for place in sys.path if place and Path(place) != here)
-    yield Path(os.__file__).parent
-    for name in spec.devices:
+    # Those that are loaded otherwise are ours, and loaded.
+    own = [name for name in spec.devices if name not in devices.BUILT_IN]
+    if own:
+        yield from (Path(name) for name in _PYTHON)
+        yield from (Path(place) for place in sys.path if place and Path(place) != here)
+        yield Path(os.__file__).parent
+    for name in own:
         yield from _module(name)
+    if spec.network is not None:
+        yield Path(_RESOLVER)
     yield spec.kernel
     yield from spec.initrds
     if spec.symbols is not None:

@@ -1,5 +1,6 @@
 """What is left open to a guest's process: its own, and no more than that."""
 
+import json
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -16,14 +17,14 @@ from innkeeper.machine import (
     Overlay,
 )
 from innkeeper.machine.network import NetworkKind
-from innkeeper.vm.jail import Needs, needs
+from innkeeper.vm.jail import FIRST_USER, USERS, Needs, needs
 
 OWN = Path("/home/me/guests/web/run")
 SPEC = MachineSpec(kernel=Path("/k"), initrds=(Path("/i"),), network=None)
 
 
 def of(spec: MachineSpec, here: Path | None = None) -> Needs:
-    return needs(spec, OWN, here)
+    return needs(spec, OWN, here, "web")
 
 
 def test_a_plain_guest_reads_its_kernel_and_writes_its_own() -> None:
@@ -95,3 +96,21 @@ def test_a_devices_module_is_open_and_not_what_lies_beside_it(
     assert tmp_path not in found.read
     with pytest.raises(InvalidInput):
         of(replace(SPEC, devices=("no_such_module:create",)), here=tmp_path)
+
+
+def test_guests_have_users_of_their_own() -> None:
+    users = {needs(SPEC, OWN, None, f"guest {number}").user for number in range(100)}
+    assert len(users) == 100
+    assert all(FIRST_USER <= user < FIRST_USER + USERS for user in users)
+    # Below those of which a program may have its doubts.
+    assert FIRST_USER + USERS < 1 << 31
+
+
+def test_python_is_there_for_those_who_have_devices_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "chime_of_a_test.py").write_text("def create(host): return []")
+    library = Path(json.__file__).parent.parent
+    assert library not in of(replace(SPEC, devices=("pvpanic",))).read
+    assert library in of(replace(SPEC, devices=("chime_of_a_test:create",))).read

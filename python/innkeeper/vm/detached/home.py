@@ -55,10 +55,13 @@ _FLOCK = struct.Struct("hhqqi4x")
 
 
 class Home:
-    """Closes `directory`, a descriptor, in the end."""
+    """Closes `directory`, a descriptor, in the end. `lock` is one that somebody else closes: where
+    this process may not see the directories above, it tells what the guest is called.
+    """
 
-    def __init__(self, directory: int) -> None:
+    def __init__(self, directory: int, lock: "int | None" = None) -> None:
         self.directory = directory
+        self._lock = lock
 
     @classmethod
     def open(cls, path: str) -> "Home":
@@ -80,7 +83,12 @@ class Home:
     @property
     def path(self) -> str:
         """Where it is now."""
-        return os.readlink(f"/proc/self/fd/{self.directory}")
+        found = os.readlink(f"/proc/self/fd/{self.directory}")
+        if self._lock is None:
+            return found
+        # A guest's process has the directories above by their names of before.
+        name = os.path.dirname(os.readlink(f"/proc/self/fd/{self._lock}"))
+        return os.path.join(os.path.dirname(found), os.path.basename(name))
 
     @property
     def name(self) -> str:
