@@ -6,6 +6,7 @@ pub mod acpi_pm;
 mod device;
 pub mod i8042;
 pub mod irqchip;
+pub mod pc;
 pub mod pci;
 pub mod port92;
 mod ports;

@@ -35,7 +35,7 @@ pub use access::{ConfigPorts, Ecam, IoWindow, MemoryWindow};
 pub use allocator::{AssignError, PciWindows};
 pub use config::{
     BarKind, BarMapping, COMMAND, COMMAND_BUS_MASTER, COMMAND_INTX_DISABLE, COMMAND_IO,
-    COMMAND_MEMORY, ConfigSpace, ConfigState, Identity, Space,
+    COMMAND_MEMORY, ConfigSpace, ConfigState, EXPANSION_ROM, Identity, Space,
 };
 pub(crate) use config::{STATUS, STATUS_INTX};
 pub use function::{DeviceFunction, PciFunction};

@@ -12,8 +12,9 @@ use memory::{Gpa, GuestMemory};
 use x86::cpuid::CpuidTable;
 
 use crate::routing::Routing;
+use crate::slots_raw::Slots;
 use crate::vcpu::KvmVcpu;
-use crate::{cpuid, devices, host, slots_raw};
+use crate::{cpuid, devices, host};
 
 /// Four pages of guest-physical addresses that KVM keeps for itself on Intel hosts, where real mode
 /// runs with page tables (one page) and a task state segment (three). Below the last 16 MiB, so
@@ -31,6 +32,7 @@ pub(crate) struct Vm {
     pub(crate) supported: CpuidTable,
     pub(crate) msr_indices: Vec<u32>,
     pub(crate) run_page_len: usize,
+    slots: Slots,
 }
 
 /// A guest on KVM.
@@ -73,7 +75,8 @@ impl KvmEngine {
         let fd = kvm
             .create_vm()
             .map_err(host("cannot create a virtual machine"))?;
-        slots_raw::map(&fd, &memory, false)?;
+        let slots = Slots::default();
+        slots.map(&fd, &memory, Some(false))?;
         make_platform(&kvm, &fd)?;
         let supported = cpuid::supported(&kvm)?;
         let msr_indices = kvm
@@ -91,6 +94,7 @@ impl KvmEngine {
             supported,
             msr_indices,
             run_page_len,
+            slots,
         };
         let engine = KvmEngine {
             vm: Arc::new(vm),
@@ -115,7 +119,7 @@ impl KvmEngine {
 
 fn check_reserved(memory: &GuestMemory) -> Result<(), EngineError> {
     let end = RESERVED_BASE.0 + RESERVED_LEN;
-    let covered = memory.ranges().iter().any(|range| {
+    let covered = memory.mapped_ranges().iter().any(|range| {
         range.base.0 < end && range.base.0.saturating_add(range.len) > RESERVED_BASE.0
     });
     if covered {
@@ -190,12 +194,16 @@ impl Engine for KvmEngine {
         Ok(())
     }
 
+    fn memory_changed(&self) -> Result<(), EngineError> {
+        self.vm.slots.map(&self.vm.fd, &self.vm.memory, None)
+    }
+
     fn set_dirty_log(&self, on: bool) -> Result<(), EngineError> {
-        slots_raw::map(&self.vm.fd, &self.vm.memory, on)
+        self.vm.slots.map(&self.vm.fd, &self.vm.memory, Some(on))
     }
 
     fn sync_dirty_log(&self) -> Result<(), EngineError> {
-        slots_raw::sync_dirty(&self.vm.fd, &self.vm.memory)
+        self.vm.slots.sync_dirty(&self.vm.fd, &self.vm.memory)
     }
 
     fn save_devices(&self) -> Result<Vec<u8>, EngineError> {

@@ -72,6 +72,15 @@ pub trait Engine: Send + Sync + Debug {
     /// When the engine has no interrupt controller, or the host refuses.
     fn send_msi(&self, message: MsiMessage) -> Result<(), EngineError>;
 
+    /// Pages of the memory became of another [`memory::PageKind`]. Engines that hear of it by the memory's
+    /// bells have nothing to do.
+    ///
+    /// # Errors
+    /// When the host refuses.
+    fn memory_changed(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
     /// Starts or stops the dirty log of writes made by guest instructions, where the engine keeps
     /// one of its own (software engines log through the memory's tracker).
     ///

@@ -44,6 +44,7 @@ fn machine() -> Machine {
         engine: EngineChoice::Interpreter,
         cpu_model: x86::cpuid::DEFAULT_MODEL.to_owned(),
         kernel: kernel(),
+        firmware: None,
         initrd: Vec::new(),
         command_line: String::new(),
         disks: Vec::new(),

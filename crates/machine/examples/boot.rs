@@ -1,6 +1,6 @@
 //! Boots a kernel with the terminal as its serial port: the machine without Python.
 //!
-//! `cargo run --profile guest --example boot -- --kernel K [--initrd I]… [--append TEXT]
+//! `cargo run --profile guest --example boot -- --kernel K|--firmware FILE [--initrd I]… [--append TEXT]
 //! [--memory MIB] [--cpus N] [--disk FILE]… [--engine auto|kvm|interpreter|translator|lockstep] [--stats]
 //! [--seconds N]`, after which the guest is stopped and its registers shown.
 //! Ends with 0 for power-off, the device's value for a device exit, and 2 when it cannot start.
@@ -11,11 +11,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use machine::{
-    Chardev, DiskConfig, DiskFormat, EngineChoice, Limits, Machine, MachineConfig, Outcome,
-    Overlay, Reboot,
+    Chardev, DiskConfig, DiskFormat, EngineChoice, FirmwareConfig, Limits, Machine, MachineConfig,
+    Outcome, Overlay, Reboot,
 };
 
-const USAGE: &str = "--kernel is needed; options: --initrd --append --memory --cpus --disk --engine \
+const USAGE: &str = "--kernel or --firmware is needed; options: --initrd --append --memory --cpus --disk --engine \
                      --stats --seconds";
 
 struct Options {
@@ -37,6 +37,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, Box<dyn Err
         engine: EngineChoice::Interpreter,
         cpu_model: x86::cpuid::DEFAULT_MODEL.to_owned(),
         kernel: String::new().into(),
+        firmware: None,
         initrd: Vec::new(),
         command_line: "console=ttyS0".to_owned(),
         disks: Vec::new(),
@@ -61,6 +62,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, Box<dyn Err
         let value = words.next().ok_or(USAGE)?;
         match option.as_str() {
             "--kernel" => config.kernel = value.into(),
+            "--firmware" => config.firmware = Some(firmware(value)?),
             "--initrd" => config.initrd.push(value.into()),
             "--append" => config.command_line = value,
             "--memory" => config.memory = value.parse::<u64>()? << 20,
@@ -80,13 +82,23 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, Box<dyn Err
             _ => return Err(USAGE.into()),
         }
     }
-    if config.kernel.as_os_str().is_empty() {
+    if config.kernel.as_os_str().is_empty() && config.firmware.is_none() {
         return Err(USAGE.into());
     }
     Ok(Options {
         config,
         stats,
         seconds,
+    })
+}
+
+/// What it says goes to standard error.
+fn firmware(path: String) -> std::io::Result<FirmwareConfig> {
+    Ok(FirmwareConfig {
+        image: path.into(),
+        log: Some(std::io::stderr().as_fd().try_clone_to_owned()?),
+        boot: Vec::new(),
+        serial_console: true,
     })
 }
 

@@ -1,10 +1,13 @@
 //! The board: which devices there are, and how they are wired.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use devices::irqchip::{Irqchip, LapicParts, VcpuEvents, ioapic, pic};
+use devices::pc::{I440fx, Piix3, Piix4Pm, PirqRouter};
 use devices::pci::{
-    ConfigPorts, DeviceFunction, Ecam, IoWindow, PciFunction, PciRoot, PciWindows, intx_index,
+    ConfigPorts, DeviceFunction, Ecam, IoWindow, PciFunction, PciRoot, PciWindows, SharedLine,
+    intx_index,
 };
 use devices::virtio::{VirtioDevice, VirtioPci};
 use devices::{Clock, Device, Line, Lines, PortRange, Timer};
@@ -13,10 +16,12 @@ use memory::GuestMemory;
 
 use crate::MachineError;
 use crate::bus::{Bus, SharedDevice};
+use crate::control::MachineControl;
 use crate::layout::{
-    ECAM, ECAM_LEN, IOAPIC, IOAPIC_LEN, PCI_WINDOW, PCI_WINDOW_64_LEN, PCI_WINDOW_END,
-    pci_window_64,
+    ECAM, ECAM_LEN, IOAPIC, IOAPIC_LEN, PC_PCI_WINDOW_64_LEN, PC_PCI_WINDOW_END, PCI_WINDOW,
+    PCI_WINDOW_64_LEN, PCI_WINDOW_END, pc_pci_window, pci_window_64,
 };
+use crate::pc::{self, ShadowMapper, ShadowWrites};
 use crate::pci_windows::MemoryRegion;
 use crate::ports;
 use crate::sync::lock;
@@ -24,7 +29,9 @@ use crate::time::{GuestTsc, MachineClock, QueueTimer, TimerQueue};
 use crate::wires::Wires;
 
 /// Ports above those of the PC's own devices.
-const PCI_IO_WINDOW: std::ops::Range<u16> = 0xc000..0xd000;
+const PCI_IO_WINDOW: Range<u64> = 0xc000..0xd000;
+/// Firmware takes what it needs of these.
+const PC_PCI_IO_WINDOW: Range<u64> = 0xc000..0x1_0000;
 const PCI_SLOTS: u8 = 32;
 
 /// A device with the name under which its state is saved.
@@ -47,6 +54,8 @@ pub(crate) struct Board {
     pub(crate) pci: PciRoot,
     /// In the order in which they are restored: interrupt controllers last.
     pub(crate) devices: Vec<Named>,
+    /// PCI's four wires, on a board whose firmware routes them.
+    pirqs: Option<[Arc<SharedLine>; 4]>,
     memory: GuestMemory,
     next_slot: u8,
 }
@@ -62,6 +71,32 @@ pub(crate) struct BoardParts {
     pub(crate) events: Arc<dyn VcpuEvents>,
     pub(crate) tsc: Arc<GuestTsc>,
     pub(crate) lines: Arc<dyn Lines>,
+    pub(crate) control: MachineControl,
+}
+
+impl BoardParts {
+    /// Firmware runs on it, and so it has what firmware looks for.
+    fn is_pc(&self) -> bool {
+        self.memory.rom().is_some()
+    }
+
+    fn pci_windows(&self) -> PciWindows {
+        let ranges = self.memory.ranges();
+        let base = pci_window_64(&ranges).0;
+        if self.is_pc() {
+            PciWindows {
+                memory32: pc_pci_window(&ranges).0..PC_PCI_WINDOW_END.0,
+                memory64: Some(base..base + PC_PCI_WINDOW_64_LEN),
+                io: PC_PCI_IO_WINDOW,
+            }
+        } else {
+            PciWindows {
+                memory32: PCI_WINDOW.0..PCI_WINDOW_END.0,
+                memory64: Some(base..base + PCI_WINDOW_64_LEN),
+                io: PCI_IO_WINDOW,
+            }
+        }
+    }
 }
 
 impl Board {
@@ -77,10 +112,17 @@ impl Board {
             InterruptModel::Machine => Some(make_irqchip(parts, &clock, &timers)),
             InterruptModel::InKernel => None,
         };
-        let windows = PciWindows {
-            memory32: PCI_WINDOW.0..PCI_WINDOW_END.0,
-            memory64: Some(window_64(&parts.memory)),
-            io: u64::from(PCI_IO_WINDOW.start)..u64::from(PCI_IO_WINDOW.end),
+        let windows = parts.pci_windows();
+        let mapper = parts.is_pc().then(|| {
+            let engine = Arc::clone(&parts.engine);
+            ShadowMapper::new(parts.memory.clone(), engine, parts.control.clone())
+        });
+        let pci = match &mapper {
+            Some(mapper) => {
+                let bridge = I440fx::new(Arc::clone(mapper) as _);
+                PciRoot::with_bridge(windows.clone(), bridge)
+            }
+            None => PciRoot::new(windows.clone()),
         };
         let mut board = Board {
             ports: Arc::new(Bus::new(1 << 16)),
@@ -89,13 +131,18 @@ impl Board {
             timers,
             wires: Wires::new(irqchip.clone(), &parts.engine),
             irqchip,
-            pci: PciRoot::new(windows),
+            pci,
             devices: Vec::new(),
+            pirqs: None,
             memory: parts.memory.clone(),
             next_slot: 1,
         };
         board.add_interrupt_controllers()?;
-        board.add_pci_root(&parts.lines)?;
+        board.add_pci_root(&parts.lines, windows)?;
+        match mapper {
+            Some(mapper) => board.add_pc_chipset(mapper)?,
+            None => board.add_ecam()?,
+        }
         Ok(board)
     }
 
@@ -111,7 +158,11 @@ impl Board {
         Ok(())
     }
 
-    fn add_pci_root(&mut self, lines: &Arc<dyn Lines>) -> Result<(), MachineError> {
+    fn add_pci_root(
+        &mut self,
+        lines: &Arc<dyn Lines>,
+        windows: PciWindows,
+    ) -> Result<(), MachineError> {
         let root = self.pci.clone();
         let config = Arc::new(Mutex::new(ConfigPorts::new(
             root.clone(),
@@ -119,17 +170,63 @@ impl Board {
         )));
         self.ports.attach(0xcf8, 8, 0, Arc::clone(&config) as _)?;
         self.name("pci", config);
-        let ecam = Arc::new(Mutex::new(Ecam::new(root.clone())));
-        self.mmio.attach(ECAM.0, ECAM_LEN, 0, ecam)?;
-        let low = PCI_WINDOW.0..PCI_WINDOW_END.0;
-        for window in [low, window_64(&self.memory)] {
+        for window in std::iter::once(windows.memory32).chain(windows.memory64) {
             let len = window.end - window.start;
             let region = Arc::new(MemoryRegion::new(root.clone(), window.start));
             self.mmio.attach_region(window.start, len, 0, region)?;
         }
-        let io = Arc::new(Mutex::new(IoWindow::new(root, PCI_IO_WINDOW.start)));
-        let len = u64::from(PCI_IO_WINDOW.end - PCI_IO_WINDOW.start);
-        Ok(self.ports.attach(PCI_IO_WINDOW.start.into(), len, 0, io)?)
+        // Ports are 16 bits wide.
+        let io = Arc::new(Mutex::new(IoWindow::new(root, windows.io.start as u16)));
+        let len = windows.io.end - windows.io.start;
+        Ok(self.ports.attach(windows.io.start, len, 0, io)?)
+    }
+
+    fn add_ecam(&mut self) -> Result<(), MachineError> {
+        let ecam = Arc::new(Mutex::new(Ecam::new(self.pci.clone())));
+        Ok(self.mmio.attach(ECAM.0, ECAM_LEN, 0, ecam)?)
+    }
+
+    /// What firmware of the PC's looks for.
+    fn add_pc_chipset(&mut self, mapper: Arc<ShadowMapper>) -> Result<(), MachineError> {
+        let writes = Arc::new(ShadowWrites(mapper));
+        let (base, len) = (ShadowWrites::BASE.0, ShadowWrites::LEN);
+        self.mmio.attach_region(base, len, 0, writes)?;
+        let irqs = (0..16).map(|irq| self.line(irq)).collect();
+        let router = PirqRouter::new(irqs);
+        let routed = router.wires();
+        self.pirqs = Some(std::array::from_fn(|index| {
+            // Four inputs of the I/O APIC.
+            let gsi = self.line(pc::FIRST_PCI_GSI + index as u8);
+            SharedLine::new(Arc::new(Both(routed[index].input(), gsi)))
+        }));
+        let south = |function| DeviceFunction::new(pc::SOUTH_BRIDGE_SLOT, function);
+        self.insert(south(0), Piix3::new(router))?;
+        self.insert(south(pc::POWER_MANAGEMENT_FUNCTION), Piix4Pm::new())?;
+        self.next_slot = pc::FIRST_FREE_SLOT;
+        Ok(())
+    }
+
+    fn insert(
+        &self,
+        at: DeviceFunction,
+        function: impl PciFunction + 'static,
+    ) -> Result<(), MachineError> {
+        let inserted = self.pci.insert(at, function);
+        inserted.map_err(|error| MachineError::Pci {
+            what: error.to_string(),
+        })
+    }
+
+    /// The end of an interrupt wire for the first pin of a slot. On a board without firmware also the
+    /// interrupt that it is.
+    fn slot_wire(&self, slot: u8) -> (Arc<dyn Line>, Option<u8>) {
+        const PIN_A: u8 = 1;
+        if let Some(pirqs) = &self.pirqs {
+            let wire = pc::pci_wire(slot.into(), 0);
+            return (pirqs[wire].input(), None);
+        }
+        let irq = ports::PCI_IRQS[intx_index(slot, PIN_A) % ports::PCI_IRQS.len()];
+        (self.line(irq), Some(irq))
     }
 
     /// Adds a device of the board behind ports.
@@ -202,31 +299,39 @@ impl Board {
         if slot >= PCI_SLOTS {
             return Err(failed(format!("all {PCI_SLOTS} slots are taken")));
         }
-        const PIN_A: u8 = 1;
-        let irq = ports::PCI_IRQS[intx_index(slot, PIN_A) % ports::PCI_IRQS.len()];
-        let wire = self.line(irq);
+        let (wire, irq) = self.slot_wire(slot);
         let function = VirtioPci::new(device, self.memory.clone(), self.wires.msi(), wire)
             .map_err(|error| failed(crate::choice::chain(&error)))?;
-        self.add_function(slot, function, irq)
-    }
-
-    fn add_function(
-        &mut self,
-        slot: u8,
-        function: impl PciFunction + 'static,
-        irq: u8,
-    ) -> Result<(), MachineError> {
-        let failed = |what: String| MachineError::Pci { what };
         let at = DeviceFunction::new(slot, 0);
-        let inserted = self.pci.insert(at, function);
-        inserted.map_err(|error| failed(error.to_string()))?;
-        self.pci.set_interrupt_line(at, irq);
+        self.insert(at, function)?;
+        if let Some(irq) = irq {
+            self.pci.set_interrupt_line(at, irq);
+        }
         self.next_slot = slot + 1;
         Ok(())
     }
 
-    /// All functions are in: give them addresses.
+    /// The slot that the next device gets.
+    pub(crate) fn next_slot(&self) -> u8 {
+        self.next_slot
+    }
+
+    /// Plugs in the display that firmware looks for. Its regions of the first megabyte and its ports are
+    /// its own affair. `make` gets the display's interrupt wire.
+    #[allow(dead_code, reason = "this is where a display goes")]
+    pub(crate) fn add_display<F: PciFunction + 'static>(
+        &mut self,
+        make: impl FnOnce(Arc<dyn Line>) -> F,
+    ) -> Result<(), MachineError> {
+        let (wire, _) = self.slot_wire(pc::DISPLAY_SLOT);
+        self.insert(DeviceFunction::new(pc::DISPLAY_SLOT, 0), make(wire))
+    }
+
+    /// All functions are in: give them addresses, unless firmware does.
     pub(crate) fn assign_pci(&self) -> Result<(), MachineError> {
+        if self.pirqs.is_some() {
+            return Ok(());
+        }
         let assigned = self.pci.assign_bars();
         assigned.map_err(|error| MachineError::Pci {
             what: error.to_string(),
@@ -264,9 +369,15 @@ impl Board {
     }
 }
 
-fn window_64(memory: &GuestMemory) -> std::ops::Range<u64> {
-    let base = pci_window_64(&memory.ranges()).0;
-    base..base + PCI_WINDOW_64_LEN
+/// A wire that goes to two places.
+#[derive(Debug)]
+struct Both(Arc<dyn Line>, Arc<dyn Line>);
+
+impl Line for Both {
+    fn set(&self, high: bool) {
+        self.0.set(high);
+        self.1.set(high);
+    }
 }
 
 fn make_irqchip(

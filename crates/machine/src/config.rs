@@ -47,6 +47,8 @@ pub struct MachineConfig {
     /// What [`x86::cpuid::CpuChoice::parse`] reads: a model, perhaps with changes.
     pub cpu_model: String,
     pub kernel: PathBuf,
+    /// What starts instead of the kernel, if anything: then there is none.
+    pub firmware: Option<FirmwareConfig>,
     /// Laid one behind the other (multiboot: one module each).
     pub initrd: Vec<PathBuf>,
     pub command_line: String,
@@ -65,6 +67,28 @@ pub struct MachineConfig {
     pub limits: Limits,
     /// Samples where the time of each vCPU goes, for [`crate::MachineStats`].
     pub times: bool,
+}
+
+/// Firmware of a PC's: SeaBIOS and its like.
+#[derive(Debug)]
+pub struct FirmwareConfig {
+    pub image: PathBuf,
+    /// Where it says what it does.
+    pub log: Option<OwnedFd>,
+    /// What it boots from, the first choice first. Empty for its own order.
+    pub boot: Vec<BootFrom>,
+    /// Its console is the first serial port.
+    pub serial_console: bool,
+}
+
+/// Something that firmware can boot from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BootFrom {
+    /// The first disk.
+    Disk,
+    Cd,
+    Floppy,
+    Network,
 }
 
 /// A disk, in the order in which the guest finds them.

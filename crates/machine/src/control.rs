@@ -14,6 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, Weak};
 
 use devices::Lines;
 
+use crate::a20::A20Gate;
 use crate::config::Reboot;
 use crate::limits::{DeviceGates, Limits};
 use crate::signal::VcpuSignal;
@@ -348,12 +349,12 @@ impl Holds for HeldVcpus {
 pub(crate) struct MachineLines {
     pub(crate) control: MachineControl,
     pub(crate) reboot: Reboot,
+    pub(crate) a20: A20Gate,
 }
 
 impl Lines for MachineLines {
     fn set_a20(&self, enabled: bool) {
-        // Address line 20 is always there: nothing that we boot was made for an 8086.
-        let _ = enabled;
+        self.a20.set(enabled);
     }
 
     fn reset(&self) {

@@ -29,6 +29,8 @@ pub enum MachineError {
     /// Its message is the whole sentence.
     #[error(transparent)]
     Boot(#[from] BootError),
+    #[error("the firmware {} has {len} bytes: a ROM has 4 KiB to 16 MiB, in whole blocks of 4 KiB", path.display())]
+    FirmwareSize { path: PathBuf, len: u64 },
     #[error("cannot use the disk {}", path.display())]
     Disk {
         path: PathBuf,

@@ -4,7 +4,9 @@ use memory::{Gpa, GuestMemory};
 use vm_memory::{Bytes, GuestAddress};
 
 use crate::MachineError;
-use crate::layout::{EBDA, KIB, pci_window_64};
+use crate::layout::{
+    EBDA, KIB, PC_PCI_WINDOW_64_LEN, PCI_WINDOW_64_LEN, pc_pci_window, pci_window_64,
+};
 use crate::ports;
 use crate::tables::{self, AcpiRequest, SmbiosRequest};
 
@@ -29,21 +31,38 @@ pub(crate) struct Facts {
     pub(crate) uuid: [u8; 16],
 }
 
+impl Facts {
+    /// For a board with firmware (`pc`) or without.
+    pub(crate) fn acpi(&self, memory: &GuestMemory, pc: bool) -> AcpiRequest {
+        let ranges = memory.ranges();
+        AcpiRequest {
+            apic_ids: (0..self.vcpus).collect(),
+            present: self.present.clone(),
+            pci_window_64: pci_window_64(&ranges),
+            serial_count: ports::SERIAL.len(),
+            pc_window: pc.then(|| pc_pci_window(&ranges)),
+            pci_window_64_len: if pc {
+                PC_PCI_WINDOW_64_LEN
+            } else {
+                PCI_WINDOW_64_LEN
+            },
+        }
+    }
+
+    pub(crate) fn smbios(&self) -> SmbiosRequest {
+        SmbiosRequest {
+            memory: self.memory,
+            processors: self.vcpus,
+            uuid: self.uuid,
+        }
+    }
+}
+
 /// Writes everything. Done again at each reset.
 pub(crate) fn install(memory: &GuestMemory, facts: &Facts) -> Result<(), MachineError> {
-    let request = AcpiRequest {
-        apic_ids: (0..facts.vcpus).collect(),
-        present: facts.present.clone(),
-        pci_window_64: pci_window_64(&memory.ranges()),
-        serial_count: ports::SERIAL.len(),
-    };
     // The most processors that a machine may have do fit; a test keeps it so.
-    let acpi = tables::acpi(&request).unwrap_or_default();
-    let smbios = tables::smbios(&SmbiosRequest {
-        memory: facts.memory,
-        processors: facts.vcpus,
-        uuid: facts.uuid,
-    });
+    let acpi = tables::acpi(&facts.acpi(memory, false)).unwrap_or_default();
+    let smbios = tables::smbios(&facts.smbios());
     for (at, bytes) in acpi.iter().chain([&smbios]) {
         write(memory, *at, bytes)?;
     }

@@ -24,6 +24,12 @@ pub const BIOS_AREA_END: Gpa = Gpa(0x10_0000);
 pub const LOW_RAM_LIMIT: Gpa = Gpa(0xc000_0000);
 pub const PCI_WINDOW: Gpa = Gpa(0xc000_0000);
 pub const PCI_WINDOW_END: Gpa = Gpa(0xe000_0000);
+/// On a board with firmware, which chooses addresses for BARs, the window goes on to the I/O APIC.
+pub const PC_PCI_WINDOW_END: Gpa = Gpa(0xfec0_0000);
+/// It begins where RAM ends, but no lower.
+const PC_PCI_WINDOW: Gpa = Gpa(0x8000_0000);
+/// Firmware wants 32 GiB for 64-bit BARs, at a multiple of that.
+pub const PC_PCI_WINDOW_64_LEN: u64 = 128 * GIB;
 pub const ECAM: Gpa = Gpa(0xe000_0000);
 /// One MiB a bus, 256 buses.
 pub const ECAM_LEN: u64 = 256 * MIB;
@@ -82,6 +88,12 @@ pub fn low_ram_end(ranges: &[RamRange]) -> Gpa {
         .map(|range| range.base.0 + range.len)
         .max()
         .unwrap_or(0))
+}
+
+/// First byte of the window for 32-bit BARs, on a board with firmware.
+#[must_use]
+pub fn pc_pci_window(ranges: &[RamRange]) -> Gpa {
+    low_ram_end(ranges).max(PC_PCI_WINDOW)
 }
 
 /// First byte of the window for 64-bit BARs.

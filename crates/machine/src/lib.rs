@@ -14,6 +14,7 @@
     reason = "register and table fields are narrower than the host's words; each value is bounded where it is made"
 )]
 
+mod a20;
 mod board;
 pub mod boot;
 pub mod bus;
@@ -29,6 +30,7 @@ mod limits;
 mod machine;
 mod measured;
 mod msrs;
+mod pc;
 mod pci_windows;
 mod perf_map;
 mod peripherals;
@@ -47,9 +49,9 @@ mod vcpu;
 mod wires;
 
 pub use config::{
-    BridgeOptions, Chardev, ConsoleConfig, DiskConfig, DiskFormat, EngineChoice, FolderConfig,
-    FolderOptions, Forward, MachineConfig, NetworkConfig, NetworkOptions, NetworkWay, Overlay,
-    Protocol, Reboot, Subnet, UserOptions, VsockConfig, lease,
+    BootFrom, BridgeOptions, Chardev, ConsoleConfig, DiskConfig, DiskFormat, EngineChoice,
+    FirmwareConfig, FolderConfig, FolderOptions, Forward, MachineConfig, NetworkConfig,
+    NetworkOptions, NetworkWay, Overlay, Protocol, Reboot, Subnet, UserOptions, VsockConfig, lease,
 };
 pub use control::{MachineControl, MemoryReport, Outcome};
 // What a device made elsewhere needs, so that its crate need know no floor below this one.

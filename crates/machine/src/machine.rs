@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use devices::Device;
 use engine::{CodeListener, Engine};
-use memory::{GuestMemory, PAGE_SIZE};
+use memory::{GuestMemory, MemoryPlan, PAGE_SIZE};
 use x86::cpuid::{self, CpuChoice, CpuidTable, HostCpuid, VcpuParams};
 use x86::{Activity, CpuState};
 
+use crate::a20::A20Gate;
 use crate::board::{Board, BoardParts};
 use crate::boot::{self, BootSource};
 use crate::bus::SharedDevice;
@@ -20,6 +21,7 @@ use crate::error::MachineError;
 use crate::firmware::{self, Facts};
 use crate::layout::{self, MAX_MEMORY, MIN_MEMORY};
 use crate::msrs::{MachineMsrs, MsrFacts};
+use crate::pc::FirmwareImage;
 use crate::perf_map::{PerfMap, Symbols};
 use crate::peripherals::{self, Peripherals};
 use crate::signal::{Signals, VcpuSignal};
@@ -39,6 +41,35 @@ const LOOK: Duration = Duration::from_millis(50);
 /// As many as the firmware tables have room for.
 pub const MAX_VCPUS: u32 = 512;
 
+/// What the guest begins with.
+#[derive(Debug)]
+enum Start {
+    Kernel {
+        source: BootSource,
+        command_line: String,
+    },
+    Firmware(FirmwareImage),
+}
+
+impl Start {
+    fn open(config: &mut MachineConfig) -> Result<Start, MachineError> {
+        match &config.firmware {
+            Some(firmware) => Ok(Start::Firmware(FirmwareImage::open(&firmware.image)?)),
+            None => Ok(Start::Kernel {
+                source: BootSource::open(&config.kernel, &config.initrd)?,
+                command_line: std::mem::take(&mut config.command_line),
+            }),
+        }
+    }
+
+    fn rom(&self) -> Option<memory::RamRange> {
+        match self {
+            Start::Kernel { .. } => None,
+            Start::Firmware(image) => Some(image.rom()),
+        }
+    }
+}
+
 /// A guest with everything it has. Dropping it leaves nothing behind.
 #[derive(Debug)]
 pub struct Machine {
@@ -47,8 +78,7 @@ pub struct Machine {
     pub(crate) shared: Arc<Shared>,
     pub(crate) engine: Arc<dyn Engine>,
     reason: String,
-    source: BootSource,
-    command_line: String,
+    start: Start,
     facts: Facts,
     cpuid: CpuidTable,
     msrs: MachineMsrs,
@@ -71,11 +101,15 @@ impl Machine {
         check(&config)?;
         let host = HostCpuid::read();
         let choice = CpuChoice::parse(&config.cpu_model, &host)?;
-        let source = BootSource::open(&config.kernel, &config.initrd)?;
+        let start = Start::open(&mut config)?;
         let ranges = layout::ram_ranges(config.memory);
         let more = config.max_memory.saturating_sub(config.memory);
         let pluggable = layout::pluggable_range(&ranges, more);
-        let memory = GuestMemory::with_pluggable(&ranges, pluggable)?;
+        let memory = GuestMemory::planned(&MemoryPlan {
+            ram: &ranges,
+            rom: start.rom(),
+            pluggable,
+        })?;
         let chosen = choice::choose(config.engine, &memory, config.times)?;
         let physical_bits = u8::try_from(host.physical_bits()).unwrap_or(36);
         let rate = TscRate::host();
@@ -90,6 +124,7 @@ impl Machine {
         let lines = Arc::new(MachineLines {
             control: control.clone(),
             reboot: config.reboot,
+            a20: A20Gate::new(memory.clone()),
         });
         let parts = BoardParts {
             memory: memory.clone(),
@@ -100,10 +135,23 @@ impl Machine {
             events: Arc::new(Signals(signals.clone())),
             tsc: Arc::clone(&tsc),
             lines,
+            control: control.clone(),
         };
         let mut board = Board::new(&parts)?;
-        let peripherals =
-            peripherals::add(&mut board, &mut config, &parts.lines, &control, &signals)?;
+        let machine_facts = Facts {
+            memory: config.memory,
+            vcpus,
+            present: None,
+            uuid: random()?,
+        };
+        let peripherals = peripherals::add(
+            &mut board,
+            &mut config,
+            &parts.lines,
+            &control,
+            &signals,
+            &machine_facts,
+        )?;
         let shared = Arc::new(Shared {
             control: control.clone(),
             memory,
@@ -120,14 +168,8 @@ impl Machine {
             shared,
             engine: chosen.engine,
             reason: chosen.reason,
-            source,
-            command_line: config.command_line,
-            facts: Facts {
-                memory: config.memory,
-                vcpus,
-                present: None,
-                uuid: random()?,
-            },
+            start,
+            facts: machine_facts,
             cpuid: tables[0].clone(),
             msrs: MachineMsrs::at_reset(facts),
             peripherals,
@@ -199,7 +241,7 @@ impl Machine {
         device: Box<dyn Device>,
     ) -> Result<(), MachineError> {
         let end = base.0.saturating_add(len);
-        let ranges = self.shared.memory.ranges();
+        let ranges = self.shared.memory.mapped_ranges();
         if ranges
             .iter()
             .any(|range| base.0 < range.base.0 + range.len && range.base.0 < end)
@@ -364,21 +406,34 @@ impl Machine {
     /// Power-on, also by the reset button: devices, tables, kernel, processors.
     pub(crate) fn power_on(&mut self) -> Result<(), MachineError> {
         self.reset_devices()?;
-        let cpus = self.peripherals.cpus.as_ref();
-        self.facts.present = cpus.map(|cpus| lock(cpus).present());
-        firmware::install(&self.shared.memory, &self.facts)?;
-        let seed: [u8; 32] = random()?;
-        let long_mode = self.cpuid.has(cpuid::feature::LM);
-        let bootstrap = boot::load(
-            &self.shared.memory,
-            &self.source,
-            &self.command_line,
-            &seed,
-            long_mode,
-        )?;
+        let bootstrap = self.load()?;
         self.start_processors(&bootstrap)?;
         self.shared.control.woken();
         Ok(())
+    }
+
+    /// Fills memory with what the guest starts from; answers how its first processor starts.
+    fn load(&mut self) -> Result<CpuState, MachineError> {
+        let memory = &self.shared.memory;
+        match &self.start {
+            Start::Firmware(image) => {
+                image.load(memory)?;
+                let mut state = CpuState::at_reset();
+                state.gpr[x86::register::gpr::RDX] = self.shared.signature.into();
+                Ok(state)
+            }
+            Start::Kernel {
+                source,
+                command_line,
+            } => {
+                let cpus = self.peripherals.cpus.as_ref();
+                self.facts.present = cpus.map(|cpus| lock(cpus).present());
+                firmware::install(memory, &self.facts)?;
+                let seed: [u8; 32] = random()?;
+                let long_mode = self.cpuid.has(cpuid::feature::LM);
+                Ok(boot::load(memory, source, command_line, &seed, long_mode)?)
+            }
+        }
     }
 
     pub(crate) fn reset_devices(&mut self) -> Result<(), MachineError> {

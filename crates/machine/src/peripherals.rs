@@ -30,8 +30,10 @@ use crate::config::{
     VsockConfig,
 };
 use crate::control::MachineControl;
+use crate::firmware::Facts;
 use crate::fw_cfg::{self, FwCfg};
 use crate::layout::LOW_RAM_LIMIT;
+use crate::pc::{self, BootPlaces, DebugConsole, FilesRequest};
 use crate::ports;
 use crate::signal::{Presence, VcpuSignal};
 use crate::sync::lock;
@@ -88,12 +90,13 @@ pub(crate) fn add(
     lines: &Arc<dyn Lines>,
     control: &MachineControl,
     signals: &[Arc<VcpuSignal>],
+    facts: &Facts,
 ) -> Result<Peripherals, MachineError> {
     let waker = Waker::new().map_err(|source| MachineError::Host {
         what: "file descriptor",
         source,
     })?;
-    add_legacy(board, config, lines)?;
+    add_legacy(board, lines)?;
     let power = add_power_management(board, lines, control)?;
     add_clocks(board, config, &power)?;
     let cpus = add_cpus(board, config, &power, control, signals)?;
@@ -113,7 +116,9 @@ pub(crate) fn add(
     for (index, chardev) in config.serial.iter_mut().enumerate() {
         made.add_serial(board, index, chardev.take())?;
     }
+    let mut places = BootPlaces::default();
     for disk in &config.disks {
+        places.disk.get_or_insert(board.next_slot());
         add_disk(board, disk, control)?;
     }
     for folder in &config.folders {
@@ -123,6 +128,7 @@ pub(crate) fn add(
         made.add_console(board, console, control)?;
     }
     if let Some(network) = &config.network {
+        places.network = Some(board.next_slot());
         add_network(board, network, config.vcpus, control)?;
     }
     if config.rng {
@@ -142,18 +148,47 @@ pub(crate) fn add(
     if let Some(vsock) = config.vsock.take() {
         add_vsock(board, vsock, control)?;
     }
+    made.add_firmware(board, config, facts, places)?;
     board.assign_pci()?;
     Ok(made)
 }
 
+impl Peripherals {
+    /// How firmware learns of everything, and where it says what it does. Programs that are loaded directly
+    /// read a few facts in the same way.
+    fn add_firmware(
+        &self,
+        board: &mut Board,
+        config: &mut MachineConfig,
+        facts: &Facts,
+        places: BootPlaces,
+    ) -> Result<(), MachineError> {
+        let Some(firmware) = &mut config.firmware else {
+            let fw_cfg = FwCfg::new(config.memory, config.vcpus, &[]);
+            let fw_cfg = Arc::new(Mutex::new(fw_cfg));
+            return board.add_ports("fw-cfg", fw_cfg, &fw_cfg::PORTS[..1]);
+        };
+        let log: Box<dyn Write + Send> = match firmware.log.take() {
+            Some(fd) => self.gathered(fd)?,
+            None => Box::new(std::io::sink()),
+        };
+        let console = Arc::new(Mutex::new(DebugConsole::new(log)));
+        board.add_ports("debug-console", console, &pc::DEBUG_PORTS)?;
+        let memory = board.memory().clone();
+        let files = pc::files(&FilesRequest {
+            memory: &memory,
+            acpi: &facts.acpi(&memory, true),
+            smbios: &facts.smbios(),
+            boot_order: &pc::boot_order(&firmware.boot, places),
+            serial_console: firmware.serial_console,
+        });
+        let fw_cfg = FwCfg::new(config.memory, config.vcpus, &files).with_dma(memory);
+        board.add_ports("fw-cfg", Arc::new(Mutex::new(fw_cfg)), &fw_cfg::PORTS)
+    }
+}
+
 /// What every PC has.
-fn add_legacy(
-    board: &mut Board,
-    config: &MachineConfig,
-    lines: &Arc<dyn Lines>,
-) -> Result<(), MachineError> {
-    let fw_cfg = FwCfg::new(config.memory, config.vcpus, &[]);
-    board.add_ports("fw-cfg", Arc::new(Mutex::new(fw_cfg)), &fw_cfg::PORTS)?;
+fn add_legacy(board: &mut Board, lines: &Arc<dyn Lines>) -> Result<(), MachineError> {
     let port92 = Port92::new(Arc::clone(lines));
     board.add_ports("port92", Arc::new(Mutex::new(port92)), &port92::PORTS)?;
     let (irq1, irq12) = (
@@ -271,14 +306,7 @@ impl Peripherals {
     ) -> Result<(), MachineError> {
         let (input, output) = chardev.map_or((None, None), |ends| (ends.input, ends.output));
         let output: Box<dyn Write + Send> = match output {
-            Some(fd) => {
-                let output = FdOutput::impatient(fd, self.abandon.clone());
-                let gathered = Gathered::new(output).map_err(|source| MachineError::Host {
-                    what: "thread",
-                    source,
-                })?;
-                Box::new(gathered)
-            }
+            Some(fd) => self.gathered(fd)?,
             None => Box::new(std::io::sink()),
         };
         let port = ports::SERIAL[index % ports::SERIAL.len()];
@@ -292,6 +320,15 @@ impl Peripherals {
         }
         let name = format!("serial{index}");
         board.add_ports(&name, device, &serial::PORTS[index..=index])
+    }
+
+    fn gathered(&self, fd: OwnedFd) -> Result<Box<dyn Write + Send>, MachineError> {
+        let output = FdOutput::impatient(fd, self.abandon.clone());
+        let gathered = Gathered::new(output).map_err(|source| MachineError::Host {
+            what: "thread",
+            source,
+        })?;
+        Ok(Box::new(gathered))
     }
 
     fn add_console(

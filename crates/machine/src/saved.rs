@@ -10,7 +10,6 @@ use std::io::{self, Read, Write};
 use devices::{Clock, DeviceState};
 use memory::{Gpa, GuestMemory, PAGE_SIZE, RamRange};
 use serde::{Deserialize, Serialize};
-use vm_memory::{Bytes, GuestAddress};
 use x86::CpuState;
 
 use crate::MachineError;
@@ -197,14 +196,12 @@ fn pages(memory: &GuestMemory) -> impl Iterator<Item = Gpa> {
 
 fn read_page(memory: &GuestMemory, page: Gpa) -> io::Result<[u8; PAGE_LEN]> {
     let mut content = ZERO_PAGE;
-    let read = memory.ram().read_slice(&mut content, GuestAddress(page.0));
-    read.map_err(io::Error::other)?;
+    memory.read_own(page, &mut content)?;
     Ok(content)
 }
 
 fn write_page(memory: &GuestMemory, page: Gpa, content: &[u8; PAGE_LEN]) -> io::Result<()> {
-    let written = memory.ram().write_slice(content, GuestAddress(page.0));
-    written.map_err(io::Error::other)
+    memory.write_own(page, content)
 }
 
 fn read_address(stream: &mut impl Read) -> io::Result<u64> {

@@ -2,10 +2,13 @@
 
 mod acpi;
 mod dsdt;
+mod loader;
 mod processors;
 mod smbios;
 
 pub use acpi::{AcpiRequest, FACS, build as acpi};
+pub(crate) use loader::acpi_files;
+pub(crate) use smbios::files as smbios_files;
 pub use smbios::{SmbiosRequest, build as smbios};
 
 /// The byte that makes all bytes of a table sum to zero.

@@ -160,6 +160,7 @@ fn machine_config() -> MachineConfig {
         engine: EngineChoice::Interpreter,
         cpu_model: x86::cpuid::DEFAULT_MODEL.to_owned(),
         kernel: PathBuf::new(),
+        firmware: None,
         initrd: Vec::new(),
         command_line: String::new(),
         disks: Vec::new(),

@@ -18,6 +18,8 @@ pub mod news {
     pub const UNPLAIN: u32 = 1 << 1;
     /// Code of some page died: see [`super::Bell::take_dead`].
     pub const DEAD_CODE: u32 = 1 << 2;
+    /// Pages became another [`crate::PageKind`]: nothing that was found of memory holds any more.
+    pub const MAP: u32 = 1 << 3;
 }
 
 /// More pages than this are told as "all".
@@ -137,6 +139,11 @@ impl Bells {
             *lock(&bell.unplain) = Named::All;
             bell.ring(news::UNPLAIN);
         });
+    }
+
+    /// Pages became of another kind.
+    pub(crate) fn remapped(&self) {
+        self.each(|bell| bell.ring(news::MAP));
     }
 
     /// This page may not. Told to all but one.

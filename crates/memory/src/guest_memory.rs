@@ -2,6 +2,9 @@
 
 mod from_file;
 mod given_back;
+mod kinds;
+mod remap_raw;
+mod views;
 
 use std::fs::File;
 use std::io;
@@ -18,7 +21,7 @@ use vm_memory::{
 };
 
 use crate::bell::Bells;
-use crate::{Bell, Gpa, PAGE_SIZE, PageTracker};
+use crate::{Bell, Gpa, PAGE_SIZE, PageKind, PageTracker};
 
 const READ_WRITE: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
 /// Pages exist from their first touch; the guest's size is a promise of the administrator's.
@@ -68,6 +71,18 @@ pub struct GuestMemory {
     backing: Arc<File>,
     bells: Arc<Bells>,
     pluggable: Option<RamRange>,
+    rom: Option<RamRange>,
+}
+
+/// What a guest's memory consists of.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct MemoryPlan<'a> {
+    /// What it has when it starts, ascending.
+    pub ram: &'a [RamRange],
+    /// Memory that vCPUs cannot write: firmware.
+    pub rom: Option<RamRange>,
+    /// RAM that the guest has only once it has plugged it in: above all other.
+    pub pluggable: Option<RamRange>,
 }
 
 impl GuestMemory {
@@ -113,23 +128,27 @@ impl GuestMemory {
             backing,
             bells,
             pluggable: None,
+            rom: None,
         })
     }
 
-    /// Likewise, with `pluggable` behind: RAM that a guest does not have when it starts.
+    /// Likewise, of more than plain RAM.
     ///
     /// # Errors
     /// As [`GuestMemory::new`].
-    pub fn with_pluggable(
-        ranges: &[RamRange],
-        pluggable: Option<RamRange>,
-    ) -> Result<GuestMemory, MemoryError> {
-        let all: Vec<RamRange> = ranges.iter().copied().chain(pluggable).collect();
-        let memory = GuestMemory::new(&all)?;
-        Ok(GuestMemory {
-            pluggable,
-            ..memory
-        })
+    pub fn planned(plan: &MemoryPlan<'_>) -> Result<GuestMemory, MemoryError> {
+        let ram = plan.ram.iter().copied();
+        let mut all: Vec<RamRange> = ram.chain(plan.rom).chain(plan.pluggable).collect();
+        all.sort_by_key(|range| range.base);
+        let memory = GuestMemory {
+            pluggable: plan.pluggable,
+            rom: plan.rom,
+            ..GuestMemory::new(&all)?
+        };
+        if let Some(rom) = plan.rom {
+            memory.set_kind(rom, PageKind::Rom);
+        }
+        Ok(memory)
     }
 
     /// The RAM that a guest has only once it has plugged it in.
@@ -158,9 +177,23 @@ impl GuestMemory {
         &self.backing
     }
 
+    /// The memory that firmware lies in, if there is any.
+    #[must_use]
+    pub fn rom(&self) -> Option<RamRange> {
+        self.rom
+    }
+
     /// All RAM ranges, ascending.
     #[must_use]
     pub fn ranges(&self) -> Vec<RamRange> {
+        let mut ranges = self.mapped_ranges();
+        ranges.retain(|range| Some(*range) != self.rom);
+        ranges
+    }
+
+    /// All that vCPUs find memory at: RAM and ROM, ascending.
+    #[must_use]
+    pub fn mapped_ranges(&self) -> Vec<RamRange> {
         self.ram
             .iter()
             .map(|region| RamRange {

@@ -15,6 +15,6 @@ mod zeroed_raw;
 
 pub use addr::{Gla, Gpa, PAGE_SHIFT, PAGE_SIZE};
 pub use bell::{Bell, Named, news};
-pub use guest_memory::{GuestMemory, GuestRam, HostPage, MemoryError, RamRange};
+pub use guest_memory::{GuestMemory, GuestRam, HostPage, MemoryError, MemoryPlan, RamRange};
 pub use lines::Lines;
-pub use tracker::PageTracker;
+pub use tracker::{PageKind, PageTracker};

@@ -36,10 +36,25 @@ struct Pages {
     code: Box<[AtomicU64]>,
     /// One bit a page: some vCPU may write it directly, or is writing it.
     claimed: Box<[AtomicU64]>,
+    /// One bit a page: vCPUs do not write it, what they write is told to the machine.
+    rom: Box<[AtomicU64]>,
+    /// One bit a page: a vCPU does not find memory there at all.
+    hidden: Box<[AtomicU64]>,
     logging: AtomicBool,
     /// Where the region begins.
     first: Gpa,
     bells: Arc<Bells>,
+}
+
+/// What a vCPU finds at a page. Devices find the memory behind it, whatever it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PageKind {
+    /// Memory.
+    Ram,
+    /// Memory that vCPUs cannot write: what they write is an access to a device.
+    Rom,
+    /// None: every access is one to a device.
+    Hidden,
 }
 
 /// Shared handle to one region's page facts. Cloning shares; a slice knows its offset.
@@ -50,6 +65,22 @@ pub struct PageTracker {
 }
 
 const ONE_GENERATION: u64 = 1 << 32;
+
+fn bit(bits: &[AtomicU64], page: usize) -> bool {
+    bits.get(page / 64)
+        .is_some_and(|word| word.load(Ordering::Acquire) & (1 << (page % 64)) != 0)
+}
+
+fn set_bit(bits: &[AtomicU64], page: usize, set: bool) {
+    let Some(word) = bits.get(page / 64) else {
+        return;
+    };
+    if set {
+        word.fetch_or(1 << (page % 64), Ordering::AcqRel);
+    } else {
+        word.fetch_and(!(1 << (page % 64)), Ordering::AcqRel);
+    }
+}
 
 fn lines_of(word: u64) -> Lines {
     Lines(u32::try_from(word & u64::from(u32::MAX)).unwrap_or(u32::MAX))
@@ -66,6 +97,8 @@ impl PageTracker {
             dirty: zeroed(page_count.div_ceil(64)),
             code: zeroed(page_count),
             claimed: zeroed(page_count.div_ceil(64)),
+            rom: zeroed(page_count.div_ceil(64)),
+            hidden: zeroed(page_count.div_ceil(64)),
             logging: AtomicBool::new(false),
             first,
             bells,
@@ -118,6 +151,9 @@ impl PageTracker {
         let Some(code) = self.pages.code.get(page) else {
             return Lines::ALL;
         };
+        if self.kind(page) != PageKind::Ram {
+            return Lines::ALL;
+        }
         let logged = !self.pages.logging.load(Ordering::Relaxed)
             || self.pages.dirty[page / 64].load(Ordering::Relaxed) & (1 << (page % 64)) != 0;
         if logged {
@@ -125,6 +161,43 @@ impl PageTracker {
         } else {
             Lines::ALL
         }
+    }
+
+    /// What vCPUs find at the page.
+    #[must_use]
+    #[inline]
+    pub fn kind(&self, page: usize) -> PageKind {
+        if !bit(&self.pages.rom, page) {
+            PageKind::Ram
+        } else if bit(&self.pages.hidden, page) {
+            PageKind::Hidden
+        } else {
+            PageKind::Rom
+        }
+    }
+
+    /// How many pages from `page` on, at most `most`, are of one kind.
+    #[must_use]
+    pub fn same_kind(&self, page: usize, most: usize) -> usize {
+        let (kind, end) = (self.kind(page), page.saturating_add(most));
+        let mut at = page;
+        while at < end && self.kind(at) == kind {
+            let plain = at.is_multiple_of(64)
+                && self
+                    .pages
+                    .rom
+                    .get(at / 64)
+                    .map(|word| word.load(Ordering::Acquire))
+                    == Some(0);
+            at += if plain { 64 } else { 1 };
+        }
+        at.min(end) - page
+    }
+
+    /// Whoever changes it tells the vCPUs' bells afterwards.
+    pub(crate) fn set_kind(&self, page: usize, kind: PageKind) {
+        set_bit(&self.pages.hidden, page, kind == PageKind::Hidden);
+        set_bit(&self.pages.rom, page, kind != PageKind::Ram);
     }
 
     /// How often decoded code of the page died.

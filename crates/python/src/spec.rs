@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use machine::{
-    Chardev, ConsoleConfig, DiskConfig, DiskFormat, EngineChoice, FolderConfig, FolderOptions,
-    Limits, MachineConfig, NetworkConfig, NetworkWay, Overlay, RateLimit, Reboot, VsockConfig,
+    BootFrom, Chardev, ConsoleConfig, DiskConfig, DiskFormat, EngineChoice, FirmwareConfig,
+    FolderConfig, FolderOptions, Limits, MachineConfig, NetworkConfig, NetworkWay, Overlay,
+    RateLimit, Reboot, VsockConfig,
 };
 use pyo3::prelude::*;
 
@@ -18,7 +19,8 @@ use crate::network::NetworkSpec;
 /// `innkeeper.machine.spec.MachineSpec`.
 #[derive(Debug, FromPyObject)]
 pub(crate) struct MachineSpec {
-    kernel: PathBuf,
+    kernel: Option<PathBuf>,
+    firmware: Option<FirmwareSpec>,
     initrds: Vec<PathBuf>,
     command_line: String,
     pub(crate) vcpus: u32,
@@ -34,6 +36,32 @@ pub(crate) struct MachineSpec {
     reboots: bool,
     limits: LimitsSpec,
     times: bool,
+}
+
+/// `innkeeper.machine.firmware.FirmwareSpec`.
+#[derive(Debug, FromPyObject)]
+struct FirmwareSpec {
+    image: PathBuf,
+    boot: Vec<String>,
+    serial_console: bool,
+}
+
+impl FirmwareSpec {
+    fn into_config(self, py: Python<'_>) -> PyResult<FirmwareConfig> {
+        let boot = self.boot.iter().map(|name| match name.as_str() {
+            "disk" => Ok(BootFrom::Disk),
+            "cd" => Ok(BootFrom::Cd),
+            "floppy" => Ok(BootFrom::Floppy),
+            "net" => Ok(BootFrom::Network),
+            other => Err(unknown(py, "boot device", other)),
+        });
+        Ok(FirmwareConfig {
+            image: self.image,
+            log: None,
+            boot: boot.collect::<PyResult<_>>()?,
+            serial_console: self.serial_console,
+        })
+    }
 }
 
 /// `innkeeper.machine.growth.Growth`.
@@ -87,6 +115,7 @@ pub(crate) struct Wiring {
     ports: Vec<(String, Channel)>,
     vsock: Option<Vsock>,
     taps: Vec<i32>,
+    firmware_log: Option<i32>,
 }
 
 /// `innkeeper.vm.wiring.Vsock`.
@@ -117,7 +146,8 @@ impl MachineSpec {
             max_memory: self.growth.memory.unwrap_or(0),
             engine: engine(py, &self.engine)?,
             cpu_model: self.cpu_model,
-            kernel: self.kernel,
+            kernel: self.kernel.unwrap_or_default(),
+            firmware: self.firmware.map(|it| it.into_config(py)).transpose()?,
             initrd: self.initrds,
             command_line: self.command_line,
             disks: disks.collect::<PyResult<_>>()?,
@@ -220,6 +250,9 @@ impl Wiring {
             .collect::<PyResult<Vec<_>>>()?;
         if console.is_some() || !ports.is_empty() {
             config.console = Some(ConsoleConfig { console, ports });
+        }
+        if let Some((firmware, log)) = config.firmware.as_mut().zip(self.firmware_log) {
+            firmware.log = Some(descriptor(py, log)?);
         }
         if let Some(vsock) = self.vsock {
             let own = |fd: Option<i32>| fd.map(|fd| descriptor(py, fd)).transpose();

@@ -11,6 +11,7 @@ import typer
 
 from innkeeper.cli import options
 from innkeeper.cli.values import (
+    firmware_of,
     folders_of,
     growth_of,
     limits_of,
@@ -71,6 +72,9 @@ class MadeOf:
     autostart: options.Autostart = False
     jail: options.Jail = True
     kernel: options.Kernel = None
+    firmware: options.Firmware = None
+    boot: options.Boot = None
+    firmware_log: options.FirmwareLog = None
     initrd: options.Initrds = None
     append: options.Append = ""
 
@@ -83,6 +87,7 @@ class MadeOf:
             image=self.image,
             command=tuple(self.command or ()),
             kernel=self.kernel,
+            firmware=firmware_of(self.firmware, self.boot, self.firmware_log),
             initrds=tuple(self.initrd or ()),
             append=self.append,
             vcpus=self.cpus,

@@ -168,6 +168,26 @@ Kernel = Annotated[
     Path | None,
     typer.Option(metavar="PATH", help="Kernel of your own: bzImage, ELF (PVH) or multiboot."),
 ]
+Firmware = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Firmware that boots what it finds: seabios, or a file of your own. --boot does "
+        "not need it said.",
+    ),
+]
+Boot = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DEVICE",
+        help="What firmware boots from: disk, cd, floppy or net; several with commas, the first "
+        "choice first.",
+    ),
+]
+FirmwareLog = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Gets what firmware says of what it does; see inn logs."),
+]
 Initrds = Annotated[
     list[Path] | None, typer.Option(metavar="PATH", help="Initrd for --kernel. Repeatable.")
 ]

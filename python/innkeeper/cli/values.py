@@ -10,6 +10,7 @@ from innkeeper.errors import InvalidInput
 from innkeeper.machine import (
     DiskFormat,
     DiskSpec,
+    FirmwareSpec,
     FolderSpec,
     Growth,
     Limits,
@@ -18,8 +19,10 @@ from innkeeper.machine import (
     SeedSpec,
     Shares,
     check_cpu_shares,
+    parse_boot,
     parse_cpu_limit,
     parse_cpuset,
+    parse_firmware,
     parse_folder,
     parse_network,
     parse_port,
@@ -53,6 +56,23 @@ def parse_disk(text: str) -> DiskSpec:
                     f"disk option {option!r} is none of ro, temporary, format=raw, format=qcow2"
                 )
     return spec
+
+
+def firmware_of(name: str | None, boot: str | None, log: Path | None) -> FirmwareSpec | None:
+    """What --firmware, --boot and --firmware-log ask for together.
+
+    Raises:
+        InvalidInput: when one is nothing that exists.
+    """
+    if name is None and boot is None:
+        if log is not None:
+            raise InvalidInput("--firmware-log is for --firmware")
+        return None
+    return FirmwareSpec(
+        image=parse_firmware(name or "seabios"),
+        boot=() if boot is None else parse_boot(boot),
+        log=log,
+    )
 
 
 def network_of(network: str, publish: list[str]) -> NetworkSpec | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Self
 
-from innkeeper.errors import GuestNotRunning
+from innkeeper.errors import GuestNotRunning, InvalidInput
 from innkeeper.guest.connection import agent_channel, vsock_ends
 from innkeeper.guest.console_mode import ConsoleMode
 from innkeeper.machine.spec import MachineSpec
@@ -98,9 +98,12 @@ class _Terminal:
         com1 = Channel(input=typed if serial else None, output=self.log.write_end)
         virtio = self._mode is ConsoleMode.VIRTIO
         console = Channel(input=typed, output=1) if virtio else None
-        wiring = Wiring(com1=com1, console=console, ports=ports, vsock=vsock)
         try:
-            return RunningMachine(spec, wiring, on_end=on_end)
+            with _firmware_log(spec) as log:
+                wiring = Wiring(
+                    com1=com1, console=console, ports=ports, vsock=vsock, firmware_log=log
+                )
+                return RunningMachine(spec, wiring, on_end=on_end)
         finally:
             self.log.close_writer()
             if self._relay:
@@ -135,3 +138,21 @@ class _Terminal:
 
     def _leave(self) -> None:
         self._on_leave()
+
+
+@contextlib.contextmanager
+def _firmware_log(spec: MachineSpec) -> Iterator[int | None]:
+    """
+    Raises:
+        InvalidInput: when the file that the user named cannot be written.
+    """
+    if spec.firmware is None or spec.firmware.log is None:
+        yield None
+        return
+    path = spec.firmware.log
+    try:
+        file = path.open("wb")
+    except OSError as error:
+        raise InvalidInput(f"cannot write to {path}: {error.strerror}") from error
+    with file:
+        yield file.fileno()

@@ -280,7 +280,11 @@ class Desk:
         mine.append(self.console.connect().detach())
         line = Channel(input=mine[0], output=mine[0])
         if self.hub is None:
-            return Wiring(com1=line, vsock=self._vsock)
+            log = None
+            if self._spec.firmware is not None:
+                log = self._serial.connect()
+                mine.append(log)
+            return Wiring(com1=line, vsock=self._vsock, firmware_log=log)
         mine += (self.hub.connect().detach(), self._serial.connect())
         port = Channel(input=mine[1], output=mine[1])
         com1 = Channel(output=mine[2])

@@ -1,5 +1,6 @@
 """What a guest is: frozen descriptions, checked before anything is opened or started."""
 
+from innkeeper.machine.firmware import BootDevice, FirmwareSpec, parse_boot, parse_firmware
 from innkeeper.machine.folder import FolderSpec, parse_folder
 from innkeeper.machine.growth import Growth
 from innkeeper.machine.limits import (
@@ -35,9 +36,11 @@ from innkeeper.machine.vsock import VsockSpec, parse_vsock
 __all__ = [
     "MIB",
     "USER_NETWORK",
+    "BootDevice",
     "DiskFormat",
     "DiskSpec",
     "EngineChoice",
+    "FirmwareSpec",
     "FolderSpec",
     "Growth",
     "Limits",
@@ -54,8 +57,10 @@ __all__ = [
     "format_cpu_limit",
     "format_size",
     "mac_of",
+    "parse_boot",
     "parse_cpu_limit",
     "parse_cpuset",
+    "parse_firmware",
     "parse_folder",
     "parse_network",
     "parse_port",

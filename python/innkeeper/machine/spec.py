@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from innkeeper.errors import InvalidInput
+from innkeeper.machine.firmware import FirmwareSpec
 from innkeeper.machine.folder import FolderSpec, validate_folders
 from innkeeper.machine.growth import Growth, validate_growth, validate_vcpu_growth
 from innkeeper.machine.limits import Limits
@@ -69,13 +70,15 @@ class DiskSpec:
 class MachineSpec:
     """A guest's hardware and what it boots.
 
-    `memory` is in bytes. `kernel` is a bzImage, an ELF with a PVH note or a multiboot kernel.
+    `memory` is in bytes. `kernel` is a bzImage, an ELF with a PVH note or a multiboot kernel; with
+    `firmware` there is none.
     `devices` names Python devices: built-in ones, or `module:factory`. With `times`, statistics
     tell where each virtual processor's time goes. With `perf_map`, perf can name the guest's code,
     its kernel's by the file `symbols`.
     """
 
-    kernel: Path
+    kernel: Path | None = None
+    firmware: FirmwareSpec | None = None
     initrds: tuple[Path, ...] = ()
     command_line: str = ""
     vcpus: int = 1
@@ -115,7 +118,7 @@ def validate(spec: MachineSpec) -> None:
         validate_vsock(spec.vsock)
     for disk in spec.disks:
         _require_utf_8(disk.serial, "a disk's serial number")
-    _require_file(spec.kernel, "kernel")
+    _validate_start(spec)
     for initrd in spec.initrds:
         _require_file(initrd, "initrd")
     size = sum(initrd.stat().st_size for initrd in spec.initrds)
@@ -124,6 +127,19 @@ def validate(spec: MachineSpec) -> None:
             f"the initrd has {format_size(size)}, more than the guest's memory "
             f"of {format_size(spec.memory)}"
         )
+
+
+def _validate_start(spec: MachineSpec) -> None:
+    if spec.firmware is not None:
+        if spec.kernel is not None:
+            raise InvalidInput("a guest starts from firmware or from a kernel, not from both")
+        if spec.growth.vcpus is not None:
+            raise InvalidInput("a guest with firmware has a fixed number of CPUs")
+        _require_file(spec.firmware.image, "firmware")
+    elif spec.kernel is None:
+        raise InvalidInput("a guest starts from a kernel or from firmware, and has neither")
+    else:
+        _require_file(spec.kernel, "kernel")
 
 
 def validate_choices(vcpus: int, memory: int, disks: Sequence[DiskSpec]) -> None:

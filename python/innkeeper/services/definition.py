@@ -9,7 +9,7 @@ from typing import Final
 
 from innkeeper.errors import HostFailure, InvalidInput
 from innkeeper.images import Store, machine_spec
-from innkeeper.machine import DiskSpec, SeedSpec, VsockSpec, stored
+from innkeeper.machine import DiskSpec, FirmwareSpec, SeedSpec, VsockSpec, stored
 from innkeeper.services import login, seeds
 from innkeeper.services.request import GuestRequest, image_boot, own_kernel_spec
 from innkeeper.vm.detached import home as files
@@ -64,6 +64,7 @@ def new(request: GuestRequest, restart: RestartPolicy, *, autostart: bool) -> De
         (request.terminal, "--tty"),
         (request.console is not None, "--console"),
         (request.statistics, "--stats"),
+        (request.firmware and request.firmware.log, "--firmware-log: see inn logs"),
     ):
         if given:
             raise InvalidInput(f"a guest that runs on its own does not go with {option}")
@@ -130,6 +131,7 @@ def _anywhere(request: GuestRequest) -> GuestRequest:
     return replace(
         request,
         kernel=None if request.kernel is None else request.kernel.absolute(),
+        firmware=request.firmware and _firmware(request.firmware),
         initrds=tuple(initrd.absolute() for initrd in request.initrds),
         disks=tuple(_disk(disk) for disk in request.disks),
         folders=tuple(replace(folder, path=folder.path.absolute()) for folder in request.folders),
@@ -147,6 +149,11 @@ def _seed(seed: SeedSpec) -> SeedSpec:
         network_config=None if seed.network_config is None else seed.network_config.absolute(),
         ssh_keys=tuple(key.absolute() for key in seed.ssh_keys),
     )
+
+
+def _firmware(firmware: FirmwareSpec) -> FirmwareSpec:
+    log = None if firmware.log is None else firmware.log.absolute()
+    return replace(firmware, image=firmware.image.absolute(), log=log)
 
 
 def _vsock(vsock: VsockSpec) -> VsockSpec:

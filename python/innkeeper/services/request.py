@@ -12,6 +12,7 @@ from innkeeper.machine import (
     USER_NETWORK,
     DiskSpec,
     EngineChoice,
+    FirmwareSpec,
     FolderSpec,
     Growth,
     Limits,
@@ -27,7 +28,7 @@ from innkeeper.machine.spec import MAXIMUM_MEMORY, MAXIMUM_VCPUS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuestRequest:
-    """What `inn run` was asked for: an `image`, or a `kernel` of one's own.
+    """What `inn run` was asked for: an `image`, a `kernel` of one's own, or what `firmware` finds.
 
     `memory` in bytes, `timeout` in seconds. `console` None is what suits best: the virtio console
     for an image, the serial port for a kernel. `keep` holds on to what the guest writes to its root
@@ -38,6 +39,7 @@ class GuestRequest:
     image: str | None = None
     command: tuple[str, ...] = ()
     kernel: Path | None = None
+    firmware: FirmwareSpec | None = None
     initrds: tuple[Path, ...] = ()
     append: str = ""
     vcpus: int = 1
@@ -76,15 +78,34 @@ def check(request: GuestRequest) -> None:
         raise InvalidInput("a guest is not promised more memory than it has: see --memory")
     if request.symbols is not None and not request.perf_map:
         raise InvalidInput("--symbols is for --perf-map")
-    if request.kernel is not None:
+    if request.firmware is not None:
+        _check_firmware(request)
+    elif request.kernel is not None:
         _check_own_kernel(request)
     elif request.image is None:
-        raise InvalidInput("name an image to run, such as debian, or a kernel with --kernel")
+        raise InvalidInput(
+            "name an image to run, such as debian, a kernel with --kernel, or --firmware"
+        )
     elif request.initrds:
         raise InvalidInput("--initrd belongs to --kernel; an image has its own")
 
 
 def _check_own_kernel(request: GuestRequest) -> None:
+    _check_own_system(request, "--kernel")
+
+
+def _check_firmware(request: GuestRequest) -> None:
+    for given, option in (
+        (request.kernel, "--kernel"),
+        (request.initrds, "--initrd"),
+        (request.append, "--append"),
+    ):
+        if given:
+            raise InvalidInput(f"firmware boots what it finds: it does not go with {option}")
+    _check_own_system(request, "--firmware")
+
+
+def _check_own_system(request: GuestRequest, what: str) -> None:
     for given, option in (
         (request.image, f"the image {request.image}"),
         (request.command, "a command"),
@@ -92,17 +113,20 @@ def _check_own_kernel(request: GuestRequest) -> None:
         (request.terminal, "--tty"),
     ):
         if given:
-            raise InvalidInput(f"--kernel brings a system of its own: it does not go with {option}")
+            raise InvalidInput(f"{what} brings a system of its own: it does not go with {option}")
 
 
 def own_kernel_spec(request: GuestRequest) -> MachineSpec:
-    """The machine of a kernel that the user brought."""
+    """The machine of a kernel that the user brought, or of firmware."""
     # What looks into a kernel loads the core, which somebody who lists guests has no use for.
     from innkeeper.vm import kernel
 
-    assert request.kernel is not None
+    own = request.devices
+    if request.kernel is not None:
+        own = kernel.devices(request.kernel, request.devices)
     return MachineSpec(
         kernel=request.kernel,
+        firmware=request.firmware,
         initrds=request.initrds,
         command_line=request.append,
         vcpus=request.vcpus,
@@ -111,7 +135,7 @@ def own_kernel_spec(request: GuestRequest) -> MachineSpec:
         engine=request.engine,
         cpu_model=request.cpu_model,
         disks=request.disks,
-        devices=("pvpanic", *kernel.devices(request.kernel, request.devices)),
+        devices=("pvpanic", *own),
         network=request.network and connected(request.network, request.name or ""),
         folders=request.folders,
         vsock=request.vsock,

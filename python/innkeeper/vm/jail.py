@@ -117,7 +117,10 @@ def _read(spec: MachineSpec, here: Path | None) -> Iterator[Path]:
         yield from _module(name)
     if spec.network is not None:
         yield Path(_RESOLVER)
-    yield spec.kernel
+    if spec.kernel is not None:
+        yield spec.kernel
+    if spec.firmware is not None:
+        yield spec.firmware.image
     yield from spec.initrds
     if spec.symbols is not None:
         yield spec.symbols

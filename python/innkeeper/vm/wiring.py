@@ -30,7 +30,8 @@ class Vsock:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wiring:
     """`console` is hvc0; `ports` are further virtio-serial ports by name. `taps` are the
-    queues of an interface on a bridge, one for each vCPU.
+    queues of an interface on a bridge, one for each vCPU. What firmware says goes to
+    `firmware_log`.
     """
 
     com1: Channel | None = None
@@ -39,3 +40,4 @@ class Wiring:
     ports: tuple[tuple[str, Channel], ...] = ()
     vsock: Vsock | None = None
     taps: tuple[int, ...] = ()
+    firmware_log: int | None = None

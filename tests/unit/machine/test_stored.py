@@ -50,7 +50,6 @@ def test_what_is_missing_has_its_default() -> None:
 @pytest.mark.parametrize(
     ("document", "words"),
     [
-        ({}, "kernel"),
         ([], "not an object"),
         ({"kernel": "k", "cores": 3}, "'cores', which is not known"),
         ({"kernel": 3}, "3 is no text"),

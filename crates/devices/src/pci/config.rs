@@ -24,7 +24,8 @@ const STATUS_CLEAR: u16 = 0xf900;
 
 pub(crate) const HEADER_TYPE: u16 = 0x0e;
 pub(crate) const BAR_0: u16 = 0x10;
-pub(crate) const BARS_END: u16 = 0x28;
+/// The last base address register ends where the expansion ROM's does.
+pub(crate) const BARS_END: u16 = 0x34;
 const CAPABILITY_POINTER: usize = 0x34;
 pub(crate) const INTERRUPT_LINE: u16 = 0x3c;
 const INTERRUPT_PIN: usize = 0x3d;
@@ -74,6 +75,11 @@ pub(crate) struct Bar {
     pub(crate) len: u64,
 }
 
+/// What [`BarMapping::bar`] says of the expansion ROM.
+pub const EXPANSION_ROM: u8 = 6;
+const EXPANSION_ROM_REGISTER: u16 = 0x30;
+const EXPANSION_ROM_ENABLE: u32 = 1;
+
 /// The saved form: all bytes as the guest reads them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigState {
@@ -89,6 +95,8 @@ pub struct ConfigSpace {
     /// Bits that the guest clears by writing ones.
     clearable: [u8; SIZE],
     bars: [Option<Bar>; 6],
+    /// Bytes of the expansion ROM, a power of two.
+    rom: Option<u64>,
     last_capability: usize,
     next_capability: u8,
 }
@@ -102,6 +110,7 @@ impl ConfigSpace {
             writable: [0; SIZE],
             clearable: [0; SIZE],
             bars: [None; 6],
+            rom: None,
             last_capability: CAPABILITY_POINTER,
             next_capability: FIRST_CAPABILITY,
         };
@@ -155,10 +164,53 @@ impl ConfigSpace {
         self
     }
 
+    /// Declares an expansion ROM of `len` bytes, a power of two from 2 KiB up. It is read as region
+    /// [`EXPANSION_ROM`] of the function.
+    #[must_use]
+    pub fn with_expansion_rom(mut self, len: u64) -> ConfigSpace {
+        debug_assert!(len.is_power_of_two() && len >= 2048, "ROM of {len} bytes");
+        let [a, b, c, d, ..] = (!(len - 1)).to_le_bytes();
+        let enable = EXPANSION_ROM_ENABLE.to_le_bytes();
+        let mask = [a | enable[0], b, c, d];
+        put(
+            &mut self.writable,
+            usize::from(EXPANSION_ROM_REGISTER),
+            &mask,
+        );
+        self.rom = Some(len);
+        self
+    }
+
+    /// Where the expansion ROM answers now.
+    fn rom_mapping(&self) -> Option<BarMapping> {
+        let (len, register) = (self.rom?, self.read(EXPANSION_ROM_REGISTER, 4));
+        let base = u64::from(register) & !(len - 1);
+        let decoded = self.command() & COMMAND_MEMORY != 0 && register & EXPANSION_ROM_ENABLE != 0;
+        (decoded && base != 0).then_some(BarMapping {
+            bar: EXPANSION_ROM,
+            space: Space::Memory,
+            base,
+            len,
+        })
+    }
+
     /// Declares the interrupt pin: 1 is INTA#.
     #[must_use]
     pub fn with_interrupt_pin(mut self, pin: u8) -> ConfigSpace {
         self.fix(INTERRUPT_PIN, &[pin]);
+        self
+    }
+
+    /// Declares a register of the function's own, beyond the header: as it is at power-on, and which bits
+    /// the guest writes. Both of one length.
+    #[must_use]
+    pub fn with_register(mut self, at: u8, power_on: &[u8], writable: &[u8]) -> ConfigSpace {
+        debug_assert!(
+            at >= FIRST_CAPABILITY && usize::from(at) + power_on.len() <= SIZE,
+            "register at {at:#x}"
+        );
+        self.fix(usize::from(at), power_on);
+        put(&mut self.writable, usize::from(at), writable);
         self
     }
 
@@ -225,6 +277,12 @@ impl ConfigSpace {
         }
     }
 
+    /// A byte as the guest reads it.
+    #[must_use]
+    pub fn byte(&self, at: u8) -> u8 {
+        self.bytes[usize::from(at)]
+    }
+
     #[must_use]
     pub fn command(&self) -> u16 {
         self.half(COMMAND)
@@ -271,6 +329,7 @@ impl ConfigSpace {
                     len: bar.len,
                 })
             })
+            .chain(self.rom_mapping())
             .collect()
     }
 

@@ -48,7 +48,8 @@ pub trait PciFunction: Send + Debug {
         self.config().read(offset, size)
     }
     fn config_write(&mut self, offset: u16, size: u8, value: u32);
-    /// Reads `size` bytes (1, 2, 4 or 8) of region `bar`; `offset + size` lies inside it.
+    /// Reads `size` bytes (1, 2, 4 or 8) of region `bar`, or of the expansion ROM
+    /// ([`crate::pci::EXPANSION_ROM`]); `offset + size` lies inside it.
     fn bar_read(&mut self, bar: u8, offset: u64, size: u8) -> u64 {
         let _ = (bar, offset, size);
         u64::MAX

@@ -57,8 +57,14 @@ impl PciRoot {
     /// A bus with a host bridge at 00.0.
     #[must_use]
     pub fn new(windows: PciWindows) -> PciRoot {
+        PciRoot::with_bridge(windows, HostBridge::new())
+    }
+
+    /// A bus with this host bridge at 00.0.
+    #[must_use]
+    pub fn with_bridge(windows: PciWindows, bridge: impl PciFunction + 'static) -> PciRoot {
         let mut bus = Bus::default();
-        let bridge: SharedFunction = Arc::new(Mutex::new(HostBridge::new()));
+        let bridge: SharedFunction = Arc::new(Mutex::new(bridge));
         bus.functions.insert(DeviceFunction::new(0, 0), bridge);
         PciRoot {
             bus: Arc::new(RwLock::new(bus)),

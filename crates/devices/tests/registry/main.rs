@@ -6,6 +6,7 @@
 
 mod controllers;
 mod legacy;
+mod pc;
 mod pci;
 
 use std::collections::BTreeSet;
@@ -24,10 +25,15 @@ struct Entry {
 }
 
 fn registry() -> Vec<Entry> {
-    [legacy::entries(), controllers::entries(), pci::entries()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        legacy::entries(),
+        controllers::entries(),
+        pc::entries(),
+        pci::entries(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn changed(entry: &Entry) -> Box<dyn Device> {

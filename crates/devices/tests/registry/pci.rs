@@ -116,7 +116,7 @@ const REGION: u64 = 0x1000;
 
 /// A PCI function as a device: its configuration space, and behind it region 0.
 #[derive(Debug)]
-struct Function<F>(F);
+pub(crate) struct Function<F>(pub(crate) F);
 
 impl<F: PciFunction> Device for Function<F> {
     fn kind(&self) -> &'static str {

@@ -170,6 +170,9 @@ impl Interpreter {
     fn attend(&mut self) -> Result<Option<Exit>, TripleFault> {
         let cpu = &mut self.cpu;
         let heard = cpu.bell.answer();
+        if heard & news::MAP != 0 {
+            cpu.mmu.flush_all();
+        }
         if heard & news::UNPLAIN != 0 {
             let unplain = cpu.bell.take_unplain();
             cpu.mmu.give_up_writes(&unplain);

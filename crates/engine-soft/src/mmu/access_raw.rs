@@ -226,7 +226,7 @@ pub(super) fn load_sized(host: u64, size: u8) -> u64 {
 
 /// Writes likewise; nothing where there is no RAM. Does not tell the page tracker.
 pub(crate) fn physical_write(cpu: &Cpu, gpa: u64, size: u8, value: u64) {
-    let Some(region) = cpu.mmu.region(gpa) else {
+    let Some(region) = cpu.mmu.writable(gpa) else {
         return;
     };
     store_sized(region.host + (gpa - region.base), size, value);
@@ -248,7 +248,7 @@ pub(super) fn store_sized(host: u64, size: u8, value: u64) {
 
 /// Replaces a page-table entry at `gpa` by `new` if it still is `old`.
 pub(crate) fn physical_or(cpu: &Cpu, gpa: u64, old: u64, new: u64, wide: bool) -> bool {
-    let Some(region) = cpu.mmu.region(gpa) else {
+    let Some(region) = cpu.mmu.writable(gpa) else {
         return true;
     };
     let host = region.host + (gpa - region.base);

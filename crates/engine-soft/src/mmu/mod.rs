@@ -25,7 +25,7 @@ use std::sync::Arc;
 use beside::Beside;
 use large_seen::LargeSeen;
 use marks::Marks;
-use memory::{GuestMemory, Lines, PageTracker};
+use memory::{GuestMemory, Lines, PageKind, PageTracker};
 use second_raw::Second;
 use spaces::Spaces;
 use used::Used;
@@ -408,10 +408,18 @@ impl Mmu {
         self.fetch_used.note(slot, kind.global);
     }
 
+    /// The memory at `gpa`, if there is any.
     pub(crate) fn region(&self, gpa: u64) -> Option<&Region> {
         self.regions
             .iter()
             .find(|region| gpa.wrapping_sub(region.base) < region.len)
+            .filter(|region| region.kind(gpa) != PageKind::Hidden)
+    }
+
+    /// The same, where it can be written.
+    pub(crate) fn writable(&self, gpa: u64) -> Option<&Region> {
+        let region = self.region(gpa);
+        region.filter(|region| region.kind(gpa) == PageKind::Ram)
     }
 
     fn region_mut(&mut self, gpa: u64) -> Option<&mut Region> {

@@ -203,7 +203,7 @@ impl Cpu {
         }
         Ok(self
             .mmu
-            .region(gpa)
+            .writable(gpa)
             .map(|region| region.host + (gpa - region.base)))
     }
 
@@ -233,7 +233,7 @@ impl Cpu {
     }
 
     fn write_physical(&mut self, gpa: u64, size: u8, value: u64, system: bool) -> Result<(), Stop> {
-        if self.mmu.region(gpa).is_some() || system {
+        if self.mmu.writable(gpa).is_some() || system {
             physical_write(self, gpa, size, value);
             return Ok(());
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use memory::{GuestMemory, PageTracker};
+use memory::{GuestMemory, PageKind, PageTracker};
 
 use super::writers::Writers;
 
@@ -17,6 +17,11 @@ pub(crate) struct Region {
 }
 
 impl Region {
+    /// What is at `gpa`, which must lie in the region.
+    pub(crate) fn kind(&self, gpa: u64) -> PageKind {
+        self.tracker.kind(self.page(gpa))
+    }
+
     /// Index of the page of `gpa`, which must lie in the region.
     pub(crate) fn page(&self, gpa: u64) -> usize {
         ((gpa - self.base) >> memory::PAGE_SHIFT) as usize
@@ -35,5 +40,5 @@ pub(crate) fn regions(memory: &GuestMemory) -> Vec<Region> {
             writers: Writers::none((len >> memory::PAGE_SHIFT) as usize),
         })
     };
-    memory.ranges().into_iter().filter_map(of).collect()
+    memory.mapped_ranges().into_iter().filter_map(of).collect()
 }

@@ -1,7 +1,14 @@
 use devices::Lines;
+use memory::GuestMemory;
 
 use super::{MachineControl, MachineLines, Outcome, Request};
+use crate::a20::A20Gate;
 use crate::config::Reboot;
+use crate::layout::{MIN_MEMORY, ram_ranges};
+
+fn a20() -> A20Gate {
+    A20Gate::new(GuestMemory::new(&ram_ranges(MIN_MEMORY)).expect("memory"))
+}
 
 #[test]
 fn the_first_end_counts_and_beats_everything() {
@@ -28,6 +35,7 @@ fn a_guests_reset_follows_the_policy() {
     let lines = |reboot| MachineLines {
         control: control.clone(),
         reboot,
+        a20: a20(),
     };
     lines(Reboot::Restart).reset();
     assert_eq!(control.request(), Some(Request::Reset));
@@ -41,6 +49,7 @@ fn only_a_sleeper_is_woken_and_a_reset_comes_first() {
     let lines = MachineLines {
         control: control.clone(),
         reboot: Reboot::Restart,
+        a20: a20(),
     };
     lines.wake();
     assert!(!control.attention());

@@ -3,7 +3,7 @@ use vm_memory::{Bytes, GuestAddress};
 
 use super::{Facts, install};
 use crate::MAX_VCPUS;
-use crate::layout::{MIN_MEMORY, ram_ranges};
+use crate::layout::{MIN_MEMORY, PCI_WINDOW_64_LEN, ram_ranges};
 use crate::tables::{self, AcpiRequest};
 
 #[test]
@@ -13,6 +13,8 @@ fn tables_have_room_for_the_most_processors() {
         present: None,
         pci_window_64: Gpa(1 << 34),
         serial_count: 2,
+        pc_window: None,
+        pci_window_64_len: PCI_WINDOW_64_LEN,
     };
     assert!(tables::acpi(&request).is_some());
 }

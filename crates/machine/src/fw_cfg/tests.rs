@@ -1,10 +1,19 @@
 use devices::Device;
+use memory::{Gpa, GuestMemory, RamRange};
+use vm_memory::{Bytes, GuestAddress};
 
-use super::{FwCfg, KEY_DIRECTORY, KEY_RAM_SIZE, KEY_SIGNATURE};
+use super::{File, FwCfg, KEY_DIRECTORY, KEY_RAM_SIZE, KEY_SIGNATURE};
 
 fn read(device: &mut FwCfg, key: u16, count: usize) -> Vec<u8> {
     device.write(0, 2, u64::from(key));
     (0..count).map(|_| device.read(1, 1) as u8).collect()
+}
+
+fn one_file() -> [File; 1] {
+    [File {
+        name: "etc/one",
+        content: b"first".to_vec(),
+    }]
 }
 
 #[test]
@@ -20,7 +29,7 @@ fn items_are_read_byte_by_byte_and_end_in_zeroes() {
 
 #[test]
 fn files_are_found_by_the_directory() {
-    let mut device = FwCfg::new(0, 1, &[("etc/one", b"first".to_vec())]);
+    let mut device = FwCfg::new(0, 1, &one_file());
     let directory = read(&mut device, KEY_DIRECTORY, 4 + 64);
     assert_eq!(directory[..12], [0, 0, 0, 1, 0, 0, 0, 5, 0, 0x20, 0, 0]);
     assert!(directory[12..].starts_with(b"etc/one\0"));
@@ -34,4 +43,51 @@ fn the_position_survives_a_save() {
     let mut other = FwCfg::new(0, 1, &[]);
     other.restore(&device.save()).expect("its own state");
     assert_eq!(other.read(1, 2), u64::from(u16::from_le_bytes(*b"MU")));
+}
+
+fn ram() -> GuestMemory {
+    let all = RamRange {
+        base: Gpa(0),
+        len: 0x1_0000,
+    };
+    GuestMemory::new(&[all]).expect("memory")
+}
+
+/// Puts a command into memory, starts it, and answers what became of its control word.
+fn command(device: &mut FwCfg, memory: &GuestMemory, control: u32, len: u32, to: u64) -> u32 {
+    let mut bytes = control.to_be_bytes().to_vec();
+    bytes.extend(len.to_be_bytes());
+    bytes.extend(to.to_be_bytes());
+    memory
+        .ram()
+        .write_slice(&bytes, GuestAddress(0x100))
+        .expect("RAM");
+    device.write(4, 4, 0);
+    device.write(8, 4, u64::from(0x100u32.swap_bytes()));
+    let word: u32 = memory.ram().read_obj(GuestAddress(0x100)).expect("RAM");
+    u32::from_be(word)
+}
+
+#[test]
+fn dma_selects_reads_and_ends_in_zeroes() {
+    let memory = ram();
+    let mut device = FwCfg::new(0, 1, &one_file()).with_dma(memory.clone());
+    assert_eq!(device.read(4, 4), u64::from(u32::from_le_bytes(*b"QEMU")));
+    assert_eq!(command(&mut device, &memory, 0x20_000a, 2, 0x200), 0);
+    assert_eq!(command(&mut device, &memory, 4, 1, 0), 0);
+    assert_eq!(command(&mut device, &memory, 2, 4, 0x202), 0);
+    let read: [u8; 6] = memory.ram().read_obj(GuestAddress(0x200)).expect("RAM");
+    assert_eq!(&read, b"fist\0\0");
+}
+
+#[test]
+fn dma_that_cannot_be_says_so() {
+    let memory = ram();
+    let mut device = FwCfg::new(0, 1, &one_file()).with_dma(memory.clone());
+    assert_eq!(command(&mut device, &memory, 0x20_000a, 2, 0xffff), 1);
+    assert_eq!(command(&mut device, &memory, 0x20_000a, u32::MAX, 0), 1);
+    assert_eq!(command(&mut device, &memory, 0x20_0018, 2, 0x200), 1);
+    // A command outside of memory, and one that runs over its end.
+    device.write(8, 4, u64::from(0x2_0000u32.swap_bytes()));
+    device.write(8, 4, u64::from(0xfff8u32.swap_bytes()));
 }

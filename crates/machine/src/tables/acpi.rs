@@ -16,11 +16,11 @@ const OEM_ID: [u8; 6] = *b"INNKPR";
 const OEM_TABLE_ID: [u8; 8] = *b"INNKEEPR";
 const OEM_REVISION: u32 = 1;
 const CREATOR: [u8; 4] = *b"INNK";
-const HEADER_LEN: usize = 36;
-const RSDP_LEN: usize = 36;
+pub(super) const HEADER_LEN: usize = 36;
+pub(super) const RSDP_LEN: usize = 36;
 const FACS_LEN: usize = 64;
 /// The FACS wants this alignment; it serves all.
-const ALIGN: u64 = 64;
+pub(super) const ALIGN: u64 = 64;
 /// Where the FACS is: guests write into it.
 pub const FACS: Gpa = Gpa((BIOS_AREA.0 + RSDP_LEN as u64).next_multiple_of(ALIGN));
 
@@ -59,13 +59,35 @@ pub struct AcpiRequest {
     pub pci_window_64: Gpa,
     /// UARTs present, first COM1.
     pub serial_count: usize,
+    /// Where the window for 32-bit BARs begins, on a board with firmware. Other boards have theirs, and
+    /// a memory-mapped configuration space.
+    pub pc_window: Option<Gpa>,
+    /// Bytes of the window for 64-bit BARs.
+    pub pci_window_64_len: u64,
+}
+
+/// All tables one behind the other, and where the two are that list the others.
+pub(super) struct Laid {
+    pub(super) placed: Vec<(Gpa, Vec<u8>)>,
+    pub(super) rsdt_at: u64,
+    pub(super) xsdt_at: u64,
+    /// Behind the last.
+    pub(super) end: u64,
 }
 
 /// The bytes of all tables and where they go: the first is the RSDP, at [`BIOS_AREA`]. `None` when
 /// there are too many processors for the area.
 #[must_use]
 pub fn build(request: &AcpiRequest) -> Option<Vec<(Gpa, Vec<u8>)>> {
-    let mut next = BIOS_AREA.0 + RSDP_LEN as u64;
+    let laid = lay_out(request, FACS.0);
+    let mut placed = laid.placed;
+    placed.insert(0, (BIOS_AREA, rsdp(laid.rsdt_at, laid.xsdt_at)));
+    (laid.end <= SMBIOS_AREA.0).then_some(placed)
+}
+
+/// Everything but the RSDP, from `first` on, where the FACS will be.
+pub(super) fn lay_out(request: &AcpiRequest, first: u64) -> Laid {
+    let mut next = first;
     let mut placed = Vec::new();
     let mut place = |bytes: Vec<u8>| {
         let at = next.next_multiple_of(ALIGN);
@@ -74,24 +96,30 @@ pub fn build(request: &AcpiRequest) -> Option<Vec<(Gpa, Vec<u8>)>> {
         at
     };
     let facs_at = place(facs());
-    debug_assert_eq!(facs_at, FACS.0);
+    debug_assert_eq!(facs_at, first);
     let dsdt_at = place(table(*b"DSDT", 2, &dsdt::build(request)));
-    let listed = [
-        place(fadt(facs_at, dsdt_at)),
+    let mut listed = vec![
+        place(fadt(request, facs_at, dsdt_at)),
         place(table(*b"APIC", 5, &madt(request))),
-        place(table(*b"MCFG", 1, &mcfg())),
         place(table(
             *b"WAET",
             1,
             &(WAET_RTC_GOOD | WAET_PM_TIMER_GOOD).to_le_bytes(),
         )),
     ];
+    if request.pc_window.is_none() {
+        listed.push(place(table(*b"MCFG", 1, &mcfg())));
+    }
     let short: Vec<u8> = listed.iter().flat_map(|&at| low32(at)).collect();
     let long: Vec<u8> = listed.iter().flat_map(|at| at.to_le_bytes()).collect();
     let rsdt_at = place(table(*b"RSDT", 1, &short));
     let xsdt_at = place(table(*b"XSDT", 1, &long));
-    placed.insert(0, (BIOS_AREA, rsdp(rsdt_at, xsdt_at)));
-    (next <= SMBIOS_AREA.0).then_some(placed)
+    Laid {
+        placed,
+        rsdt_at,
+        xsdt_at,
+        end: next,
+    }
 }
 
 /// A table: the common header, then `body`.
@@ -111,7 +139,7 @@ fn table(signature: [u8; 4], revision: u8, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn rsdp(rsdt_at: u64, xsdt_at: u64) -> Vec<u8> {
+pub(super) fn rsdp(rsdt_at: u64, xsdt_at: u64) -> Vec<u8> {
     let mut bytes = b"RSD PTR \0".to_vec();
     bytes.extend(OEM_ID);
     bytes.push(2);
@@ -137,7 +165,7 @@ fn register(port: u16, bits: u8, access: AccessSize) -> GAS {
     GAS::new(AddressSpace::SystemIo, bits, 0, access, u64::from(port))
 }
 
-fn fadt(facs_at: u64, dsdt_at: u64) -> Vec<u8> {
+fn fadt(request: &AcpiRequest, facs_at: u64, dsdt_at: u64) -> Vec<u8> {
     let flags = [
         Flags::Wbinvd,
         Flags::ProcC1,
@@ -165,7 +193,12 @@ fn fadt(facs_at: u64, dsdt_at: u64) -> Vec<u8> {
     fadt.p_lvl2_lat = NO_C2.into();
     fadt.p_lvl3_lat = NO_C3.into();
     fadt.century = ports::RTC_CENTURY;
-    fadt.iapc_boot_arch = (LEGACY_DEVICES | HAS_8042 | NO_VGA).into();
+    let display = match request.pc_window {
+        // Firmware of the PC's finds out for itself whether there is one.
+        Some(_) => 0,
+        None => NO_VGA,
+    };
+    fadt.iapc_boot_arch = (LEGACY_DEVICES | HAS_8042 | display).into();
     fadt.reset_reg = register(ports::RESET, 8, AccessSize::ByteAccess);
     fadt.reset_value = ports::RESET_VALUE;
     fadt.x_pm1a_evt_blk = register(ports::PM1_EVENT, 32, AccessSize::WordAccess);
@@ -196,7 +229,11 @@ fn madt(request: &AcpiRequest) -> Vec<u8> {
         u32::from(ports::SCI),
         LEVEL_ACTIVE_HIGH,
     ));
-    for irq in ports::PCI_IRQS {
+    // Boards with firmware have inputs for PCI alone.
+    let shared = ports::PCI_IRQS
+        .iter()
+        .filter(|_| request.pc_window.is_none());
+    for &irq in shared {
         body.extend(interrupt_override(irq, u32::from(irq), LEVEL_ACTIVE_HIGH));
     }
     // LINT1 of every local APIC is the NMI.

@@ -11,9 +11,9 @@ use devices::acpi_pm;
 use super::acpi::AcpiRequest;
 use super::processors;
 use crate::layout::{
-    ECAM, ECAM_LEN, PCI_WINDOW, PCI_WINDOW_64_LEN, PCI_WINDOW_END, VGA_HOLE, VGA_HOLE_END,
+    ECAM, ECAM_LEN, PC_PCI_WINDOW_END, PCI_WINDOW, PCI_WINDOW_END, VGA_HOLE, VGA_HOLE_END,
 };
-use crate::ports;
+use crate::{pc, ports};
 
 /// `_PRT` addresses name a device, all functions.
 const ALL_FUNCTIONS: u32 = 0xffff;
@@ -30,7 +30,7 @@ pub(super) fn build(request: &AcpiRequest) -> Vec<u8> {
         Raw(Scope::raw(Path::new("_SB_"), body))
     };
     add(&system_bus(&Raw(pci_root(request))));
-    add(&system_bus(&Raw(motherboard())));
+    add(&system_bus(&Raw(motherboard(request))));
     for index in 0..request.serial_count.min(ports::SERIAL.len()) {
         add(&system_bus(&Raw(serial(index))));
     }
@@ -76,6 +76,10 @@ pub(super) fn encode(object: &dyn Aml) -> Vec<u8> {
 fn pci_root(request: &AcpiRequest) -> Vec<u8> {
     let none: AddressSpaceCacheable = AddressSpaceCacheable::NotCacheable;
     let window_64 = request.pci_window_64.0;
+    let (window, window_end) = match request.pc_window {
+        Some(base) => (base, PC_PCI_WINDOW_END),
+        None => (PCI_WINDOW, PCI_WINDOW_END),
+    };
     let resources = Raw(encode(&ResourceTemplate::new(vec![
         &aml::AddressSpace::new_bus_number(0u16, 0xffu16),
         &aml::IO::new(0xcf8, 0xcf8, 1, 8),
@@ -88,22 +92,16 @@ fn pci_root(request: &AcpiRequest) -> Vec<u8> {
             low32(VGA_HOLE_END.0 - 1),
             None,
         ),
-        &aml::AddressSpace::new_memory(
-            none,
-            true,
-            low32(PCI_WINDOW.0),
-            low32(PCI_WINDOW_END.0 - 1),
-            None,
-        ),
+        &aml::AddressSpace::new_memory(none, true, low32(window.0), low32(window_end.0 - 1), None),
         &aml::AddressSpace::new_memory(
             none,
             true,
             window_64,
-            window_64 + (PCI_WINDOW_64_LEN - 1),
+            window_64 + (request.pci_window_64_len - 1),
             None,
         ),
     ])));
-    let routing = Raw(routing_table());
+    let routing = Raw(routing_table(request));
     encode(&Device::new(
         "PCI0".into(),
         vec![
@@ -120,11 +118,15 @@ fn pci_root(request: &AcpiRequest) -> Vec<u8> {
 }
 
 /// `_PRT`: which interrupt each pin of each slot drives.
-fn routing_table() -> Vec<u8> {
+fn routing_table(request: &AcpiRequest) -> Vec<u8> {
     let mut table = aml::PackageBuilder::new();
     for device in 0..PCI_DEVICES {
         for pin in 0..PCI_PINS {
-            let irq = ports::pci_irq(device, pin);
+            let irq = match request.pc_window {
+                // One of four.
+                Some(_) => pc::FIRST_PCI_GSI + pc::pci_wire(device, pin) as u8,
+                None => ports::pci_irq(device, pin),
+            };
             table.add_element(&Package::new(vec![
                 &((device << 16) | ALL_FUNCTIONS),
                 &pin,
@@ -137,11 +139,14 @@ fn routing_table() -> Vec<u8> {
 }
 
 /// Addresses that no driver may hand out: ECAM, and the ports of ACPI itself.
-fn motherboard() -> Vec<u8> {
-    let resources = Raw(encode(&ResourceTemplate::new(vec![
-        &aml::Memory32Fixed::new(true, low32(ECAM.0), low32(ECAM_LEN)),
-        &aml::IO::new(ports::PM1_EVENT, ports::PM1_EVENT, 1, ports::PM_LEN),
-    ])));
+fn motherboard(request: &AcpiRequest) -> Vec<u8> {
+    let ecam = aml::Memory32Fixed::new(true, low32(ECAM.0), low32(ECAM_LEN));
+    let ports = aml::IO::new(ports::PM1_EVENT, ports::PM1_EVENT, 1, ports::PM_LEN);
+    let mut all: Vec<&dyn Aml> = vec![&ports];
+    if request.pc_window.is_none() {
+        all.insert(0, &ecam);
+    }
+    let resources = Raw(encode(&ResourceTemplate::new(all)));
     device("MBRD", "PNP0C02", 0, &resources)
 }
 

@@ -35,6 +35,29 @@ pub struct SmbiosRequest {
 /// Entry point and structures, to be placed at [`SMBIOS_AREA`].
 #[must_use]
 pub fn build(request: &SmbiosRequest) -> (Gpa, Vec<u8>) {
+    let structures = structures(request);
+    let at = SMBIOS_AREA.0 + ENTRY_LEN as u64;
+    let mut bytes = entry_point(structures.len(), at);
+    bytes.extend(structures);
+    debug_assert!(SMBIOS_AREA.0 + bytes.len() as u64 <= BIOS_AREA_END.0);
+    (SMBIOS_AREA, bytes)
+}
+
+/// Files for fw_cfg: firmware places both, and says in the first where the second is.
+pub(crate) struct SmbiosFiles {
+    pub(crate) anchor: Vec<u8>,
+    pub(crate) tables: Vec<u8>,
+}
+
+pub(crate) fn files(request: &SmbiosRequest) -> SmbiosFiles {
+    let tables = structures(request);
+    SmbiosFiles {
+        anchor: entry_point(tables.len(), 0),
+        tables,
+    }
+}
+
+fn structures(request: &SmbiosRequest) -> Vec<u8> {
     let mut structures = Structures::default();
     firmware(&mut structures);
     system(&mut structures, &request.uuid);
@@ -43,19 +66,16 @@ pub fn build(request: &SmbiosRequest) -> (Gpa, Vec<u8>) {
     memory(&mut structures, request.memory);
     structures.add(SYSTEM_BOOT, 0x2000, &[0; 7], &[]);
     structures.add(END, 0x7f00, &[], &[]);
-    let mut bytes = entry_point(structures.0.len());
-    bytes.extend(structures.0);
-    debug_assert!(SMBIOS_AREA.0 + bytes.len() as u64 <= BIOS_AREA_END.0);
-    (SMBIOS_AREA, bytes)
+    structures.0
 }
 
-fn entry_point(len: usize) -> Vec<u8> {
+/// For structures of `len` bytes at `at`.
+fn entry_point(len: usize, at: u64) -> Vec<u8> {
     let mut entry = b"_SM3_".to_vec();
     entry.extend([0, ENTRY_LEN as u8, 3, 6, 0, 1, 0]);
     // A few hundred bytes.
     entry.extend((len as u32).to_le_bytes());
-    // The structures follow at once.
-    entry.extend((SMBIOS_AREA.0 + ENTRY_LEN as u64).to_le_bytes());
+    entry.extend(at.to_le_bytes());
     entry[5] = checksum(&entry);
     entry
 }

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use devices::{Device, DeviceState, RestoreError, decode_state, encode_state};
 use machine::{
-    Chardev, EngineChoice, Limits, Machine, MachineConfig, MachineControl, MachineStats, Outcome,
-    Reboot,
+    Chardev, EngineChoice, FirmwareConfig, Limits, Machine, MachineConfig, MachineControl,
+    MachineStats, Outcome, Reboot,
 };
 
 pub(crate) const EXIT_PORT: u16 = 0xf4;
@@ -107,6 +107,7 @@ pub(crate) struct Built {
     pub(crate) limits: Limits,
     pub(crate) times: bool,
     pub(crate) input: Option<OwnedFd>,
+    pub(crate) firmware: Option<FirmwareConfig>,
 }
 
 impl Default for Built {
@@ -118,6 +119,7 @@ impl Default for Built {
             limits: Limits::default(),
             times: false,
             input: None,
+            firmware: None,
         }
     }
 }
@@ -138,6 +140,7 @@ impl Built {
             engine: self.engine,
             cpu_model: x86::cpuid::DEFAULT_MODEL.to_owned(),
             kernel: kernel.0.clone(),
+            firmware: self.firmware,
             initrd: Vec::new(),
             command_line: String::new(),
             disks: Vec::new(),

@@ -1,7 +1,7 @@
 use memory::Gpa;
 
 use super::{AcpiRequest, build};
-use crate::layout::{BIOS_AREA, SMBIOS_AREA};
+use crate::layout::{BIOS_AREA, PCI_WINDOW_64_LEN, SMBIOS_AREA};
 
 fn request(processors: u32) -> AcpiRequest {
     AcpiRequest {
@@ -9,6 +9,8 @@ fn request(processors: u32) -> AcpiRequest {
         present: None,
         pci_window_64: Gpa(0x4_0000_0000),
         serial_count: 2,
+        pc_window: None,
+        pci_window_64_len: PCI_WINDOW_64_LEN,
     }
 }
 

@@ -1,0 +1,41 @@
+//! The board that firmware of the PC's finds: an i440FX and a PIIX3, with ROM at the top of 4 GiB.
+//!
+//! Problem: firmware reads and writes chipset registers of machines that it knows, and expects what lies
+//! behind them: ROM that becomes RAM, interrupts that it routes, tables that it places. Choice: the machine
+//! that all firmware of virtual machines knows, as far as firmware looks at it. Kernels that are loaded
+//! directly keep the board without (`board.rs`), which has nothing of the kind. Rejected: a Q35 (the same
+//! for firmware, and its AHCI takes more of us before anything boots).
+//!
+//! Where the devices are: slot 0 the host bridge; slot 1 the ISA bridge, the disk controller of old and
+//! power management; slot 2 is kept for a display; everything else from slot 3 on.
+
+mod boot_order;
+mod debug_console;
+mod files;
+mod image;
+mod shadow;
+
+pub(crate) use boot_order::{BootPlaces, boot_order};
+pub(crate) use debug_console::{DebugConsole, PORTS as DEBUG_PORTS};
+pub(crate) use files::{FilesRequest, files};
+pub(crate) use image::FirmwareImage;
+pub(crate) use shadow::{ShadowMapper, ShadowWrites};
+
+/// The function of the display, which firmware looks at before others.
+#[allow(dead_code, reason = "this is where a display goes")]
+pub(crate) const DISPLAY_SLOT: u8 = 2;
+pub(crate) const FIRST_FREE_SLOT: u8 = 3;
+/// The ISA bridge and its companions.
+pub(crate) const SOUTH_BRIDGE_SLOT: u8 = 1;
+pub(crate) const POWER_MANAGEMENT_FUNCTION: u8 = 3;
+
+/// PCI's four wires are inputs of the I/O APIC of their own, from this one on, besides the ISA interrupt
+/// that they are routed to: so an operating system that uses the I/O APIC need not know the routes.
+pub(crate) const FIRST_PCI_GSI: u8 = 16;
+
+/// Which of the four wires the pin of a slot (0 is INTA) drives, as PIIX3 boards are soldered.
+#[must_use]
+pub(crate) fn pci_wire(slot: u32, pin: u32) -> usize {
+    // A remainder.
+    ((slot + 3 + pin) % 4) as usize
+}

@@ -1,0 +1,29 @@
+//! Names of devices to boot from, as firmware has them: paths of Open Firmware.
+//! Spec: SeaBIOS src/boot.c, "Boot device path"; OVMF's QemuBootOrderLib.
+
+use crate::config::BootFrom;
+
+/// Slots of what can be booted from, where it is there.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct BootPlaces {
+    /// The first virtio disk.
+    pub(crate) disk: Option<u8>,
+    pub(crate) network: Option<u8>,
+}
+
+/// The paths of `wanted`, as far as those are there.
+pub(crate) fn boot_order(wanted: &[BootFrom], places: BootPlaces) -> Vec<String> {
+    let path = |device: &BootFrom| match device {
+        BootFrom::Disk => {
+            let slot = places.disk?;
+            Some(format!("/pci@i0cf8/scsi@{slot:x}/disk@0,0"))
+        }
+        BootFrom::Network => {
+            let slot = places.network?;
+            Some(format!("/pci@i0cf8/ethernet@{slot:x}/ethernet-phy@0"))
+        }
+        BootFrom::Cd => Some("/pci@i0cf8/ide@1,1/drive@1/disk@0".to_owned()),
+        BootFrom::Floppy => Some("/pci@i0cf8/isa@1/fdc@03f0/floppy@0".to_owned()),
+    };
+    wanted.iter().filter_map(path).collect()
+}
