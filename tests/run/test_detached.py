@@ -12,6 +12,8 @@ from tests import tiny
 from tests.conftest import INN, PATIENCE, wait_for
 from tests.run.house import House, wait
 
+from innkeeper.vm.ending import GUEST_LOST
+
 
 def test_a_guest_outlives_who_started_it(house: House, halting: Path) -> None:
     found = house.start("a", halting, "--memory", "16M", "--cpus", "2")
@@ -257,7 +259,8 @@ def test_stats(house: House, tmp_path: Path) -> None:
 
 def test_a_guest_without_an_agent_says_so(house: House, halting: Path) -> None:
     house.start("a", halting)
-    assert "no agent" in house.refuses("exec", "a", "true", status=2)
+    said = house.refuses("exec", "--timeout", "0.1s", "a", "true", status=GUEST_LOST)
+    assert "no agent answers in the guest 'a'" in said
     house("kill", "a")
     assert "not running" in house.refuses("console", "a")
 

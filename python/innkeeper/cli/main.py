@@ -42,6 +42,8 @@ class _Commands(LazyGroup):
         "events": Place("innkeeper.cli.logs", "events"),
         "stats": Place("innkeeper.cli.stats", "stats"),
         "wait": Place(_CONTROL, "wait"),
+        "freeze": Place("innkeeper.cli.freeze", "freeze"),
+        "thaw": Place("innkeeper.cli.freeze", "thaw"),
         "ssh": Place("innkeeper.cli.ssh", "ssh", passes_on=True),
         "set": Place("innkeeper.cli.adjust", "adjust"),
         "host": Place("innkeeper.cli.host", "host"),

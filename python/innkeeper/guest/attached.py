@@ -10,7 +10,7 @@ from functools import partial
 from types import FrameType
 from typing import Final
 
-from innkeeper.errors import CommandNotStarted, GuestNotRunning, InvalidInput
+from innkeeper.errors import CommandNotStarted, GuestNotRunning
 from innkeeper.guest.agent import Agent, Job
 from innkeeper.guest.frames import Exec
 from innkeeper.guest.streams import not_started, run_joined
@@ -20,6 +20,8 @@ from innkeeper.vm.detached.home import Home
 from innkeeper.vm.ending import GUEST_LOST, Ending
 from innkeeper.vm.qmp.client import Client
 
+# Seconds for the hello of an agent that may not be there.
+_OTHERS_PATIENCE: Final = 60.0
 # What Ctrl-C and its like are for a command in a guest, they are for that command.
 _PASSED_ON: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
@@ -44,11 +46,7 @@ def agent(home: Home) -> Iterator[Agent]:
 
     Raises:
         GuestNotRunning: when the guest does not run.
-        InvalidInput: when it is no guest of an image.
     """
-    order = home.read(files.ORDER)
-    if order is not None and order.get("image") is False:
-        raise InvalidInput(f"the guest {home.name!r} has no agent: it runs a kernel of your own")
     found = Agent(connect(home, files.AGENT))
     try:
         yield found
@@ -60,11 +58,11 @@ def execute(home: Home, command: Exec, *, stdin: bool, timeout: float | None) ->
     """Runs a command with the streams of this process, once the guest has booted.
 
     Raises:
-        GuestNotRunning, InvalidInput: as `agent`.
+        GuestNotRunning: when the guest does not run.
     """
     with agent(home) as channel:
         try:
-            channel.wait_ready(timeout)
+            channel.wait_ready(patience(home, timeout))
             with _signals_passed_on() as hear:
                 status = run_joined(channel, command, on_job=hear, stdin=stdin)
                 return Ending(status.returncode)
@@ -73,18 +71,36 @@ def execute(home: Home, command: Exec, *, stdin: bool, timeout: float | None) ->
         except GuestNotRunning:
             return Ending(GUEST_LOST, f"the guest {home.name!r} ended before the command did")
         except TimeoutError:
-            return Ending(GUEST_LOST, f"the agent of the guest {home.name!r} does not answer")
+            return Ending(GUEST_LOST, silent(home))
+
+
+def patience(home: Home, timeout: float | None) -> float | None:
+    """Seconds for an agent's hello: an image of ours has one, any other may have none."""
+    order = home.read(files.ORDER)
+    is_ours = order is None or order.get("image") is not False
+    return timeout if timeout is not None or is_ours else _OTHERS_PATIENCE
+
+
+def silent(home: Home) -> str:
+    """What is said where that was not enough."""
+    order = home.read(files.ORDER)
+    if order is None or order.get("image") is not False:
+        return f"the agent of the guest {home.name!r} does not answer"
+    return (
+        f"no agent answers in the guest {home.name!r}: "
+        "it needs innkeeper-agent or qemu-guest-agent, see docs/guides/agent.md"
+    )
 
 
 def capture(home: Home, argv: Sequence[str], timeout: float | None) -> tuple[int, bytes, bytes]:
     """Runs a command without input; its status and what it printed.
 
     Raises:
-        GuestNotRunning, InvalidInput, CommandNotStarted, TimeoutError.
+        GuestNotRunning, CommandNotStarted, TimeoutError.
     """
     stdout, stderr = bytearray(), bytearray()
     with agent(home) as channel:
-        channel.wait_ready(timeout)
+        channel.wait_ready(patience(home, timeout))
         job = channel.start(Exec(argv=argv, env={}), stdout.extend, stderr.extend)
         job.end_input()
         return job.wait(timeout).returncode, bytes(stdout), bytes(stderr)

@@ -199,7 +199,7 @@ class Commands(ABC):
                 self.thaw()
             raise
         if self.thaw() < count:
-            raise errands.ThawedTooSoon(limit)
+            raise errands.ThawedTooSoon
 
     @property
     def agent(self) -> Agent:

@@ -21,6 +21,8 @@ from innkeeper.guest import awakening
 from innkeeper.guest.connection import AGENT_PORT
 from innkeeper.guest.hub import AgentHub
 from innkeeper.guest.news import News
+from innkeeper.guest.qga.agent import QemuAgent
+from innkeeper.guest.qga.channel import PORT as QEMU_PORT
 from innkeeper.guest.resident import ConsoleShell, ResidentCommand
 from innkeeper.machine.limits import Limits
 from innkeeper.machine.size import format_size
@@ -46,6 +48,8 @@ from innkeeper.vm.wiring import Channel, Vsock, Wiring
 VERSION: Final = 1
 # Seconds that clients get to read how it ended.
 _FAREWELL: Final = 1.0
+# Seconds after which a guest that was asked to power off is asked in another way.
+_INSIST: Final = 3.0
 # Seconds that a guest gets to power off, when this process is told to end.
 _GRACE: Final = 10.0
 
@@ -93,7 +97,8 @@ class Desk:
         self._spec = order.spec
         self._taps: tuple[int, ...] = ()
         self.machine: RunningMachine | None = None
-        self.hub: AgentHub | None = None
+        self.hub = AgentHub(self.loop, home, self._ready)
+        self._qga: QemuAgent | None = None
         self._news: News | None = None
         self._began = time.time()
         self._asked: str | None = None  # why, as a ShutdownCause
@@ -105,13 +110,15 @@ class Desk:
         self._ending: tuple[Ending, bool] | None = None
         self._walls = jail.Walls()
         if order.image:
-            self.hub = AgentHub(self.loop, home, self._ready)
             self._command = ResidentCommand(order.command, self.log.write, self._power_off)
             self._shell = ConsoleShell(self.hub)
             self.console = Console(self.loop, home, on_reader=self._shell.wanted)
             self._shell.when_ended(self.console.dismiss)
         else:
             self.console = Console(self.loop, home, on_data=self.log.write)
+            hub = self.hub
+            self._qga = QemuAgent(self.loop, hub.told, hub.substitute_came, hub.substitute_went)
+            hub.use(self._qga)
         self.server = Server(self.loop, home, handlers(self), version())
 
     def start(self) -> None:
@@ -167,7 +174,7 @@ class Desk:
         if self.paused:
             self._control().resume()
             self._changed(RUNNING, "RESUME", "resume")
-            if self.hub is not None and self.hub.ready:
+            if self.hub.ready:
                 awakening.set_time(self.hub)
 
     def power_down(self, why: str = "host-qmp-quit") -> None:
@@ -235,10 +242,24 @@ class Desk:
         self._control().set_balloon(max(-more, 0))
 
     def _power_off(self) -> None:
-        if self.hub is not None and self.hub.ready:
+        """By the agent of an image of ours, and by the button of any other; whoever does not listen
+        to one is told by the other.
+        """
+        machine = self.machine
+        if self.order.image and self.hub.ready:
             self.hub.power_off()
         else:
             self._control().power_button()
+
+        def insist() -> None:
+            if self.machine is not machine or not self._powering_down:
+                return
+            if not self.order.image and self.hub.ready:
+                self.hub.power_off()
+            else:
+                self._control().power_button()
+
+        self.loop.after(_INSIST, insist)
 
     def _told_to_end(self) -> None:
         if self._asked is not None:
@@ -279,16 +300,19 @@ class Desk:
         """The machine's ends of everything; `mine` are to be closed once it has them."""
         mine.append(self.console.connect().detach())
         line = Channel(input=mine[0], output=mine[0])
-        if self.hub is None:
+        mine.append(self.hub.connect().detach())
+        ports = [(AGENT_PORT, Channel(input=mine[1], output=mine[1]))]
+        if self._qga is not None:
+            mine.append(self._qga.channel.connect().detach())
+            ports.append((QEMU_PORT, Channel(input=mine[2], output=mine[2])))
             log = None
             if self._spec.firmware is not None:
                 log = self._serial.connect()
                 mine.append(log)
-            return Wiring(com1=line, vsock=self._vsock, firmware_log=log)
-        mine += (self.hub.connect().detach(), self._serial.connect())
-        port = Channel(input=mine[1], output=mine[1])
+            return Wiring(com1=line, ports=tuple(ports), vsock=self._vsock, firmware_log=log)
+        mine.append(self._serial.connect())
         com1 = Channel(output=mine[2])
-        return Wiring(com1=com1, console=line, ports=((AGENT_PORT, port),), vsock=self._vsock)
+        return Wiring(com1=com1, console=line, ports=tuple(ports), vsock=self._vsock)
 
     def _open_vsock(self, outward: int | None) -> Vsock | None:
         """The host's side of the socket device, for all machines that this process makes.
@@ -312,7 +336,7 @@ class Desk:
         journal.tell(self.home, "ready")
         if self._powering_down:
             self._power_off()
-        elif self._command is not None and self.hub is not None:
+        elif self._command is not None:
             self._command.begin(self.hub)
             self._shell.begin(wanted=self.console.readers > 0)
 
@@ -364,8 +388,9 @@ class Desk:
         self.server.event("SHUTDOWN", guest=guest, reason=reason)
         self._ending = found, self._asked is not None
         self.console.close()
-        if self.hub is not None:
-            self.hub.close()
+        self.hub.close()
+        if self._qga is not None:
+            self._qga.channel.disconnect()
         # A machine that could not end, in the middle of Rust, is not waited for.
         threading.Timer(_FAREWELL * 10, os._exit, (1,)).start()
         self._wait_for_readers(time.monotonic() + _FAREWELL)
@@ -396,7 +421,7 @@ class Desk:
             "since": self._began,
             "phase": PAUSED if self.paused else RUNNING,
             "engine": self.machine.engine,
-            "ready": self.hub is not None and self.hub.ready,
+            "ready": self.hub.ready,
             "jail": list(self._walls.standing),
             "jail_missing": list(self._walls.missing),
         }

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from innkeeper.errors import InnkeeperError, InvalidInput
-from innkeeper.guest.frames import MAX_PAYLOAD, Ask, Tell, string
+from innkeeper.guest.frames import MAX_PAYLOAD, Ask, Tell, string, take_string
 
 # Bytes that a guest's generator of random numbers begins anew from, and as many again.
 _ENTROPY: Final = 64
@@ -34,10 +34,8 @@ class ThawedTooSoon(ErrandFailed):
 
     code = "thawed_too_soon"
 
-    def __init__(self, limit: float) -> None:
-        super().__init__(
-            f"the guest's file systems did not stay frozen: their limit of {limit:g} s was over"
-        )
+    def __init__(self) -> None:
+        super().__init__("the guest's file systems are not frozen any more: their time was over")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +103,20 @@ def renew(identity: Identity) -> Errand:
     if len(payload) > MAX_PAYLOAD:
         raise InvalidInput(f"an identity of {len(payload)} bytes is too long")
     return Errand(Ask.RENEW, payload, "the guest cannot take its identity")
+
+
+def decode_identity(payload: bytes) -> Identity:
+    """What `renew` made. Only of what is well-formed."""
+    hostname, at = take_string(payload, 0)
+    machine_id, at = take_string(payload, at)
+    entropy, at = take_string(payload, at)
+    addresses = [payload[place : place + 6] for place in range(at + 2, len(payload), 6)]
+    return Identity(
+        hostname=hostname.decode(errors="surrogateescape"),
+        machine_id=machine_id,
+        entropy=entropy,
+        cards=list(zip(addresses[::2], addresses[1::2], strict=True)),
+    )
 
 
 def freeze(limit: float) -> Errand:

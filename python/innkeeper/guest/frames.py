@@ -133,6 +133,36 @@ def _end_of_renewal(payload: bytes) -> int:
     return at + 2 + 12 * int(cards)
 
 
+def decode_exec(payload: bytes) -> Exec:
+    """What `Exec.encode` made. Only of what is well-formed."""
+    terminal, columns, rows = struct.unpack_from("<BHH", payload)
+    user, at = take_string(payload, _EXEC_HEAD)
+    cwd, at = take_string(payload, at)
+    lists: list[list[str]] = []
+    for _ in ("argv", "env"):
+        (count,) = struct.unpack_from("<H", payload, at)
+        at += 2
+        words = []
+        for _ in range(count):
+            word, at = take_string(payload, at)
+            words.append(word.decode(errors="surrogateescape"))
+        lists.append(words)
+    argv, variables = lists
+    return Exec(
+        argv=argv,
+        env={name: value for name, _, value in (pair.partition("=") for pair in variables)},
+        cwd=cwd.decode(errors="surrogateescape"),
+        user=user.decode(errors="surrogateescape"),
+        terminal=(columns, rows) if terminal else None,
+    )
+
+
+def take_string(payload: bytes, at: int) -> tuple[bytes, int]:
+    """The string that begins there, and where the next field does."""
+    end = _skip_string(payload, at)
+    return payload[at + 4 : end], end
+
+
 def _skip_string(payload: bytes, at: int) -> int:
     (length,) = struct.unpack_from("<I", payload, at)
     return at + 4 + int(length)

@@ -32,6 +32,7 @@ from innkeeper.guest.frames import (
     is_well_formed,
     sync,
 )
+from innkeeper.guest.qga.agent import Substitute
 from innkeeper.vm.detached.home import AGENT, Home
 from innkeeper.vm.detached.loop import Loop
 from innkeeper.vm.detached.stream import Listener, Stream
@@ -73,9 +74,21 @@ class AgentHub:
         # By the hub's number: whose job it is, and as which. A client may have gone meanwhile.
         self._jobs: dict[int, tuple[int, int] | Listening] = {}
         self._next = 1
-        self.ready = False
+        self._is_there = False  # the guest's own agent, which has said hello
+        self._substitute: Substitute | None = None
+        self._elsewhere: set[int] = set()  # jobs that the substitute has
         self._hunt: _Hunt | None = None
         self._listener = Listener(loop, home.socket_path(AGENT), MOST, self._come)
+
+    @property
+    def ready(self) -> bool:
+        return self._is_there or (self._substitute is not None and self._substitute.ready)
+
+    def use(self, substitute: Substitute) -> None:
+        """Where our own agent does not answer, another may: what it says comes to `told`, and
+        `substitute_came` and `substitute_went` are called when it does so.
+        """
+        self._substitute = substitute
 
     def connect(self) -> socket.socket:
         """The end for a machine. Whatever ran in the one before has ended with it."""
@@ -104,7 +117,7 @@ class AgentHub:
         def listening(kind: Tell, payload: bytes) -> None:
             answered(outcome(errand, kind, payload))
 
-        self._ask(errand.kind, self._own(listening), errand.payload)
+        self._begin(errand.kind, self._own(listening), errand.payload)
 
     def disconnect(self) -> None:
         if self._link is not None:
@@ -117,19 +130,19 @@ class AgentHub:
             client.stream.close()
 
     def power_off(self) -> None:
-        self._ask(Ask.POWER_OFF, 0)
+        self._begin(Ask.POWER_OFF, 0)
 
     def run(self, command: Exec, listening: Listening) -> int:
         """A command of our own, and its number; its output is taken at once."""
         payload = command.encode()
         number = self._own(listening)
-        self._ask(Ask.EXEC, number, payload)
+        self._begin(Ask.EXEC, number, payload)
         return number
 
     def open_console(self, device: str, listening: Listening) -> int:
         """A login shell on the guest's `device`, which does not end the guest when it ends."""
         number = self._own(listening)
-        self._ask(Ask.CONSOLE, number, console(device, "linux", 0, 0))
+        self._begin(Ask.CONSOLE, number, console(device, "linux", 0, 0))
         return number
 
     def _own(self, listening: Listening) -> int:
@@ -144,8 +157,17 @@ class AgentHub:
             if number not in self._jobs:
                 return number
 
+    def _begin(self, kind: Ask, job: int, payload: bytes = b"") -> None:
+        """With whoever answers; who asks too early asks our own agent."""
+        if self._substitute is not None and self._substitute.ready and not self._is_there:
+            self._elsewhere.add(job)
+        self._ask(kind, job, payload)
+        self._elsewhere.discard(0)
+
     def _ask(self, kind: Ask, job: int, payload: bytes = b"") -> None:
-        if self._link is not None:
+        if job in self._elsewhere and self._substitute is not None:
+            self._substitute.ask(kind, job, payload)
+        elif self._link is not None:
             self._link.send(frame(kind, job, payload))
 
     # From the guest.
@@ -155,26 +177,47 @@ class AgentHub:
             data = self._hunt.push(data)
         try:
             for kind, number, payload in self._from_guest.push(data):
-                self._dispatch(kind, number, payload)
+                if kind is Tell.HELLO:
+                    self._greeted(payload)
+                elif number not in self._elsewhere:
+                    self.told(kind, number, payload)
         except (ProtocolError, struct.error):
             self.disconnect()
 
-    def _dispatch(self, kind: Tell, number: int, payload: bytes) -> None:
-        if kind is Tell.HELLO:
-            check_hello(payload)
-            if self.ready:
-                raise ProtocolError("hello")
-            hunt, self._hunt = self._hunt, None
-            self.ready = True
-            for client in list(self._clients.values()):
-                client.stream.send(hello())
+    def _greeted(self, payload: bytes) -> None:
+        check_hello(payload)
+        if self._is_there:
+            raise ProtocolError("hello")
+        hunt, self._hunt = self._hunt, None
+        was_ready, self._is_there = self.ready, True
+        if not was_ready:
+            self._greet_all()
             (self._on_ready if hunt is None else hunt.on_found)()
-            return
+
+    def _greet_all(self) -> None:
+        for client in list(self._clients.values()):
+            client.stream.send(hello())
+
+    def substitute_came(self) -> None:
+        if not self._is_there:
+            self._greet_all()
+            self._on_ready()
+
+    def substitute_went(self) -> None:
+        """It has told the end of all that it had begun."""
+        if not self._is_there:
+            for client in list(self._clients.values()):
+                client.stream.finish()
+
+    def told(self, kind: Tell, number: int, payload: bytes) -> None:
+        """What comes of a job."""
         owner = self._jobs.get(number)
         if owner is None:
             return
         if kind in _LAST:
             del self._jobs[number]
+            # Last, since what it still asks is asked of whoever had it.
+            self._elsewhere.discard(number)
         if isinstance(owner, tuple):
             self._deliver(*owner, kind, number, payload)
         else:
@@ -197,8 +240,9 @@ class AgentHub:
     def _lost(self) -> None:
         self._link = None
         self._hunt = None
-        self.ready = False
+        self._is_there = False
         self._jobs.clear()
+        self._elsewhere.clear()
         for client in list(self._clients.values()):
             client.stream.finish()
 
@@ -230,16 +274,21 @@ class AgentHub:
         except ProtocolError:
             client.stream.close()
 
+    def _is_full(self) -> bool:
+        """Whether nothing more can go into the guest for now, or for ever."""
+        if self._link is None:
+            return not self.ready
+        return self._link.waiting > _INTO_GUEST
+
     def _forward(self, whose: int, client: _Client, kind: Ask, job: int, payload: bytes) -> None:
-        link_is_full = self._link is None or self._link.waiting > _INTO_GUEST
-        if link_is_full or not is_well_formed(kind, payload):
+        if self._is_full() or not is_well_formed(kind, payload):
             client.stream.close()
         elif (kind is Ask.EXEC or kind in ERRANDS) and job not in client.jobs:
             number = self._number()
             client.jobs[job] = number
             client.allow()
             self._jobs[number] = (whose, job)
-            self._ask(kind, number, payload)
+            self._begin(kind, number, payload)
         elif kind in _OF_JOBS and job in client.jobs:
             # What else there is goes through the control socket.
             self._ask(kind, client.jobs[job], payload)

@@ -28,7 +28,7 @@ def execute(name: str, request: ExecRequest) -> Ending:
     """Runs a command in the guest with the streams of this process.
 
     Raises:
-        GuestNotFound, GuestNotRunning; InvalidInput: when it is no guest of an image.
+        GuestNotFound, GuestNotRunning.
     """
     command = Exec(
         argv=request.argv,
@@ -65,7 +65,7 @@ def wait_ready(name: str, patience: float | None) -> bool:
     """Whether the guest's agent answers, after at most so many seconds.
 
     Raises:
-        GuestNotFound, InvalidInput; GuestNotRunning: when it ends first.
+        GuestNotFound; GuestNotRunning: when it ends first.
     """
     with registry().open(name) as home, attached.agent(home) as channel:
         try:

@@ -1,0 +1,1 @@
+"""qemu-guest-agent, for guests that have it rather than ours."""
