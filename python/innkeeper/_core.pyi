@@ -4,11 +4,13 @@ Errors arrive as the exceptions of `innkeeper.errors`; a Python device's excepti
 and comes out of `Machine.run` as DeviceFailed.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import final
 
 from innkeeper.devices.base import MmioDevice, PortDevice
 from innkeeper.machine.limits import Limits
+from innkeeper.machine.new_image import ExistingImage, NewImage
 from innkeeper.machine.spec import MachineSpec
 from innkeeper.vm.jail import Needs
 from innkeeper.vm.wiring import Wiring
@@ -20,6 +22,9 @@ KERNEL_PROBE_LENGTH: int
 __all__ = [
     "KERNEL_PROBE_LENGTH",
     "Control",
+    "DiskInfo",
+    "DiskReport",
+    "DiskSnapshot",
     "EngineReport",
     "Machine",
     "Memory",
@@ -27,6 +32,14 @@ __all__ = [
     "Statistics",
     "VcpuStatistics",
     "__version__",
+    "disk_check",
+    "disk_convert",
+    "disk_create",
+    "disk_files",
+    "disk_info",
+    "disk_resize",
+    "disk_snapshot",
+    "disk_snapshots",
     "engines",
     "enter_jail",
     "is_multiboot",
@@ -247,3 +260,98 @@ def take_lease(directory: Path, name: str, address: str, present: list[str]) -> 
     Raises:
         HostFailure: when the network's list cannot be written, or all addresses are taken.
     """
+
+@final
+class DiskSnapshot:
+    """A snapshot inside of a qcow2: seconds since 1970, bytes of memory, bytes of the disk then."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def date(self) -> int: ...
+    @property
+    def memory(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+
+@final
+class DiskInfo:
+    """What is known of an image without reading its disk. Sizes are in bytes.
+
+    `size` is the disk's, `file_size` the file's, `allocated` what that takes of the host. `was_open`
+    says that whoever wrote to it last did not close it. None where the format has no such thing.
+    """
+
+    @property
+    def format(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def allocated(self) -> int: ...
+    @property
+    def file_size(self) -> int: ...
+    @property
+    def version(self) -> int | None: ...
+    @property
+    def cluster_size(self) -> int | None: ...
+    @property
+    def lazy_refcounts(self) -> bool: ...
+    @property
+    def was_open(self) -> bool: ...
+    @property
+    def zstd(self) -> bool: ...
+    @property
+    def backing(self) -> str | None: ...
+    @property
+    def backing_format(self) -> str | None: ...
+    @property
+    def snapshots(self) -> list[DiskSnapshot]: ...
+
+@final
+class DiskReport:
+    """What a check found. `errors` can lose data, `leaks` are storage that nothing uses."""
+
+    @property
+    def errors(self) -> int: ...
+    @property
+    def leaks(self) -> int: ...
+    @property
+    def repaired(self) -> int: ...
+    @property
+    def clusters(self) -> int: ...
+    @property
+    def allocated(self) -> int: ...
+    @property
+    def compressed(self) -> int: ...
+    @property
+    def was_open(self) -> bool: ...
+    @property
+    def findings(self) -> list[str]: ...
+
+def disk_create(path: Path, new: NewImage) -> int:
+    """Makes an image, all of it or nothing; the disk's size in bytes."""
+
+def disk_convert(
+    source: ExistingImage,
+    target: Path,
+    new: NewImage,
+    compress: bool,
+    report: Callable[[int, int], object],
+) -> None:
+    """Copies a disk into a new image. `report` hears of bytes done and all bytes; its exception
+    ends the work, as a signal does, and nothing is left behind.
+    """
+
+def disk_info(image: ExistingImage) -> DiskInfo: ...
+def disk_files(image: ExistingImage) -> list[Path]:
+    """The image and the files that it names as its backing files or its parts."""
+
+def disk_resize(image: ExistingImage, size: int, shrink: bool) -> None: ...
+def disk_check(image: ExistingImage, repair: str) -> DiskReport:
+    """`repair`: "nothing", "leaks" or "all"."""
+
+def disk_snapshots(path: Path) -> list[DiskSnapshot]: ...
+def disk_snapshot(path: Path, change: str, name: str) -> None:
+    """`change`: "create", "apply" or "delete"."""

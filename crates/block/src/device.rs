@@ -6,6 +6,17 @@ use std::io;
 /// The unit in which capacity is counted, bytes. Reads and writes need not be aligned to it.
 pub const SECTOR_SIZE: u64 = 512;
 
+/// What is known of a range without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// Anything.
+    Data,
+    /// Zeros, as somebody wrote them.
+    Zero,
+    /// Zeros, since nobody wrote anything.
+    Hole,
+}
+
 /// A disk. Several threads may use it at once; overlapping writes land in any order.
 ///
 /// Offsets and lengths are bytes. A range outside `0..len()` is an error of kind
@@ -59,6 +70,15 @@ pub trait BlockDevice: Send + Sync + Debug {
     /// # Errors
     /// As [`BlockDevice::write_at`].
     fn write_zeroes(&self, offset: u64, len: u64, unmap: bool) -> io::Result<()>;
+
+    /// What is known of the bytes from `offset` on, and of how many of up to `len` that holds.
+    ///
+    /// # Errors
+    /// As [`BlockDevice::read_at`].
+    fn extent(&self, offset: u64, len: u64) -> io::Result<(Extent, u64)> {
+        check_range(self.len(), offset, len)?;
+        Ok((Extent::Data, len))
+    }
 
     /// The image's name for messages and logs: its path, with what lies over it.
     fn identify(&self) -> String;

@@ -5,7 +5,8 @@ use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
+use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
+use rustix::io::Errno;
 
 use crate::BlockError;
 
@@ -20,6 +21,17 @@ pub(crate) struct ImageFile {
 
 /// Opens `path`. A writer locks it alone, readers share it.
 pub(crate) fn open_image(path: &Path, write: bool) -> Result<ImageFile, BlockError> {
+    let image = open_file(path, write)?;
+    lock(&image.file, path, write)?;
+    Ok(image)
+}
+
+/// Opens `path` to be read though somebody else may write to it meanwhile.
+pub(crate) fn open_unlocked(path: &Path) -> Result<ImageFile, BlockError> {
+    open_file(path, false)
+}
+
+fn open_file(path: &Path, write: bool) -> Result<ImageFile, BlockError> {
     // Not blocking: a FIFO given by mistake must not hang us. Files and disks do not care.
     let nonblock = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
     let opened = OpenOptions::new()
@@ -43,13 +55,54 @@ pub(crate) fn open_image(path: &Path, write: bool) -> Result<ImageFile, BlockErr
             path: path.to_owned(),
         });
     }
-    lock(&file, path, write)?;
     let len = file.seek(SeekFrom::End(0)).map_err(open_error)?;
     Ok(ImageFile {
         file,
         path: path.to_owned(),
         len,
     })
+}
+
+/// Makes the file `path` out of what `write` puts into it, all of it or nothing: it has another name
+/// until it is whole. With `replace`, a file of that name is replaced.
+///
+/// # Errors
+/// When there is one already, or the host cannot make it. Nothing is left behind then.
+pub(crate) fn create_whole(
+    path: &Path,
+    replace: bool,
+    write: impl FnOnce(&File) -> io::Result<()>,
+) -> io::Result<()> {
+    if !replace && path.symlink_metadata().is_ok() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut partial = std::ffi::OsString::from(".");
+    partial.push(name);
+    partial.push(format!(".{}.part", std::process::id()));
+    let partial = path.with_file_name(partial);
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(&partial)?;
+    let made = write(&file).and_then(|()| file.sync_all());
+    let flags = if replace {
+        RenameFlags::empty()
+    } else {
+        RenameFlags::NOREPLACE
+    };
+    let made = made.and_then(|()| match renameat_with(CWD, &partial, CWD, path, flags) {
+        // Some file systems know of no flags; nobody was there a moment ago.
+        Err(Errno::INVAL) => std::fs::rename(&partial, path),
+        done => done.map_err(io::Error::from),
+    });
+    if made.is_err() {
+        let _ = std::fs::remove_file(&partial);
+        return made;
+    }
+    let directory = path.parent().filter(|it| !it.as_os_str().is_empty());
+    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 fn explain_open(path: &Path, write: bool, source: io::Error) -> BlockError {

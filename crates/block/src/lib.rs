@@ -2,12 +2,13 @@
 //! overlays over any of them.
 //!
 //! ```no_run
-//! use block::{DiskOptions, Format, Overlay};
+//! use block::{DiskOptions, Format, Overlay, Trust};
 //! let disk = block::open(&DiskOptions {
 //!     path: "debian.qcow2".into(),
 //!     format: Format::Probe,
 //!     read_only: false,
 //!     overlay: Overlay::Temporary,
+//!     trust: Trust::Beside,
 //! })?;
 //! let mut sector = [0; 512];
 //! disk.read_at(&mut sector, 0)?;
@@ -17,19 +18,25 @@
 //! Images come from outside and are hostile: what their headers claim is checked against the file
 //! before anything is allocated or followed.
 
+mod convert;
 mod device;
 mod error;
 mod file;
+mod foreign;
+pub mod image;
 mod open;
 mod overlay;
 mod qcow2;
 mod raw;
+mod storage;
 #[cfg(test)]
 mod testing;
 
-pub use device::{BlockDevice, SECTOR_SIZE, check_range};
+pub use convert::convert;
+pub use device::{BlockDevice, Extent, SECTOR_SIZE, check_range};
 pub use error::BlockError;
-pub use open::{DiskOptions, Format, Overlay, open};
+pub use foreign::check_foreign;
+pub use open::{DiskOptions, Format, Overlay, Trust, open};
 pub use overlay::TemporaryOverlay;
-pub use qcow2::{Qcow2Disk, check_qcow2};
+pub use qcow2::{CheckReport, Qcow2Disk, Repair, SnapshotInfo, check_qcow2};
 pub use raw::RawDisk;

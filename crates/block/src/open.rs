@@ -3,11 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::fstat;
+
 use crate::file::{ImageFile, open_image};
+use crate::foreign::open_foreign;
 use crate::overlay::{TemporaryOverlay, open_kept};
-use crate::qcow2::{self, Qcow2Disk};
+use crate::qcow2::Qcow2Disk;
 use crate::raw::read_or_zeros;
 use crate::{BlockDevice, BlockError, RawDisk};
+
+/// Most backing files under one image.
+const MAX_BACKING_FILES: usize = 8;
 
 /// How the image's file is to be read.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +23,72 @@ pub enum Format {
     Probe,
     Raw,
     Qcow2,
+    /// Of VMware; only read.
+    Vmdk,
+    /// Of `VirtualBox`; only read.
+    Vdi,
+    /// Of Virtual PC, also called vpc; only read.
+    Vhd,
+    /// Of Hyper-V; only read.
+    Vhdx,
+}
+
+impl Format {
+    /// All but [`Format::Probe`].
+    pub const ALL: [Format; 6] = [
+        Format::Raw,
+        Format::Qcow2,
+        Format::Vmdk,
+        Format::Vdi,
+        Format::Vhd,
+        Format::Vhdx,
+    ];
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Probe => "probe",
+            Format::Raw => "raw",
+            Format::Qcow2 => "qcow2",
+            Format::Vmdk => "vmdk",
+            Format::Vdi => "vdi",
+            Format::Vhd => "vhd",
+            Format::Vhdx => "vhdx",
+        }
+    }
+
+    /// The format of this name; vhd is also known as vpc.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Format> {
+        let known = [Format::Probe].into_iter().chain(Format::ALL);
+        let name = if name == "vpc" { "vhd" } else { name };
+        known.into_iter().find(|format| format.name() == name)
+    }
+
+    /// What headers of images call it.
+    pub(crate) fn header_name(self) -> &'static str {
+        match self {
+            Format::Vhd => "vpc",
+            format => format.name(),
+        }
+    }
+
+    /// Images of it can be written to.
+    #[must_use]
+    pub fn is_writable(self) -> bool {
+        matches!(self, Format::Probe | Format::Raw | Format::Qcow2)
+    }
+}
+
+/// Which files of the host an image may name as a part of it. An image that somebody else made may
+/// name any, and its guest would read it.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// Those in its own directory.
+    #[default]
+    Beside,
+    /// Any that the user may read.
+    Anywhere,
 }
 
 /// Where the guest's writes go.
@@ -38,6 +110,7 @@ pub struct DiskOptions {
     pub format: Format,
     pub read_only: bool,
     pub overlay: Overlay,
+    pub trust: Trust,
 }
 
 /// Opens a disk. The image is locked: for writing alone, for reading (also under an overlay) with
@@ -51,73 +124,173 @@ pub fn open(options: &DiskOptions) -> Result<Arc<dyn BlockDevice>, BlockError> {
         format,
         read_only,
         overlay,
+        trust,
     } = options;
+    let mut chain = Chain::new(*trust);
     match overlay {
-        Overlay::None => open_base(path, *format, *read_only),
+        Overlay::None => chain.open(path, *format, *read_only),
         Overlay::Temporary => {
-            let base = open_base(path, *format, true)?;
+            let base = chain.open(path, *format, true)?;
             if *read_only {
                 return Ok(base);
             }
             Ok(Arc::new(TemporaryOverlay::new(base)?))
         }
-        Overlay::Keep(kept) => Ok(Arc::new(open_kept(kept, path, *format, *read_only)?)),
+        Overlay::Keep(kept) => {
+            let kept = open_kept(kept, path, *format, *read_only, &mut chain)?;
+            Ok(Arc::new(kept))
+        }
     }
 }
 
-fn open_base(
-    path: &Path,
-    format: Format,
-    read_only: bool,
-) -> Result<Arc<dyn BlockDevice>, BlockError> {
-    let image = open_image(path, !read_only)?;
-    Ok(match resolve_format(&image, format)? {
-        Format::Qcow2 => Arc::new(Qcow2Disk::from_image(image, read_only)?),
-        _ => {
-            let guarded = format == Format::Probe;
-            Arc::new(RawDisk::from_image(image, read_only, guarded))
-        }
-    })
+/// The files opened so far for one disk, so that a chain that names itself ends.
+#[derive(Debug)]
+pub(crate) struct Chain {
+    files: Vec<(u64, u64)>,
+    paths: Vec<PathBuf>,
+    trust: Trust,
 }
 
-/// Answers [`Format::Raw`] or [`Format::Qcow2`]. What the user said wins.
+impl Chain {
+    pub(crate) fn new(trust: Trust) -> Chain {
+        Chain {
+            files: Vec::new(),
+            paths: Vec::new(),
+            trust,
+        }
+    }
+
+    pub(crate) fn into_paths(self) -> Vec<PathBuf> {
+        self.paths
+    }
+
+    pub(crate) fn open(
+        &mut self,
+        path: &Path,
+        format: Format,
+        read_only: bool,
+    ) -> Result<Arc<dyn BlockDevice>, BlockError> {
+        // Formats that are only read are known after a look at the file.
+        let image = open_image(path, !read_only)?;
+        let found = resolve_format(&image, format)?;
+        if !read_only && !found.is_writable() {
+            return Err(BlockError::OnlyRead {
+                path: path.to_owned(),
+                format: found.name(),
+            });
+        }
+        self.open_resolved(image, found, read_only, format == Format::Probe)
+    }
+
+    /// Opens an image that nobody else reads as anything else; `guessed` says that only its first
+    /// bytes told its format.
+    pub(crate) fn open_resolved(
+        &mut self,
+        image: ImageFile,
+        format: Format,
+        read_only: bool,
+        guessed: bool,
+    ) -> Result<Arc<dyn BlockDevice>, BlockError> {
+        Ok(match format {
+            Format::Probe | Format::Raw => {
+                self.enter(&image)?;
+                Arc::new(RawDisk::from_image(image, read_only, guessed))
+            }
+            Format::Qcow2 => Arc::new(Qcow2Disk::from_image(image, read_only, self)?),
+            _ => open_foreign(image, format, self)?,
+        })
+    }
+
+    /// Opens what an image names as its backing file, to be read.
+    pub(crate) fn open_backing(
+        &mut self,
+        image: &Path,
+        name: &str,
+        format: Format,
+    ) -> Result<Arc<dyn BlockDevice>, BlockError> {
+        let path = self.locate(image, name)?;
+        let backing = open_image(&path, false)?;
+        let found = resolve_format(&backing, format)?;
+        self.open_resolved(backing, found, true, false)
+    }
+
+    /// Where the name that an image has of another file leads: to a file beside it, or, when the user
+    /// trusts it, anywhere. Names with a protocol lead nowhere.
+    pub(crate) fn locate(&self, image: &Path, name: &str) -> Result<PathBuf, BlockError> {
+        let directory = image.parent().unwrap_or(Path::new(""));
+        let plain = !name.is_empty() && !name.contains(['/', '\0']) && name != "." && name != "..";
+        let file = !name.is_empty() && !name.contains('\0');
+        let local = file
+            && !name
+                .split('/')
+                .next()
+                .is_some_and(|start| start.contains(':'));
+        let trusted = self.trust == Trust::Anywhere && local;
+        if !(plain || trusted) {
+            return Err(BlockError::BackingElsewhere {
+                path: image.to_owned(),
+                backing: name.to_owned(),
+            });
+        }
+        Ok(directory.join(name))
+    }
+
+    pub(crate) fn enter(&mut self, image: &ImageFile) -> Result<(), BlockError> {
+        let status = fstat(&image.file).map_err(|error| BlockError::Open {
+            path: image.path.clone(),
+            source: error.into(),
+        })?;
+        let file = (status.st_dev, status.st_ino);
+        if self.files.contains(&file) || self.files.len() > MAX_BACKING_FILES {
+            return Err(BlockError::ChainTooLong {
+                path: image.path.clone(),
+                limit: MAX_BACKING_FILES,
+            });
+        }
+        self.files.push(file);
+        self.paths.push(image.path.clone());
+        Ok(())
+    }
+}
+
+/// Answers any format but [`Format::Probe`]. What the user said wins.
 pub(crate) fn resolve_format(image: &ImageFile, format: Format) -> Result<Format, BlockError> {
     if format != Format::Probe {
         return Ok(format);
     }
-    let mut start = [0; 8];
-    read_or_zeros(&image.file, &mut start, 0).map_err(|source| BlockError::Open {
+    let mut start = [0; START];
+    let failed = |source| BlockError::Open {
         path: image.path.clone(),
         source,
-    })?;
-    if start.starts_with(&qcow2::MAGIC) {
-        return Ok(Format::Qcow2);
+    };
+    read_or_zeros(&image.file, &mut start, 0).map_err(failed)?;
+    if let Some(format) = format_of(&start) {
+        return Ok(format);
     }
-    match foreign_format(&start) {
-        Some(name) => Err(BlockError::Unsupported {
-            path: image.path.clone(),
-            feature: format!(
-                "the image format {name} (give the format raw to use its bytes as they are)"
-            ),
-        }),
-        None => Ok(Format::Raw),
-    }
+    // A fixed vhd is a raw disk with a footer, which is no reason to take a raw disk for one: the
+    // guest writes its disk's last sector too.
+    Ok(Format::Raw)
 }
 
-/// Formats that are known by their first bytes and that we do not read.
-fn foreign_format(start: &[u8; 8]) -> Option<&'static str> {
+/// Bytes that tell all formats.
+pub(crate) const START: usize = 80;
+
+/// Formats are known by their first bytes.
+fn format_of(start: &[u8; START]) -> Option<Format> {
     match start {
-        b"KDMV\x01\0\0\0" | b"KDMV\x02\0\0\0" | b"KDMV\x03\0\0\0" | b"# Disk D" => Some("vmdk"),
-        b"vhdxfile" => Some("vhdx"),
-        b"conectix" => Some("vpc"),
-        b"<<< Orac" => Some("vdi"),
+        [b'Q', b'F', b'I', 0xfb, ..] => Some(Format::Qcow2),
+        [b'K', b'D', b'M', b'V', 1..=3, 0, 0, 0, ..] => Some(Format::Vmdk),
+        [b'#', b' ', b'D', b'i', b's', b'k', b' ', b'D', ..] => Some(Format::Vmdk),
+        [b'v', b'h', b'd', b'x', b'f', b'i', b'l', b'e', ..] => Some(Format::Vhdx),
+        [b'c', b'o', b'n', b'e', b'c', b't', b'i', b'x', ..] => Some(Format::Vhd),
+        _ if start[64..68] == [0x7f, 0x10, 0xda, 0xbe] => Some(Format::Vdi),
         _ => None,
     }
 }
 
 /// Would a later probe take a disk that begins so for something else than raw?
-pub(crate) fn is_image_magic(start: &[u8; 8]) -> bool {
-    start.starts_with(&qcow2::MAGIC) || foreign_format(start).is_some()
+pub(crate) fn is_image_magic(start: &[u8; START]) -> bool {
+    format_of(start).is_some()
 }
 
 #[cfg(test)]

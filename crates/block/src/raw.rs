@@ -5,12 +5,12 @@ use std::io::{self, IoSliceMut};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
-use crate::device::{refuse_write, round_to_sectors};
+use crate::device::{Extent, refuse_write, round_to_sectors};
 use crate::file::{ImageFile, open_image};
-use crate::open::is_image_magic;
+use crate::open::{START, is_image_magic};
 use crate::{BlockDevice, BlockError, check_range};
 
 /// Zeros are written in pieces of this size where the host cannot punch holes, bytes.
@@ -76,8 +76,8 @@ impl BlockDevice for RawDisk {
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         self.check_write(offset, buf.len() as u64)?;
-        if self.guarded && offset < 8 {
-            let mut start = [0; 8];
+        if self.guarded && offset < START as u64 {
+            let mut start = [0; START];
             read_or_zeros(&self.image.file, &mut start, 0)?;
             let skip = usize::try_from(offset).unwrap_or(0);
             for (old, new) in start[skip..].iter_mut().zip(buf) {
@@ -112,6 +112,11 @@ impl BlockDevice for RawDisk {
     fn write_zeroes(&self, offset: u64, len: u64, unmap: bool) -> io::Result<()> {
         self.check_write(offset, len)?;
         zero_range(&self.image.file, offset, len, unmap)
+    }
+
+    fn extent(&self, offset: u64, len: u64) -> io::Result<(Extent, u64)> {
+        check_range(self.len, offset, len)?;
+        Ok(extent_of(&self.image, offset, len))
     }
 
     fn identify(&self) -> String {
@@ -191,6 +196,24 @@ pub(crate) fn zero_range(file: &File, offset: u64, len: u64, unmap: bool) -> io:
         done += piece;
     }
     Ok(())
+}
+
+/// Data or a hole of the file, and how far. Where the host does not know, all is data.
+fn extent_of(image: &ImageFile, offset: u64, len: u64) -> (Extent, u64) {
+    if offset >= image.len {
+        return (Extent::Hole, len);
+    }
+    match seek(&image.file, SeekFrom::Data(offset)) {
+        Ok(data) if data > offset => return (Extent::Hole, len.min(data - offset)),
+        // Nothing but a hole until the end.
+        Err(Errno::NXIO) => return (Extent::Hole, len),
+        Err(_) => return (Extent::Data, len),
+        Ok(_) => {}
+    }
+    match seek(&image.file, SeekFrom::Hole(offset)) {
+        Ok(hole) if hole > offset => (Extent::Data, len.min(hole - offset)),
+        _ => (Extent::Data, len),
+    }
 }
 
 fn unsupported_is_one_kind(error: Errno) -> io::Error {

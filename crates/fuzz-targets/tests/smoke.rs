@@ -119,6 +119,7 @@ smoke! {
     lockstep "lockstep",
     kernels "kernels",
     qcow2 "qcow2",
+    foreign_disks "foreign-disks",
     block_requests "block-requests",
     virtio_devices "virtio-devices",
     pci "pci",

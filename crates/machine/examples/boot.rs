@@ -11,8 +11,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use machine::{
-    Chardev, DiskConfig, DiskFormat, EngineChoice, FirmwareConfig, Limits, Machine, MachineConfig,
-    Outcome, Overlay, Reboot,
+    Chardev, DiskConfig, DiskFormat, DiskTrust, EngineChoice, FirmwareConfig, Limits, Machine,
+    MachineConfig, Outcome, Overlay, Reboot,
 };
 
 const USAGE: &str = "--kernel or --firmware is needed; options: --initrd --append --memory --cpus --disk --engine \
@@ -108,6 +108,7 @@ fn disk(path: String) -> DiskConfig {
         format: DiskFormat::Probe,
         read_only: false,
         overlay: Overlay::Temporary,
+        trust: DiskTrust::Beside,
         serial: String::new(),
     }
 }

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use block::{Format as DiskFormat, Overlay};
+pub use block::{Format as DiskFormat, Overlay, Trust as DiskTrust};
 pub use folder::FolderOptions;
 pub use netio::{BridgeOptions, Forward, NetworkOptions, Protocol, Subnet, UserOptions, lease};
 
@@ -98,6 +98,8 @@ pub struct DiskConfig {
     pub format: DiskFormat,
     pub read_only: bool,
     pub overlay: Overlay,
+    /// Which other files the image may name as a part of it.
+    pub trust: DiskTrust,
     /// What the guest reads as the disk's serial number.
     pub serial: String,
 }

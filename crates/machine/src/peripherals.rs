@@ -381,6 +381,7 @@ fn add_disk(
         format: disk.format,
         read_only: disk.read_only,
         overlay: disk.overlay.clone(),
+        trust: disk.trust,
     };
     let opened = block::open(&options).map_err(|source| MachineError::Disk {
         path: disk.path.clone(),

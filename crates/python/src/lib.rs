@@ -3,6 +3,7 @@
 
 mod control;
 mod device;
+mod disk;
 mod doctor;
 mod errors;
 mod fd_raw;
@@ -26,9 +27,20 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<control::Control>()?;
     module.add_class::<memory::Memory>()?;
     module.add_class::<doctor::EngineReport>()?;
+    module.add_class::<disk::DiskInfo>()?;
+    module.add_class::<disk::DiskReport>()?;
+    module.add_class::<disk::DiskSnapshot>()?;
     module.add("KERNEL_PROBE_LENGTH", kernel::PROBE_LEN)?;
     module.add_function(wrap_pyfunction!(kernel::is_multiboot, module)?)?;
     module.add_function(wrap_pyfunction!(jail::enter_jail, module)?)?;
     module.add_function(wrap_pyfunction!(network::take_lease, module)?)?;
+    module.add_function(wrap_pyfunction!(disk::disk_check, module)?)?;
+    module.add_function(wrap_pyfunction!(disk::disk_convert, module)?)?;
+    module.add_function(wrap_pyfunction!(disk::disk_create, module)?)?;
+    module.add_function(wrap_pyfunction!(disk::disk_files, module)?)?;
+    module.add_function(wrap_pyfunction!(disk::disk_info, module)?)?;
+    module.add_function(wrap_pyfunction!(disk::disk_resize, module)?)?;
+    module.add_function(wrap_pyfunction!(disk::disk_snapshot, module)?)?;
+    module.add_function(wrap_pyfunction!(disk::disk_snapshots, module)?)?;
     module.add_function(wrap_pyfunction!(doctor::engines, module)?)
 }

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use machine::{
-    BootFrom, Chardev, ConsoleConfig, DiskConfig, DiskFormat, EngineChoice, FirmwareConfig,
-    FolderConfig, FolderOptions, Limits, MachineConfig, NetworkConfig, NetworkWay, Overlay,
-    RateLimit, Reboot, VsockConfig,
+    BootFrom, Chardev, ConsoleConfig, DiskConfig, DiskFormat, DiskTrust, EngineChoice,
+    FirmwareConfig, FolderConfig, FolderOptions, Limits, MachineConfig, NetworkConfig, NetworkWay,
+    Overlay, RateLimit, Reboot, VsockConfig,
 };
 use pyo3::prelude::*;
 
@@ -103,6 +103,7 @@ struct DiskSpec {
     read_only: bool,
     overlay: String,
     overlay_path: Option<PathBuf>,
+    trust_backing: bool,
     serial: String,
 }
 
@@ -205,12 +206,8 @@ impl From<RateSpec> for RateLimit {
 
 impl DiskSpec {
     fn into_config(self, py: Python<'_>) -> PyResult<DiskConfig> {
-        let format = match self.format.as_str() {
-            "probe" => DiskFormat::Probe,
-            "raw" => DiskFormat::Raw,
-            "qcow2" => DiskFormat::Qcow2,
-            other => return Err(unknown(py, "disk format", other)),
-        };
+        let format = DiskFormat::named(&self.format)
+            .ok_or_else(|| unknown(py, "disk format", &self.format))?;
         let overlay = match (self.overlay.as_str(), self.overlay_path) {
             ("none", None) => Overlay::None,
             ("temporary", None) => Overlay::Temporary,
@@ -222,6 +219,11 @@ impl DiskSpec {
             format,
             read_only: self.read_only,
             overlay,
+            trust: if self.trust_backing {
+                DiskTrust::Anywhere
+            } else {
+                DiskTrust::Beside
+            },
             serial: self.serial,
         })
     }

@@ -32,7 +32,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         ],
     ),
     ("jail", &[]),
-    ("innkeeper-python", &["jail", "machine"]),
+    ("innkeeper-python", &["block", "jail", "machine"]),
     // Beside the house: it throws bytes at every floor, and nothing is built with it.
     (
         "fuzz-targets",

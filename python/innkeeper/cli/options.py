@@ -51,8 +51,9 @@ Disks = Annotated[
     list[str] | None,
     typer.Option(
         metavar="PATH",
-        help="Disk image, raw or qcow2. After PATH may follow ,ro or ,temporary and "
-        ",format=raw or ,format=qcow2. Repeatable.",
+        help="Disk image: raw, qcow2, or vmdk, vdi, vhd and vhdx, which are only read. After PATH "
+        "may follow ,ro or ,temporary, ,format=FORMAT, and ,trust-backing for an image that may name "
+        "files outside its directory. Repeatable.",
     ),
 ]
 Devices = Annotated[

@@ -33,6 +33,9 @@ from innkeeper.machine import (
 _DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*(s|m|h)?")
 
 
+_DISK_FORMATS: Final = [name for name in DiskFormat if name is not DiskFormat.PROBE]
+
+
 def parse_disk(text: str) -> DiskSpec:
     """`PATH[,option]…`; a comma in a path is written twice.
 
@@ -49,11 +52,14 @@ def parse_disk(text: str) -> DiskSpec:
                 spec = replace(spec, read_only=True)
             case ["temporary"]:
                 spec = replace(spec, overlay=Overlay.TEMPORARY)
-            case ["format", name] if name in (DiskFormat.RAW, DiskFormat.QCOW2):
+            case ["trust-backing"]:
+                spec = replace(spec, trust_backing=True)
+            case ["format", name] if name in _DISK_FORMATS:
                 spec = replace(spec, format=DiskFormat(name))
             case _:
+                formats = ", ".join(f"format={name}" for name in _DISK_FORMATS)
                 raise InvalidInput(
-                    f"disk option {option!r} is none of ro, temporary, format=raw, format=qcow2"
+                    f"disk option {option!r} is none of ro, temporary, trust-backing, {formats}"
                 )
     return spec
 

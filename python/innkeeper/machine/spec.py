@@ -39,11 +39,18 @@ class EngineChoice(StrEnum):
 
 
 class DiskFormat(StrEnum):
-    """`probe` looks at the first bytes: a qcow2 header, or else raw."""
+    """`probe` looks at the first bytes; without a header that is known, it is raw.
+
+    All but raw and qcow2 are only read. A fixed vhd looks raw: it has its header at its end.
+    """
 
     PROBE = "probe"
     RAW = "raw"
     QCOW2 = "qcow2"
+    VMDK = "vmdk"
+    VDI = "vdi"
+    VHD = "vhd"
+    VHDX = "vhdx"
 
 
 class Overlay(StrEnum):
@@ -56,13 +63,18 @@ class Overlay(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiskSpec:
-    """A virtio-blk disk. `overlay_path` is for `Overlay.KEEP` only, and made when missing."""
+    """A virtio-blk disk. `overlay_path` is for `Overlay.KEEP` only, and made when missing.
+
+    An image may name files in its own directory as its backing file or its parts, and with
+    `trust_backing` any that the user may read: only for images whose maker is trusted.
+    """
 
     path: Path
     format: DiskFormat = DiskFormat.PROBE
     read_only: bool = False
     overlay: Overlay = Overlay.NONE
     overlay_path: Path | None = None
+    trust_backing: bool = False
     serial: str = ""
 
 

@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Final
 
 from innkeeper import devices
-from innkeeper._core import enter_jail
+from innkeeper._core import disk_files, enter_jail
+from innkeeper.errors import InnkeeperError
 from innkeeper.machine.network import NetworkKind
-from innkeeper.machine.spec import DiskFormat, DiskSpec, EngineChoice, MachineSpec, Overlay
+from innkeeper.machine.new_image import ExistingImage
+from innkeeper.machine.spec import DiskSpec, EngineChoice, MachineSpec, Overlay
 from innkeeper.vm.detached import journal
 
-_QCOW2: Final = b"QFI\xfb"
 # By what the process looks at itself, and the engines' choice at the host.
 _HOST: Final = ("/proc/self", "/proc/sys/kernel/random/boot_id")
 _RESOLVER: Final = "/etc/resolv.conf"
@@ -125,8 +126,7 @@ def _read(spec: MachineSpec, here: Path | None) -> Iterator[Path]:
     if spec.symbols is not None:
         yield spec.symbols
     for disk in spec.disks:
-        # A qcow2 image may have others behind it, which lie beside it: see SECURITY.md.
-        yield disk.path.parent if _may_have_others(disk) else disk.path
+        yield from _files(disk)
     yield from (folder.path for folder in spec.folders)
     if spec.network is not None and spec.network.bridge is not None:
         # The list of those on the bridge, whose names it resolves.
@@ -166,12 +166,11 @@ def _devices(spec: MachineSpec) -> Iterator[Path]:
         yield Path("/dev/net/tun")
 
 
-def _may_have_others(disk: DiskSpec) -> bool:
-    if disk.format is not DiskFormat.PROBE:
-        return disk.format is DiskFormat.QCOW2
+def _files(disk: DiskSpec) -> list[Path]:
+    """The image, and those that it names as its backing files or its parts: see SECURITY.md."""
+    image = ExistingImage(path=disk.path, format=disk.format, trust_backing=disk.trust_backing)
     try:
-        with disk.path.open("rb") as file:
-            return file.read(len(_QCOW2)) == _QCOW2
-    except OSError:
+        return [*map(Path, disk_files(image))]
+    except InnkeeperError:
         # Whoever makes the machine says what is wrong with it.
-        return False
+        return [disk.path]

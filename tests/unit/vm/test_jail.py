@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from innkeeper._core import disk_create
 from innkeeper.errors import InvalidInput
 from innkeeper.machine import (
     DiskFormat,
@@ -17,6 +18,7 @@ from innkeeper.machine import (
     Overlay,
 )
 from innkeeper.machine.network import NetworkKind
+from innkeeper.machine.new_image import NewImage
 from innkeeper.vm.jail import FIRST_USER, USERS, Needs, needs
 
 OWN = Path("/home/me/guests/web/run")
@@ -40,7 +42,7 @@ def test_a_plain_guest_reads_its_kernel_and_writes_its_own() -> None:
 
 def test_disks_are_open_as_they_were_given(tmp_path: Path) -> None:
     (tmp_path / "raw").write_bytes(b"x")
-    (tmp_path / "qcow2").write_bytes(b"QFI\xfb")
+    disk_create(tmp_path / "qcow2", NewImage(backing=Path("raw"), backing_format=DiskFormat.RAW))
     read_only = DiskSpec(path=tmp_path / "raw", read_only=True)
     found = of(replace(SPEC, disks=(read_only,)))
     assert tmp_path / "raw" in found.read
@@ -48,14 +50,15 @@ def test_disks_are_open_as_they_were_given(tmp_path: Path) -> None:
     found = of(replace(SPEC, disks=(DiskSpec(path=tmp_path / "raw"),)))
     assert tmp_path / "raw" in found.write
     assert tmp_path not in (*found.read, *found.write)
-    # What lies behind a qcow2 image lies beside it, to be read.
+    # What lies behind a qcow2 image is to be read, and nothing else that lies there.
     found = of(replace(SPEC, disks=(DiskSpec(path=tmp_path / "qcow2"),)))
-    assert tmp_path in found.read
-    assert tmp_path not in found.write
+    assert {tmp_path / "qcow2", tmp_path / "raw"} <= set(found.read)
+    assert tmp_path / "raw" not in found.write
+    assert tmp_path not in (*found.read, *found.write)
     # One whose format was said is not looked into.
     raw = DiskSpec(path=tmp_path / "qcow2", format=DiskFormat.RAW, overlay=Overlay.TEMPORARY)
     found = of(replace(SPEC, disks=(raw,)))
-    assert (tmp_path in found.read, found.write[2:]) == (False, ())
+    assert (tmp_path / "raw" in found.read, found.write[2:]) == (False, ())
 
 
 def test_folders_are_open_as_they_were_given() -> None:

@@ -43,15 +43,15 @@ fn a_magic_is_recognised_and_an_explicit_format_wins() {
 }
 
 #[test]
-fn formats_that_are_not_read_are_named() {
+fn formats_that_are_only_read_are_not_written() {
     let directory = TestDirectory::new();
     for (start, name) in [
         (&b"KDMV\x01\0\0\0"[..], "vmdk"),
         (b"vhdxfile", "vhdx"),
-        (b"conectix", "vpc"),
+        (b"conectix", "vhd"),
     ] {
         let error = open(&options(directory.file(name, start))).unwrap_err();
-        assert!(matches!(&error, BlockError::Unsupported { .. }));
+        assert!(matches!(&error, BlockError::OnlyRead { .. }), "{error}");
         assert!(error.to_string().contains(name), "{error}");
     }
 }

@@ -1,17 +1,17 @@
 //! A kept overlay: a qcow2 that names the image as its backing file, so that qemu-img knows it too.
 
-use std::fs::{OpenOptions, canonicalize, remove_file};
+use std::fs::canonicalize;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
-use imago::file::File as ImagoFile;
-use imago::qcow2::Qcow2;
-use imago::{FormatCreateBuilder, StorageOpenOptions};
-
-use crate::file::open_image;
-use crate::open::resolve_format;
-use crate::qcow2::{Chain, Header, Qcow2Disk, contain, open_with_backing};
+use crate::file::{create_whole, open_image};
+use crate::open::{Chain, resolve_format};
+use crate::qcow2::{Header, NewQcow2, Qcow2Disk, write_new};
 use crate::{BlockError, Format};
+
+/// A cluster of an overlay has 2 to the power of this bytes.
+const CLUSTER_BITS: u32 = 16;
 
 /// Opens the overlay `kept` of the image `base`, creating it first if there is none.
 ///
@@ -22,18 +22,25 @@ pub(crate) fn open_kept(
     base: &Path,
     format: Format,
     read_only: bool,
+    chain: &mut Chain,
 ) -> Result<Qcow2Disk, BlockError> {
     let base_image = open_image(base, false)?;
     let format = resolve_format(&base_image, format)?;
-    let mut chain = Chain::default();
-    let base_layer = chain.open_any(base_image, format)?;
+    let below = chain.open_resolved(base_image, format, true, false)?;
     if !kept.exists() {
-        create(kept, base, format, base_layer.size())?;
+        create(kept, base, format, below.len())?;
     }
     let image = open_image(kept, !read_only)?;
-    check_base(kept, base, Header::read(&image, !read_only)?.backing)?;
-    let layer = open_with_backing(image, read_only, Some(base_layer))?;
-    Qcow2Disk::from_layer(layer, kept.to_owned(), read_only)
+    let header = Header::read(&image.file, &image.path, !read_only)?;
+    check_base(kept, base, header.backing.clone())?;
+    chain.enter(&image)?;
+    Qcow2Disk::over(
+        Arc::new(image.file),
+        image.path,
+        header,
+        read_only,
+        Some(below),
+    )
 }
 
 fn create(kept: &Path, base: &Path, format: Format, size: u64) -> Result<(), BlockError> {
@@ -46,30 +53,13 @@ fn create(kept: &Path, base: &Path, format: Format, size: u64) -> Result<(), Blo
         .to_str()
         .ok_or_else(|| failed(io::Error::other("the image's path is not UTF-8")))?
         .to_owned();
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .open(kept)
-        .map_err(failed)?;
-    let format = if format == Format::Qcow2 {
-        "qcow2"
-    } else {
-        "raw"
+    let new = NewQcow2 {
+        size,
+        cluster_bits: CLUSTER_BITS,
+        lazy_refcounts: false,
+        backing: Some((name, format.header_name().to_owned())),
     };
-    let made = contain(|| {
-        let storage =
-            ImagoFile::from_open_file(file, StorageOpenOptions::new().write(true).filename(kept))?;
-        Qcow2::<ImagoFile>::create_builder(storage)
-            .size(crate::device::round_to_sectors(size))
-            .backing(name, format.to_owned())
-            .create()
-    });
-    made.map_err(|source| {
-        // Half an overlay would be refused as damaged at the next start.
-        let _ = remove_file(kept);
-        failed(source)
-    })
+    create_whole(kept, false, |file| write_new(file, &new)).map_err(failed)
 }
 
 fn check_base(kept: &Path, base: &Path, found: Option<String>) -> Result<(), BlockError> {

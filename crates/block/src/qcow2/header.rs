@@ -1,82 +1,116 @@
 //! The qcow2 header, checked before it is believed.
 //! Spec: QEMU, docs/interop/qcow2.txt, "Header" and "Header extensions".
 
+use std::io;
 use std::path::Path;
 
-use crate::file::ImageFile;
-use crate::raw::read_or_zeros;
+use crate::qcow2::layout::Layout;
+use crate::storage::Storage;
 use crate::{BlockError, Format};
 
 pub(crate) const MAGIC: [u8; 4] = *b"QFI\xfb";
 
-const V2_LENGTH: u32 = 72;
-const V3_LENGTH: u32 = 104;
+pub(super) const V2_LENGTH: u32 = 72;
+pub(super) const V3_LENGTH: u32 = 104;
+/// What is read of a header: its longest known part, with the type of compression.
+const READ_LENGTH: usize = 112;
 /// QEMU's limits, so that an image that works there works here. Bytes.
-const MAX_L1_TABLE: u64 = 32 << 20;
-const MAX_REFCOUNT_TABLE: u64 = 8 << 20;
+pub(super) const MAX_L1_TABLE: u64 = 32 << 20;
+pub(super) const MAX_REFCOUNT_TABLE: u64 = 8 << 20;
 /// The largest first cluster, which holds the header, its extensions and the backing file's name.
-const MAX_CLUSTER_BITS: u32 = 21;
-const MIN_CLUSTER_BITS: u32 = 9;
+pub(crate) const MAX_CLUSTER_BITS: u32 = 21;
+pub(crate) const MIN_CLUSTER_BITS: u32 = 9;
 const MIN_CLUSTER: u64 = 1 << MIN_CLUSTER_BITS;
-const MAX_BACKING_NAME: usize = 1023;
+pub(super) const MAX_BACKING_NAME: usize = 1023;
 /// Bits of a table entry that hold an offset; all of a host file's offsets fit.
-const OFFSET_MASK: u64 = 0x00ff_ffff_ffff_fe00;
-const EXTENSION_END: u32 = 0;
-const EXTENSION_BACKING_FORMAT: u32 = 0xe279_2aca;
-const INCOMPATIBLE: [(u64, &str); 5] = [
-    (
-        1 << 0,
-        "a repair of its reference counts (qemu-img check -r all)",
-    ),
-    (1 << 1, "a repair (it is marked corrupt)"),
+pub(super) const OFFSET_MASK: u64 = 0x00ff_ffff_ffff_fe00;
+pub(super) const EXTENSION_END: u32 = 0;
+const EXTENSION_BITMAPS: u32 = 0x2385_2875;
+const AUTOCLEAR_BITMAPS: u64 = 1 << 0;
+pub(super) const EXTENSION_BACKING_FORMAT: u32 = 0xe279_2aca;
+/// The reference counts may be wrong: the image was not closed.
+pub(crate) const DIRTY: u64 = 1 << 0;
+const CORRUPT: u64 = 1 << 1;
+const COMPRESSION: u64 = 1 << 3;
+/// Of the compatible features: reference counts are written when the image is closed.
+pub(super) const LAZY_REFCOUNTS: u64 = 1 << 0;
+const INCOMPATIBLE: [(u64, &str); 3] = [
+    (CORRUPT, "a repair (it is marked corrupt)"),
     (1 << 2, "an external data file"),
-    (1 << 3, "a compression other than zlib"),
     (1 << 4, "extended L2 entries"),
 ];
 
-/// What we take from a header whose claims fit its file.
-#[derive(Debug, Default)]
+/// Where fields are that change, bytes from the header's begin.
+pub(super) const AT_SIZE: u64 = 24;
+pub(super) const AT_REFCOUNT_TABLE: u64 = 48;
+pub(super) const AT_SNAPSHOTS: u64 = 60;
+pub(super) const AT_INCOMPATIBLE: u64 = 72;
+pub(super) const AT_AUTOCLEAR: u64 = 88;
+
+/// A header whose claims fit its file, and the tables that it names.
+#[derive(Debug)]
 pub(crate) struct Header {
+    pub(super) fixed: Fixed,
     pub(crate) backing: Option<String>,
-    backing_format: Option<String>,
+    pub(crate) backing_format: Option<String>,
+    /// Bytes of the bitmap directory and where it is, if there is one that counts.
+    pub(super) bitmaps: Option<(u64, u64)>,
+    pub(super) l1: Vec<u64>,
+    pub(super) refcount_table: Vec<u64>,
 }
 
 impl Header {
     /// Reads and checks header, extensions, table bounds and the L1 table; where the image is to be
     /// written, the refcount table too.
-    pub(crate) fn read(image: &ImageFile, write: bool) -> Result<Header, BlockError> {
+    pub(crate) fn read(
+        storage: &dyn Storage,
+        path: &Path,
+        write: bool,
+    ) -> Result<Header, BlockError> {
+        let failed = |source: io::Error| BlockError::Open {
+            path: path.to_owned(),
+            source,
+        };
         let read = |offset: u64, len: usize| {
             let mut bytes = vec![0; len];
-            read_or_zeros(&image.file, &mut bytes, offset).map_err(|source| BlockError::Open {
-                path: image.path.clone(),
-                source,
-            })?;
+            storage.read_at(&mut bytes, offset).map_err(failed)?;
             Ok::<_, BlockError>(bytes)
         };
         let wrong = |what: String| BlockError::Qcow2 {
-            path: image.path.clone(),
+            path: path.to_owned(),
             what,
         };
-        let fixed = Fixed::parse(&read(0, V3_LENGTH as usize)?).map_err(wrong)?;
+        let file_len = storage.len().map_err(failed)?;
+        let fixed = Fixed::parse(&read(0, READ_LENGTH)?).map_err(wrong)?;
         if let Some(feature) = fixed.unsupported() {
             return Err(BlockError::Unsupported {
-                path: image.path.clone(),
+                path: path.to_owned(),
                 feature,
             });
         }
-        fixed.check_tables(image.len).map_err(wrong)?;
+        fixed.check_tables(file_len).map_err(wrong)?;
         let entries = usize::try_from(fixed.l1_entries).unwrap_or(0);
-        check_l1(&read(fixed.l1_offset, entries * 8)?, &fixed, image.len).map_err(wrong)?;
+        let l1 = words(&read(fixed.l1_offset, entries * 8)?);
+        check_l1(&l1, &fixed, file_len).map_err(wrong)?;
+        let len = usize::try_from(fixed.refcount_len()).unwrap_or(0);
+        let refcount_table = words(&read(fixed.refcount_offset, len)?);
         if write {
-            let len = usize::try_from(fixed.refcount_len()).unwrap_or(0);
-            let table = read(fixed.refcount_offset, len)?;
-            check_refcounts(&table, &fixed, image.len).map_err(wrong)?;
+            check_refcounts(&refcount_table, &fixed, file_len).map_err(wrong)?;
         }
         let first_cluster = 1usize << fixed.cluster_bits;
-        let present = usize::try_from(image.len).unwrap_or(usize::MAX);
-        fixed
-            .read_extensions(&read(0, first_cluster.min(present))?)
-            .map_err(wrong)
+        let present = usize::try_from(file_len).unwrap_or(usize::MAX);
+        let first = read(0, first_cluster.min(present))?;
+        let mut header = Header {
+            fixed,
+            backing: None,
+            backing_format: None,
+            bitmaps: None,
+            l1,
+            refcount_table,
+        };
+        header.read_names(&first).map_err(wrong)?;
+        header.read_extensions(&first).map_err(wrong)?;
+        Ok(header)
     }
 
     /// How the backing file is to be read.
@@ -85,6 +119,10 @@ impl Header {
             None => Ok(Format::Probe),
             Some("raw" | "file" | "host_device") => Ok(Format::Raw),
             Some("qcow2") => Ok(Format::Qcow2),
+            Some("vmdk") => Ok(Format::Vmdk),
+            Some("vdi") => Ok(Format::Vdi),
+            Some("vpc") => Ok(Format::Vhd),
+            Some("vhdx") => Ok(Format::Vhdx),
             Some(other) => Err(BlockError::Unsupported {
                 path: image.to_owned(),
                 feature: format!("a backing file of the format {other:?}"),
@@ -94,27 +132,30 @@ impl Header {
 }
 
 /// The fixed part of the header, in file order.
-#[derive(Debug)]
-struct Fixed {
-    version: u32,
-    backing_offset: u64,
-    backing_len: u32,
-    cluster_bits: u32,
-    size: u64,
+#[derive(Debug, Clone)]
+pub(super) struct Fixed {
+    pub(super) version: u32,
+    pub(super) backing_offset: u64,
+    pub(super) backing_len: u32,
+    pub(super) cluster_bits: u32,
+    pub(super) size: u64,
     encryption: u32,
-    l1_entries: u32,
-    l1_offset: u64,
-    refcount_offset: u64,
-    refcount_clusters: u32,
-    snapshots: u32,
-    snapshots_offset: u64,
-    incompatible: u64,
-    refcount_order: u32,
-    header_len: u32,
+    pub(super) l1_entries: u32,
+    pub(super) l1_offset: u64,
+    pub(super) refcount_offset: u64,
+    pub(super) refcount_clusters: u32,
+    pub(super) snapshots: u32,
+    pub(super) snapshots_offset: u64,
+    pub(super) incompatible: u64,
+    pub(super) compatible: u64,
+    pub(super) autoclear: u64,
+    pub(super) refcount_order: u32,
+    pub(super) header_len: u32,
+    pub(super) compression: u8,
 }
 
 impl Fixed {
-    fn parse(bytes: &[u8]) -> Result<Fixed, String> {
+    pub(super) fn parse(bytes: &[u8]) -> Result<Fixed, String> {
         let u32_at = |at: usize| {
             bytes
                 .get(at..at + 4)
@@ -144,8 +185,15 @@ impl Fixed {
             snapshots: u32_at(60),
             snapshots_offset: u64_at(64),
             incompatible: if v3 { u64_at(72) } else { 0 },
+            compatible: if v3 { u64_at(80) } else { 0 },
+            autoclear: if v3 { u64_at(88) } else { 0 },
             refcount_order: if v3 { u32_at(96) } else { 4 },
             header_len: if v3 { u32_at(100) } else { V2_LENGTH },
+            // Only there in headers that are long enough.
+            compression: match bytes.get(104) {
+                Some(&kind) if v3 && u32_at(100) > V3_LENGTH => kind,
+                _ => 0,
+            },
         })
     }
 
@@ -158,15 +206,26 @@ impl Fixed {
             .find(|(bit, _)| self.incompatible & bit != 0);
         match known {
             Some((_, name)) => Some((*name).to_owned()),
-            None if self.incompatible != 0 => {
+            None if self.incompatible & !(DIRTY | COMPRESSION) != 0 => {
                 Some(format!("unknown features ({:#x})", self.incompatible))
+            }
+            None if self.compression > 1 => {
+                Some(format!("the type of compression {}", self.compression))
             }
             None => None,
         }
     }
 
+    pub(super) fn layout(&self) -> Layout {
+        Layout {
+            version: self.version,
+            cluster_bits: self.cluster_bits,
+            refcount_order: self.refcount_order,
+        }
+    }
+
     /// Of the refcount table, in bytes. Call it only for cluster sizes that exist.
-    fn refcount_len(&self) -> u64 {
+    pub(super) fn refcount_len(&self) -> u64 {
         u64::from(self.refcount_clusters) << self.cluster_bits
     }
 
@@ -213,7 +272,8 @@ impl Fixed {
             cluster,
             file_len,
         )?;
-        if self.snapshots > 0 && self.snapshots_offset >= file_len {
+        let misplaced = self.snapshots_offset >= file_len;
+        if self.snapshots > 0 && (misplaced || !self.snapshots_offset.is_multiple_of(cluster)) {
             return Err("its snapshot table lies outside the file".into());
         }
         // Each L1 entry covers one L2 table of cluster / 8 clusters.
@@ -226,22 +286,28 @@ impl Fixed {
         }
         Ok(())
     }
+}
 
-    fn read_extensions(&self, first_cluster: &[u8]) -> Result<Header, String> {
-        let mut header = Header::default();
-        if self.backing_offset != 0 {
-            let start = usize::try_from(self.backing_offset).unwrap_or(usize::MAX);
-            let len = self.backing_len as usize;
-            let name = start
-                .checked_add(len)
-                .filter(|_| len <= MAX_BACKING_NAME)
-                .and_then(|end| first_cluster.get(start..end))
-                .ok_or("its backing file's name lies outside the first cluster")?;
-            let name = std::str::from_utf8(name)
-                .map_err(|_| "its backing file's name is not UTF-8".to_owned())?;
-            header.backing = Some(name.to_owned());
+impl Header {
+    fn read_names(&mut self, first_cluster: &[u8]) -> Result<(), String> {
+        if self.fixed.backing_offset == 0 {
+            return Ok(());
         }
-        let mut at = self.header_len as usize;
+        let start = usize::try_from(self.fixed.backing_offset).unwrap_or(usize::MAX);
+        let len = self.fixed.backing_len as usize;
+        let name = start
+            .checked_add(len)
+            .filter(|_| len <= MAX_BACKING_NAME)
+            .and_then(|end| first_cluster.get(start..end))
+            .ok_or("its backing file's name lies outside the first cluster")?;
+        let name = std::str::from_utf8(name)
+            .map_err(|_| "its backing file's name is not UTF-8".to_owned())?;
+        self.backing = Some(name.to_owned());
+        Ok(())
+    }
+
+    fn read_extensions(&mut self, first_cluster: &[u8]) -> Result<(), String> {
+        let mut at = self.fixed.header_len as usize;
         let word = |at: usize| {
             first_cluster
                 .get(at..at + 4)
@@ -257,13 +323,30 @@ impl Fixed {
                 .get(at + 8..)
                 .and_then(|rest| rest.get(..len as usize))
                 .ok_or("a header extension lies outside the first cluster")?;
-            if kind == EXTENSION_BACKING_FORMAT {
-                header.backing_format = Some(String::from_utf8_lossy(data).into_owned());
+            match kind {
+                EXTENSION_BACKING_FORMAT => {
+                    self.backing_format = Some(String::from_utf8_lossy(data).into_owned());
+                }
+                // Without the bit, somebody wrote to the image who did not know of bitmaps.
+                EXTENSION_BITMAPS if self.fixed.autoclear & AUTOCLEAR_BITMAPS != 0 => {
+                    if let [_, len, offset] = words(data)[..] {
+                        self.bitmaps = Some((len, offset));
+                    }
+                }
+                _ => {}
             }
             at += 8 + (len as usize).next_multiple_of(8);
         }
-        Ok(header)
+        Ok(())
     }
+}
+
+/// Big-endian words of 64 bits, as tables have them.
+pub(super) fn words(bytes: &[u8]) -> Vec<u64> {
+    let words = bytes.chunks_exact(8);
+    words
+        .map(|word| word.try_into().map_or(0, u64::from_be_bytes))
+        .collect()
 }
 
 fn check_table(
@@ -289,10 +372,9 @@ fn check_table(
 }
 
 /// No L2 table may begin inside no cluster or outside the file.
-fn check_l1(table: &[u8], fixed: &Fixed, file_len: u64) -> Result<(), String> {
+fn check_l1(table: &[u64], fixed: &Fixed, file_len: u64) -> Result<(), String> {
     let cluster = 1u64 << fixed.cluster_bits;
-    for (index, entry) in table.chunks_exact(8).enumerate() {
-        let entry = entry.try_into().map_or(0, u64::from_be_bytes);
+    for (index, entry) in table.iter().enumerate() {
         let offset = entry & OFFSET_MASK;
         if !offset.is_multiple_of(cluster) || (offset != 0 && offset >= file_len) {
             return Err(format!(
@@ -303,26 +385,15 @@ fn check_l1(table: &[u8], fixed: &Fixed, file_len: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// Each block of reference counts must begin a cluster of the file, and there must be one for each
-/// part of the file up to the last: looking for a free cluster, `imago` makes the blocks that are
-/// missing, each of which needs a free cluster, and would not come back.
-fn check_refcounts(table: &[u8], fixed: &Fixed, file_len: u64) -> Result<(), String> {
+/// Each block of reference counts must begin a cluster of the file. There may be holes: clusters that
+/// a missing block would count are free.
+fn check_refcounts(table: &[u64], fixed: &Fixed, file_len: u64) -> Result<(), String> {
     let cluster = 1u64 << fixed.cluster_bits;
-    let offset = |entry: &[u8]| {
-        let entry = entry.try_into().map_or(0, u64::from_be_bytes);
-        entry & !(MIN_CLUSTER - 1)
-    };
-    let present = table.chunks_exact(8).rposition(|entry| offset(entry) != 0);
-    let Some(last) = present else {
+    let offsets = || table.iter().map(|entry| entry & !(MIN_CLUSTER - 1));
+    if offsets().all(|offset| offset == 0) {
         return Err("it has no reference counts".into());
-    };
-    for (index, entry) in table.chunks_exact(8).take(last + 1).enumerate() {
-        let offset = offset(entry);
-        if offset == 0 {
-            return Err(format!(
-                "block {index} of its reference counts is missing (qemu-img check -r all)"
-            ));
-        }
+    }
+    for (index, offset) in offsets().enumerate() {
         if !offset.is_multiple_of(cluster) || offset >= file_len {
             return Err(format!(
                 "refcount table entry {index} points to {offset:#x}, outside the file"

@@ -1,0 +1,37 @@
+"""Disk images as one asks for them, and as they are there."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from innkeeper.machine.spec import DiskFormat
+
+DEFAULT_CLUSTER: Final = 64 << 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewImage:
+    """An image that is to be made: raw or qcow2.
+
+    `size` is in bytes; without it, the image is as large as its `backing` file, which is named as
+    it is written here: relative to the image's directory, or absolute. `cluster_size`, in bytes,
+    is a qcow2's; with `lazy_refcounts`, its counts are written when it is closed.
+    """
+
+    format: DiskFormat = DiskFormat.QCOW2
+    size: int | None = None
+    cluster_size: int = DEFAULT_CLUSTER
+    lazy_refcounts: bool = False
+    backing: Path | None = None
+    backing_format: DiskFormat = DiskFormat.PROBE
+    preallocate: bool = False
+    replace: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExistingImage:
+    """An image that is there. With `trust_backing` it may name any file as its backing file."""
+
+    path: Path
+    format: DiskFormat = DiskFormat.PROBE
+    trust_backing: bool = False
