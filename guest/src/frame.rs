@@ -13,7 +13,8 @@
 //!
 //! A guest that is restored from a save has a new host behind its port, which knows nothing of what was half
 //! said. That host sends a `Sync`, with a number that it made up, and drops all that comes before a `Hello`
-//! with that number.
+//! with that number. An agent that is started while its guest runs says an unexpected `Hello`, upon which the
+//! host does the same; and what makes no sense to an agent, it drops until there is a `Sync`.
 
 use std::ffi::OsString;
 
@@ -163,10 +164,15 @@ pub(crate) fn encode(out: &mut Vec<u8>, kind: Kind, job: u32, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
+/// How a `Sync` begins that keeps no jobs.
+const SYNC: [u8; HEADER] = [18, 0, 0, 0, 9, 0, 0, 0, 0];
+
 /// Collects bytes from the port and yields whole requests.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
     bytes: Vec<u8>,
+    /// What comes is in the middle of something, until there is a `Sync`.
+    lost: bool,
 }
 
 impl Decoder {
@@ -174,7 +180,34 @@ impl Decoder {
         self.bytes.extend_from_slice(bytes);
     }
 
-    pub(crate) fn next(&mut self) -> Result<Option<Request>, Malformed> {
+    /// `None` while there is none that is whole.
+    pub(crate) fn next(&mut self) -> Option<Request> {
+        loop {
+            if self.lost && !self.find_sync() {
+                return None;
+            }
+            match self.first() {
+                Ok(request) => return request,
+                Err(Malformed) => {
+                    self.lost = true;
+                    // Not the same again.
+                    self.bytes.drain(..1);
+                }
+            }
+        }
+    }
+
+    /// Drops what comes before one.
+    fn find_sync(&mut self) -> bool {
+        let found = self.bytes.windows(HEADER).position(|bytes| bytes == SYNC);
+        self.lost = found.is_none();
+        // Of one that has only begun, the beginning stays.
+        let end = self.bytes.len().saturating_sub(HEADER - 1);
+        self.bytes.drain(..found.unwrap_or(end));
+        !self.lost
+    }
+
+    fn first(&mut self) -> Result<Option<Request>, Malformed> {
         let mut header = Fields(&self.bytes);
         let (Ok(length), Ok(kind), Ok(job)) = (header.u32(), header.u8(), header.u32()) else {
             return Ok(None);

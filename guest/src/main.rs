@@ -1,6 +1,7 @@
-//! Innkeeper's agent: process 1 of a guest that was made from one of our images.
+//! Innkeeper's agent: process 1 of a guest that was made from one of our images, or a service of a system that
+//! its users made.
 //!
-//! It starts in the initrd, loads the virtio drivers, mounts the root disk and then serves the host
+//! As process 1 it starts in the initrd, loads the virtio drivers, mounts the root disk and then serves the host
 //! over one virtio-serial port: commands with their standard streams, a login shell on the console,
 //! power off. In a machine without that port it gives the console a shell.
 
@@ -17,6 +18,7 @@ mod network;
 mod plugged;
 mod port;
 mod serve;
+mod service;
 mod sys_raw;
 mod user;
 
@@ -36,8 +38,7 @@ const GRACE: Duration = Duration::from_secs(2);
 
 fn main() {
     if std::process::id() != 1 {
-        eprintln!("innkeeper-agent: this is the first process of a guest, not a program to start");
-        std::process::exit(2);
+        service::main();
     }
     let end = live().unwrap_or_else(|failure| {
         // Straight to the kernel's log: the console may be anything by now.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::frame::{Decoder, Kind, MAX_PAYLOAD, Malformed, Request, encode};
+use crate::frame::{Decoder, Kind, MAX_PAYLOAD, Request, encode};
 
 const NAME: &str = "innkeeper.agent";
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -91,7 +91,7 @@ impl Port {
         }
     }
 
-    pub(crate) fn next(&mut self) -> Result<Option<Request>, Malformed> {
+    pub(crate) fn next(&mut self) -> Option<Request> {
         self.decoder.next()
     }
 }

@@ -78,16 +78,17 @@ impl Agent {
         self.port.send(Kind::Hello, 0, &hello);
     }
 
-    /// Serves until the host asks to power off, the console's shell ends, or the port breaks.
+    /// Serves until the host asks to power off, the console's shell ends, or the port breaks. It can be called
+    /// again where that was not the end of the guest.
     pub(crate) fn run(&mut self) -> io::Result<End> {
         let end = loop {
-            if let Some(end) = self.end {
+            if let Some(end) = self.end.take() {
                 break end;
             }
             self.wait()?;
             self.port.flush();
             self.connected = self.port.receive()?;
-            while let Some(request) = self.next_request()? {
+            while let Some(request) = self.port.next() {
                 self.answer(request);
             }
             self.tell_errands();
@@ -121,12 +122,6 @@ impl Agent {
             std::thread::sleep(Duration::from_millis(10));
             self.reap();
         }
-    }
-
-    fn next_request(&mut self) -> io::Result<Option<Request>> {
-        self.port
-            .next()
-            .map_err(|_| io::ErrorKind::InvalidData.into())
     }
 
     /// Sleeps until there is something to do.

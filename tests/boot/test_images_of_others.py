@@ -11,6 +11,7 @@ from tests.boot import roots
 from tests.conftest import Inn
 
 from innkeeper import Guest
+from innkeeper.errors import CommandNotStarted
 from innkeeper.guest.errands import ThawedTooSoon
 from innkeeper.images import kernel
 from innkeeper.images.bootstrap import Bootstrap
@@ -114,6 +115,37 @@ def test_its_clock_is_set(guest: Guest) -> None:
     said(guest, "date -s '2001-02-03 04:05:06'")
     assert guest.set_time() < -20 * 365 * 86400
     assert abs(int(said(guest, "date +%s")) - time.time()) < 60
+
+
+def test_it_takes_our_agent_as_a_package(house: Inn, guest: Guest, tmp_path: Path) -> None:
+    made = house("agent", "package", "--output", tmp_path)
+    package = Path(made.stdout.decode().strip())
+    guest.copy_to(package, "/tmp/agent.deb")
+    # From now on it is the one that answers, and it has terminals.
+    said(guest, "dpkg -i /tmp/agent.deb")
+    said(guest, "systemctl is-active --wait innkeeper-agent || systemctl start innkeeper-agent")
+    until = time.monotonic() + 60
+    while (told := terminal(guest)) is None:
+        assert time.monotonic() < until, said(guest, "systemctl status innkeeper-agent")
+    assert told.startswith("/dev/pts/")
+    # Whoever has it started anew, by itself, loses only that command.
+    with pytest.raises(CommandNotStarted, match="began anew"):
+        guest.run(["systemctl", "restart", "innkeeper-agent"])
+    assert said(guest, "echo on") == "on"
+    done = house("freeze", "theirs")
+    assert (done.returncode, done.stdout) == (0, b"1\n"), done.stderr
+    assert house("thaw", "theirs").returncode == 0
+    assert said(guest, "dpkg --verify innkeeper-agent; ls /tmp/innkeeper.* 2>&1 | wc -l") == "1"
+
+
+def terminal(guest: Guest) -> str | None:
+    """The name of one; nothing where the agent has none."""
+    with guest.start(["tty"], terminal=(80, 24)) as process:
+        try:
+            process.wait(60)
+        except CommandNotStarted:
+            return None
+        return b"".join(process.stdout).decode().strip()
 
 
 def test_it_ends_by_its_agent_where_its_button_does_nothing(house: Inn) -> None:

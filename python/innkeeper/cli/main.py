@@ -50,6 +50,7 @@ class _Commands(LazyGroup):
         "systemd": Place("innkeeper.cli.systemd", "systemd"),
         "image": Place("innkeeper.cli.image", "app"),
         "network": Place("innkeeper.cli.network", "app"),
+        "agent": Place("innkeeper.cli.agent", "app"),
         "guest": Place("innkeeper.cli.guest", "app"),
         "debug": Place("innkeeper.cli.debug", "app", hidden=True),
         "doctor": Place("innkeeper.cli.doctor", "doctor"),

@@ -6,6 +6,7 @@ When a client goes, its commands are hung up and killed. The guest is not truste
 sense closes the channel, what goes beyond a window the client that it was meant for.
 """
 
+import errno
 import os
 import signal
 import socket
@@ -45,6 +46,8 @@ _INTO_GUEST: Final = 32 << 20
 _OF_JOBS: Final = frozenset((Ask.STDIN, Ask.STDIN_END, Ask.SIGNAL, Ask.RESIZE, Ask.CREDIT))
 _OUTPUT: Final = frozenset((Tell.STDOUT, Tell.STDERR))
 _LAST: Final = frozenset((Tell.EXIT, Tell.FAILED, Tell.DONE))
+
+_BEGAN_ANEW: Final = struct.pack("<I", errno.ECONNRESET) + b"the guest's agent began anew"
 
 # What a command of the hub's own says: a kind of frame and its payload.
 Listening = Callable[[Tell, bytes], None]
@@ -182,7 +185,18 @@ class AgentHub:
                 elif number not in self._elsewhere:
                     self.told(kind, number, payload)
         except (ProtocolError, struct.error):
-            self.disconnect()
+            if self._substitute is None:
+                self.disconnect()
+            else:
+                self._meet_anew()
+
+    def _meet_anew(self) -> None:
+        """An agent that is a service may be started in the middle of everything."""
+        self._is_there = False
+        self._from_guest = Decoder(Tell)
+        for number in [number for number in self._jobs if number not in self._elsewhere]:
+            self.told(Tell.FAILED, number, _BEGAN_ANEW)
+        self.sync({}, self._on_ready)
 
     def _greeted(self, payload: bytes) -> None:
         check_hello(payload)

@@ -301,6 +301,37 @@ def test_our_own_agent_is_preferred_where_both_answer(play: Play) -> None:
     assert (found[0][0], play.ready) == (Ask.EXEC, 1)
 
 
+def test_our_own_agent_may_be_started_anew(play: Play) -> None:
+    """As a service is; the host finds its way back even where that cut a frame in two."""
+    asked, found = Decoder(Ask), list[tuple[Ask, int, bytes]]()
+    play.ours.setblocking(False)
+
+    def came() -> bool:
+        with contextlib.suppress(BlockingIOError):
+            found.extend(asked.push(play.ours.recv(1 << 16)))
+        return bool(found)
+
+    def sync() -> bytes:
+        play.turn(came)
+        (kind, _, payload), *_ = found
+        assert kind is Ask.SYNC
+        found.clear()
+        return hello(payload[:16])
+
+    play.turn(lambda: play.hub.ready)
+    play.ours.sendall(hello())
+    play.turn(lambda: play.hub._is_there)
+    for last_words in (hello(), frame(Tell.STDOUT, 1, bytes(9))[:12] + hello()):
+        play.told.clear()
+        play.client.sendall(frame(Ask.EXEC, 1, Exec(argv=["x"], env={}).encode()))
+        play.turn(came)
+        found.clear()
+        play.ours.sendall(last_words)
+        play.turn(play.has(Tell.FAILED))
+        play.ours.sendall(sync())
+        play.turn(lambda: play.hub._is_there)
+
+
 def test_an_agent_that_goes_takes_its_commands_along_and_may_come_back(play: Play) -> None:
     play.guest.status = {"exited": False}
     play.turn(lambda: play.hub.ready)

@@ -1,0 +1,1 @@
+"""Our agent as a package, for systems that its users install themselves."""
