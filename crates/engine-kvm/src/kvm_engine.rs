@@ -11,6 +11,7 @@ use kvm_ioctls::{Cap, Kvm, VmFd};
 use memory::{Gpa, GuestMemory};
 use x86::cpuid::CpuidTable;
 
+use crate::device_slots_raw::DeviceSlots;
 use crate::routing::Routing;
 use crate::slots_raw::Slots;
 use crate::vcpu::KvmVcpu;
@@ -101,6 +102,8 @@ impl KvmEngine {
             routing: Routing::default(),
         };
         engine.routing.install(&engine.vm.fd)?;
+        let slots = Arc::new(DeviceSlots::new(&engine.vm));
+        engine.vm.memory.device_memories().listen(slots);
         Ok(engine)
     }
 

@@ -11,6 +11,7 @@
 //! not.
 
 mod cpuid;
+mod device_slots_raw;
 mod devices;
 mod exit;
 mod kick;

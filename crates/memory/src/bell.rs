@@ -20,6 +20,8 @@ pub mod news {
     pub const DEAD_CODE: u32 = 1 << 2;
     /// Pages became another [`crate::PageKind`]: nothing that was found of memory holds any more.
     pub const MAP: u32 = 1 << 3;
+    /// Device memory lies elsewhere (see [`crate::DeviceMemory`]).
+    pub const MOVED: u32 = 1 << 4;
 }
 
 /// More pages than this are told as "all".
@@ -157,6 +159,21 @@ impl Bells {
 
     pub(crate) fn code_died(&self, page: Gpa) {
         self.each(|bell| bell.code_died(page));
+    }
+
+    /// Device memory lies elsewhere.
+    pub(crate) fn moved(&self) {
+        self.each(|bell| bell.ring(news::MOVED));
+    }
+
+    /// These pages may be written directly no more, by nobody.
+    pub(crate) fn pages_unplain(&self, pages: &[Gpa]) {
+        self.each(|bell| {
+            let mut unplain = lock(&bell.unplain);
+            pages.iter().for_each(|page| unplain.add(*page));
+            drop(unplain);
+            bell.ring(news::UNPLAIN);
+        });
     }
 }
 

@@ -21,11 +21,12 @@ use vm_memory::{
 };
 
 use crate::bell::Bells;
+use crate::device_memory::{DeviceMemories, DeviceMemory};
 use crate::{Bell, Gpa, PAGE_SIZE, PageKind, PageTracker};
 
-const READ_WRITE: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
+pub(crate) const READ_WRITE: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
 /// Pages exist from their first touch; the guest's size is a promise of the administrator's.
-const SHARED_LAZY: MapFlags = MapFlags::SHARED.union(MapFlags::NORESERVE);
+pub(crate) const SHARED_LAZY: MapFlags = MapFlags::SHARED.union(MapFlags::NORESERVE);
 
 /// RAM as the rust-vmm crates (virtio-queue, linux-loader) know it.
 pub type GuestRam = GuestMemoryMmap<PageTracker>;
@@ -70,6 +71,7 @@ pub struct GuestMemory {
     ram: GuestRam,
     backing: Arc<File>,
     bells: Arc<Bells>,
+    devices: Arc<DeviceMemories>,
     pluggable: Option<RamRange>,
     rom: Option<RamRange>,
 }
@@ -127,6 +129,7 @@ impl GuestMemory {
             ram,
             backing,
             bells,
+            devices: Arc::default(),
             pluggable: None,
             rom: None,
         })
@@ -149,6 +152,20 @@ impl GuestMemory {
             memory.set_kind(rom, PageKind::Rom);
         }
         Ok(memory)
+    }
+
+    /// Zeroed RAM for a device, of `len` bytes, a multiple of the page size. It lies nowhere yet.
+    ///
+    /// # Errors
+    /// When the host refuses the memory.
+    pub fn add_device_memory(&self, len: u64) -> Result<DeviceMemory, MemoryError> {
+        self.devices.add(len, &self.bells)
+    }
+
+    /// What devices have.
+    #[must_use]
+    pub fn device_memories(&self) -> &Arc<DeviceMemories> {
+        &self.devices
     }
 
     /// The RAM that a guest has only once it has plugged it in.

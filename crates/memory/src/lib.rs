@@ -8,6 +8,7 @@
 
 mod addr;
 mod bell;
+mod device_memory;
 mod guest_memory;
 mod lines;
 mod tracker;
@@ -15,6 +16,7 @@ mod zeroed_raw;
 
 pub use addr::{Gla, Gpa, PAGE_SHIFT, PAGE_SIZE};
 pub use bell::{Bell, Named, news};
+pub use device_memory::{DeviceMemories, DeviceMemory, Placement};
 pub use guest_memory::{GuestMemory, GuestRam, HostPage, MemoryError, MemoryPlan, RamRange};
 pub use lines::Lines;
 pub use tracker::{PageKind, PageTracker};

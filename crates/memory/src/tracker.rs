@@ -41,8 +41,8 @@ struct Pages {
     /// One bit a page: a vCPU does not find memory there at all.
     hidden: Box<[AtomicU64]>,
     logging: AtomicBool,
-    /// Where the region begins.
-    first: Gpa,
+    /// Where the region begins, which may change for a device's.
+    first: AtomicU64,
     bells: Arc<Bells>,
 }
 
@@ -100,7 +100,7 @@ impl PageTracker {
             rom: zeroed(page_count.div_ceil(64)),
             hidden: zeroed(page_count.div_ceil(64)),
             logging: AtomicBool::new(false),
-            first,
+            first: AtomicU64::new(first.0),
             bells,
         };
         PageTracker {
@@ -229,7 +229,27 @@ impl PageTracker {
     }
 
     fn gpa(&self, page: usize) -> Gpa {
-        Gpa(self.pages.first.0 + ((page as u64) << PAGE_SHIFT))
+        let first = self.pages.first.load(Ordering::Relaxed);
+        Gpa(first.wrapping_add((page as u64) << PAGE_SHIFT))
+    }
+
+    /// The region begins there from now on.
+    pub(crate) fn move_to(&self, first: Gpa) {
+        self.pages.first.store(first.0, Ordering::Relaxed);
+    }
+
+    /// All decoded blocks are dead from there on.
+    pub(crate) fn kill_code(&self) {
+        for (page, code) in self.pages.code.iter().enumerate() {
+            let kill = |word| {
+                let known = !lines_of(word).is_empty();
+                known.then(|| (word & !u64::from(u32::MAX)).wrapping_add(ONE_GENERATION))
+            };
+            let killed = code.fetch_update(Ordering::AcqRel, Ordering::Relaxed, kill);
+            if killed.is_ok() {
+                self.pages.bells.code_died(self.gpa(page));
+            }
+        }
     }
 
     /// Starts or stops the dirty log. Starting forgets what was logged before.
@@ -253,6 +273,26 @@ impl PageTracker {
             .collect();
         self.pages.bells.all_unplain();
         taken
+    }
+
+    /// As [`PageTracker::take_dirty`], by number: only these pages have to be claimed anew.
+    pub(crate) fn take_dirty_pages(&self) -> Vec<usize> {
+        let mut pages = Vec::new();
+        for (index, word) in self.pages.dirty.iter().enumerate() {
+            if word.load(Ordering::Relaxed) == 0 {
+                continue;
+            }
+            let mut rest = word.swap(0, Ordering::AcqRel);
+            while rest != 0 {
+                pages.push(index * 64 + rest.trailing_zeros() as usize);
+                rest &= rest - 1;
+            }
+        }
+        if !pages.is_empty() {
+            let named: Vec<Gpa> = pages.iter().map(|page| self.gpa(*page)).collect();
+            self.pages.bells.pages_unplain(&named);
+        }
+        pages
     }
 }
 

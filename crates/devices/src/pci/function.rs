@@ -2,6 +2,8 @@
 
 use std::fmt::Debug;
 
+use memory::DeviceMemory;
+
 use crate::pci::ConfigSpace;
 use crate::{DeviceState, RestoreError};
 
@@ -56,6 +58,11 @@ pub trait PciFunction: Send + Debug {
     }
     fn bar_write(&mut self, bar: u8, offset: u64, size: u8, value: u64) {
         let _ = (bar, offset, size, value);
+    }
+    /// RAM behind whole regions, by number: the guest reaches it without exits, where the region lies in
+    /// one of the bus's windows. Asked once.
+    fn memories(&self) -> Vec<(u8, DeviceMemory)> {
+        Vec::new()
     }
     /// Back to power-on state, as [`crate::Device::reset`].
     fn reset(&mut self);

@@ -11,10 +11,13 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use memory::{DeviceMemory, Gpa};
 use thiserror::Error;
 
 use crate::pci::allocator::Allocator;
-use crate::pci::config::{BAR_0, BARS_END, COMMAND, HEADER_TYPE, INTERRUPT_LINE, STATUS};
+use crate::pci::config::{
+    BAR_0, BARS_END, COMMAND, HEADER_TYPE, INTERRUPT_LINE, ROM, ROM_END, STATUS,
+};
 use crate::pci::{
     AssignError, BarKind, BarMapping, COMMAND_IO, COMMAND_MEMORY, DeviceFunction, HostBridge,
     PciFunction, PciWindows, Space,
@@ -40,6 +43,9 @@ struct Bus {
     functions: BTreeMap<DeviceFunction, SharedFunction>,
     /// The regions of all functions, as their configuration spaces say now.
     routes: Vec<Route>,
+    /// RAM behind regions, by function and region.
+    memories: BTreeMap<(DeviceFunction, u8), DeviceMemory>,
+    windows: Option<Arc<PciWindows>>,
     /// [`PciRoot::assign_bars`] was called: do it again after a reset.
     assigned: bool,
     /// What [`PciRoot::set_interrupt_line`] was told, likewise.
@@ -63,12 +69,16 @@ impl PciRoot {
     /// A bus with this host bridge at 00.0.
     #[must_use]
     pub fn with_bridge(windows: PciWindows, bridge: impl PciFunction + 'static) -> PciRoot {
-        let mut bus = Bus::default();
+        let windows = Arc::new(windows);
+        let mut bus = Bus {
+            windows: Some(Arc::clone(&windows)),
+            ..Bus::default()
+        };
         let bridge: SharedFunction = Arc::new(Mutex::new(bridge));
         bus.functions.insert(DeviceFunction::new(0, 0), bridge);
         PciRoot {
             bus: Arc::new(RwLock::new(bus)),
-            windows: Arc::new(windows),
+            windows,
         }
     }
 
@@ -82,6 +92,7 @@ impl PciRoot {
         function: impl PciFunction + 'static,
     ) -> Result<(), InsertError> {
         let mappings = function.config().mappings();
+        let memories = function.memories().into_iter();
         let mut bus = self.bus_mut();
         if bus.functions.contains_key(&at) {
             return Err(InsertError::Taken {
@@ -90,6 +101,8 @@ impl PciRoot {
             });
         }
         bus.functions.insert(at, Arc::new(Mutex::new(function)));
+        bus.memories
+            .extend(memories.map(|(bar, memory)| ((at, bar), memory)));
         bus.set_routes(at, mappings);
         Ok(())
     }
@@ -98,6 +111,7 @@ impl PciRoot {
     pub fn remove(&self, at: DeviceFunction) -> bool {
         let mut bus = self.bus_mut();
         bus.set_routes(at, Vec::new());
+        bus.memories.retain(|(owner, _), _| *owner != at);
         bus.interrupt_lines.remove(&at);
         let removed = bus.functions.remove(&at);
         drop(bus);
@@ -319,10 +333,35 @@ impl PciRoot {
 
 impl Bus {
     fn set_routes(&mut self, owner: DeviceFunction, mappings: Vec<BarMapping>) {
+        self.place_memories(owner, &mappings);
         self.routes.retain(|route| route.owner != owner);
         let new = mappings.into_iter();
         self.routes
             .extend(new.map(|mapping| Route { owner, mapping }));
+    }
+}
+
+impl Bus {
+    /// RAM lies where its region does; not outside of the windows, where a register may point while it is
+    /// sized and where the machine has things of its own.
+    fn place_memories(&self, owner: DeviceFunction, mappings: &[BarMapping]) {
+        let inside = |mapping: &&BarMapping| {
+            let end = mapping.base.saturating_add(mapping.len);
+            let windows = self.windows.iter();
+            let mut windows = windows.flat_map(|it| {
+                [Some(&it.memory32), it.memory64.as_ref()]
+                    .into_iter()
+                    .flatten()
+            });
+            windows.any(|window| window.start <= mapping.base && end <= window.end)
+        };
+        for ((at, bar), memory) in &self.memories {
+            if *at == owner {
+                let mut own = mappings.iter();
+                let mapping = own.find(|it| it.bar == *bar && it.space == Space::Memory);
+                memory.place(mapping.filter(inside).map(|it| Gpa(it.base)));
+            }
+        }
     }
 }
 

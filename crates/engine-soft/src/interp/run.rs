@@ -177,6 +177,10 @@ impl Interpreter {
             let unplain = cpu.bell.take_unplain();
             cpu.mmu.give_up_writes(&unplain);
         }
+        if heard & news::MOVED != 0 {
+            let memory = cpu.memory.clone();
+            cpu.mmu.remap(&memory);
+        }
         if heard & news::DEAD_CODE != 0 {
             let dead = cpu.bell.take_dead();
             if let Some(translator) = &mut self.translator {

@@ -1,7 +1,7 @@
 //! Which pages this vCPU writes, and how that ends when code is decoded from them (see
 //! `memory::PageTracker`).
 
-use memory::{Lines, Named};
+use memory::{GuestMemory, Lines, Named};
 
 use super::writers::{Slots, Writer};
 use super::{Mmu, PAGE_MASK, SET_ENTRIES, WAY_ENTRIES, Way, empty, first, set};
@@ -79,6 +79,13 @@ impl Mmu {
                 }
             }
         }
+    }
+
+    /// Learns where device memory lies now.
+    pub(crate) fn remap(&mut self, memory: &GuestMemory) {
+        // What was claimed is not known any more afterwards.
+        self.give_up_writes(&Named::All);
+        self.map(memory);
     }
 
     pub(super) fn give_up_writes_to(&mut self, gpa: u64) {

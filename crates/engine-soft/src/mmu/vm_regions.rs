@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use memory::{GuestMemory, PageKind, PageTracker};
+use memory::{GuestMemory, HostPage, PageKind, PageTracker};
 
 use super::writers::Writers;
 
@@ -10,7 +10,8 @@ use super::writers::Writers;
 pub(crate) struct Region {
     pub(crate) base: u64,
     pub(crate) len: u64,
-    /// Host address of the first byte; valid while the vCPU's `GuestMemory` handle lives.
+    /// Host address of the first byte; valid while the vCPU's `GuestMemory` handle lives, which keeps
+    /// device memory too.
     pub(crate) host: u64,
     pub(crate) tracker: Arc<PageTracker>,
     pub(super) writers: Writers,
@@ -28,17 +29,21 @@ impl Region {
     }
 }
 
+/// The guest's own, and then what devices have where it lies now.
 pub(crate) fn regions(memory: &GuestMemory) -> Vec<Region> {
-    let of = |range: memory::RamRange| {
-        let page = memory.host_page(range.base)?;
-        let (base, len) = (range.base.0, range.len);
+    let of = |range: memory::RamRange, page: Option<HostPage>| {
+        let (page, len) = (page?, range.len);
         Some(Region {
-            base,
+            base: range.base.0,
             len,
             host: page.host as u64,
             tracker: Arc::new(page.tracker),
             writers: Writers::none((len >> memory::PAGE_SHIFT) as usize),
         })
     };
-    memory.mapped_ranges().into_iter().filter_map(of).collect()
+    let own = memory.mapped_ranges().into_iter();
+    let own = own.filter_map(|range| of(range, memory.host_page(range.base)));
+    let placed = memory.device_memories().placed().into_iter();
+    own.chain(placed.filter_map(|(range, device)| of(range, device.first_page())))
+        .collect()
 }
