@@ -14,6 +14,7 @@ pub mod serial;
 #[doc(hidden)]
 pub mod testing;
 pub mod timers;
+pub mod vga;
 pub mod virtio;
 
 pub use device::{

@@ -1,11 +1,12 @@
 //! The PCI bus and what is on it.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use block::BlockDevice;
 use devices::pci::{COMMAND, ConfigPorts, HostBridge, PciFunction, PciRoot, PciWindows};
-use devices::testing::{FakeLine, FakeLines, FakeMsi};
+use devices::testing::{FakeClock, FakeLine, FakeLines, FakeMsi};
+use devices::vga::{Vga, VgaFunction};
 use devices::virtio::{
     Balloon, Block, BlockOptions, Console, Fs, HotplugMemory, Net, NetOptions, Port, Rng, RngLimit,
     VirtioDevice, VirtioPci, Vsock, VsockOptions,
@@ -43,6 +44,15 @@ pub(crate) fn entries() -> Vec<Entry> {
                 device.write(0, 4, 0x8000_003c);
                 device.write(4, 1, 0x0a);
                 device.write(1, 1, 0x02);
+            },
+        },
+        Entry {
+            kind: "vga",
+            make: vga,
+            change: |device| {
+                device.write(COMMAND.into(), 2, 3);
+                // A byte of video memory.
+                device.write(REGION + 0x1234, 1, 5);
             },
         },
         Entry {
@@ -165,6 +175,13 @@ fn region() -> RamRange {
         base: Gpa(0x1_0000_0000),
         len: 16 << 20,
     }
+}
+
+fn vga() -> Box<dyn Device> {
+    let vram = memory().add_device_memory(1 << 20).unwrap();
+    let vga = Vga::new(vram, FakeClock::at_wall(0), (1024, 768));
+    let function = VgaFunction::new(Arc::new(Mutex::new(vga)), Vec::new());
+    Box::new(Function(function.unwrap()))
 }
 
 fn virtio(device: impl VirtioDevice + 'static) -> Box<dyn Device> {
