@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use machine::boot::{self, BootSource, BzImage, Elf, Multiboot};
 use machine::layout;
-use memory::GuestMemory;
+use memory::{Gpa, GuestMemory};
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::Input;
@@ -44,7 +44,17 @@ pub(crate) fn kernels(bytes: &[u8]) {
         .into_iter()
         .collect();
     if let Ok(source) = BootSource::open(&kernel_path, &parts) {
-        let _ = boot::load(&memory, &source, &command_line, &[7; 32], choice & 1 == 0);
+        let frame_buffer = (choice & 4 == 0).then_some(boot::FrameBuffer {
+            base: Gpa(0xc000_0000),
+            width: 1024,
+            height: 768,
+        });
+        let given = boot::Given {
+            seed: &[7; 32],
+            long_mode: choice & 1 == 0,
+            frame_buffer,
+        };
+        let _ = boot::load(&memory, &source, &command_line, &given);
     }
 }
 

@@ -19,6 +19,7 @@ mod namespace_raw;
 mod network;
 mod pci;
 mod shared_network;
+mod vga;
 mod vsock;
 
 use std::panic;
@@ -87,6 +88,10 @@ pub const TARGETS: &[Target] = &[
     target("saved-machine", machines::restore),
     target("user-network", network::user_network),
     target("shared-network", shared_network::shared_network),
+    Target {
+        seeds: vga::seeds,
+        ..target("vga", vga::vga)
+    },
     target("vsock", vsock::vsock),
 ];
 

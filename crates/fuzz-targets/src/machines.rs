@@ -56,6 +56,7 @@ fn machine() -> Machine {
         network: None,
         folders: Vec::new(),
         vsock: None,
+        screen: None,
         rng: true,
         balloon: true,
         reboot: Reboot::Exit,

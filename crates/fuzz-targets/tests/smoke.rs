@@ -130,5 +130,6 @@ smoke! {
     folder "folder",
     user_network "user-network",
     shared_network "shared-network",
+    vga "vga",
     vsock "vsock",
 }

@@ -46,6 +46,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, Box<dyn Err
         network: None,
         folders: Vec::new(),
         vsock: None,
+        screen: None,
         rng: true,
         balloon: true,
         reboot: Reboot::Exit,

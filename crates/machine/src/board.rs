@@ -217,6 +217,19 @@ impl Board {
         })
     }
 
+    /// Plugs a VGA in, which has no interrupt: where firmware looks for it, or into the next slot.
+    pub(crate) fn add_vga(
+        &mut self,
+        function: impl PciFunction + 'static,
+    ) -> Result<(), MachineError> {
+        if self.pirqs.is_some() {
+            return self.insert(DeviceFunction::new(pc::DISPLAY_SLOT, 0), function);
+        }
+        self.insert(DeviceFunction::new(self.next_slot, 0), function)?;
+        self.next_slot += 1;
+        Ok(())
+    }
+
     /// The end of an interrupt wire for the first pin of a slot. On a board without firmware also the
     /// interrupt that it is.
     fn slot_wire(&self, slot: u8) -> (Arc<dyn Line>, Option<u8>) {

@@ -11,6 +11,7 @@ mod content;
 mod elf;
 mod entry;
 mod error;
+mod frame_buffer;
 mod initrd;
 mod linux;
 mod multiboot;
@@ -21,6 +22,7 @@ mod source;
 pub use bzimage::BzImage;
 pub use elf::Elf;
 pub use error::{BootError, ImageError};
+pub use frame_buffer::FrameBuffer;
 pub use multiboot::{Multiboot, SEARCH as PROBE_LEN};
 pub use place::Piece;
 pub use source::{BootSource, SourceFile};
@@ -46,10 +48,18 @@ pub struct BootRequest<'a> {
     /// The file's name, which multiboot kernels get as their first word.
     pub kernel_name: &'a str,
     pub command_line: &'a str,
+    pub given: Given<'a>,
+}
+
+/// What the machine gives the kernel.
+#[derive(Debug, Clone, Copy)]
+pub struct Given<'a> {
     /// Entropy for the guest's generator; may be empty.
     pub seed: &'a [u8],
     /// The processor has long mode.
     pub long_mode: bool,
+    /// What is shown.
+    pub frame_buffer: Option<FrameBuffer>,
 }
 
 /// Finds out how the file is to be booted. The content decides, never the name.
@@ -86,15 +96,13 @@ pub fn load(
     memory: &GuestMemory,
     source: &BootSource,
     command_line: &str,
-    seed: &[u8],
-    long_mode: bool,
+    given: &Given<'_>,
 ) -> Result<CpuState, BootError> {
     let name = source.kernel.path.to_string_lossy();
     let request = BootRequest {
         kernel_name: &name,
         command_line,
-        seed,
-        long_mode,
+        given: *given,
     };
     let initrd = initrd::Initrd::new(&source.initrd);
     let loaded = load_image(memory, &source.kernel, &request, &initrd);
@@ -113,6 +121,9 @@ fn load_image(
     let head = kernel.head(PROBE_LEN)?;
     if elf::is_elf(&head) && !bzimage::is_bzimage(&head) && !is_multiboot(&head) {
         let elf = Elf::of(kernel)?;
+        if elf.linux && request.given.long_mode && request.given.frame_buffer.is_some() {
+            return linux::boot_elf(memory, kernel, &elf, request, initrd);
+        }
         return pvh::boot(memory, kernel, &elf, request, initrd);
     }
     let total = memory.initial_ranges().iter().map(|range| range.len).sum();

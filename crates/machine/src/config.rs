@@ -9,6 +9,7 @@ pub use folder::FolderOptions;
 pub use netio::{BridgeOptions, Forward, NetworkOptions, Protocol, Subnet, UserOptions, lease};
 
 use crate::limits::Limits;
+use crate::screen::ScreenConfig;
 
 /// Which engine runs the guest.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +60,8 @@ pub struct MachineConfig {
     pub network: Option<NetworkConfig>,
     pub folders: Vec<FolderConfig>,
     pub vsock: Option<VsockConfig>,
+    /// A VGA and a monitor.
+    pub screen: Option<ScreenConfig>,
     /// A virtio entropy device.
     pub rng: bool,
     /// A virtio memory balloon, by which memory that the guest does not need returns to the host.

@@ -5,6 +5,7 @@
 
 mod cpus;
 mod memory;
+mod seat;
 
 use std::fmt::{self, Debug};
 use std::os::fd::OwnedFd;
@@ -115,6 +116,7 @@ struct Shared {
     memory: Memory,
     cpus: Cpus,
     resize: Hook<(u16, u16)>,
+    seat: seat::Seat,
     vsock: Hook<(OwnedFd, u32)>,
 }
 
@@ -325,6 +327,7 @@ impl MachineControl {
         self.shared.memory.disconnect();
         self.shared.cpus.disconnect();
         *lock(&self.shared.resize) = None;
+        self.shared.seat.disconnect();
         *lock(&self.shared.vsock) = None;
     }
 }

@@ -61,6 +61,8 @@ pub enum MachineError {
         #[from]
         source: BusError,
     },
+    #[error("cannot read the option ROM {}", path.display())]
+    Rom { path: PathBuf, source: io::Error },
     #[error("cannot plug a device into the PCI bus: {what}")]
     Pci { what: String },
     #[error("the host has no {what} left")]

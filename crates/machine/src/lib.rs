@@ -36,6 +36,7 @@ mod perf_map;
 mod peripherals;
 mod ports;
 mod saved;
+mod screen;
 mod signal;
 mod sleep;
 mod stats;
@@ -56,13 +57,17 @@ pub use config::{
 };
 pub use control::{MachineControl, MemoryReport, Outcome};
 // What a device made elsewhere needs, so that its crate need know no floor below this one.
+pub use devices::i8042::MouseEvent;
+pub use devices::vga::Screen;
 pub use devices::virtio::{BalloonReport, HotplugMemoryReport, MemoryStatistics};
 pub use devices::{Device, DeviceState, Line, RestoreError};
+pub use display::{Picture, PixelFormat, Rect, TIGHT_MAX_WIDTH, Tight, raw, tight, zrle};
 pub use error::MachineError;
 pub use limits::{Limits, RateLimit};
 pub use machine::{MAX_VCPUS, Machine};
 pub use memory::Gpa;
 pub use perf_map::Symbols;
 pub use saved::{SavedMachine, restore_memory, save_memory};
+pub use screen::ScreenConfig;
 pub use stats::{MachineStats, VcpuReport};
 pub use survey::{EngineFinding, survey};

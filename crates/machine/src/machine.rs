@@ -24,6 +24,7 @@ use crate::msrs::{MachineMsrs, MsrFacts};
 use crate::pc::FirmwareImage;
 use crate::perf_map::{PerfMap, Symbols};
 use crate::peripherals::{self, Peripherals};
+use crate::screen::MachineScreen;
 use crate::signal::{Signals, VcpuSignal};
 use crate::stats::{MachineStats, Times};
 use crate::sync::lock;
@@ -431,7 +432,13 @@ impl Machine {
                 firmware::install(memory, &self.facts)?;
                 let seed: [u8; 32] = random()?;
                 let long_mode = self.cpuid.has(cpuid::feature::LM);
-                Ok(boot::load(memory, source, command_line, &seed, long_mode)?)
+                let screen = self.peripherals.screen.as_ref();
+                let given = boot::Given {
+                    seed: &seed,
+                    long_mode,
+                    frame_buffer: screen.and_then(MachineScreen::boot),
+                };
+                Ok(boot::load(memory, source, command_line, &given)?)
             }
         }
     }

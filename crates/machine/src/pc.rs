@@ -22,7 +22,6 @@ pub(crate) use image::FirmwareImage;
 pub(crate) use shadow::{ShadowMapper, ShadowWrites};
 
 /// The function of the display, which firmware looks at before others.
-#[allow(dead_code, reason = "this is where a display goes")]
 pub(crate) const DISPLAY_SLOT: u8 = 2;
 pub(crate) const FIRST_FREE_SLOT: u8 = 3;
 /// The ISA bridge and its companions.

@@ -35,6 +35,7 @@ use crate::fw_cfg::{self, FwCfg};
 use crate::layout::LOW_RAM_LIMIT;
 use crate::pc::{self, BootPlaces, DebugConsole, FilesRequest};
 use crate::ports;
+use crate::screen::{self, MachineScreen};
 use crate::signal::{Presence, VcpuSignal};
 use crate::sync::lock;
 
@@ -46,6 +47,7 @@ pub(crate) struct Peripherals {
     pub(crate) abandon: Abandon,
     /// Power management, which wakes the machine.
     pub(crate) power: Arc<Mutex<AcpiPm>>,
+    pub(crate) screen: Option<MachineScreen>,
     /// Absent where processors do not come and go.
     pub(crate) cpus: Option<Arc<Mutex<AcpiCpus>>>,
 }
@@ -96,7 +98,15 @@ pub(crate) fn add(
         what: "file descriptor",
         source,
     })?;
-    add_legacy(board, lines)?;
+    add_legacy(board, lines, control)?;
+    // First of all, so that it has the address that its size asks for.
+    let screen = match &config.screen {
+        Some(wanted) => Some(screen::add(board, wanted)?),
+        None => None,
+    };
+    if let Some(screen) = &screen {
+        control.connect_screen(screen.screen.clone());
+    }
     let power = add_power_management(board, lines, control)?;
     add_clocks(board, config, &power)?;
     let cpus = add_cpus(board, config, &power, control, signals)?;
@@ -111,6 +121,7 @@ pub(crate) fn add(
         console: None,
         abandon: Abandon::new(control.clone()),
         power,
+        screen,
         cpus,
     };
     for (index, chardev) in config.serial.iter_mut().enumerate() {
@@ -188,15 +199,20 @@ impl Peripherals {
 }
 
 /// What every PC has.
-fn add_legacy(board: &mut Board, lines: &Arc<dyn Lines>) -> Result<(), MachineError> {
+fn add_legacy(
+    board: &mut Board,
+    lines: &Arc<dyn Lines>,
+    control: &MachineControl,
+) -> Result<(), MachineError> {
     let port92 = Port92::new(Arc::clone(lines));
     board.add_ports("port92", Arc::new(Mutex::new(port92)), &port92::PORTS)?;
     let (irq1, irq12) = (
         board.line(ports::KEYBOARD_IRQ),
         board.line(ports::MOUSE_IRQ),
     );
-    let keyboard = I8042::new(irq1, irq12, Arc::clone(lines));
-    board.add_ports("i8042", Arc::new(Mutex::new(keyboard)), &i8042::PORTS)
+    let keyboard = Arc::new(Mutex::new(I8042::new(irq1, irq12, Arc::clone(lines))));
+    control.connect_keyboard(Arc::clone(&keyboard));
+    board.add_ports("i8042", keyboard, &i8042::PORTS)
 }
 
 fn add_clocks(

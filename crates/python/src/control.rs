@@ -3,12 +3,13 @@
 use std::os::fd::{IntoRawFd, RawFd};
 use std::sync::Arc;
 
-use machine::{Line, MachineControl};
+use machine::{Line, MachineControl, MouseEvent};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::errors::raise;
 use crate::memory::Memory;
+use crate::screen::Screen;
 use crate::spec::{LimitsSpec, descriptor};
 use crate::statistics::Statistics;
 
@@ -127,6 +128,24 @@ impl Control {
         let stream = descriptor(py, stream)?;
         py.detach(|| self.control.connect_to_guest(stream, port));
         Ok(())
+    }
+
+    fn screen(&self, py: Python<'_>) -> Option<Screen> {
+        py.detach(|| self.control.screen()).map(Screen::from)
+    }
+
+    fn key(&self, py: Python<'_>, scan_codes: Vec<u8>) -> bool {
+        py.detach(|| self.control.key(&scan_codes))
+    }
+
+    fn mouse(&self, py: Python<'_>, right: i32, down: i32, wheel: i32, buttons: u8) {
+        let event = MouseEvent {
+            right,
+            down,
+            wheel,
+            buttons,
+        };
+        py.detach(|| self.control.mouse(event));
     }
 
     fn resize_console(&self, py: Python<'_>, columns: u16, rows: u16) {

@@ -12,6 +12,7 @@ mod jail;
 mod kernel;
 mod memory;
 mod network;
+mod screen;
 mod spec;
 mod statistics;
 
@@ -26,6 +27,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<statistics::VcpuStatistics>()?;
     module.add_class::<control::Control>()?;
     module.add_class::<memory::Memory>()?;
+    module.add_class::<screen::Screen>()?;
     module.add_class::<doctor::EngineReport>()?;
     module.add_class::<disk::DiskInfo>()?;
     module.add_class::<disk::DiskReport>()?;

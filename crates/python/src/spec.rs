@@ -8,7 +8,7 @@ use std::sync::Arc;
 use machine::{
     BootFrom, Chardev, ConsoleConfig, DiskConfig, DiskFormat, DiskTrust, EngineChoice,
     FirmwareConfig, FolderConfig, FolderOptions, Limits, MachineConfig, NetworkConfig, NetworkWay,
-    Overlay, RateLimit, Reboot, VsockConfig,
+    Overlay, RateLimit, Reboot, ScreenConfig, VsockConfig,
 };
 use pyo3::prelude::*;
 
@@ -31,6 +31,7 @@ pub(crate) struct MachineSpec {
     disks: Vec<DiskSpec>,
     network: Option<NetworkSpec>,
     folders: Vec<FolderSpec>,
+    screen: Option<ScreenSpec>,
     rng: bool,
     balloon: bool,
     reboots: bool,
@@ -95,6 +96,15 @@ struct FolderSpec {
     owner: u32,
 }
 
+/// `innkeeper.machine.screen.ScreenSpec`.
+#[derive(Debug, FromPyObject)]
+struct ScreenSpec {
+    memory: u64,
+    width: u16,
+    height: u16,
+    rom: Option<PathBuf>,
+}
+
 /// `innkeeper.machine.spec.DiskSpec`.
 #[derive(Debug, FromPyObject)]
 struct DiskSpec {
@@ -157,6 +167,7 @@ impl MachineSpec {
             network: self.network.map(|it| it.into_config(py)).transpose()?,
             folders: self.folders.into_iter().map(FolderConfig::from).collect(),
             vsock: None,
+            screen: self.screen.map(ScreenConfig::from),
             rng: self.rng,
             balloon: self.balloon,
             reboot: if self.reboots {
@@ -181,6 +192,17 @@ impl From<FolderSpec> for FolderConfig {
                 read_only: spec.read_only,
                 owner: spec.owner,
             },
+        }
+    }
+}
+
+impl From<ScreenSpec> for ScreenConfig {
+    fn from(spec: ScreenSpec) -> ScreenConfig {
+        ScreenConfig {
+            memory: spec.memory,
+            width: spec.width,
+            height: spec.height,
+            rom: spec.rom,
         }
     }
 }

@@ -11,17 +11,22 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("block", &[]),
     ("netio", &[]),
     ("folder", &[]),
+    ("display", &[]),
     ("engine", &["memory", "x86"]),
     ("engine-kvm", &["engine", "memory", "x86"]),
     ("engine-soft", &["engine", "memory", "x86"]),
     ("engine-tests", &["engine", "memory", "x86"]),
     // x86 for the APIC's state, which every engine can load: it is vocabulary, no engine.
-    ("devices", &["block", "folder", "memory", "netio", "x86"]),
+    (
+        "devices",
+        &["block", "display", "folder", "memory", "netio", "x86"],
+    ),
     (
         "machine",
         &[
             "block",
             "devices",
+            "display",
             "engine",
             "engine-kvm",
             "engine-soft",
@@ -39,6 +44,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         &[
             "block",
             "devices",
+            "display",
             "engine",
             "engine-soft",
             "engine-tests",

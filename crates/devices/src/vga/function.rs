@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::SharedVga;
 use super::state::Registers;
-use crate::pci::{BarKind, ConfigSpace, ConfigState, Identity, PciFunction, ROM_REGION};
+use crate::pci::{BarKind, ConfigSpace, ConfigState, EXPANSION_ROM, Identity, PciFunction};
 use crate::ports::{all_ones, locked};
 use crate::{DeviceState, RestoreError, decode_state, encode_state};
 
@@ -76,7 +76,7 @@ impl VgaFunction {
             .with_bar(REGISTERS, BarKind::Memory32, REGISTERS_LEN);
         if !rom.is_empty() {
             let len = rom.len().next_power_of_two().max(0x800);
-            config = config.with_rom(len as u64);
+            config = config.with_expansion_rom(len as u64);
         }
         Ok(VgaFunction {
             config,
@@ -170,7 +170,7 @@ impl PciFunction for VgaFunction {
         match bar {
             FRAME_BUFFER => self.vram.read(offset, &mut bytes[..len]),
             REGISTERS => return self.read_registers(offset, size),
-            ROM_REGION => {
+            EXPANSION_ROM => {
                 let from = usize::try_from(offset).unwrap_or(usize::MAX);
                 let rest = self.rom.get(from..).unwrap_or_default();
                 let here = rest.len().min(len);

@@ -5,7 +5,7 @@ use memory::{Gpa, GuestMemory, PAGE_SIZE, RamRange};
 
 use super::*;
 use crate::pci::{
-    BarKind, ConfigSpace, DeviceFunction, PciFunction, PciRoot, PciWindows, ROM_REGION,
+    BarKind, ConfigSpace, DeviceFunction, EXPANSION_ROM, PciFunction, PciRoot, PciWindows,
 };
 use crate::ports::locked;
 use crate::testing::FakeClock;
@@ -379,7 +379,7 @@ fn the_rom_is_read_where_its_register_says() {
     assert_eq!(root.memory_read(0xd000_0000, 4), 0x0703_aa55);
     root.config_write(0, at, 0x30, 4, 0xd000_0000);
     assert_eq!(root.memory_read(0xd000_0000, 4), u64::MAX);
-    assert_eq!(function(rom).bar_read(ROM_REGION, 0x7fc, 4), 0);
+    assert_eq!(function(rom).bar_read(EXPANSION_ROM, 0x7fc, 4), 0);
     assert!(VgaFunction::new(vga().0, vec![1; 8]).is_err());
     assert!(VgaFunction::new(vga().0, vec![0x55; 1 << 17]).is_err());
 }

@@ -26,6 +26,8 @@ const MAX_PROGRAM_HEADERS: u16 = 128;
 
 /// XEN_ELFNOTE_PHYS32_ENTRY. Spec: Xen public/elfnote.h.
 const PHYS32_ENTRY: u32 = 18;
+/// XEN_ELFNOTE_GUEST_OS.
+const GUEST_OS: u32 = 6;
 
 /// An ELF executable, ready to be placed at its physical addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +36,8 @@ pub struct Elf {
     pub entry: u64,
     /// The 32-bit physical entry that a Xen note names.
     pub pvh_entry: Option<u64>,
+    /// A 64-bit Linux kernel, as a Xen note says, whose entry is that of its boot protocol.
+    pub linux: bool,
 }
 
 #[must_use]
@@ -75,6 +79,7 @@ impl Elf {
             pieces: Vec::new(),
             entry,
             pvh_entry: None,
+            linux: false,
         };
         for header in program_headers(file, &head, long)? {
             match header.kind {
@@ -84,7 +89,11 @@ impl Elf {
                         elf.entry = physical;
                     }
                 }
-                NOTE => elf.pvh_entry = elf.pvh_entry.or(pvh_note(file, header)?),
+                NOTE => {
+                    let found = notes(file, header)?;
+                    elf.pvh_entry = elf.pvh_entry.or(found.pvh_entry);
+                    elf.linux |= found.linux && long;
+                }
                 _ => {}
             }
         }
@@ -210,28 +219,40 @@ fn piece(file: &impl Content, header: ProgramHeader) -> Result<Piece, ImageError
     })
 }
 
-/// Looks for Xen's entry note. Notes of others are stepped over.
-fn pvh_note(file: &impl Content, header: ProgramHeader) -> Result<Option<u64>, Fault> {
+/// What Xen's notes say.
+#[derive(Debug, Default)]
+struct Notes {
+    pvh_entry: Option<u64>,
+    linux: bool,
+}
+
+/// Looks for Xen's notes. Those of others are stepped over.
+fn notes(file: &impl Content, header: ProgramHeader) -> Result<Notes, Fault> {
     const WHAT_NOTE: &str = "an ELF note";
     let len = header.file_size.min(MAX_NOTE);
     let notes = &file.bytes(header.offset, len, WHAT_NOTE)?[..];
     // Notes in a segment aligned to eight are padded to eight (gABI), all others to four.
     let align = if header.align == 8 { 8 } else { 4 };
     let mut at: u64 = 0;
+    let mut found = Notes::default();
     while at + 12 <= notes.len() as u64 {
         let name_size = u64::from(u32_at(notes, at, WHAT_NOTE)?);
         let size = u64::from(u32_at(notes, at + 4, WHAT_NOTE)?);
         let kind = u32_at(notes, at + 8, WHAT_NOTE)?;
         let name_at = at + 12;
         let value_at = (name_at + name_size).next_multiple_of(align);
-        if kind == PHYS32_ENTRY && slice_at(notes, name_at, name_size, WHAT_NOTE)? == b"Xen\0" {
-            return match size {
-                4 => Ok(Some(u64::from(u32_at(notes, value_at, WHAT_NOTE)?))),
-                8 => Ok(Some(u64_at(notes, value_at, WHAT_NOTE)?)),
-                _ => Err(damaged("the PVH note has no address").into()),
-            };
+        let is_xen = slice_at(notes, name_at, name_size, WHAT_NOTE)? == b"Xen\0";
+        if is_xen && kind == PHYS32_ENTRY && found.pvh_entry.is_none() {
+            found.pvh_entry = Some(match size {
+                4 => u64::from(u32_at(notes, value_at, WHAT_NOTE)?),
+                8 => u64_at(notes, value_at, WHAT_NOTE)?,
+                _ => return Err(damaged("the PVH note has no address").into()),
+            });
+        }
+        if is_xen && kind == GUEST_OS {
+            found.linux = slice_at(notes, value_at, size, WHAT_NOTE)? == b"linux\0";
         }
         at = (value_at + size).next_multiple_of(align);
     }
-    Ok(None)
+    Ok(found)
 }

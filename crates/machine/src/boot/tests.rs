@@ -5,11 +5,22 @@ use std::path::PathBuf;
 use memory::{Gpa, GuestMemory};
 use vm_memory::{Bytes, GuestAddress};
 
-use super::{BootError, BootSource, BzImage, Elf, ImageError, ImageKind, Multiboot, load, probe};
+use super::{
+    BootError, BootSource, BzImage, Elf, FrameBuffer, Given, ImageError, ImageKind, Multiboot,
+    load, probe,
+};
 use crate::layout::{MIB, ram_ranges};
 
 fn put<const N: usize>(file: &mut [u8], at: usize, bytes: [u8; N]) {
     file[at..at + N].copy_from_slice(&bytes);
+}
+
+fn given(seed: &[u8], long_mode: bool) -> Given<'_> {
+    Given {
+        seed,
+        long_mode,
+        frame_buffer: None,
+    }
 }
 
 /// Protocol 2.15, one setup sector, a kernel of 4096 bytes that uses `init_size`.
@@ -137,7 +148,10 @@ fn boot(
     };
     let source = BootSource::open(&kernel, &initrd)?;
     let memory = memory(ram);
-    Ok((load(&memory, &source, "a=b", &[7; 32], true)?, memory))
+    Ok((
+        load(&memory, &source, "a=b", &given(&[7; 32], true))?,
+        memory,
+    ))
 }
 
 #[test]
@@ -368,7 +382,7 @@ fn command_lines_are_bounded() {
     let kernel = folder.file("kernel", &bzimage(8192));
     let source = BootSource::open(&kernel, &[]).expect("a file");
     let memory = memory(64 * MIB);
-    let with = |text: &str| load(&memory, &source, text, &[], true).map(|_| ());
+    let with = |text: &str| load(&memory, &source, text, &given(&[], true)).map(|_| ());
     with(&"x".repeat(2047)).expect("fits");
     assert!(with(&"x".repeat(2048)).is_err());
     assert!(with("a\0b").is_err());
@@ -379,8 +393,63 @@ fn a_32_bit_processor_gets_the_32_bit_entry() {
     let folder = Folder::new("short");
     let kernel = folder.file("kernel", &bzimage(8192));
     let source = BootSource::open(&kernel, &[]).expect("a file");
-    let cpu = load(&memory(64 * MIB), &source, "", &[], false).expect("boots");
+    let cpu = load(&memory(64 * MIB), &source, "", &given(&[], false)).expect("boots");
     assert_eq!((cpu.rip, cpu.cr0 >> 31, cpu.efer), (0x100_0000, 0, 0));
     assert_eq!(cpu.segments[1].base, 0);
     assert_eq!(Gpa(cpu.gpr[6]), Gpa(0x7000));
+}
+
+const SCREEN: FrameBuffer = FrameBuffer {
+    base: Gpa(0xc000_0000),
+    width: 1024,
+    height: 768,
+};
+
+/// Boots a kernel on a machine with a screen.
+fn boot_with_screen(name: &str, kernel: &[u8]) -> (x86::CpuState, GuestMemory) {
+    let folder = Folder::new(name);
+    let kernel = folder.file("kernel", kernel);
+    let source = BootSource::open(&kernel, &[]).expect("a file");
+    let memory = memory(64 * MIB);
+    let given = Given {
+        frame_buffer: Some(SCREEN),
+        ..given(&[7; 32], true)
+    };
+    let cpu = load(&memory, &source, "a=b", &given).expect("boots");
+    (cpu, memory)
+}
+
+fn check_screen(cpu: &x86::CpuState, memory: &GuestMemory) {
+    let mut page = vec![0u8; 0x1000];
+    let at = GuestAddress(cpu.gpr[6]);
+    memory.ram().read_slice(&mut page, at).expect("RAM");
+    assert_eq!(page[0x0f], 0x70);
+    assert_eq!(page[0x12..0x1c], [0, 4, 0, 3, 32, 0, 0, 0, 0, 0xc0]);
+    assert_eq!(page[0x24..0x26], [0, 16], "bytes of a row");
+    assert_eq!(page[0x202..0x206], *b"HdrS");
+}
+
+#[test]
+fn a_packed_kernel_is_told_of_the_screen() {
+    let (cpu, memory) = boot_with_screen("screen", &bzimage(8192));
+    check_screen(&cpu, &memory);
+}
+
+#[test]
+fn an_unpacked_linux_has_its_own_entry_where_there_is_a_screen() {
+    let mut file = elf(true);
+    // After the entry's, a note that says whose kernel it is.
+    put(&mut file, 152, 0x58u64.to_le_bytes());
+    put(&mut file, 160, 0x58u64.to_le_bytes());
+    let note = [4u32, 6, 6].map(u32::to_le_bytes).concat();
+    file[0x1b0..0x1bc].copy_from_slice(&note);
+    put(&mut file, 0x1bc, *b"Xen\0linux\0");
+    let parsed = Elf::parse(&file).expect("an ELF file");
+    assert!(parsed.linux);
+    let (cpu, memory) = boot_with_screen("linux", &file);
+    assert_eq!((cpu.rip, cpu.cr0 >> 31), (parsed.entry, 1));
+    check_screen(&cpu, &memory);
+    // Others keep the entry that their note names.
+    let (cpu, _) = boot_with_screen("other", &elf(true));
+    assert_eq!((cpu.rip, cpu.cr0 >> 31), (0x20_0008, 0));
 }

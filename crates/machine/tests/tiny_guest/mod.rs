@@ -149,6 +149,7 @@ impl Built {
             network: None,
             folders: Vec::new(),
             vsock: None,
+            screen: None,
             rng: false,
             balloon: false,
             reboot: self.reboot,

@@ -1,0 +1,55 @@
+//! Who sits at a machine: its screen, its keyboard, its mouse.
+
+use std::sync::{Arc, Mutex};
+
+use devices::i8042::{I8042, MouseEvent};
+use devices::vga::Screen;
+
+use super::MachineControl;
+use crate::sync::lock;
+
+/// What there is of them.
+#[derive(Debug, Default)]
+pub(super) struct Seat {
+    screen: Mutex<Option<Screen>>,
+    keyboard: Mutex<Option<Arc<Mutex<I8042>>>>,
+}
+
+impl Seat {
+    pub(super) fn disconnect(&self) {
+        *lock(&self.screen) = None;
+        *lock(&self.keyboard) = None;
+    }
+}
+
+impl MachineControl {
+    /// What the guest shows. It can be looked at for as long as somebody likes, also when the guest has
+    /// ended.
+    #[must_use]
+    pub fn screen(&self) -> Option<Screen> {
+        lock(&self.shared.seat.screen).clone()
+    }
+
+    /// A key goes down or up: all its scan codes of set 2. False where the guest does not read its
+    /// keyboard and has no room for them: they are lost.
+    #[must_use]
+    pub fn key(&self, scan_codes: &[u8]) -> bool {
+        let keyboard = lock(&self.shared.seat.keyboard).clone();
+        keyboard.is_some_and(|keyboard| lock(&keyboard).key(scan_codes))
+    }
+
+    /// The mouse moves, or its buttons change.
+    pub fn mouse(&self, event: MouseEvent) {
+        if let Some(mouse) = lock(&self.shared.seat.keyboard).clone() {
+            lock(&mouse).mouse(event);
+        }
+    }
+
+    pub(crate) fn connect_screen(&self, screen: Screen) {
+        *lock(&self.shared.seat.screen) = Some(screen);
+    }
+
+    pub(crate) fn connect_keyboard(&self, keyboard: Arc<Mutex<I8042>>) {
+        *lock(&self.shared.seat.keyboard) = Some(keyboard);
+    }
+}
