@@ -29,6 +29,7 @@ __all__ = [
     "Machine",
     "Memory",
     "Outcome",
+    "Screen",
     "Statistics",
     "VcpuStatistics",
     "__version__",
@@ -106,6 +107,19 @@ class Control:
             HostFailure: when the host has no descriptor left.
         """
 
+    def screen(self) -> Screen | None:
+        """What the guest shows, which can be looked at also when the guest has ended."""
+
+    def key(self, scan_codes: bytes) -> bool:
+        """A key goes down or up: all its scan codes of set 2. False where the guest has no room for
+        them.
+        """
+
+    def mouse(self, right: int, down: int, wheel: int, buttons: int) -> None:
+        """The mouse moves by so many counts, and these buttons are held: bit 0 left, 1 right, 2
+        middle, 3 and 4 the side ones.
+        """
+
     def resize_console(self, columns: int, rows: int) -> None: ...
     def set_limits(self, limits: Limits) -> None:
         """They hold from now on."""
@@ -115,6 +129,39 @@ class Control:
         """
     def statistics(self) -> Statistics | None:
         """Of a machine that runs, whose vCPUs stop for it; None where it does not run."""
+
+_Part = tuple[int, int, int, int]
+"""x, y, width and height, in pixels."""
+_Format = tuple[int, int, bool, tuple[int, int, int], tuple[int, int, int]]
+"""RFB's PIXEL_FORMAT: bits, depth, big-endian, largest values and shifts of red, green and blue."""
+
+@final
+class Screen:
+    """A picture that is brought up to date by `refresh`; everything else looks at it as it is then.
+
+    Raises from what takes a format:
+        ValueError: when there is no such format.
+    """
+
+    def refresh(self) -> tuple[int, int, int, int]:
+        """Width, height, when anything changed last, and when the size did: numbers that grow."""
+
+    def changed_since(self, seen: int) -> list[_Part]:
+        """Parts that have changed after `seen`."""
+
+    def rgb(self) -> bytes:
+        """Three bytes a pixel."""
+
+    def raw(self, part: _Part, pixels: _Format) -> bytes:
+        """RFB's Raw encoding."""
+
+    def zrle(self, part: _Part, pixels: _Format) -> bytes:
+        """RFB's ZRLE, before it is compressed."""
+
+    def tight(self, part: _Part, pixels: _Format) -> tuple[int, bytes, bytes]:
+        """How many colours the palette has (1: nothing follows it; 0: there is none), the palette,
+        and the data, before it is compressed. A part is at most 2048 pixels wide.
+        """
 
 @final
 class Memory:

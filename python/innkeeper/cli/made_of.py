@@ -17,6 +17,7 @@ from innkeeper.cli.values import (
     limits_of,
     network_of,
     parse_disk,
+    screen_of,
     seed_of,
     shares_of,
 )
@@ -55,6 +56,9 @@ class MadeOf:
     network: options.Network = "user"
     publish: options.Publish = None
     vsock: options.Vsock = None
+    display: options.Display = "none"
+    vnc: options.Vnc = None
+    vnc_password: options.VncPassword = None
     volume: options.Folders = None
     user_data: options.UserData = None
     meta_data: options.MetaData = None
@@ -109,6 +113,7 @@ class MadeOf:
                 ),
                 wanted=self.cloud_init,
             ),
+            screen=screen_of(self.display, self.vnc, self.vnc_password),
             vsock=VsockSpec() if self.vsock is None else parse_vsock(self.vsock),
             name=self.name,
             jail=self.jail,

@@ -15,6 +15,7 @@ BAD_INPUT: Final = 2
 
 _CONTROL: Final = "innkeeper.cli.control"
 _LIFECYCLE: Final = "innkeeper.cli.lifecycle"
+_SCREEN: Final = "innkeeper.cli.screen"
 
 
 class _Commands(LazyGroup):
@@ -37,6 +38,9 @@ class _Commands(LazyGroup):
         "shell": Place("innkeeper.cli.attach", "shell"),
         "cp": Place("innkeeper.cli.copy", "cp"),
         "console": Place("innkeeper.cli.attach", "console"),
+        "screenshot": Place(_SCREEN, "screenshot"),
+        "sendkey": Place(_SCREEN, "sendkey"),
+        "type": Place(_SCREEN, "type_"),
         "top": Place("innkeeper.cli.attach", "top", passes_on=True),
         "logs": Place("innkeeper.cli.logs", "logs"),
         "events": Place("innkeeper.cli.logs", "events"),

@@ -92,6 +92,25 @@ Folders = Annotated[
         "last colon may also stand uid=1000: whom it belongs to there. Repeatable.",
     ),
 ]
+Display = Annotated[
+    str,
+    typer.Option(
+        metavar="DISPLAY",
+        help="A screen: WIDTHxHEIGHT in pixels, as 1024x768; vga for that; none. After it may "
+        "follow ,memory=SIZE and ,rom=FILE.",
+    ),
+]
+Vnc = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="Where VNC viewers find the screen, beside inn view. It has no encryption.",
+    ),
+]
+VncPassword = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="A file with the password that --vnc asks for."),
+]
 UserData = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="For the guest's cloud-init: what it shall do, by a seed."),

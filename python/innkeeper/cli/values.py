@@ -16,6 +16,7 @@ from innkeeper.machine import (
     Limits,
     NetworkSpec,
     Overlay,
+    ScreenSpec,
     SeedSpec,
     Shares,
     check_cpu_shares,
@@ -27,7 +28,9 @@ from innkeeper.machine import (
     parse_network,
     parse_port,
     parse_rate,
+    parse_screen,
     parse_size,
+    parse_vnc,
 )
 
 _DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*(s|m|h)?")
@@ -150,3 +153,17 @@ def parse_duration(text: str, least: float = 0.001) -> float:
 def growth_of(memory: str | None, vcpus: int | None) -> Growth:
     """What --max-memory and --max-cpus say."""
     return Growth(memory=None if memory is None else parse_size(memory), vcpus=vcpus)
+
+
+def screen_of(display: str, vnc: str | None, password: Path | None) -> ScreenSpec | None:
+    """
+    Raises:
+        InvalidInput: when they are nothing that they can be.
+    """
+    if vnc is None:
+        if password is not None:
+            raise InvalidInput("--vnc-password is for --vnc")
+        return parse_screen(display)
+    # Who wants to look at a screen wants one.
+    screen = parse_screen("vga" if display == "none" else display)
+    return screen and replace(screen, vnc=parse_vnc(vnc, password))

@@ -37,6 +37,7 @@ from innkeeper.vm.detached.log import Log
 from innkeeper.vm.detached.loop import Loop
 from innkeeper.vm.detached.serial import SerialLine
 from innkeeper.vm.detached.standing import PAUSED, RUNNING
+from innkeeper.vm.display.seat import Seat
 from innkeeper.vm.ending import Ending, EndKind, ending
 from innkeeper.vm.last_words import last_words
 from innkeeper.vm.order import Order
@@ -119,6 +120,7 @@ class Desk:
             hub = self.hub
             self._qga = QemuAgent(self.loop, hub.told, hub.substitute_came, hub.substitute_went)
             hub.use(self._qga)
+        self.seat = Seat(self.loop, self._control)
         self.server = Server(self.loop, home, handlers(self), version())
 
     def start(self) -> None:

@@ -14,6 +14,7 @@ from innkeeper.machine.folder import FolderSpec, mount_words, validate_folders
 from innkeeper.machine.growth import Growth, validate_growth, validate_vcpu_growth
 from innkeeper.machine.limits import Limits
 from innkeeper.machine.network import USER_NETWORK, NetworkSpec, validate_ports
+from innkeeper.machine.screen import ScreenSpec
 from innkeeper.machine.size import format_size
 from innkeeper.machine.spec import (
     MAXIMUM_MEMORY,
@@ -56,6 +57,7 @@ class ImageBoot:
     folders: tuple[FolderSpec, ...] = ()
     hostname: str = ""
     vsock: VsockSpec | None = None
+    screen: ScreenSpec | None = None
     append: str = ""
     kept: Path | None = None
     limits: Limits = field(default=Limits())
@@ -103,6 +105,8 @@ def machine_spec(image: Image, boot: ImageBoot) -> MachineSpec:
             f"and was given {format_size(boot.memory)}"
         )
     words = [
+        # The last is that of programs.
+        "" if boot.screen is None else "console=tty0",
         "console=ttyS0",
         # A panic ends the guest instead of hanging it; the agent has loaded pvpanic by then.
         "panic=-1",
@@ -127,6 +131,7 @@ def machine_spec(image: Image, boot: ImageBoot) -> MachineSpec:
         network=boot.network and connected(boot.network, boot.name),
         folders=boot.folders,
         vsock=boot.vsock,
+        screen=boot.screen,
         reboots=False,
         limits=boot.limits,
         times=boot.times,

@@ -19,6 +19,7 @@ from innkeeper.machine.network import (
     parse_network,
     parse_port,
 )
+from innkeeper.machine.screen import ScreenSpec, VncSpec, parse_screen, parse_vnc
 from innkeeper.machine.seed import SeedSpec
 from innkeeper.machine.shares import Shares, check_cpu_shares, parse_cpuset
 from innkeeper.machine.size import format_size, parse_size
@@ -50,8 +51,10 @@ __all__ = [
     "Overlay",
     "PortSpec",
     "Rate",
+    "ScreenSpec",
     "SeedSpec",
     "Shares",
+    "VncSpec",
     "VsockSpec",
     "check_cpu_shares",
     "format_cpu_limit",
@@ -65,7 +68,9 @@ __all__ = [
     "parse_network",
     "parse_port",
     "parse_rate",
+    "parse_screen",
     "parse_size",
+    "parse_vnc",
     "parse_vsock",
     "validate",
 ]

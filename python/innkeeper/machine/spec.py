@@ -14,6 +14,7 @@ from innkeeper.machine.folder import FolderSpec, validate_folders
 from innkeeper.machine.growth import Growth, validate_growth, validate_vcpu_growth
 from innkeeper.machine.limits import Limits
 from innkeeper.machine.network import NetworkSpec, validate_network
+from innkeeper.machine.screen import ScreenSpec, validate_screen
 from innkeeper.machine.size import format_size
 from innkeeper.machine.vsock import VsockSpec, validate_vsock
 
@@ -105,6 +106,7 @@ class MachineSpec:
     rng: bool = True
     balloon: bool = True
     vsock: VsockSpec | None = None
+    screen: ScreenSpec | None = None
     reboots: bool = True
     limits: Limits = field(default=Limits())
     times: bool = False
@@ -128,6 +130,10 @@ def validate(spec: MachineSpec) -> None:
     validate_folders(spec.folders)
     if spec.vsock is not None:
         validate_vsock(spec.vsock)
+    if spec.screen is not None:
+        validate_screen(spec.screen)
+        if spec.screen.rom is not None:
+            _require_file(spec.screen.rom, "option ROM")
     for disk in spec.disks:
         _require_utf_8(disk.serial, "a disk's serial number")
     _validate_start(spec)

@@ -9,7 +9,14 @@ from typing import Final
 
 from innkeeper.errors import HostFailure, InvalidInput
 from innkeeper.images import Store, machine_spec
-from innkeeper.machine import DiskSpec, FirmwareSpec, SeedSpec, VsockSpec, stored
+from innkeeper.machine import (
+    DiskSpec,
+    FirmwareSpec,
+    ScreenSpec,
+    SeedSpec,
+    VsockSpec,
+    stored,
+)
 from innkeeper.services import login, seeds
 from innkeeper.services.request import GuestRequest, image_boot, own_kernel_spec
 from innkeeper.vm.detached import home as files
@@ -136,6 +143,7 @@ def _anywhere(request: GuestRequest) -> GuestRequest:
         disks=tuple(_disk(disk) for disk in request.disks),
         folders=tuple(replace(folder, path=folder.path.absolute()) for folder in request.folders),
         vsock=request.vsock and _vsock(request.vsock),
+        screen=request.screen and _screen(request.screen),
         symbols=None if request.symbols is None else request.symbols.absolute(),
         seed=None if request.seed is None else _seed(request.seed),
     )
@@ -158,6 +166,13 @@ def _firmware(firmware: FirmwareSpec) -> FirmwareSpec:
 
 def _vsock(vsock: VsockSpec) -> VsockSpec:
     return replace(vsock, path=None if vsock.path is None else vsock.path.absolute())
+
+
+def _screen(screen: ScreenSpec) -> ScreenSpec:
+    vnc = screen.vnc
+    if vnc is not None and vnc.password is not None:
+        vnc = replace(vnc, password=vnc.password.absolute())
+    return replace(screen, rom=None if screen.rom is None else screen.rom.absolute(), vnc=vnc)
 
 
 def _disk(disk: DiskSpec) -> DiskSpec:

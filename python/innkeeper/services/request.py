@@ -18,6 +18,7 @@ from innkeeper.machine import (
     Limits,
     MachineSpec,
     NetworkSpec,
+    ScreenSpec,
     SeedSpec,
     Shares,
     VsockSpec,
@@ -53,6 +54,7 @@ class GuestRequest:
     folders: tuple[FolderSpec, ...] = ()
     seed: SeedSpec | None = None
     vsock: VsockSpec | None = field(default=VsockSpec())
+    screen: ScreenSpec | None = None
     name: str | None = None
     jail: bool = True
     limits: Limits = field(default=Limits())
@@ -139,6 +141,7 @@ def own_kernel_spec(request: GuestRequest) -> MachineSpec:
         network=request.network and connected(request.network, request.name or ""),
         folders=request.folders,
         vsock=request.vsock,
+        screen=request.screen,
         reboots=False,
         limits=request.limits,
         times=request.statistics,
@@ -168,6 +171,7 @@ def image_boot(request: GuestRequest, name: str) -> ImageBoot:
         folders=request.folders,
         hostname="" if request.seed is None else request.seed.hostname,
         vsock=request.vsock,
+        screen=request.screen,
         append=request.append,
         limits=request.limits,
         times=request.statistics,

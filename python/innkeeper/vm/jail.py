@@ -123,6 +123,8 @@ def _read(spec: MachineSpec, here: Path | None) -> Iterator[Path]:
     if spec.firmware is not None:
         yield spec.firmware.image
     yield from spec.initrds
+    if spec.screen is not None and spec.screen.rom is not None:
+        yield spec.screen.rom
     if spec.symbols is not None:
         yield spec.symbols
     for disk in spec.disks:

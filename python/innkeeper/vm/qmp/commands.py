@@ -8,8 +8,9 @@ from innkeeper.machine.limits import Limits, Rate, written
 from innkeeper.machine.spec import DiskFormat, DiskSpec, Overlay
 from innkeeper.vm.detached.console import Console
 from innkeeper.vm.detached.home import CONSOLE, Home
+from innkeeper.vm.display.seat import Seat
 from innkeeper.vm.order import Order
-from innkeeper.vm.qmp import memory, processors
+from innkeeper.vm.qmp import display, memory, processors
 from innkeeper.vm.qmp.session import CommandError, Handler
 from innkeeper.vm.running import RunningMachine
 from innkeeper.vm.statistics import GuestStatistics
@@ -43,6 +44,8 @@ class Subject(Protocol):
     def set_limits(self, limits: Limits) -> None: ...
     def set_memory(self, size: int) -> None: ...
     def set_vcpus(self, count: int) -> None: ...
+    @property
+    def seat(self) -> Seat: ...
 
 
 def version() -> dict[str, object]:
@@ -60,6 +63,7 @@ def handlers(guest: Subject) -> dict[str, Handler]:
         return lambda _: getattr(guest, action)()
 
     return {
+        **display.handlers(guest),
         **memory.handlers(guest),
         **processors.handlers(guest),
         "cont": just("resume"),

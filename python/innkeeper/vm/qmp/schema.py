@@ -13,6 +13,7 @@ Type = str | list[str]
 Members = Mapping[str, Type]
 
 ENUMS: Final[dict[str, tuple[str, ...]]] = {
+    "ImageFormat": ("png", "ppm"),
     "MemoryDeviceInfoKind": ("virtio-mem",),
     "QMPCapability": (),
     "RunState": ("running", "paused", "shutdown", "prelaunch", "guest-panicked"),
@@ -84,6 +85,8 @@ OBJECTS: Final[dict[str, Members]] = {
 COMMANDS: Final[dict[str, tuple[Members, Type]]] = {
     "balloon": ({"value": "int"}, "q_empty"),
     "cont": ({}, "q_empty"),
+    # `InputEvent` and `KeyValue`, unions in QEMU, are told as "any".
+    "input-send-event": ({"*device": "str", "*head": "int", "events": ["any"]}, "q_empty"),
     "qmp_capabilities": ({"*enable": ["QMPCapability"]}, "q_empty"),
     "query-balloon": ({}, "BalloonInfo"),
     "query-block": ({}, ["BlockInfo"]),
@@ -100,6 +103,11 @@ COMMANDS: Final[dict[str, tuple[Members, Type]]] = {
     "query-uuid": ({}, "UuidInfo"),
     "query-version": ({}, "VersionInfo"),
     "quit": ({}, "q_empty"),
+    "screendump": (
+        {"filename": "str", "*device": "str", "*head": "int", "*format": "ImageFormat"},
+        "q_empty",
+    ),
+    "send-key": ({"keys": ["any"], "*hold-time": "int"}, "q_empty"),
     "stop": ({}, "q_empty"),
     "system_powerdown": ({}, "q_empty"),
     "system_reset": ({}, "q_empty"),
@@ -119,6 +127,8 @@ COMMANDS: Final[dict[str, tuple[Members, Type]]] = {
     "x-query-memory": ({}, "any"),
     "x-set-cpus": ({"count": "int"}, "q_empty"),
     "x-set-memory": ({"size": "int"}, "q_empty"),
+    # Ours: text as an American keyboard has it.
+    "x-type": ({"text": "str"}, "any"),
     # Ours: docs/reference/statistics.md.
     "x-query-statistics": ({}, "any"),
     # Ours: the console's size in characters.

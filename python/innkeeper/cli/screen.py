@@ -1,0 +1,41 @@
+"""`inn screenshot`, `sendkey` and `type`: at the screen of a guest that runs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from innkeeper.cli.names import Name
+from innkeeper.services import screen
+
+
+def screenshot(
+    name: Name,
+    file: Annotated[Path, typer.Argument(metavar="FILE.png", help="Where to; - is stdout.")],
+) -> None:
+    """Write what a guest shows to a PNG file."""
+    screen.screenshot(name, file)
+
+
+def sendkey(
+    name: Name,
+    keys: Annotated[list[str], typer.Argument(metavar="KEYS…", help="Such as ctrl-alt-delete.")],
+) -> None:
+    """Press keys at a guest's keyboard, one combination after another.
+
+    [dim]inn sendkey old-pc ctrl-alt-delete[/dim]
+
+    [dim]inn sendkey old-pc f2 down down ret[/dim]
+    """
+    screen.send_keys(name, keys)
+
+
+def type_(
+    name: Name,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What an American keyboard has.")],
+    enter: Annotated[
+        bool, typer.Option("--enter", "-e", help="Press the return key in the end.")
+    ] = False,
+) -> None:
+    """Type text at a guest's keyboard."""
+    screen.type_text(name, text + "\n" * enter)

@@ -1,0 +1,104 @@
+"""A guest's screen, as a user asks for it."""
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from innkeeper.errors import InvalidInput
+from innkeeper.machine.size import format_size, parse_size
+
+MIB: Final = 1 << 20
+_SIZE: Final = re.compile(r"(\d{1,5})x(\d{1,5})")
+_SMALLEST: Final = (320, 200)
+_LARGEST: Final = (3840, 2400)
+_LEAST: Final = MIB
+_MOST: Final = 256 * MIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VncSpec:
+    """Where RFB clients of other programs and hosts connect, beside the socket in the guest's
+    directory. `password` is the file that has theirs; None: anybody who reaches it may.
+    """
+
+    host: str
+    port: int
+    password: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScreenSpec:
+    """A VGA with `memory` bytes of video memory, and a monitor that likes `width` times `height`
+    pixels best. `rom` is its option ROM, for firmware.
+    """
+
+    width: int = 1024
+    height: int = 768
+    memory: int = 16 * MIB
+    rom: Path | None = None
+    vnc: VncSpec | None = None
+
+
+def parse_screen(text: str) -> ScreenSpec | None:
+    """What `--display` is given: WIDTHxHEIGHT, with ,memory=SIZE behind it or not; vga; none.
+
+    Raises:
+        InvalidInput: when it is nothing of these.
+    """
+    if text == "none":
+        return None
+    spec = ScreenSpec()
+    first, *rest = text.split(",")
+    if first != "vga":
+        match = _SIZE.fullmatch(first)
+        if match is None:
+            raise InvalidInput(f"{text!r} is no display; write it like 1024x768, vga or none")
+        spec = replace(spec, width=int(match[1]), height=int(match[2]))
+    for word in rest:
+        name, _, value = word.partition("=")
+        if name == "memory":
+            spec = replace(spec, memory=parse_size(value))
+        elif name == "rom" and value:
+            spec = replace(spec, rom=Path(value))
+        else:
+            raise InvalidInput(f"{word!r} is nothing of a display; there are memory= and rom=")
+    validate_screen(spec)
+    return spec
+
+
+def parse_vnc(text: str, password: Path | None) -> VncSpec:
+    """What `--vnc` is given: HOST:PORT.
+
+    Raises:
+        InvalidInput: when it is not that.
+    """
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 0xFFFF:
+        raise InvalidInput(f"{text!r} is no place for --vnc; write it like 127.0.0.1:5900")
+    return VncSpec(host=host.removeprefix("[").removesuffix("]"), port=int(port), password=password)
+
+
+def validate_screen(spec: ScreenSpec) -> None:
+    """
+    Raises:
+        InvalidInput: for the first thing found wrong.
+    """
+    size = (spec.width, spec.height)
+    small = any(own < least for own, least in zip(size, _SMALLEST, strict=True))
+    large = any(own > most for own, most in zip(size, _LARGEST, strict=True))
+    if small or large or spec.width % 8:
+        raise InvalidInput(
+            f"a display has {_SMALLEST[0]}x{_SMALLEST[1]} to {_LARGEST[0]}x{_LARGEST[1]} pixels, "
+            f"and its width is a multiple of 8: not {spec.width}x{spec.height}"
+        )
+    if not _LEAST <= spec.memory <= _MOST or spec.memory & (spec.memory - 1):
+        raise InvalidInput(
+            f"a display has {format_size(_LEAST)} to {format_size(_MOST)} of memory, a power of "
+            f"two: not {format_size(spec.memory)}"
+        )
+    if spec.width * spec.height * 4 > spec.memory:
+        raise InvalidInput(
+            f"{spec.width}x{spec.height} pixels do not fit into {format_size(spec.memory)} "
+            "of the display's memory"
+        )

@@ -1,0 +1,1 @@
+"""What a guest shows and what is typed to it: keys, pictures, RFB clients."""

@@ -1,0 +1,31 @@
+"""Screen, keyboard and mouse of a guest, for all who sit at it: the machine may be a new one."""
+
+from collections.abc import Callable
+
+from innkeeper._core import Control, Screen
+from innkeeper.vm.detached.loop import Loop
+from innkeeper.vm.display import png
+from innkeeper.vm.display.keyboard import Keyboard
+
+
+class Seat:
+    """`control` answers the machine that there is now."""
+
+    def __init__(self, loop: Loop, control: Callable[[], Control]) -> None:
+        self._control = control
+        self.keyboard = Keyboard(loop, lambda codes: control().key(codes))
+
+    @property
+    def screen(self) -> Screen | None:
+        return self._control().screen()
+
+    def picture(self) -> bytes | None:
+        """What is shown now, as PNG; None where there is no screen."""
+        screen = self.screen
+        if screen is None:
+            return None
+        width, height, _, _ = screen.refresh()
+        return png.encode(width, height, screen.rgb())
+
+    def move(self, right: int, down: int, wheel: int, buttons: int) -> None:
+        self._control().mouse(right, down, wheel, buttons)

@@ -1,0 +1,85 @@
+"""What Debian's kernels show, booted without firmware, and what is typed to them."""
+
+import shutil
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.boot import packages
+from tests.boot.initrd import LOAD, busybox, modules
+from tests.run.house import House, wait
+
+from innkeeper.images import kernel
+
+# A shell on the screen, whose words the serial port hears as well.
+SHELL = """\
+busybox mkdir -p /dev
+busybox mount -t devtmpfs dev /dev
+busybox cat /proc/fb
+busybox printf '\\033[2J\\033[H\\033[44m\\033[2J' > /dev/tty1
+busybox echo painted
+read line < /dev/tty1
+busybox echo "read: $line"
+busybox sleep 1000
+"""
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    made = House(tmp_path / "home")
+    yield made
+    if names := made("ps", "-aq").split():
+        made("rm", "--force", *names)
+    assert made.processes() == set()
+    # No template waits for guests of this home.
+    shutil.rmtree(made.home / "templates", ignore_errors=True)
+
+
+def pixels(png: bytes) -> tuple[int, int, list[bytes]]:
+    """Width, height and rows of a picture of ours."""
+    width, height = struct.unpack_from(">II", png, 16)
+    (length,) = struct.unpack_from(">I", png, png.index(b"IDAT") - 4)
+    data = png[png.index(b"IDAT") + 4 :][:length]
+    raw = zlib.decompress(data)
+    pitch = 3 * width + 1
+    return width, height, [raw[y * pitch + 1 : (y + 1) * pitch] for y in range(height)]
+
+
+def start(house: House, tmp_path: Path, package: str, driver: bool) -> None:
+    image = packages.file(package, "boot/vmlinuz-*")
+    elf = tmp_path / "vmlinux"
+    elf.write_bytes(kernel.bootable(image.read_bytes()))
+    graphics = "kernel/drivers/gpu/drm/*"
+    files = modules(package, graphics, "kernel/drivers/gpu/drm/tiny/bochs.ko*") if driver else None
+    initrd = busybox(tmp_path / "initrd", (LOAD if driver else "") + SHELL, files=files)
+    words = "console=tty0 console=ttyS0 cryptomgr.notests"
+    house.start("seen", elf, "--initrd", str(initrd), "--display", "800x600", "--append", words)
+
+
+def log(house: House, wanted: str) -> str:
+    """What the guest has said, once that is in it."""
+    return str(wait(lambda: house("logs", "seen"), lambda said: wanted in said))
+
+
+@pytest.mark.parametrize(
+    ("package", "driver", "name"),
+    [
+        ("linux-image-cloud-amd64", False, "EFI VGA"),
+        ("linux-image-amd64", True, "bochs-drm"),
+    ],
+)
+def test_a_kernel_has_its_console_on_the_screen(
+    house: House, tmp_path: Path, package: str, driver: bool, name: str
+) -> None:
+    start(house, tmp_path, package, driver)
+    assert name in log(house, "painted")
+    picture = tmp_path / "picture.png"
+    house("screenshot", "seen", picture)
+    width, height, rows = pixels(picture.read_bytes())
+    assert (width, height) == (800, 600)
+    # Blue, as the console was painted.
+    assert rows[300][300:303] == b"\0\0\xaa"
+    house("type", "seen", "--enter", "It types: 100%!")
+    log(house, "read: It types: 100%!")
