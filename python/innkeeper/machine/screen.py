@@ -9,6 +9,8 @@ from innkeeper.errors import InvalidInput
 from innkeeper.machine.size import format_size, parse_size
 
 MIB: Final = 1 << 20
+# Of the package seabios of Debian and Ubuntu.
+VGA_BIOS: Final = Path("/usr/share/seabios/vgabios-stdvga.bin")
 _SIZE: Final = re.compile(r"(\d{1,5})x(\d{1,5})")
 _SMALLEST: Final = (320, 200)
 _LARGEST: Final = (3840, 2400)

@@ -1,7 +1,7 @@
 """What a guest is asked to be, and the machine that this makes."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from innkeeper.errors import InvalidInput
@@ -24,6 +24,7 @@ from innkeeper.machine import (
     VsockSpec,
 )
 from innkeeper.machine.growth import validate_growth, validate_vcpu_growth
+from innkeeper.machine.screen import VGA_BIOS
 from innkeeper.machine.spec import MAXIMUM_MEMORY, MAXIMUM_VCPUS
 
 
@@ -141,13 +142,21 @@ def own_kernel_spec(request: GuestRequest) -> MachineSpec:
         network=request.network and connected(request.network, request.name or ""),
         folders=request.folders,
         vsock=request.vsock,
-        screen=request.screen,
+        screen=_screen(request),
         reboots=False,
         limits=request.limits,
         times=request.statistics,
         perf_map=request.perf_map,
         symbols=request.symbols,
     )
+
+
+def _screen(request: GuestRequest) -> ScreenSpec | None:
+    """With what firmware needs to show something."""
+    screen = request.screen
+    if screen is None or screen.rom is not None or request.firmware is None:
+        return screen
+    return replace(screen, rom=VGA_BIOS if VGA_BIOS.exists() else None)
 
 
 def host_name(image: str) -> str:

@@ -15,9 +15,7 @@ use memory::{DeviceMemory, Gpa};
 use thiserror::Error;
 
 use crate::pci::allocator::Allocator;
-use crate::pci::config::{
-    BAR_0, BARS_END, COMMAND, HEADER_TYPE, INTERRUPT_LINE, ROM, ROM_END, STATUS,
-};
+use crate::pci::config::{BAR_0, BARS_END, COMMAND, HEADER_TYPE, INTERRUPT_LINE, STATUS};
 use crate::pci::{
     AssignError, BarKind, BarMapping, COMMAND_IO, COMMAND_MEMORY, DeviceFunction, HostBridge,
     PciFunction, PciWindows, Space,
