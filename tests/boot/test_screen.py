@@ -1,14 +1,18 @@
 """What Debian's kernels show, booted without firmware, and what is typed to them."""
 
 import shutil
+import socket
 import struct
+import subprocess
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageChops
 from tests.boot import packages
 from tests.boot.initrd import LOAD, busybox, modules
+from tests.conftest import INN, PATIENCE
 from tests.run.house import House, wait
 
 from innkeeper.images import kernel
@@ -47,7 +51,7 @@ def pixels(png: bytes) -> tuple[int, int, list[bytes]]:
     return width, height, [raw[y * pitch + 1 : (y + 1) * pitch] for y in range(height)]
 
 
-def start(house: House, tmp_path: Path, package: str, driver: bool) -> None:
+def start(house: House, tmp_path: Path, package: str, driver: bool, *options: str) -> None:
     image = packages.file(package, "boot/vmlinuz-*")
     elf = tmp_path / "vmlinux"
     elf.write_bytes(kernel.bootable(image.read_bytes()))
@@ -55,7 +59,8 @@ def start(house: House, tmp_path: Path, package: str, driver: bool) -> None:
     files = modules(package, graphics, "kernel/drivers/gpu/drm/tiny/bochs.ko*") if driver else None
     initrd = busybox(tmp_path / "initrd", (LOAD if driver else "") + SHELL, files=files)
     words = "console=tty0 console=ttyS0 cryptomgr.notests"
-    house.start("seen", elf, "--initrd", str(initrd), "--display", "800x600", "--append", words)
+    display = ("--display", "800x600", *options)
+    house.start("seen", elf, "--initrd", str(initrd), *display, "--append", words)
 
 
 def log(house: House, wanted: str) -> str:
@@ -83,3 +88,44 @@ def test_a_kernel_has_its_console_on_the_screen(
     assert rows[300][300:303] == b"\0\0\xaa"
     house("type", "seen", "--enter", "It types: 100%!")
     log(house, "read: It types: 100%!")
+
+
+@pytest.mark.parametrize("program", ["vncdo", "gvnccapture"])
+def test_viewers_of_others_see_the_screen(house: House, tmp_path: Path, program: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    # The programs count displays from here on.
+    port = max(port, 5900)
+    start(house, tmp_path, "linux-image-cloud-amd64", False, "--vnc", f"127.0.0.1:{port}")
+    log(house, "painted")
+    picture = tmp_path / "picture.png"
+    commands = {
+        "vncdo": [INN.with_name("vncdo"), "-s", f"127.0.0.1::{port}"],
+        "gvnccapture": ["gvnccapture", "-q", f"127.0.0.1:{port - 5900}", picture],
+    }
+    words = ["type", "By VNC?", "key", "enter", "capture", picture]
+    words = words if program == "vncdo" else []
+    subprocess.run([*commands[program], *words], check=True, timeout=PATIENCE)
+    house("screenshot", "seen", tmp_path / "ours.png")
+    theirs = Image.open(picture).convert("RGB")
+    ours = Image.open(tmp_path / "ours.png").convert("RGB")
+    assert theirs.size == ours.size == (800, 600)
+    # Where no cursor blinks.
+    lower = (0, 100, 800, 600)
+    assert ImageChops.difference(theirs.crop(lower), ours.crop(lower)).getbbox() is None
+    if program == "vncdo":
+        log(house, "read: By VNC?")
+
+
+def test_a_password_keeps_others_out(house: House, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    (tmp_path / "password").write_text("secret\n")
+    options = ("--vnc", f"127.0.0.1:{port}", "--vnc-password", str(tmp_path / "password"))
+    start(house, tmp_path, "linux-image-cloud-amd64", False, *options)
+    viewer = [INN.with_name("vncdo"), "-s", f"127.0.0.1::{port}", "-p"]
+    picture = tmp_path / "picture.png"
+    subprocess.run([*viewer, "secret", "capture", picture], check=True, timeout=PATIENCE)
+    picture.unlink()
+    subprocess.run([*viewer, "guess", "capture", picture], check=False, timeout=PATIENCE)
+    assert not picture.exists()

@@ -37,6 +37,8 @@ from innkeeper.vm.detached.log import Log
 from innkeeper.vm.detached.loop import Loop
 from innkeeper.vm.detached.serial import SerialLine
 from innkeeper.vm.detached.standing import PAUSED, RUNNING
+from innkeeper.vm.display.rfb.places import listen
+from innkeeper.vm.display.rfb.server import RfbServer
 from innkeeper.vm.display.seat import Seat
 from innkeeper.vm.ending import Ending, EndKind, ending
 from innkeeper.vm.last_words import last_words
@@ -121,6 +123,10 @@ class Desk:
             self._qga = QemuAgent(self.loop, hub.told, hub.substitute_came, hub.substitute_went)
             hub.use(self._qga)
         self.seat = Seat(self.loop, self._control)
+        self._rfb: RfbServer | None = None
+        if order.spec.screen is not None:
+            listeners = listen(home, order.spec.screen)
+            self._rfb = RfbServer(self.loop, self.seat, lambda: self.home.name, listeners)
         self.server = Server(self.loop, home, handlers(self), version())
 
     def start(self) -> None:
@@ -390,6 +396,8 @@ class Desk:
         self.server.event("SHUTDOWN", guest=guest, reason=reason)
         self._ending = found, self._asked is not None
         self.console.close()
+        if self._rfb is not None:
+            self._rfb.close()
         self.hub.close()
         if self._qga is not None:
             self._qga.channel.disconnect()

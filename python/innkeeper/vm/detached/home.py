@@ -11,7 +11,7 @@
         run.json          how the run stands
         ending.json       how the last run ended
         console.log       what its serial port said, and console.log.1 what it said before
-        control, console, agent     its sockets
+        control, console, agent, vnc    its sockets
         vsock, vsock_PORT           those of its socket device
         root.qcow2        what the guest has written to its disk
 
@@ -47,7 +47,8 @@ CONTROL = "run/control"
 CONSOLE = "run/console"
 AGENT = "run/agent"
 VSOCK = "run/vsock"
-SOCKETS = (CONTROL, CONSOLE, AGENT, VSOCK)
+VNC = "run/vnc"
+SOCKETS = (CONTROL, CONSOLE, AGENT, VSOCK, VNC)
 
 _LARGEST = 1 << 20
 # struct flock on x86-64: type, whence, start, length, pid.

@@ -109,21 +109,23 @@ class Stream:
 
 
 class Listener:
-    """A socket of the name `path` that hands each who connects to `on_connection`.
+    """A socket of the name `place`, or one that is bound already, which hands each who connects to
+    `on_connection`.
 
     No more than `most` are there at a time: whoever comes then waits until one has `left`.
     """
 
     def __init__(
-        self, loop: Loop, path: str, most: int, on_connection: Callable[[socket.socket], None]
+        self,
+        loop: Loop,
+        place: str | socket.socket,
+        most: int,
+        on_connection: Callable[[socket.socket], None],
     ) -> None:
         self._loop = loop
         self._room = most
         self._on_connection = on_connection
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-        self._socket.bind(path)
+        self._socket = _bound(place) if isinstance(place, str) else place
         self._socket.listen(64)
         self._listen()
 
@@ -150,3 +152,11 @@ class Listener:
         if self._room == 0:
             self._loop.forget(self._socket.fileno())
         self._on_connection(connection)
+
+
+def _bound(path: str) -> socket.socket:
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    bound.bind(path)
+    return bound
