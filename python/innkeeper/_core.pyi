@@ -33,6 +33,7 @@ __all__ = [
     "Statistics",
     "VcpuStatistics",
     "__version__",
+    "adopt",
     "disk_check",
     "disk_convert",
     "disk_create",
@@ -44,6 +45,7 @@ __all__ = [
     "engines",
     "enter_jail",
     "is_multiboot",
+    "separate_children",
     "take_lease",
 ]
 
@@ -295,6 +297,18 @@ def enter_jail(needs: Needs) -> tuple[list[str], list[str]]:
 
     Raises:
         HostFailure: the kernel refuses one of them.
+    """
+
+def separate_children(network: bool, tap: bool) -> str | None:
+    """Has those that are forked from now on see no processes but their own, in a user namespace
+    where this process is no administrator; else why they do not. `network` and `tap` as in `Needs`.
+    """
+
+def adopt() -> None:
+    """Children of this process's children become its own when these end before them.
+
+    Raises:
+        OSError: the kernel has no such thing.
     """
 
 def is_multiboot(head: bytes) -> bool:

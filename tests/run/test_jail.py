@@ -179,6 +179,31 @@ def test_guests_of_root_are_users_of_their_own(house: House, halting: Path) -> N
     assert (Path(first["directory"]) / "run" / "run.json").stat().st_uid == 0
 
 
+def test_its_process_sees_no_other(house: House, halting: Path) -> None:
+    found = walls(house, halting)
+    assert "pid namespace" in found["jail"]
+    numbers = [
+        line.split()[1:]
+        for line in Path(f"/proc/{found['pid']}/status").read_text().splitlines()
+        if line.startswith("NSpid:")
+    ]
+    assert numbers == [[str(found["pid"]), "1"]]
+    # Its parent is the supervisor, and nobody between them is left.
+    children = [
+        entry
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit() and is_child(entry, found["supervisor"])
+    ]
+    assert [entry.name for entry in children] == [str(found["pid"])]
+
+
+def is_child(process: Path, parent: int) -> bool:
+    try:
+        return process.joinpath("stat").read_text().rpartition(") ")[2].split()[1] == str(parent)
+    except OSError:
+        return False
+
+
 def test_a_guest_that_is_renamed_knows_its_name(house: House, halting: Path) -> None:
     walls(house, halting)
     house("rename", "walled", "other")

@@ -143,6 +143,24 @@ pub fn separate(needs: &Needs) -> Result<Walls, JailError> {
     Ok(walls)
 }
 
+/// Has those that are forked from now on see no processes but their own: what a process itself can not
+/// get. They are in a user namespace where this process is no administrator.
+///
+/// # Errors
+/// Why that can not be, in words; all else is as before.
+pub fn separate_children(needs: &Needs) -> Result<(), String> {
+    namespaces_raw::separate_children(needs)
+}
+
+/// Children of this process's children become its own when these end before them.
+///
+/// # Errors
+/// When the kernel has no such thing.
+pub fn adopt() -> std::io::Result<()> {
+    let own = rustix::process::getpid();
+    Ok(rustix::process::set_child_subreaper(Some(own))?)
+}
+
 fn confine(needs: &Needs, walls: &mut Walls) -> Result<(), JailError> {
     walls.landlock = files::restrict(needs)?;
     match walls.landlock {

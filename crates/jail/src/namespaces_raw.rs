@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::sync::OnceLock;
 
 use rustix::process::{getegid, geteuid};
 use rustix::thread::{CapabilitySet, UnshareFlags, unshare_unsafe};
@@ -20,11 +21,22 @@ pub(crate) enum Rights {
     Borrowed,
 }
 
+/// How it has, once it has: who has borrowed its rights looks like an administrator.
+static RIGHTS: OnceLock<Rights> = OnceLock::new();
+
 /// The rights to make namespaces.
 ///
 /// # Errors
 /// Why there are none, in words.
 pub(crate) fn obtain(needs: &Needs) -> Result<Rights, String> {
+    if let Some(rights) = RIGHTS.get() {
+        return Ok(*rights);
+    }
+    let rights = look(needs)?;
+    Ok(*RIGHTS.get_or_init(|| rights))
+}
+
+fn look(needs: &Needs) -> Result<Rights, String> {
     let now = rustix::thread::capabilities(None).map_err(|error| error.to_string())?;
     if now.effective.contains(CapabilitySet::SYS_ADMIN) {
         return Ok(Rights::Own);
@@ -68,6 +80,15 @@ pub(crate) fn separate(needs: &Needs, missing: &mut Vec<String>) -> Vec<&'static
         }
     }
     left
+}
+
+/// A namespace of processes, for those that are forked from now on: they see nobody else's.
+///
+/// # Errors
+/// Why there is none, in words.
+pub(crate) fn separate_children(needs: &Needs) -> Result<(), String> {
+    obtain(needs)?;
+    leave(UnshareFlags::NEWPID).map_err(|error| error.to_string())
 }
 
 fn leave(flags: UnshareFlags) -> io::Result<()> {

@@ -7,11 +7,11 @@
 //! Spec: `user_namespaces(7)`; `mount_setattr(2)`, "ID-mapped mounts".
 
 use std::arch::asm;
-use std::fs;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 
 const STACK: usize = 16 << 10;
 
@@ -40,12 +40,22 @@ fn describe(pid: libc::pid_t, user: u32) -> Result<OwnedFd, Errno> {
     let after = user + 1;
     let rest = u32::MAX - after;
     let table = format!("0 {user} 1\n1 1 {before}\n{user} 0 1\n{after} {after} {rest}\n");
+    let processes = processes()?;
     for map in ["uid_map", "gid_map"] {
-        let written = fs::write(format!("/proc/{pid}/{map}"), &table);
-        written.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        let map = openat(&processes, format!("{pid}/{map}"), flags, Mode::empty())?;
+        rustix::io::write(map, table.as_bytes())?;
     }
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    openat(CWD, format!("/proc/{pid}/ns/user"), flags, Mode::empty())
+    openat(&processes, format!("{pid}/ns/user"), flags, Mode::empty())
+}
+
+/// /proc as this process's namespace has it: the host's has other numbers.
+fn processes() -> Result<OwnedFd, Errno> {
+    let context = fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_create(context.as_fd())?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+    fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }
 
 /// For ever. By instructions alone: a function of the C library's may look at its thread's variables.

@@ -38,6 +38,23 @@ pub(crate) fn enter_jail(py: Python<'_>, needs: JailNeeds) -> PyResult<(Vec<Stri
     Ok((named(&walls), walls.missing))
 }
 
+/// `innkeeper._core.separate_children`.
+#[pyfunction]
+pub(crate) fn separate_children(network: bool, tap: bool) -> Option<String> {
+    let needs = Needs {
+        network,
+        tap,
+        ..Needs::default()
+    };
+    ::jail::separate_children(&needs).err()
+}
+
+/// `innkeeper._core.adopt`.
+#[pyfunction]
+pub(crate) fn adopt() -> std::io::Result<()> {
+    ::jail::adopt()
+}
+
 fn named(walls: &Walls) -> Vec<String> {
     let landlock = match walls.landlock {
         Enforcement::Full => Some("landlock".to_owned()),

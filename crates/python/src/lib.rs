@@ -35,6 +35,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("KERNEL_PROBE_LENGTH", kernel::PROBE_LEN)?;
     module.add_function(wrap_pyfunction!(kernel::is_multiboot, module)?)?;
     module.add_function(wrap_pyfunction!(jail::enter_jail, module)?)?;
+    module.add_function(wrap_pyfunction!(jail::separate_children, module)?)?;
+    module.add_function(wrap_pyfunction!(jail::adopt, module)?)?;
     module.add_function(wrap_pyfunction!(network::take_lease, module)?)?;
     module.add_function(wrap_pyfunction!(disk::disk_check, module)?)?;
     module.add_function(wrap_pyfunction!(disk::disk_convert, module)?)?;

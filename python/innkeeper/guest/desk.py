@@ -29,8 +29,8 @@ from innkeeper.machine.size import format_size
 from innkeeper.vm import jail, vsock
 from innkeeper.vm import order as orders
 from innkeeper.vm.bridge import Plug
+from innkeeper.vm.detached import alone, journal
 from innkeeper.vm.detached import home as files
-from innkeeper.vm.detached import journal
 from innkeeper.vm.detached.console import Console
 from innkeeper.vm.detached.home import Home
 from innkeeper.vm.detached.log import Log
@@ -71,7 +71,7 @@ def run(home: Home, outward: int | None, tell: Tell) -> int:
         _write_ending(home, Ending(1, str(error)), asked=False, failed_to_start=True)
         tell({"error": error.code, "message": str(error), "details": details})
         return 0
-    tell({"pid": os.getpid()})
+    tell({"pid": alone.number()})
     desk.serve()
     return 0
 
@@ -152,7 +152,7 @@ class Desk:
         assert self.machine is not None
         self.machine.wait_begun()
         self._write_run()
-        journal.tell(self.home, "start", pid=os.getpid())
+        journal.tell(self.home, "start", pid=alone.number())
 
     def _plug_in(self) -> None:
         """Onto its bridge, which needs rights that this process gives up later. What it gets is
@@ -432,8 +432,8 @@ class Desk:
             "phase": PAUSED if self.paused else RUNNING,
             "engine": self.machine.engine,
             "ready": self.hub.ready,
-            "jail": list(self._walls.standing),
-            "jail_missing": list(self._walls.missing),
+            "jail": [*self._walls.standing, *(("pid namespace",) if os.getpid() == 1 else ())],
+            "jail_missing": [*self._walls.missing, *((alone.missing,) if alone.missing else ())],
         }
         self.home.write(files.RUN, document)
 

@@ -61,9 +61,12 @@ fn play_as(test: &str, user: Option<u32>, see: impl Fn(&Path)) {
     }
     fs::write(place.join("other/secret"), "secret").unwrap();
     chown(place.join("other/secret"), user, user).unwrap();
-    // A program that anybody can get at, wherever this one lies.
+    // A program that anybody can get at, wherever this one lies. Copied by another process: one that
+    // is open to be written, in a fork of a test beside this one too, cannot be run.
     let program = place.join("program");
-    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    let mut copy = Command::new("cp");
+    copy.arg(std::env::current_exe().unwrap()).arg(&program);
+    assert!(copy.status().unwrap().success());
     let mut command = Command::new(&program);
     command
         .args(["--exact", test, "--nocapture", "--test-threads=1"])

@@ -1,8 +1,9 @@
 """The small parent of a guest's process: waits for it, writes down how it ended, starts it again.
 
 The first guest's process is a fork of this one, which has loaded next to nothing by then; so is
-each that follows. It keeps no descriptor but the guest's directory and lock. When it is killed
-itself, its guest runs on: what the guest does is worth more than to be watched.
+each that follows (innkeeper.vm.detached.alone). It keeps no descriptor but the guest's directory
+and lock. When it is killed itself, its guest runs on: what the guest does is worth more than to be
+watched.
 
 It also connects whom the guest calls by its socket device (innkeeper.vm.vsock), since the guest's
 own process may not. A question comes as SIGIO, so that one wait is for all.
@@ -18,8 +19,8 @@ import signal
 import time
 from collections.abc import Callable
 
+from innkeeper.vm.detached import alone, journal, processes, share
 from innkeeper.vm.detached import home as files
-from innkeeper.vm.detached import journal, processes, share
 from innkeeper.vm.detached.home import Home
 from innkeeper.vm.vsock import Switchboard, remove
 
@@ -43,6 +44,8 @@ _SIGNALS = frozenset(
 _ROUTINE = frozenset((signal.SIGCHLD, signal.SIGIO))
 # Answered at once, before the guest's end is looked for.
 _QUESTIONS = 64
+# What the guest's process waits for: by then it is written down, and kept to its share.
+_BEGIN = b"\n"
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 60.0
 # A guest that ran for so long, in seconds, did start: the next pause is the first again.
@@ -72,6 +75,8 @@ class _Supervisor:
         self._become_guest = become_guest
         self._restarts = 0
         self._unwanted = False
+        # Why it can not have its children's children, where it is to.
+        self._orphans = alone.adopt() if order.get("jail") is True else None
 
     def run(self, ready: int) -> None:
         pause = _FIRST_PAUSE
@@ -118,23 +123,51 @@ class _Supervisor:
     def _fork(self, ready: "int | None") -> int:
         """The guest's process, which begins once it is written down."""
         begin, tell = os.pipe2(os.O_CLOEXEC)
+        number, told = os.pipe2(os.O_CLOEXEC)
+        order = self._home.read(files.ORDER) or {}
         if self._vsock_path is not None:
             self._switchboard = Switchboard(self._vsock_path)
-        pid = os.fork()
-        if pid == 0:
-            os.close(tell)
-            os.read(begin, 1)
-            os.close(begin)
-            os._exit(self._guest(ready))
+        forked = os.fork()
+        if forked == 0:
+            os._exit(self._child(order, ready, (begin, told), (tell, number)))
         os.close(begin)
+        os.close(told)
         if self._switchboard is not None:
             self._listen(self._switchboard)
+        pid = _number(number, forked)
         self._write(pid)
         self._settle(pid)
+        # The one that was to fork it may have gone before it had.
+        with contextlib.suppress(BrokenPipeError):
+            os.write(tell, _BEGIN)
         os.close(tell)
         if ready is not None:
             os.close(ready)
         return pid
+
+    def _child(
+        self,
+        order: "dict[str, object]",
+        ready: "int | None",
+        mine: "tuple[int, int]",
+        parents: "tuple[int, int]",
+    ) -> int:
+        """In the new process, or in the one that it forks. Its exit status."""
+        try:
+            for fd in parents:
+                os.close(fd)
+            begin, told = mine
+            alone.become_first(order, told, self._orphans)
+            if os.read(begin, 1) != _BEGIN:
+                return 1
+            os.close(begin)
+            return self._guest(ready)
+        # Whatever it is: a fork must not go on as its parent.
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+            return 1
 
     def _settle(self, pid: int) -> None:
         """Its share of the host, which may have changed since the run before."""
@@ -178,14 +211,7 @@ class _Supervisor:
         if self._switchboard is not None:
             self._switchboard.ours.close()
             outward = self._switchboard.theirs.detach()
-        try:
-            return self._become_guest(self._home, ready, outward)
-        # Whatever it is: a fork must not go on as its parent.
-        except BaseException:
-            import traceback
-
-            traceback.print_exc()
-            return 1
+        return self._become_guest(self._home, ready, outward)
 
     def _wait(self, pid: int) -> int:
         while True:
@@ -240,6 +266,16 @@ def vsock_path(home: Home, order: "dict[str, object]") -> "str | None":
         return None
     path = asked.get("path")
     return path if isinstance(path, str) else home.socket_path(files.VSOCK)
+
+
+def _number(told: int, forked: int) -> int:
+    """The guest's process: `forked` itself, or one that it has forked before it ended."""
+    with open(told, "rb") as file:
+        line = file.readline()
+    pid = int(line or forked)
+    if pid != forked:
+        os.waitpid(forked, 0)
+    return pid
 
 
 def _process(pid: int) -> "dict[str, object]":
