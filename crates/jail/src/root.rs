@@ -164,6 +164,11 @@ fn fill(root: &OwnedFd, plan: &Plan, mounts: &[Taken], user: Option<u32>) -> Res
     for (name, path) in &plan.links {
         link(root, name, path).map_err(cannot(name))?;
     }
+    // Names may be relative to it, and need it to be there, if empty. Where it can not be made there, it
+    // is below something that is.
+    if let Ok(here) = std::env::current_dir() {
+        let _ = directory_of(root, &here.join("any"));
+    }
     Ok(())
 }
 

@@ -220,7 +220,7 @@ Jail = Annotated[
     bool,
     typer.Option(
         "--jail/--no-jail",
-        help="Whether the process of a guest that stays gives up what it has no need of.",
+        help="Whether the guest's process gives up what it has no need of.",
     ),
 ]
 Autostart = Annotated[

@@ -94,10 +94,8 @@ def run(
         with build_progress(made.image or "image") as report:
             print(lifecycle.run(request, report, made.restart, autostart=made.autostart))
         return 0
-    if made.restart is not RestartPolicy.NO or made.autostart or not made.jail:
-        raise InvalidInput(
-            "--restart, --autostart and --no-jail are for a guest that --detach lets stay"
-        )
+    if made.restart is not RestartPolicy.NO or made.autostart:
+        raise InvalidInput("--restart and --autostart are for a guest that --detach lets stay")
     from innkeeper.services import guests
 
     with _here_importable(), build_progress(made.image or "image") as report:

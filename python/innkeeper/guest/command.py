@@ -12,10 +12,10 @@ from innkeeper.guest.frames import Exec
 from innkeeper.guest.streams import not_started, run_joined
 from innkeeper.machine.spec import MachineSpec
 from innkeeper.vm import terminal
+from innkeeper.vm.apart import Apart
 from innkeeper.vm.attended import Attention, attended
 from innkeeper.vm.boot_log import BootLog
 from innkeeper.vm.ending import GUEST_LOST, Ending
-from innkeeper.vm.running import RunningMachine
 from innkeeper.vm.wiring import Channel, Wiring
 
 # A guest that keeps its disk gets this long to write it and power off.
@@ -24,13 +24,16 @@ _POWER_OFF_PATIENCE: Final = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandRun:
-    """`kept`: the guest powers off in order, so that its disk is complete. `timeout` in seconds."""
+    """`kept`: the guest powers off in order, so that its disk is complete. `timeout` in seconds.
+    Without `jail`, the guest's process keeps all rights that it has.
+    """
 
     argv: tuple[str, ...]
     terminal: bool = False
     kept: bool = False
     boot_messages: bool = False
     timeout: float | None = None
+    jail: bool = True
 
 
 def run_command(spec: MachineSpec, command: CommandRun) -> Ending:
@@ -39,11 +42,15 @@ def run_command(spec: MachineSpec, command: CommandRun) -> Ending:
     Raises:
         InvalidInput, EngineUnavailable, HostFailure, DeviceFailed: the guest could not be run.
     """
-    log = BootLog(partial(terminal.write_all, 2) if command.boot_messages else None)
-    with agent_channel() as (agent, port), vsock_ends(spec) as vsock:
+    with (
+        Apart(jail=command.jail) as apart,
+        agent_channel() as (agent, port),
+        vsock_ends(spec) as vsock,
+    ):
+        log = BootLog(partial(terminal.write_all, 2) if command.boot_messages else None)
         wiring = Wiring(com1=Channel(output=log.write_end), ports=(port,), vsock=vsock)
         try:
-            machine = RunningMachine(spec, wiring, on_end=agent.disconnect)
+            machine = apart.machine(spec, wiring, agent.disconnect)
         finally:
             log.close_writer()
         with attended(machine, command.timeout) as attention:

@@ -12,11 +12,11 @@ from innkeeper.guest.connection import agent_channel, vsock_ends
 from innkeeper.guest.console_mode import ConsoleMode
 from innkeeper.machine.spec import MachineSpec
 from innkeeper.vm import terminal
+from innkeeper.vm.apart import Apart, MachineApart
 from innkeeper.vm.attended import Attention, attended
 from innkeeper.vm.boot_log import BootLog
 from innkeeper.vm.ending import GUEST_LOST, Ending
 from innkeeper.vm.relay import Relay
-from innkeeper.vm.running import RunningMachine
 from innkeeper.vm.wiring import Channel, Vsock, Wiring
 
 DEVICES: Final = {ConsoleMode.SERIAL: "/dev/ttyS0", ConsoleMode.VIRTIO: "/dev/hvc0"}
@@ -24,20 +24,22 @@ DEVICES: Final = {ConsoleMode.SERIAL: "/dev/ttyS0", ConsoleMode.VIRTIO: "/dev/hv
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsoleRun:
-    """`timeout` in seconds."""
+    """`timeout` in seconds. Without `jail`, the guest's process keeps all rights that it has."""
 
     mode: ConsoleMode
     timeout: float | None = None
+    jail: bool = True
 
 
 def run_shell(spec: MachineSpec, console: ConsoleRun) -> Ending:
     """Boots an image and gives its console a login shell; the guest ends with the shell."""
     with (
+        Apart(jail=console.jail) as apart,
         _Terminal(console.mode) as front,
         agent_channel() as (agent, port),
         vsock_ends(spec) as vsock,
     ):
-        machine = front.machine(spec, (port,), vsock, agent.disconnect)
+        machine = front.machine(apart, spec, (port,), vsock, agent.disconnect)
         with attended(machine, console.timeout) as attention:
             try:
                 agent.wait_ready()
@@ -60,8 +62,12 @@ def run_shell(spec: MachineSpec, console: ConsoleRun) -> Ending:
 
 def run_kernel(spec: MachineSpec, console: ConsoleRun) -> Ending:
     """Runs a kernel that the user brought, until it ends by itself."""
-    with _Terminal(console.mode) as front, vsock_ends(spec) as vsock:
-        machine = front.machine(spec, (), vsock, lambda: None)
+    with (
+        Apart(jail=console.jail) as apart,
+        _Terminal(console.mode) as front,
+        vsock_ends(spec) as vsock,
+    ):
+        machine = front.machine(apart, spec, (), vsock, lambda: None)
         with attended(machine, console.timeout) as attention, front.joined(machine, attention):
             machine.wait()
         return front.quoted(front.ending(machine, attention))
@@ -88,11 +94,12 @@ class _Terminal:
 
     def machine(
         self,
+        apart: Apart,
         spec: MachineSpec,
         ports: tuple[tuple[str, Channel], ...],
         vsock: Vsock | None,
         on_end: Callable[[], None],
-    ) -> RunningMachine:
+    ) -> MachineApart:
         typed = self._relay.read_end if self._relay else None
         serial = self._mode is ConsoleMode.SERIAL
         com1 = Channel(input=typed if serial else None, output=self.log.write_end)
@@ -103,14 +110,14 @@ class _Terminal:
                 wiring = Wiring(
                     com1=com1, console=console, ports=ports, vsock=vsock, firmware_log=log
                 )
-                return RunningMachine(spec, wiring, on_end=on_end)
+                return apart.machine(spec, wiring, on_end)
         finally:
             self.log.close_writer()
             if self._relay:
                 self._relay.close()
 
     @contextlib.contextmanager
-    def joined(self, machine: RunningMachine, attention: Attention) -> Iterator[None]:
+    def joined(self, machine: MachineApart, attention: Attention) -> Iterator[None]:
         """What is typed reaches the guest within this block; Ctrl-] ends the guest."""
 
         def leave() -> None:
@@ -126,7 +133,7 @@ class _Terminal:
                 self._relay.start()
             yield
 
-    def ending(self, machine: RunningMachine, attention: Attention) -> Ending:
+    def ending(self, machine: MachineApart, attention: Attention) -> Ending:
         self.log.finish()
         ending = attention.ending(machine, log_says_panic=self.log.panicked)
         return ending.counting(machine.statistics)

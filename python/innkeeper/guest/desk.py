@@ -82,7 +82,7 @@ def rehearse(home: Home) -> None:
     """
     # Whoever runs it will say what is wrong with it.
     with contextlib.suppress(InnkeeperError):
-        jail.needs(orders.read(home).spec, Path(), None, "")
+        jail.needs(orders.read(home).spec, (), None, "")
 
 
 class Desk:
@@ -146,7 +146,8 @@ class Desk:
         if self.order.jail:
             # What is not there by then, it cannot make.
             os.close(journal.open_directory(self.home))
-            own = Path(self.home.path) / files.OWN
+            home = Path(self.home.path)
+            own = (home / files.OWN, home.parent / journal.DIRECTORY)
             self._walls = jail.enter(self._spec, own, self.order.here, self.order.id)
         self._make_machine()
         assert self.machine is not None

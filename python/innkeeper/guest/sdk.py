@@ -30,6 +30,7 @@ class Guest(Commands):
     which takes about half a minute. `network` and `ports` are written as there, too: user,
     user,host, none, and 8080:80; `volumes` as ./src:/src:ro, and limits as 150%, 50M or 1000iops.
     What the guest writes is thrown away. With `times`, `stats` tells where the time goes.
+    Without `jail`, the guest's process keeps all rights that it has: see SECURITY.md.
 
     Raises InvalidInput when an argument is nothing that it can be, and on entering the block:
         InvalidInput, EngineUnavailable, ImageBuildFailed, HostFailure: it cannot be started.
@@ -55,9 +56,11 @@ class Guest(Commands):
         name: str = "guest",
         boot_timeout: float | None = 300.0,
         times: bool = False,
+        jail: bool = True,
     ) -> None:
         super().__init__()
         self._image = arguments.text(image, "the image's name")
+        self._jail = bool(jail)
         self._boot_timeout = arguments.seconds(boot_timeout, "boot_timeout")
         self._boot = ImageBoot(
             name=arguments.text(name, "the guest's name"),
@@ -135,7 +138,7 @@ class Guest(Commands):
         with theirs:
             try:
                 fds = (theirs.fileno(), self._log.write_end)
-                self._process = GuestProcess(spec, wiring, fds)
+                self._process = GuestProcess(spec, wiring, fds, jail=self._jail)
             finally:
                 self._log.close_writer()
 

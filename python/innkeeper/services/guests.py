@@ -60,7 +60,9 @@ def _run(request: GuestRequest, report: Report) -> Ending:
     if request.image is not None:
         return _run_image(request, request.image, report)
     mode = request.console or ConsoleMode.SERIAL
-    return run_kernel(own_kernel_spec(request), ConsoleRun(mode=mode, timeout=request.timeout))
+    return run_kernel(
+        own_kernel_spec(request), ConsoleRun(mode=mode, timeout=request.timeout, jail=request.jail)
+    )
 
 
 def _run_image(request: GuestRequest, name: str, report: Report) -> Ending:
@@ -79,12 +81,13 @@ def _run_image(request: GuestRequest, name: str, report: Report) -> Ending:
     # A script has no use for a terminal's echo and prompts: it gets a shell on plain pipes.
     if not request.command and (request.console or is_interactive()):
         mode = request.console or ConsoleMode.VIRTIO
-        return run_shell(spec, ConsoleRun(mode=mode, timeout=request.timeout))
+        return run_shell(spec, ConsoleRun(mode=mode, timeout=request.timeout, jail=request.jail))
     command = CommandRun(
         argv=request.command or LOGIN_SHELL,
         terminal=request.terminal,
         kept=request.keep,
         boot_messages=request.console is ConsoleMode.SERIAL,
         timeout=request.timeout,
+        jail=request.jail,
     )
     return run_command(spec, command)

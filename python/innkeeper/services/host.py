@@ -9,7 +9,7 @@ from innkeeper.errors import InnkeeperError
 from innkeeper.images import Store
 from innkeeper.images.debian import TOOLS
 from innkeeper.machine import format_size
-from innkeeper.vm import measure
+from innkeeper.vm import measure, walls
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,9 @@ def diagnose() -> Diagnosis:
         )
         for report in measure.engines()
     )
-    return Diagnosis(engines=engines, checks=(_system(), _processors(), _tools(), _store()))
+    return Diagnosis(
+        engines=engines, checks=(_system(), _processors(), _jail(), _tools(), _store())
+    )
 
 
 def _speed(report: measure.EngineReport) -> float | None:
@@ -80,6 +82,15 @@ def _processors() -> Check:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     finding = f"{count} processors, {format_size(memory)} of memory"
     return Check(name="resources", good=True, finding=finding)
+
+
+def _jail() -> Check:
+    """Whether guests' processes are locked in as well as they could be."""
+    try:
+        missing = walls.possible().missing
+    except InnkeeperError as error:
+        return Check(name="jail", good=False, finding=str(error))
+    return Check(name="jail", good=not missing, finding="; ".join(missing) or "all walls stand")
 
 
 def _tools() -> Check:

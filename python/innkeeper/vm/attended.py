@@ -6,8 +6,8 @@ import threading
 from collections.abc import Iterator
 from typing import Final
 
+from innkeeper.vm.apart import MachineApart
 from innkeeper.vm.ending import TIMED_OUT, Ending, EndKind, ending
-from innkeeper.vm.running import RunningMachine
 from innkeeper.vm.signals import Caught, ending_signals
 
 # Seconds for a machine to stop; past them something is stuck that nobody can wait for.
@@ -27,11 +27,11 @@ class Attention:
         """A person has left the guest's terminal, and wants nothing more of it."""
         self.left = True
 
-    def ending(self, machine: RunningMachine, *, log_says_panic: bool) -> Ending:
+    def ending(self, machine: MachineApart, *, log_says_panic: bool) -> Ending:
         """How `machine` ended, seen from outside.
 
         Raises:
-            DeviceFailed, HostFailure: as `RunningMachine.outcome`.
+            DeviceFailed, HostFailure: as `MachineApart.outcome`.
         """
         if self.caught.number is not None:
             return Ending(128 + self.caught.number)
@@ -46,7 +46,7 @@ class Attention:
 
 
 @contextlib.contextmanager
-def attended(machine: RunningMachine, timeout: float | None) -> Iterator[Attention]:
+def attended(machine: MachineApart, timeout: float | None) -> Iterator[Attention]:
     """Starts `machine`; it has ended when the block is left, however that happens."""
     attention = Attention(timeout)
 

@@ -1,9 +1,12 @@
-"""The process of one guest, which `innkeeper.vm.process` starts with one argument, FD.
+"""The process of one guest that somebody waits for: a fork of its owner (innkeeper.vm.apart), or
+what `innkeeper.vm.process` starts with one argument, FD.
 
-FD is a socket to the process that wants the guest. It sends one pickled `Order` and then one byte
-for each request, with a descriptor for the answer where there is one; we answer with one line of
-JSON when the guest has ended. When the socket closes, nobody wants the guest any more, however its
-owner came to its end.
+FD is a socket to the process that wants the guest. It sends one pickled `Order`, hears in a line of
+JSON whether the machine could be made, and sends then one byte for each request, with a descriptor
+for the answer where there is one; we answer with one more line when the guest has ended. When the
+socket closes, nobody wants the guest any more, however its owner came to its end.
+
+Between the order and the machine, this process goes into its jail (innkeeper.vm.jail).
 """
 
 import contextlib
@@ -13,63 +16,106 @@ import pickle
 import signal
 import socket
 import struct
-import sys
 import threading
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
-from innkeeper.errors import InnkeeperError
+from innkeeper.errors import DeviceFailed, InnkeeperError
 from innkeeper.machine.spec import MachineSpec
+from innkeeper.vm import jail
+from innkeeper.vm.bridge import Plug
 from innkeeper.vm.running import RunningMachine
 from innkeeper.vm.statistics import GuestStatistics
 from innkeeper.vm.wiring import Wiring
 
 LENGTH: Final = struct.Struct("<I")
+SIZE: Final = struct.Struct("<HH")  # columns and rows, behind RESIZE
+GO: Final = b"g"
 STOP: Final = b"s"
 POWER_BUTTON: Final = b"p"
 STATISTICS: Final = b"t"
+RESIZE: Final = b"r"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What to run. The descriptors in `wiring` are inherited ones. From the owner, so trusted."""
+    """What to run. The descriptors in `wiring` are this process's. From the owner, so trusted.
+
+    With `jail`, `own` is a directory that the process may write to.
+    """
 
     spec: MachineSpec
     wiring: Wiring
+    jail: bool
+    own: Path
 
 
 def main(argv: list[str]) -> int:
-    # Ctrl-C is for the owner, who then ends us; a terminal sends it to both.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     owner = socket.socket(fileno=int(argv[1]))
     os.set_inheritable(owner.fileno(), False)  # noqa: FBT003 - the one argument it has
-    (length,) = LENGTH.unpack(_receive(owner, LENGTH.size))
-    order: Order = pickle.loads(_receive(owner, length))
-    answer = _run(order, owner)
-    owner.sendall(json.dumps(answer).encode() + b"\n")
+    serve(owner, _inherited)
     return 0
 
 
-def _run(order: Order, owner: socket.socket) -> dict[str, object]:
+def serve(owner: socket.socket, arrive: Callable[[socket.socket], Order]) -> None:
+    """Runs the guest that `owner` orders, to its end. `arrive` receives the order."""
+    # Ctrl-C is for the owner, who then ends us; a terminal sends it to both.
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)
+    order = arrive(owner)
     try:
-        machine = RunningMachine(order.spec, order.wiring)
+        machine = _made(order)
         _close(order.wiring)
+        _tell(owner, {"made": True})
+        if receive(owner, 1) != GO:
+            os._exit(1)
         machine.start()
         threading.Thread(target=_obey, args=(machine, owner), daemon=True).start()
         machine.wait()
         kind, code, what = machine.outcome
     except InnkeeperError as error:
-        return {"error": error.code, "message": str(error)}
-    return {"kind": kind, "code": code, "what": what}
+        details = error.details if isinstance(error, DeviceFailed) else ""
+        _tell(owner, {"error": error.code, "message": str(error), "details": details})
+        return
+    told = machine.statistics and machine.statistics.as_dict()
+    _tell(owner, {"kind": kind, "code": code, "what": what, "statistics": told})
+
+
+def _inherited(owner: socket.socket) -> Order:
+    (length,) = LENGTH.unpack(receive(owner, LENGTH.size))
+    order: Order = pickle.loads(receive(owner, length))
+    return order
+
+
+def _made(order: Order) -> RunningMachine:
+    spec, wiring = order.spec, order.wiring
+    if not order.jail:
+        return RunningMachine(spec, wiring)
+    if spec.network is not None and spec.network.bridge is not None:
+        # What it publishes there, the owner takes away again.
+        plug = Plug(spec.network, spec.vcpus)
+        spec = replace(spec, network=plug.network)
+        wiring = replace(wiring, taps=plug.taps)
+    # Its devices are found as the owner finds them.
+    jail.enter(spec, (order.own,), Path.cwd(), order.own.name)
+    return RunningMachine(spec, wiring)
 
 
 def _obey(machine: RunningMachine, owner: socket.socket) -> None:
     while True:
-        request, fds, _, _ = socket.recv_fds(owner, 1, 1)
+        try:
+            request, fds, _, _ = socket.recv_fds(owner, 1, 1)
+        except OSError:
+            # It has gone without having heard all that we said.
+            request, fds = b"", []
         if request == STOP:
             machine.control.stop()
         elif request == POWER_BUTTON:
             machine.control.power_button()
+        elif request == RESIZE:
+            machine.control.resize_console(*SIZE.unpack(receive(owner, SIZE.size)))
         elif request == STATISTICS:
             _tell_statistics(machine, fds)
         elif not request:
@@ -85,16 +131,32 @@ def _tell_statistics(machine: RunningMachine, fds: list[int]) -> None:
             json.dump(answer, file)
 
 
+def _tell(owner: socket.socket, answer: dict[str, object]) -> None:
+    with contextlib.suppress(OSError):
+        owner.sendall(json.dumps(answer).encode() + b"\n")
+
+
 def _close(wiring: Wiring) -> None:
     """The machine has its own duplicates; ours would keep the other ends from seeing the end."""
+    for fd in descriptors(wiring) - {0, 1, 2}:
+        os.close(fd)
+
+
+def descriptors(wiring: Wiring) -> set[int]:
+    """All that are in `wiring`."""
     channels = [wiring.com1, wiring.com2, wiring.console, *(channel for _, channel in wiring.ports)]
     fds = {fd for channel in channels if channel for fd in (channel.input, channel.output)}
-    for fd in fds - {None, 0, 1, 2}:
-        os.close(int(fd or 0))
+    if wiring.vsock is not None:
+        fds |= {wiring.vsock.listener, wiring.vsock.outward}
+    return {fd for fd in (*fds, *wiring.taps, wiring.firmware_log) if fd is not None}
 
 
-def _receive(owner: socket.socket, count: int) -> bytes:
-    data = owner.recv(count, socket.MSG_WAITALL)
+def receive(owner: socket.socket, count: int) -> bytes:
+    """So many bytes. Where they do not come, nobody wants a guest any more."""
+    try:
+        data = owner.recv(count, socket.MSG_WAITALL)
+    except OSError:
+        data = b""
     if len(data) < count:
-        sys.exit(1)
+        os._exit(1)
     return data

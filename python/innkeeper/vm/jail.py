@@ -11,7 +11,7 @@ import sys
 # For complaints of whoever fails inside.
 import traceback  # noqa: F401
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,7 +22,6 @@ from innkeeper.errors import InnkeeperError
 from innkeeper.machine.network import NetworkKind
 from innkeeper.machine.new_image import ExistingImage
 from innkeeper.machine.spec import DiskSpec, EngineChoice, MachineSpec, Overlay
-from innkeeper.vm.detached import journal
 
 # By what the process looks at itself, and the engines' choice at the host.
 _HOST: Final = ("/proc/self", "/proc/sys/kernel/random/boot_id")
@@ -69,29 +68,29 @@ class Walls:
     missing: tuple[str, ...] = ()
 
 
-def enter(spec: MachineSpec, own: Path, here: Path | None, identity: str) -> Walls:
+def enter(spec: MachineSpec, own: Sequence[Path], here: Path | None, identity: str) -> Walls:
     """Locks this process in, for good, before it has a second thread; the walls that stand.
 
-    `own` is what of the guest's directory it may write to. `here` is where modules of devices are
-    looked for: they are loaded before, and what else is there is not the guest's. By `identity`,
-    guests are told apart: two hardly ever have the same user.
+    `own` are directories that it may write to, the first for its files without a name. `here` is
+    where modules of devices are looked for: they are loaded before, and what else is there is not
+    the guest's. By `identity`, guests are told apart: two hardly ever have the same user.
 
     Raises:
         InvalidInput, DeviceFailed: when a Python device cannot be loaded, which is done before.
         HostFailure: when a wall that this kernel has cannot be put up.
     """
     # Temporary layers of disks go to the guest's directory: to the host's they would be a way out.
-    os.environ["TMPDIR"] = "."
+    os.environ["TMPDIR"] = str(own[0])
     standing, missing = enter_jail(needs(spec, own, here, identity))
     return Walls(standing=tuple(standing), missing=tuple(missing))
 
 
-def needs(spec: MachineSpec, own: Path, here: Path | None, identity: str) -> Needs:
+def needs(spec: MachineSpec, own: Sequence[Path], here: Path | None, identity: str) -> Needs:
     """What a machine like `spec` needs of the host."""
     network = spec.network
     return Needs(
         read=tuple(_read(spec, here)),
-        write=(own, own.parent.parent / journal.DIRECTORY, *_written(spec)),
+        write=(*own, *_written(spec)),
         folders=tuple(folder.path for folder in spec.folders if not folder.read_only),
         has_folders=bool(spec.folders),
         devices=tuple(_devices(spec)),

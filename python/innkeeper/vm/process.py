@@ -13,7 +13,8 @@ from typing import Final
 from innkeeper import errors
 from innkeeper.errors import HostFailure
 from innkeeper.machine.spec import MachineSpec
-from innkeeper.vm.child import LENGTH, POWER_BUTTON, STATISTICS, STOP, Order
+from innkeeper.vm import scratch
+from innkeeper.vm.child import GO, LENGTH, POWER_BUTTON, STATISTICS, STOP, Order
 from innkeeper.vm.ending import EndKind
 from innkeeper.vm.statistics import GuestStatistics
 from innkeeper.vm.wiring import Wiring
@@ -25,7 +26,11 @@ _CHILD: Final = "import sys; from innkeeper.vm.child import main; sys.exit(main(
 class GuestProcess:
     """Starts the process at once. `fds` are the descriptors in `wiring`, for it to inherit."""
 
-    def __init__(self, spec: MachineSpec, wiring: Wiring, fds: Sequence[int]) -> None:
+    def __init__(
+        self, spec: MachineSpec, wiring: Wiring, fds: Sequence[int], *, jail: bool = True
+    ) -> None:
+        self._left = contextlib.ExitStack()
+        own = self._left.enter_context(scratch.place())
         self._socket, theirs = socket.socketpair()
         with theirs:
             try:
@@ -37,10 +42,16 @@ class GuestProcess:
                 )
             except OSError as error:
                 self._socket.close()
+                self._left.close()
                 raise HostFailure(f"cannot start the guest's process: {error}") from error
-        order = pickle.dumps(Order(spec=spec, wiring=wiring))
+        order = pickle.dumps(Order(spec=spec, wiring=wiring, jail=jail, own=own))
         with contextlib.suppress(BrokenPipeError):
-            self._socket.sendall(LENGTH.pack(len(order)) + order)
+            # It may begin as soon as it can.
+            self._socket.sendall(LENGTH.pack(len(order)) + order + GO)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def stop(self) -> None:
         self._ask(STOP)
@@ -71,14 +82,15 @@ class GuestProcess:
         """
         self._socket.settimeout(timeout)
         data = b""
-        while not data.endswith(b"\n"):
+        # The first line says that it could be made, where it could.
+        while not data.endswith(b"\n") or _is_made(data):
             received = self._socket.recv(1 << 16)
             if not received:
                 status = self._process.wait()
                 raise HostFailure(f"the guest's process ended unexpectedly with status {status}")
             data += received
         self._process.wait()
-        return _outcome(json.loads(data))
+        return _outcome(json.loads(data.splitlines()[-1]))
 
     def close(self) -> None:
         """Ends the guest if it still runs, and waits until its process is gone."""
@@ -88,10 +100,15 @@ class GuestProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._left.close()
 
     def _ask(self, request: bytes) -> None:
         with contextlib.suppress(OSError):
             self._socket.sendall(request)
+
+
+def _is_made(data: bytes) -> bool:
+    return data.count(b"\n") == 1 and "made" in json.loads(data)
 
 
 def _outcome(answer: dict[str, object]) -> tuple[EndKind, int | None, str | None]:

@@ -100,11 +100,16 @@ class RunningMachine:
 
     def wait(self, timeout: float | None = None) -> bool:
         """True once the guest has ended; signal handlers run while this waits."""
+        return self.patiently(self._ended, timeout)
+
+    @staticmethod
+    def patiently(ended: threading.Event, timeout: float | None) -> bool:
+        """Waits for `ended`, as `wait` does."""
         if timeout is not None:
-            return self._ended.wait(timeout)
+            return ended.wait(timeout)
         # A signal that comes between Python's last look and the host's wait is not seen before that
         # wait ends.
-        while not self._ended.wait(_SIGNALS_LATER):
+        while not ended.wait(_SIGNALS_LATER):
             pass
         return True
 

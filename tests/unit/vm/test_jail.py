@@ -22,17 +22,18 @@ from innkeeper.machine.new_image import NewImage
 from innkeeper.vm.jail import FIRST_USER, USERS, Needs, needs
 
 OWN = Path("/home/me/guests/web/run")
+EVENTS = Path("/home/me/guests/.events")
 SPEC = MachineSpec(kernel=Path("/k"), initrds=(Path("/i"),), network=None)
 
 
 def of(spec: MachineSpec, here: Path | None = None) -> Needs:
-    return needs(spec, OWN, here, "web")
+    return needs(spec, (OWN, EVENTS), here, "web")
 
 
 def test_a_plain_guest_reads_its_kernel_and_writes_its_own() -> None:
     found = of(SPEC)
     assert {Path("/k"), Path("/i")} <= set(found.read)
-    assert found.write == (OWN, Path("/home/me/guests/.events"))
+    assert found.write == (OWN, EVENTS)
     assert (found.network, found.tap) == (False, False)
     # Nothing that holds other guests, or a person's files.
     for path in (*found.read, *found.write):
@@ -102,7 +103,7 @@ def test_a_devices_module_is_open_and_not_what_lies_beside_it(
 
 
 def test_guests_have_users_of_their_own() -> None:
-    users = {needs(SPEC, OWN, None, f"guest {number}").user for number in range(100)}
+    users = {needs(SPEC, (OWN,), None, f"guest {number}").user for number in range(100)}
     assert len(users) == 100
     assert all(FIRST_USER <= user < FIRST_USER + USERS for user in users)
     # Below those of which a program may have its doubts.

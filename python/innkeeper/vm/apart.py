@@ -1,0 +1,246 @@
+"""A machine in a fork of this process, for whoever attends to it: a flaw in a device, an engine or
+a library would give code of the guest's no more than the jail of that process leaves.
+
+The fork is made before this process has threads or anything of the guest's open, and waits. What
+the machine is connected to comes to it by the socket that it is asked by (innkeeper.vm.child).
+"""
+
+import contextlib
+import json
+import os
+import pickle
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final, Self
+
+from innkeeper import errors
+from innkeeper.errors import DeviceFailed, HostFailure, InnkeeperError
+from innkeeper.machine.spec import MachineSpec
+from innkeeper.vm import child, scratch
+from innkeeper.vm.bridge import host
+from innkeeper.vm.child import Order, descriptors
+from innkeeper.vm.ending import EndKind
+from innkeeper.vm.running import RunningMachine
+from innkeeper.vm.statistics import GuestStatistics
+from innkeeper.vm.wiring import Channel, Wiring
+
+_MOST_DESCRIPTORS: Final = 64
+# Seconds for the process to end.
+_PATIENCE: Final = 5.0
+
+
+class Apart:
+    """The process that waits for its machine, and ends with the block."""
+
+    def __init__(self, *, jail: bool = True) -> None:
+        self._jail = jail
+
+    def __enter__(self) -> Self:
+        """
+        Raises:
+            HostFailure: when the host has no process left, or no place for its files.
+        """
+        with contextlib.ExitStack() as stack:
+            self._own = stack.enter_context(scratch.place())
+            self._socket, theirs = socket.socketpair()
+            with theirs:
+                # Else it would be said twice.
+                sys.stdout.flush()
+                try:
+                    pid = os.fork()
+                except OSError as error:
+                    self._socket.close()
+                    said = f"cannot start the guest's process: {error.strerror}"
+                    raise HostFailure(said) from error
+                if pid == 0:
+                    self._socket.close()
+                    _be(theirs)
+            stack.callback(_end, pid)
+            stack.callback(self._socket.close)
+            self._left = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._left.close()
+
+    def machine(
+        self, spec: MachineSpec, wiring: Wiring, on_end: Callable[[], None] = lambda: None
+    ) -> "MachineApart":
+        """The machine, once it is made. Closing what is in `wiring` stays the caller's.
+
+        Raises:
+            InvalidInput, EngineUnavailable, HostFailure, DeviceFailed: as `RunningMachine`.
+        """
+        order = Order(spec=spec, wiring=wiring, jail=self._jail, own=self._own)
+        return MachineApart(self._socket, order, on_end)
+
+
+class ControlApart:
+    """What may be asked of a machine that is elsewhere. Harmless when it is gone."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+
+    def stop(self) -> None:
+        self._ask(child.STOP)
+
+    def power_button(self) -> None:
+        self._ask(child.POWER_BUTTON)
+
+    def resize_console(self, columns: int, rows: int) -> None:
+        self._ask(child.RESIZE + child.SIZE.pack(min(columns, 0xFFFF), min(rows, 0xFFFF)))
+
+    def _ask(self, request: bytes) -> None:
+        with contextlib.suppress(OSError):
+            self._channel.sendall(request)
+
+
+class MachineApart:
+    """As `RunningMachine`, for those who attend to it."""
+
+    def __init__(self, channel: socket.socket, order: Order, on_end: Callable[[], None]) -> None:
+        self._channel = channel
+        self._lines = channel.makefile("rb")
+        self._network = order.spec.network
+        self._on_end = on_end
+        self._ended = threading.Event()
+        self._answer: dict[str, object] = {}
+        self.control = ControlApart(channel)
+        # Once it has ended, where `spec.times` asks for it.
+        self.statistics: GuestStatistics | None = None
+        fds = sorted(descriptors(order.wiring))
+        data = pickle.dumps((order, fds))
+        try:
+            socket.send_fds(channel, [child.LENGTH.pack(len(data))], fds)
+            channel.sendall(data)
+        except OSError:
+            # Its last words come below.
+            pass
+        answer = self._read()
+        if "made" not in answer:
+            self._tidy()
+            raise _failure(answer)
+        self._thread = threading.Thread(target=self._wait, name="machine", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+        with contextlib.suppress(OSError):
+            self._channel.sendall(child.GO)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """As `RunningMachine.wait`."""
+        return RunningMachine.patiently(self._ended, timeout)
+
+    @property
+    def outcome(self) -> tuple[EndKind, int | None, str | None]:
+        """As `RunningMachine.outcome`."""
+        if "kind" not in self._answer:
+            raise _failure(self._answer)
+        code, what = self._answer.get("code"), self._answer.get("what")
+        return (
+            EndKind(str(self._answer["kind"])),
+            code if isinstance(code, int) else None,
+            what if isinstance(what, str) else None,
+        )
+
+    def _wait(self) -> None:
+        self._answer = self._read()
+        told = self._answer.get("statistics")
+        if isinstance(told, dict):
+            self.statistics = GuestStatistics.from_dict(told)
+        self._tidy()
+        self._ended.set()
+        self._on_end()
+
+    def _read(self) -> dict[str, object]:
+        try:
+            answer = json.loads(self._lines.readline())
+        except (OSError, ValueError):
+            return {}
+        return answer if isinstance(answer, dict) else {}
+
+    def _tidy(self) -> None:
+        """What the guest published on a bridge goes: from its jail, its process cannot do that."""
+        network = self._network
+        if network is not None and network.bridge is not None and network.ports:
+            with contextlib.suppress(HostFailure):
+                host.tidy(network)
+
+
+def _failure(answer: dict[str, object]) -> InnkeeperError:
+    if "error" not in answer:
+        return HostFailure("the guest's process ended unexpectedly")
+    failure = errors.by_code(str(answer["error"]))(str(answer.get("message")))
+    if isinstance(failure, DeviceFailed):
+        failure.details = str(answer.get("details", ""))
+    return failure
+
+
+def _end(pid: int) -> None:
+    """It ends once its socket is closed; if it is stuck in the middle of Rust, otherwise."""
+    until = time.monotonic() + _PATIENCE
+    while os.waitpid(pid, os.WNOHANG)[0] == 0:
+        if time.monotonic() > until:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            return
+        time.sleep(0.002)
+
+
+def _be(owner: socket.socket) -> None:
+    """The fork, to its end."""
+    status = 1
+    try:
+        # What is typed is its owner's.
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.close(nothing)
+        child.serve(owner, _receive)
+        status = 0
+    # Whatever it is: a fork must not go on as its parent.
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        # What devices in Python have printed.
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+        os._exit(status)
+
+
+def _receive(owner: socket.socket) -> Order:
+    """The order, with the numbers that its descriptors have here."""
+    head, fds, _, _ = socket.recv_fds(owner, child.LENGTH.size, _MOST_DESCRIPTORS)
+    if len(head) < child.LENGTH.size:
+        os._exit(1)
+    (length,) = child.LENGTH.unpack(head)
+    order: Order
+    order, numbers = pickle.loads(child.receive(owner, length))
+    return replace(order, wiring=_renumbered(order.wiring, dict(zip(numbers, fds, strict=True))))
+
+
+def _renumbered(wiring: Wiring, here: dict[int, int]) -> Wiring:
+    def channel(found: Channel | None) -> Channel | None:
+        if found is None:
+            return None
+        return Channel(input=fd(found.input), output=fd(found.output))
+
+    def fd(number: int | None) -> int | None:
+        return None if number is None else here[number]
+
+    vsock = wiring.vsock
+    return Wiring(
+        com1=channel(wiring.com1),
+        com2=channel(wiring.com2),
+        console=channel(wiring.console),
+        ports=tuple((name, channel(port) or Channel()) for name, port in wiring.ports),
+        vsock=vsock and replace(vsock, listener=fd(vsock.listener), outward=fd(vsock.outward)),
+        taps=tuple(here[number] for number in wiring.taps),
+        firmware_log=fd(wiring.firmware_log),
+    )
