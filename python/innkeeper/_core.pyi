@@ -341,8 +341,9 @@ class DiskSnapshot:
 class DiskInfo:
     """What is known of an image without reading its disk. Sizes are in bytes.
 
-    `size` is the disk's, `file_size` the file's, `allocated` what that takes of the host. `was_open`
-    says that whoever wrote to it last did not close it. None where the format has no such thing.
+    `size` is the disk's, `file_size` the file's, `allocated` what that takes of the host.
+    `was_open` says that whoever wrote to it last did not close it. None where the format has no
+    such thing.
     """
 
     @property

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::device::Extent;
 use crate::file::create_whole;
-use crate::image::NewImage;
+use crate::image::{NewImage, not_made};
 use crate::qcow2::{Header, NewQcow2, write_new};
 use crate::{BlockDevice, BlockError, Format, Qcow2Disk, RawDisk};
 
@@ -70,11 +70,7 @@ pub fn convert(
             format!("images of the format {} are not made", other.name()),
         )),
     })
-    .map_err(|error| BlockError::Change {
-        path: path.to_owned(),
-        what: "write",
-        source: error,
-    })
+    .map_err(not_made(path, "write"))
 }
 
 /// Calls `write` for each unit that is not zeros. Several that follow each other are one call where

@@ -51,6 +51,8 @@ pub enum BlockError {
         what: &'static str,
         source: io::Error,
     },
+    #[error("there is a file {} already; --force replaces it", path.display())]
+    Exists { path: PathBuf },
     #[error("a raw image has no backing file; {} would have to be a qcow2", path.display())]
     NoBacking { path: PathBuf },
     #[error("{} needs a size, or a backing file whose size it takes", path.display())]

@@ -77,6 +77,15 @@ pub struct Qcow2Info {
     pub snapshots: Vec<SnapshotInfo>,
 }
 
+/// Why a new image could not be made.
+pub(crate) fn not_made(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> BlockError {
+    let path = path.to_owned();
+    move |source| match source.kind() {
+        io::ErrorKind::AlreadyExists => BlockError::Exists { path },
+        _ => BlockError::Change { path, what, source },
+    }
+}
+
 fn failed(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> BlockError {
     let path = path.to_owned();
     move |source| BlockError::Change { path, what, source }
@@ -141,7 +150,7 @@ pub fn create(path: &Path, new: &NewImage) -> Result<u64, BlockError> {
             format!("images of the format {} are not made", other.name()),
         )),
     })
-    .map_err(failed(path, "make"))?;
+    .map_err(not_made(path, "make"))?;
     Ok(size)
 }
 

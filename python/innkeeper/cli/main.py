@@ -53,6 +53,7 @@ class _Commands(LazyGroup):
         "host": Place("innkeeper.cli.host", "host"),
         "systemd": Place("innkeeper.cli.systemd", "systemd"),
         "image": Place("innkeeper.cli.image", "app"),
+        "disk": Place("innkeeper.cli.disk", "app"),
         "network": Place("innkeeper.cli.network", "app"),
         "agent": Place("innkeeper.cli.agent", "app"),
         "guest": Place("innkeeper.cli.guest", "app"),

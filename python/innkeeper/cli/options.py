@@ -52,8 +52,8 @@ Disks = Annotated[
     typer.Option(
         metavar="PATH",
         help="Disk image: raw, qcow2, or vmdk, vdi, vhd and vhdx, which are only read. After PATH "
-        "may follow ,ro or ,temporary, ,format=FORMAT, and ,trust-backing for an image that may name "
-        "files outside its directory. Repeatable.",
+        "may follow ,ro or ,temporary, ,format=FORMAT, and ,trust-backing for an image that may "
+        "name files outside its directory. Repeatable.",
     ),
 ]
 Devices = Annotated[

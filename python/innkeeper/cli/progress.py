@@ -4,14 +4,17 @@ import contextlib
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from innkeeper.images import Report
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+# Seconds within which nobody looks at a bar.
+_SOON: Final = 0.5
 
 
 @contextlib.contextmanager
@@ -23,6 +26,50 @@ def build_progress(name: str) -> Iterator[Report]:
                 yield report
         else:
             yield _lines(name)
+
+
+@contextlib.contextmanager
+def byte_progress(label: str) -> Iterator[Callable[[int, int], object]]:
+    """What is told of bytes done and all bytes, and draws a bar of it on a terminal; what is done
+    soon has none.
+    """
+    began = time.monotonic()
+    with _signals_as_exceptions(), contextlib.ExitStack() as stack:
+        bars: list[Progress] = []
+
+        def report(done: int, size: int) -> None:
+            if not sys.stderr.isatty() or time.monotonic() - began < _SOON:
+                return
+            if not bars:
+                bars.append(_start_bytes(label, size))
+                stack.callback(bars[0].stop)
+            bars[0].update(bars[0].task_ids[0], completed=done)
+
+        yield report
+
+
+def _start_bytes(label: str, size: int) -> "Progress":
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    bar.add_task(label, total=size)
+    bar.start()
+    return bar
 
 
 @contextlib.contextmanager

@@ -89,7 +89,7 @@ fn converted_images_hold_the_same_and_are_qemus() {
             qemu_img(&directory, &["check", name]);
         }
         let again = convert(&*source, &path, &new, compress, |_, _| true).unwrap_err();
-        assert!(again.to_string().starts_with("cannot write"), "{again}");
+        assert!(again.to_string().contains("already"), "{again}");
     }
     let size = |name| bytes_of(&directory.path(name)).len();
     assert!(size("packed") < size("plain"));

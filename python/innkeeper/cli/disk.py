@@ -1,0 +1,210 @@
+"""`inn disk`: disk images while no guest has them."""
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from innkeeper.cli import disk_snapshot
+from innkeeper.cli.disk_documents import check_document, info_document
+from innkeeper.cli.help import Command, Group
+from innkeeper.cli.output import AsJson, print_json, remark
+from innkeeper.cli.progress import byte_progress
+from innkeeper.errors import InvalidInput
+from innkeeper.machine import format_size
+from innkeeper.machine.new_image import ExistingImage, NewImage
+from innkeeper.machine.size import parse_size
+from innkeeper.machine.spec import DiskFormat
+from innkeeper.services import disks
+from innkeeper.services.disks import NewFormat, Repair
+
+app = typer.Typer(
+    cls=Group,
+    help="Disk images: make, look into, convert, resize, check, snapshots inside.",
+    no_args_is_help=True,
+)
+
+app.add_typer(disk_snapshot.app, name="snapshot")
+
+# What a check found wrong, and what it found that is merely lost: as qemu-img has it.
+WRONG: Final = 2
+LEAKING: Final = 3
+
+Path_ = Annotated[Path, typer.Argument(help="The image's file.", metavar="PATH")]
+Format = Annotated[
+    DiskFormat,
+    typer.Option("--format", help="How the image is read, where its first bytes do not tell."),
+]
+New = Annotated[
+    NewFormat | None,
+    typer.Option("--to", help="Format of the new image: qcow2, but raw where its name ends so."),
+]
+ClusterSize = Annotated[
+    str, typer.Option(metavar="SIZE", help="Of a qcow2: 512 to 2M, a power of two.")
+]
+Lazy = Annotated[
+    bool,
+    typer.Option(
+        help="Of a qcow2: write counts when it is closed, and count anew after a power cut."
+    ),
+]
+Force = Annotated[bool, typer.Option("--force", "-f", help="Replace a file that is there.")]
+TrustBacking = Annotated[
+    bool,
+    typer.Option(
+        help="Follow backing files outside the image's directory; only where you trust its maker."
+    ),
+]
+
+
+@app.command(cls=Command)
+def create(
+    path: Path_,
+    size: Annotated[
+        str | None, typer.Argument(help="Such as 20G; as its backing file's without.")
+    ] = None,
+    to: New = None,
+    backing: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="What the disk shows until it is written to; as seen from the image's directory.",
+        ),
+    ] = None,
+    backing_format: Annotated[DiskFormat, typer.Option(help="The backing file's.")] = (
+        DiskFormat.PROBE
+    ),
+    cluster_size: ClusterSize = "64K",
+    lazy_refcounts: Lazy = False,
+    preallocate: Annotated[bool, typer.Option(help="Take all storage at once.")] = False,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make an empty image, or one over a backing file."""
+    new = NewImage(
+        format=disks.format_for(path, to),
+        size=None if size is None else parse_size(size),
+        cluster_size=disks.cluster_size(cluster_size),
+        lazy_refcounts=lazy_refcounts,
+        backing=backing,
+        backing_format=backing_format,
+        preallocate=preallocate,
+        replace=force,
+    )
+    made = disks.create(path, new)
+    if as_json:
+        print_json({"path": str(path), "format": new.format.value, "size": made})
+    else:
+        print(f"{path} {new.format} {format_size(made)}")
+
+
+@app.command(cls=Command)
+def info(
+    path: Path_,
+    image_format: Format = DiskFormat.PROBE,
+    as_json: AsJson = False,
+) -> None:
+    """Tell what an image is. Its backing file need not be there."""
+    found = disks.info(ExistingImage(path=path, format=image_format))
+    document = info_document(path, found)
+    if as_json:
+        print_json(document)
+        return
+    print(f"{path}: {found.format}, a disk of {format_size(found.size)}")
+    print(f"takes {format_size(found.allocated)} of the host's storage")
+    if found.cluster_size is not None:
+        lazy = ", lazy reference counts" if found.lazy_refcounts else ""
+        packed = ", zstd" if found.zstd else ""
+        print(
+            f"version {found.version}, clusters of {format_size(found.cluster_size)}{lazy}{packed}"
+        )
+    if found.backing is not None:
+        print(f"backing file {found.backing} ({found.backing_format or 'of unknown format'})")
+    if found.was_open:
+        print("is open, or was not closed: whoever writes to it next puts it in order first")
+    for snapshot in found.snapshots:
+        print(f"snapshot {snapshot.id} {snapshot.name}, {format_size(snapshot.size)}")
+
+
+@app.command(cls=Command)
+def convert(
+    source: Annotated[Path, typer.Argument(help="The image to copy.", metavar="SOURCE")],
+    target: Annotated[Path, typer.Argument(help="The new image's file.", metavar="TARGET")],
+    to: New = None,
+    source_format: Annotated[
+        DiskFormat,
+        typer.Option("--from", help="How SOURCE is read, where its first bytes do not tell."),
+    ] = DiskFormat.PROBE,
+    compress: Annotated[
+        bool, typer.Option("--compress", "-c", help="Compress a qcow2's clusters.")
+    ] = False,
+    cluster_size: ClusterSize = "64K",
+    lazy_refcounts: Lazy = False,
+    trust_backing: TrustBacking = False,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Copy a disk of any format into a new image, with its backing files and without its zeros."""
+    if target.exists() and source.exists() and target.samefile(source):
+        raise InvalidInput(f"{target} cannot be converted into itself")
+    image = ExistingImage(path=source, format=source_format, trust_backing=trust_backing)
+    new = NewImage(
+        format=disks.format_for(target, to),
+        cluster_size=disks.cluster_size(cluster_size),
+        lazy_refcounts=lazy_refcounts,
+        replace=force,
+    )
+    with byte_progress(f"converting {source.name}") as report:
+        disks.convert(image, target, new, report, compress=compress)
+    found = disks.info(ExistingImage(path=target, format=new.format))
+    if as_json:
+        print_json(info_document(target, found))
+    else:
+        print(f"{target} {found.format} {format_size(found.size)}")
+
+
+@app.command(cls=Command)
+def resize(
+    path: Path_,
+    size: Annotated[str, typer.Argument(help="Such as 20G, or +5G for so much more.")],
+    image_format: Format = DiskFormat.PROBE,
+    shrink: Annotated[
+        bool, typer.Option(help="Let it become smaller; what lies beyond is lost.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Give the disk of an image another size. Its file systems are the guest's to resize."""
+    now = disks.resize(ExistingImage(path=path, format=image_format), size, shrink=shrink)
+    if as_json:
+        print_json({"path": str(path), "size": now})
+    else:
+        print(f"{path} {format_size(now)}")
+
+
+@app.command(cls=Command)
+def check(
+    path: Path_,
+    image_format: Format = DiskFormat.PROBE,
+    repair: Annotated[
+        Repair, typer.Option(help="leaks frees storage that nothing uses; all mends the rest too.")
+    ] = Repair.NOTHING,
+    as_json: AsJson = False,
+) -> None:
+    """Check an image's tables. Ends with 2 when they are wrong, with 3 when storage is lost."""
+    report = disks.check(ExistingImage(path=path, format=image_format), repair)
+    left = report.errors + report.leaks - report.repaired
+    if as_json:
+        print_json(check_document(path, report))
+    else:
+        for finding in report.findings:
+            remark(finding)
+        if report.repaired:
+            print(f"{path}: {report.repaired} of {report.errors + report.leaks} put right")
+        elif left:
+            print(f"{path}: {report.errors} errors, {report.leaks} clusters lost; see --repair")
+        else:
+            print(f"{path}: nothing wrong")
+    if left and report.errors:
+        raise typer.Exit(WRONG)
+    if left:
+        raise typer.Exit(LEAKING)
