@@ -4,6 +4,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import urllib.request
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -129,3 +130,24 @@ def test_a_password_keeps_others_out(house: House, tmp_path: Path) -> None:
     picture.unlink()
     subprocess.run([*viewer, "guess", "capture", picture], check=False, timeout=PATIENCE)
     assert not picture.exists()
+
+
+def test_the_page_shows_screen_and_console(house: House, tmp_path: Path) -> None:
+    start(house, tmp_path, "linux-image-cloud-amd64", False)
+    log(house, "painted")
+    with house.inn.start("view", "seen", "--no-browser") as view:
+        assert view.stdout is not None
+        url = view.stdout.readline().decode().strip()
+        for name, part in (("", b"<title>seen - Innkeeper"), ("novnc/core/rfb.js", b"class RFB")):
+            with urllib.request.urlopen(url + name, timeout=PATIENCE) as answer:
+                assert part in answer.read()
+        _, _, host, token, _ = url.split("/")
+        with socket.create_connection(host.split(":"), timeout=PATIENCE) as browser:
+            head = f"GET /{token}/screen HTTP/1.1\r\nHost: {host}\r\nSec-WebSocket-Key: x\r\n\r\n"
+            browser.sendall(head.encode())
+            seen = b""
+            while b"RFB 003.008\n" not in seen:
+                seen += browser.recv(1)
+        house("kill", "seen")
+        # It ends with its guest.
+        assert view.wait(timeout=PATIENCE) == 0

@@ -38,6 +38,7 @@ class _Commands(LazyGroup):
         "shell": Place("innkeeper.cli.attach", "shell"),
         "cp": Place("innkeeper.cli.copy", "cp"),
         "console": Place("innkeeper.cli.attach", "console"),
+        "view": Place("innkeeper.cli.view", "view"),
         "screenshot": Place(_SCREEN, "screenshot"),
         "sendkey": Place(_SCREEN, "sendkey"),
         "type": Place(_SCREEN, "type_"),

@@ -1,0 +1,77 @@
+// The page of inn view: noVNC for the guest's screen, xterm.js for its console.
+import RFB from "./novnc/core/rfb.js";
+
+const AGAIN = 2000; // milliseconds until a connection that was lost is made anew
+const element = id => document.getElementById(id);
+const status = text => { element("status").value = text; };
+const place = name => new URL(name, location.href.replace(/^http/, "ws")).href;
+
+let rfb = null;
+
+function openScreen() {
+    rfb = new RFB(element("screen"), place("screen"));
+    rfb.scaleViewport = true;
+    rfb.background = "#1d2125";
+    rfb.addEventListener("connect", () => { status("connected"); rfb.focus(); });
+    rfb.addEventListener("disconnect", () => { status("the guest has gone"); setTimeout(openScreen, AGAIN); });
+}
+
+function openConsole() {
+    const size = { cols: 100, rows: 30 };
+    const terminal = new window.Terminal({ ...size, cursorBlink: true, scrollback: 5000 });
+    const decoder = new TextDecoder();
+    terminal.open(element("console"));
+    const fit = () => {
+        const cell = terminal._core.charMeasure;
+        const { clientWidth, clientHeight } = element("console");
+        // Beside the characters there is a scroll bar.
+        if (cell.width && clientWidth) {
+            terminal.resize(
+                Math.max(20, Math.floor((clientWidth - 32) / cell.width)),
+                Math.max(5, Math.floor((clientHeight - 12) / cell.height)),
+            );
+        }
+    };
+    fit();
+    window.addEventListener("resize", fit);
+    let socket = null;
+    const connect = () => {
+        socket = new WebSocket(place("console"));
+        socket.binaryType = "arraybuffer";
+        socket.onmessage = event => terminal.write(decoder.decode(event.data, { stream: true }));
+        socket.onclose = () => setTimeout(connect, AGAIN);
+    };
+    terminal.on("data", text => {
+        if (socket.readyState === WebSocket.OPEN) socket.send(new TextEncoder().encode(text));
+    });
+    connect();
+    return terminal;
+}
+
+let terminal = null;
+
+function show(name) {
+    for (const each of ["screen", "console"]) {
+        element(each).hidden = each !== name;
+        element(`show-${each}`).setAttribute("aria-selected", String(each === name));
+    }
+    if (name === "console") {
+        terminal ??= openConsole();
+        terminal.focus();
+    } else {
+        rfb?.focus();
+    }
+}
+
+const guest = await (await fetch("guest.json")).json();
+element("show-screen").onclick = () => show("screen");
+element("show-console").onclick = () => show("console");
+element("cad").onclick = () => rfb?.sendCtrlAltDel();
+element("full").onclick = () => document.querySelector("main").requestFullscreen();
+if (guest.screen) {
+    openScreen();
+} else {
+    for (const id of ["show-screen", "cad"]) element(id).hidden = true;
+    status("no display: see inn run --display");
+}
+show(guest.screen && location.hash !== "#console" ? "screen" : "console");
