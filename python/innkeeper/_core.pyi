@@ -4,7 +4,7 @@ Errors arrive as the exceptions of `innkeeper.errors`; a Python device's excepti
 and comes out of `Machine.run` as DeviceFailed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import final
 
@@ -13,6 +13,7 @@ from innkeeper.machine.limits import Limits
 from innkeeper.machine.new_image import ExistingImage, NewImage
 from innkeeper.machine.spec import MachineSpec
 from innkeeper.vm.jail import Needs
+from innkeeper.vm.saved import Beginning, LayerFiles
 from innkeeper.vm.wiring import Wiring
 
 __version__: str
@@ -29,6 +30,7 @@ __all__ = [
     "Machine",
     "Memory",
     "Outcome",
+    "Recording",
     "Screen",
     "Statistics",
     "VcpuStatistics",
@@ -85,6 +87,14 @@ class Control:
     def stop(self) -> None: ...
     def memory_report(self) -> Memory | None:
         """None where the machine has gone."""
+
+    def save(self, files: LayerFiles, below: Sequence[LayerFiles]) -> Recording | None:
+        """Saves a machine that runs, and leaves it paused; its memory goes to `files`, which are
+        empty, as far as it is other than in the layers `below`. None where it does not run.
+
+        Raises:
+            HostFailure: when a layer does not fit, or the host has no room.
+        """
 
     def set_balloon(self, size: int) -> None:
         """Asks the guest to hand so many bytes of its memory to the host."""
@@ -163,6 +173,24 @@ class Screen:
     def tight(self, part: _Part, pixels: _Format) -> tuple[int, bytes, bytes]:
         """How many colours the palette has (1: nothing follows it; 0: there is none), the palette,
         and the data, before it is compressed. A part is at most 2048 pixels wide.
+        """
+
+@final
+class Recording:
+    """A saved machine, whose memory is still written, also while it goes on."""
+
+    @property
+    def state(self) -> bytes:
+        """All but its memory."""
+
+    def fileno(self) -> int:
+        """Becomes readable when the memory is written; -1 once it is finished."""
+
+    def finish(self) -> None:
+        """Waits until the memory is written. Once is enough.
+
+        Raises:
+            HostFailure: when it could not be written.
         """
 
 @final
@@ -250,6 +278,13 @@ class Machine:
     def __new__(cls, spec: MachineSpec, wiring: Wiring) -> Machine: ...
     def attach(self, device: PortDevice | MmioDevice) -> None:
         """Puts a Python device on the bus. Only before `run`."""
+
+    def begin_as(self, beginning: Beginning) -> None:
+        """The first `run` goes on there. With all devices attached.
+
+        Raises:
+            HostFailure: when that was a machine of another shape, or a part of it is damaged.
+        """
 
     def write_perf_map(self, symbols: list[tuple[int, str]]) -> Path:
         """Lets perf name the guest's code; answers where the map is. Only before `run`.

@@ -13,7 +13,7 @@ use crate::raw::read_or_zeros;
 use crate::{BlockDevice, BlockError, RawDisk};
 
 /// Most backing files under one image.
-const MAX_BACKING_FILES: usize = 8;
+const MAX_BACKING_FILES: usize = 32;
 
 /// How the image's file is to be read.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +110,8 @@ pub struct DiskOptions {
     pub format: Format,
     pub read_only: bool,
     pub overlay: Overlay,
+    /// Between the image and an overlay that is kept: overlays that were kept before, the lowest first.
+    pub layers: Vec<PathBuf>,
     pub trust: Trust,
 }
 
@@ -124,6 +126,7 @@ pub fn open(options: &DiskOptions) -> Result<Arc<dyn BlockDevice>, BlockError> {
         format,
         read_only,
         overlay,
+        layers,
         trust,
     } = options;
     let mut chain = Chain::new(*trust);
@@ -137,7 +140,7 @@ pub fn open(options: &DiskOptions) -> Result<Arc<dyn BlockDevice>, BlockError> {
             Ok(Arc::new(TemporaryOverlay::new(base)?))
         }
         Overlay::Keep(kept) => {
-            let kept = open_kept(kept, path, *format, *read_only, &mut chain)?;
+            let kept = open_kept(kept, (path, *format), layers, *read_only, &mut chain)?;
             Ok(Arc::new(kept))
         }
     }

@@ -1,11 +1,16 @@
 //! A whole machine becomes a saved one that somebody forged, and runs it.
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use machine::{EngineChoice, Limits, Machine, MachineConfig, Reboot, SavedMachine, restore_memory};
+use machine::{
+    Beginning, EngineChoice, Layer, Limits, Machine, MachineConfig, Reboot, Run, SavedMachine,
+    read_index,
+};
+use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::devices::forge;
 use crate::{Input, strict};
@@ -88,6 +93,31 @@ fn saved() -> &'static [u8] {
     })
 }
 
+/// A layer of memory: an index that begins as it should, or else a few runs, and pages of a few bytes each.
+fn layer(input: &mut Input<'_>) -> Layer {
+    let mut index = b"INNKPAGE\x01\0\0\0\0\0\0\0".to_vec();
+    index.extend((0..64).map(|_| input.byte()));
+    let few = |input: &mut Input<'_>| Run {
+        first: input.u64() & 0x7ff,
+        count: input.u64() & 0x3ff,
+        zero: input.byte() & 1 != 0,
+    };
+    let runs = read_index(&index);
+    let runs = runs.unwrap_or_else(|_| (0..input.byte() & 7).map(|_| few(input)).collect());
+    let file = memfd_create("layer", MemfdFlags::CLOEXEC).expect("a file");
+    let file = fs::File::from(file);
+    file.set_len((input.u64() & 0x7ff) << 12).expect("room");
+    for _ in 0..input.byte() & 15 {
+        let at = (input.u64() & 0x7ff) << 12;
+        file.write_all_at(&input.u64().to_le_bytes(), at)
+            .expect("room");
+    }
+    Layer {
+        file: Arc::new(file),
+        runs,
+    }
+}
+
 pub(crate) fn restore(bytes: &[u8]) {
     strict();
     let mut input = Input::new(bytes);
@@ -102,9 +132,13 @@ pub(crate) fn restore(bytes: &[u8]) {
     let Ok(saved) = SavedMachine::from_bytes(&forged) else {
         return;
     };
+    let state = saved.to_bytes().expect("bytes");
+    let beginning = Beginning {
+        state,
+        layers: (0..input.byte() & 3).map(|_| layer(&mut input)).collect(),
+    };
     let mut machine = machine();
-    let _ = restore_memory(machine.memory(), &mut input.rest());
-    if machine.restore(&saved).is_ok() {
+    if machine.begin_as(&beginning).is_ok() {
         run(&mut machine);
         let again = machine.save().expect("a saved machine");
         again.to_bytes().expect("bytes");

@@ -105,6 +105,8 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_time,
     libc::SYS_times,
     libc::SYS_restart_syscall,
+    // For the end of a copy of this process.
+    libc::SYS_wait4,
     // Threads and signals of this process.
     libc::SYS_futex,
     libc::SYS_set_robust_list,
@@ -174,8 +176,14 @@ const FOLDERS: &[c_long] = &[
     libc::SYS_syncfs,
 ];
 
-/// What a thread may say of itself: its name, that of a mapping, how exact its timers are.
-const PRCTL: [libc::c_int; 4] = [
+/// What fork(3) of the C library asks for: a copy of this process, which has no more rights than it. So a guest's
+/// memory is written while the guest goes on.
+const FORK: u64 =
+    (libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD).cast_unsigned() as u64;
+
+/// What a thread may say of itself: when it goes with its parent, its name, that of a mapping, how exact its timers are.
+const PRCTL: [libc::c_int; 5] = [
+    libc::PR_SET_PDEATHSIG,
     libc::PR_SET_NAME,
     libc::PR_GET_NAME,
     libc::PR_SET_VMA,
@@ -205,7 +213,13 @@ fn allowed(needs: &Needs) -> Result<Rules, BackendError> {
     rules.insert(libc::SYS_tgkill, vec![when(0, SeccompCmpOp::Eq, own)?]);
     let thread = u64::from(libc::CLONE_THREAD.cast_unsigned());
     let is_thread = SeccompCmpOp::MaskedEq(thread);
-    rules.insert(libc::SYS_clone, vec![when(0, is_thread, thread)?]);
+    rules.insert(
+        libc::SYS_clone,
+        vec![
+            when(0, is_thread, thread)?,
+            when(0, SeccompCmpOp::Eq, FORK)?,
+        ],
+    );
     rules.insert(libc::SYS_prlimit64, vec![when(0, SeccompCmpOp::Eq, 0)?]);
     rules.insert(libc::SYS_prctl, any_of(&PRCTL)?);
     rules.insert(

@@ -2,7 +2,8 @@
 //!
 //! A flaw in a device may one day let a guest run code of its own in this process. What that code can
 //! do then is what is left here: compute, use the descriptors that are open, files of this guest,
-//! connections where the guest has a network. Not: start programs or processes, open other files, signal
+//! connections where the guest has a network, copies of itself (so a guest is saved while it goes on). Not: start
+//! programs, open other files, signal
 //! or trace other processes, speak to other guests' sockets, change anything of the system.
 //!
 //! Several walls stand behind each other, since each has its holes: resource limits, namespaces, a root

@@ -105,6 +105,7 @@ fn firmware(path: String) -> std::io::Result<FirmwareConfig> {
 
 fn disk(path: String) -> DiskConfig {
     DiskConfig {
+        layers: Vec::new(),
         path: path.into(),
         format: DiskFormat::Probe,
         read_only: false,

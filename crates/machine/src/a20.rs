@@ -4,6 +4,9 @@
 //! Programs look for it in the first 64 KiB of the second megabyte, which real mode reaches, and there they
 //! find what is at as many bytes from zero. Up to where the first megabyte has its hole for a display,
 //! that is so in protected mode too; all other odd megabytes are as they are.
+//!
+//! Where no memory can be seen at two addresses, in machines without firmware, the line is always on: no kernel
+//! that is booted so was made for an 8086.
 
 use std::sync::Mutex;
 
@@ -40,7 +43,7 @@ impl A20Gate {
         }
         *current = on;
         let at = if on { WRAPPED.base } else { Gpa(0) };
-        // A guest with less memory than that has nothing there to show.
+        // A guest with less memory than that, or without firmware, has nothing there to show.
         let _ = self.memory.show(WRAPPED, at);
     }
 }

@@ -101,6 +101,8 @@ pub struct DiskConfig {
     pub format: DiskFormat,
     pub read_only: bool,
     pub overlay: Overlay,
+    /// Overlays that were kept before, between the image and one that is: the lowest first.
+    pub layers: Vec<PathBuf>,
     /// Which other files the image may name as a part of it.
     pub trust: DiskTrust,
     /// What the guest reads as the disk's serial number.

@@ -5,6 +5,7 @@
 
 mod cpus;
 mod memory;
+mod save;
 mod seat;
 
 use std::fmt::{self, Debug};
@@ -27,6 +28,7 @@ use crate::throttle::{Holds, Throttle};
 use cpus::Cpus;
 use memory::Memory;
 pub use memory::MemoryReport;
+use save::Saving;
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +53,8 @@ pub enum Outcome {
 pub(crate) enum Request {
     /// Somebody wants statistics.
     Report,
+    /// Somebody wants the machine to be saved.
+    Save,
     Pause,
     Reset,
     /// The guest sleeps: wait until it wakes.
@@ -75,6 +79,8 @@ struct State {
     running: bool,
     /// Who waits for statistics.
     reports: Vec<Sender<MachineStats>>,
+    /// Who waits for a saved machine.
+    saving: Option<Saving>,
     paused: bool,
     reset: bool,
     sleep: Sleep,
@@ -88,6 +94,9 @@ impl State {
         }
         if !self.reports.is_empty() {
             return Some(Request::Report);
+        }
+        if self.saving.is_some() {
+            return Some(Request::Save);
         }
         match (self.reset, self.paused, self.sleep) {
             (true, _, _) => Some(Request::Reset),
@@ -218,6 +227,7 @@ impl MachineControl {
         self.change(|state| {
             state.running = false;
             state.reports.clear();
+            state.saving = None;
         });
     }
 

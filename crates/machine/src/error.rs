@@ -36,6 +36,8 @@ pub enum MachineError {
         path: PathBuf,
         source: block::BlockError,
     },
+    #[error("cannot write what the guest has written to {disk}")]
+    Flush { disk: String, source: io::Error },
     #[error("cannot use the folder {}", path.display())]
     Folder {
         path: PathBuf,
@@ -76,6 +78,11 @@ pub enum MachineError {
     NoCode { engine: &'static str },
     #[error("the saved machine is damaged or of another version: {what}")]
     Saved { what: String },
+    #[error("the memory of the saved machine cannot be used")]
+    Layers {
+        #[from]
+        source: memory::LayerError,
+    },
     #[error("the saved state of a processor cannot be taken")]
     Processor { source: engine::EngineError },
     #[error("the saved state of a device cannot be taken")]

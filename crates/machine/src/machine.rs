@@ -384,24 +384,38 @@ impl Machine {
                 &self.shared.control,
             );
             self.board.quiesce();
-            let Some(request) = self.shared.control.request() else {
-                continue;
-            };
-            match request {
-                Request::Report => self.shared.control.report(&self.stats()),
-                Request::Pause => self.shared.control.wait_while_paused(),
-                Request::Reset => {
-                    self.power_on()?;
-                    self.shared.control.reset_done();
-                }
-                Request::Sleep => self.sleep(),
-                Request::Wake => self.wake()?,
-                Request::End(outcome) => {
-                    self.shared.control.ended();
+            // Nothing runs until there is nothing more to do: who has saved the machine finds it as it was.
+            while let Some(request) = self.shared.control.request() {
+                if let Some(outcome) = self.serve(request)? {
                     return Ok(outcome);
                 }
             }
         }
+    }
+
+    /// Does what somebody wants of a guest that stands still. Answers how its run ends, if it does.
+    fn serve(&mut self, request: Request) -> Result<Option<Outcome>, MachineError> {
+        match request {
+            Request::Report => self.shared.control.report(&self.stats()),
+            Request::Save => {
+                if let Some((order, answer)) = self.shared.control.take_saving() {
+                    // Whoever does not wait any more does not want it.
+                    let _ = answer.send(self.record(&order));
+                }
+            }
+            Request::Pause => self.shared.control.wait_while_paused(),
+            Request::Reset => {
+                self.power_on()?;
+                self.shared.control.reset_done();
+            }
+            Request::Sleep => self.sleep(),
+            Request::Wake => self.wake()?,
+            Request::End(outcome) => {
+                self.shared.control.ended();
+                return Ok(Some(outcome));
+            }
+        }
+        Ok(None)
     }
 
     /// Power-on, also by the reset button: devices, tables, kernel, processors.

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use block::BlockDevice;
 use devices::acpi_cpus::{self, AcpiCpus, AcpiCpusParts};
 use devices::acpi_pm::{self, AcpiPm, AcpiPmParts, TimerWidth};
 use devices::i8042::{self, I8042};
@@ -44,6 +45,7 @@ use crate::sync::lock;
 pub(crate) struct Peripherals {
     pub(crate) inputs: Inputs,
     pub(crate) console: Option<ConsoleHandle>,
+    pub(crate) disks: Vec<Arc<dyn BlockDevice>>,
     pub(crate) abandon: Abandon,
     /// Power management, which wakes the machine.
     pub(crate) power: Arc<Mutex<AcpiPm>>,
@@ -119,6 +121,7 @@ pub(crate) fn add(
             waker,
         },
         console: None,
+        disks: Vec::new(),
         abandon: Abandon::new(control.clone()),
         power,
         screen,
@@ -130,7 +133,7 @@ pub(crate) fn add(
     let mut places = BootPlaces::default();
     for disk in &config.disks {
         places.disk.get_or_insert(board.next_slot());
-        add_disk(board, disk, control)?;
+        made.disks.push(add_disk(board, disk, control)?);
     }
     for folder in &config.folders {
         add_folder(board, folder, control)?;
@@ -391,12 +394,13 @@ fn add_disk(
     board: &mut Board,
     disk: &DiskConfig,
     control: &MachineControl,
-) -> Result<(), MachineError> {
+) -> Result<Arc<dyn BlockDevice>, MachineError> {
     let options = block::DiskOptions {
         path: disk.path.clone(),
         format: disk.format,
         read_only: disk.read_only,
         overlay: disk.overlay.clone(),
+        layers: disk.layers.clone(),
         trust: disk.trust,
     };
     let opened = block::open(&options).map_err(|source| MachineError::Disk {
@@ -408,7 +412,8 @@ fn add_disk(
         ..BlockOptions::default()
     };
     let gate = control.gates().disk.clone();
-    board.add_virtio(Block::new(opened, &options).through(gate))
+    board.add_virtio(Block::new(Arc::clone(&opened), &options).through(gate))?;
+    Ok(opened)
 }
 
 fn add_folder(

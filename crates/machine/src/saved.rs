@@ -1,14 +1,12 @@
-//! A whole machine as one value, and its memory as a stream.
+//! A whole machine as one value.
 //!
 //! What a saved machine holds: processors, devices, the clock. Not in it: memory, which is large and
-//! goes its own way; disks, which the restoring machine's description names again; what the host's
+//! goes its own way ([`memory::GuestMemory::record`]); disks, which the restoring machine's description names again; what the host's
 //! ends of character devices held. A machine is restored into one of the same shape, made from a
 //! description, that has not run.
 
-use std::io::{self, Read, Write};
-
 use devices::{Clock, DeviceState};
-use memory::{Gpa, GuestMemory, PAGE_SIZE, RamRange};
+use memory::RamRange;
 use serde::{Deserialize, Serialize};
 use x86::CpuState;
 
@@ -20,8 +18,6 @@ const VERSION: u16 = 1;
 const MAGIC: [u8; 4] = *b"INNK";
 /// A machine that has run for centuries. Devices may count on for as long again. Nanoseconds.
 const LATEST: u64 = 1 << 62;
-/// In a stream of memory: no page follows.
-const LAST: u64 = u64::MAX;
 
 /// Everything but memory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -95,7 +91,7 @@ impl Machine {
     }
 
     /// Becomes what was saved; the next run continues it. Memory is restored apart
-    /// ([`restore_memory`]). After an error the machine must not be run.
+    /// ([`Machine::begin_as`] does both). After an error the machine must not be run.
     ///
     /// # Errors
     /// When the saved machine has another shape, or a part of it is damaged.
@@ -115,7 +111,7 @@ impl Machine {
         Ok(())
     }
 
-    fn check_shape(&self, saved: &SavedMachine) -> Result<(), MachineError> {
+    pub(crate) fn check_shape(&self, saved: &SavedMachine) -> Result<(), MachineError> {
         if saved.cpu_version != CpuState::VERSION {
             return Err(damaged("its processors are of another version"));
         }
@@ -143,71 +139,6 @@ impl Machine {
         }
         Ok(())
     }
-}
-
-/// Writes all RAM that is not zero: address and content of each page.
-///
-/// # Errors
-/// When the stream cannot be written.
-pub fn save_memory(memory: &GuestMemory, stream: &mut impl Write) -> io::Result<()> {
-    for page in pages(memory) {
-        let content = read_page(memory, page)?;
-        if content != ZERO_PAGE {
-            stream.write_all(&page.0.to_le_bytes())?;
-            stream.write_all(&content)?;
-        }
-    }
-    stream.write_all(&LAST.to_le_bytes())
-}
-
-/// Makes all RAM what [`save_memory`] wrote.
-///
-/// # Errors
-/// When the stream ends early, or names pages that do not exist or are out of order.
-pub fn restore_memory(memory: &GuestMemory, stream: &mut impl Read) -> io::Result<()> {
-    let mut next = read_address(stream)?;
-    for page in pages(memory) {
-        if next == page.0 {
-            let mut content = ZERO_PAGE;
-            stream.read_exact(&mut content)?;
-            write_page(memory, page, &content)?;
-            next = read_address(stream)?;
-        } else if read_page(memory, page)? != ZERO_PAGE {
-            write_page(memory, page, &ZERO_PAGE)?;
-        }
-    }
-    if next == LAST {
-        return Ok(());
-    }
-    let what = "the saved memory has pages where this machine has none";
-    Err(io::Error::new(io::ErrorKind::InvalidData, what))
-}
-
-const PAGE_LEN: usize = PAGE_SIZE as usize;
-const ZERO_PAGE: [u8; PAGE_LEN] = [0; PAGE_LEN];
-
-fn pages(memory: &GuestMemory) -> impl Iterator<Item = Gpa> {
-    let ranges = memory.ranges().into_iter();
-    ranges.flat_map(|range| {
-        let end = range.base.0 + range.len;
-        (range.base.0..end).step_by(PAGE_LEN).map(Gpa)
-    })
-}
-
-fn read_page(memory: &GuestMemory, page: Gpa) -> io::Result<[u8; PAGE_LEN]> {
-    let mut content = ZERO_PAGE;
-    memory.read_own(page, &mut content)?;
-    Ok(content)
-}
-
-fn write_page(memory: &GuestMemory, page: Gpa, content: &[u8; PAGE_LEN]) -> io::Result<()> {
-    memory.write_own(page, content)
-}
-
-fn read_address(stream: &mut impl Read) -> io::Result<u64> {
-    let mut bytes = [0; 8];
-    stream.read_exact(&mut bytes)?;
-    Ok(u64::from_le_bytes(bytes))
 }
 
 #[cfg(test)]

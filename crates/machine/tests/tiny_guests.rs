@@ -11,7 +11,7 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 
 use devices::{Device, DeviceState, RestoreError, decode_state, encode_state};
-use machine::{EngineChoice, Outcome, Reboot, SavedMachine, restore_memory, save_memory};
+use machine::{EngineChoice, Outcome, Reboot};
 use tiny_guest::{Built, EXIT_PORT, Guest, exit, exits, guest, guest_on, print, stop_when};
 
 #[test]
@@ -162,15 +162,11 @@ fn a_guest_saved_in_the_middle_ends_as_it_would_have() {
     let outcome = first.run();
     let begun = stopper.join().expect("the stopper");
     assert_eq!(outcome, Outcome::Stopped, "the guest was too fast");
-    let saved = first.machine.save().expect("a saved machine");
-    let bytes = saved.to_bytes().expect("bytes");
-    let mut memory = Vec::new();
-    save_memory(first.machine.memory(), &mut memory).expect("a vector");
+    let beginning = first.beginning();
 
     let mut second = guest("restored", &slow_alphabet(), 1);
-    restore_memory(second.machine.memory(), &mut memory.as_slice()).expect("its memory");
-    let saved = SavedMachine::from_bytes(&bytes).expect("its own bytes");
-    second.machine.restore(&saved).expect("the same shape");
+    let begun_as = second.machine.begin_as(&beginning);
+    begun_as.expect("the same shape");
     assert_eq!(second.run(), Outcome::DeviceExit(5));
     let text = String::from(begun) + &first.output() + &second.output();
     assert_eq!(text, "abcdefghijklmnopqrstuvwxyz");
@@ -180,8 +176,8 @@ fn a_guest_saved_in_the_middle_ends_as_it_would_have() {
 fn a_saved_machine_of_another_shape_is_refused() {
     let mut one = guest("one", &exit(0), 1);
     let mut two = guest("two", &exit(0), 2);
-    let saved = one.machine.save().expect("a saved machine");
-    let error = two.machine.restore(&saved).expect_err("another shape");
+    let error = two.machine.begin_as(&one.beginning());
+    let error = error.expect_err("another shape");
     assert!(error.to_string().contains("processors"), "{error}");
 }
 
@@ -320,13 +316,11 @@ fn a_sleeper_is_stopped_saved_and_woken_elsewhere_by_the_power_button() {
     let stopper = stop_when(control, |stats| exits(stats, "port write") > 0);
     assert_eq!(first.run(), Outcome::Stopped);
     stopper.join().expect("the stopper");
-    let saved = first.machine.save().expect("a saved machine");
-    let mut memory = Vec::new();
-    save_memory(first.machine.memory(), &mut memory).expect("a vector");
+    let beginning = first.beginning();
 
     let mut second = guest("s3-restored", &code, 1);
-    restore_memory(second.machine.memory(), &mut memory.as_slice()).expect("its memory");
-    second.machine.restore(&saved).expect("the same shape");
+    let begun_as = second.machine.begin_as(&beginning);
+    begun_as.expect("the same shape");
     // A press is kept until it is wanted, so it does not matter whether the guest slept already.
     second.machine.control().power_button();
     assert_eq!(second.run(), Outcome::DeviceExit(11));

@@ -14,15 +14,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::mm::MapFlags;
 use vm_memory::mmap::MmapRegionBuilder;
 use vm_memory::{
     Bytes, FileOffset, GuestAddress, GuestMemoryRegion, GuestRegionMmap, MemoryRegionAddress,
 };
 
 use crate::bell::Bells;
-use crate::guest_memory::{READ_WRITE, SHARED_LAZY};
+use crate::guest_memory::READ_WRITE;
 use crate::{Gpa, HostPage, MemoryError, PAGE_SIZE, PageTracker, RamRange};
 
+/// Pages exist from their first touch.
+const SHARED_LAZY: MapFlags = MapFlags::SHARED.union(MapFlags::NORESERVE);
 /// Where there is none.
 const NOWHERE: u64 = u64::MAX;
 

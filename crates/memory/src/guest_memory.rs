@@ -1,32 +1,39 @@
-//! The guest's RAM as regions of one memfd.
+//! The guest's RAM: private memory of this process, of which a part may begin as what files hold.
 
 mod from_file;
 mod given_back;
 mod kinds;
-mod remap_raw;
+mod layers;
+mod mapping_raw;
+mod record;
+mod record_raw;
+mod shared;
 mod views;
 
-use std::fs::File;
-use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
-use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
-use rustix::mm::{MapFlags, ProtFlags};
+use rustix::mm::ProtFlags;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use vm_memory::mmap::MmapRegionBuilder;
 use vm_memory::{
-    FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
-    GuestRegionMmap, MemoryRegionAddress,
+    GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap,
+    MemoryRegionAddress,
 };
 
 use crate::bell::Bells;
 use crate::device_memory::{DeviceMemories, DeviceMemory};
 use crate::{Bell, Gpa, PAGE_SIZE, PageKind, PageTracker};
 
+use shared::Shared;
+
 pub(crate) const READ_WRITE: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
 /// Pages exist from their first touch; the guest's size is a promise of the administrator's.
-pub(crate) const SHARED_LAZY: MapFlags = MapFlags::SHARED.union(MapFlags::NORESERVE);
+const PRIVATE_LAZY: i32 = libc::MAP_PRIVATE | libc::MAP_NORESERVE;
+
+pub use layers::{Layer, LayerError, Run};
+pub use record::{DamagedIndex, Recording, read_index};
 
 /// RAM as the rust-vmm crates (virtio-queue, linux-loader) know it.
 pub type GuestRam = GuestMemoryMmap<PageTracker>;
@@ -43,7 +50,7 @@ pub enum MemoryError {
     #[error("RAM at {:#x}, {len} bytes, is empty or not page-aligned", base.0)]
     Unaligned { base: Gpa, len: u64 },
     #[error("cannot reserve {len} bytes of guest memory")]
-    Reserve { len: u64, source: io::Error },
+    Reserve { len: u64, source: std::io::Error },
     #[error("cannot map {len} bytes of guest memory at {:#x}", base.0)]
     Map {
         base: Gpa,
@@ -69,11 +76,13 @@ pub struct HostPage {
 #[derive(Debug, Clone)]
 pub struct GuestMemory {
     ram: GuestRam,
-    backing: Arc<File>,
     bells: Arc<Bells>,
     devices: Arc<DeviceMemories>,
     pluggable: Option<RamRange>,
+    /// How many mappings of files and of holes in them there are at most; 0 where RAM is no file's.
+    pieces: Arc<AtomicUsize>,
     rom: Option<RamRange>,
+    shared: Option<Arc<Shared>>,
 }
 
 /// What a guest's memory consists of.
@@ -98,40 +107,31 @@ impl GuestMemory {
                 return Err(MemoryError::Unaligned { base, len });
             }
         }
-        let total = ranges
-            .iter()
-            .fold(0u64, |sum, range| sum.saturating_add(range.len));
-        let reserve = |source: io::Error| MemoryError::Reserve { len: total, source };
-        let fd = memfd_create("guest-ram", MemfdFlags::CLOEXEC).map_err(|e| reserve(e.into()))?;
-        ftruncate(&fd, total).map_err(|e| reserve(e.into()))?;
-        let backing = Arc::new(File::from(fd));
         let bells = Arc::new(Bells::default());
         let mut regions = Vec::new();
-        let mut offset = 0;
         for &RamRange { base, len } in ranges {
             let map = |source| MemoryError::Map { base, len, source };
             let size = usize::try_from(len).unwrap_or(usize::MAX);
             let tracker = PageTracker::new(base, size, Arc::clone(&bells));
             let mapping = MmapRegionBuilder::new_with_bitmap(size, tracker)
                 .with_mmap_prot(READ_WRITE.bits().cast_signed())
-                .with_mmap_flags(SHARED_LAZY.bits().cast_signed())
-                .with_file_offset(FileOffset::from_arc(Arc::clone(&backing), offset))
+                .with_mmap_flags(PRIVATE_LAZY | libc::MAP_ANONYMOUS)
                 .build()
                 .map_err(map)?;
             let region = GuestRegionMmap::new(mapping, GuestAddress(base.0))
                 .ok_or(MemoryError::Unaligned { base, len })?;
             regions.push(region);
-            offset += len;
         }
         let ram =
             GuestRam::from_regions(regions).map_err(|source| MemoryError::Layout { source })?;
         Ok(GuestMemory {
             ram,
-            backing,
             bells,
             devices: Arc::default(),
             pluggable: None,
+            pieces: Arc::default(),
             rom: None,
+            shared: None,
         })
     }
 
@@ -143,12 +143,13 @@ impl GuestMemory {
         let ram = plan.ram.iter().copied();
         let mut all: Vec<RamRange> = ram.chain(plan.rom).chain(plan.pluggable).collect();
         all.sort_by_key(|range| range.base);
-        let memory = GuestMemory {
+        let mut memory = GuestMemory {
             pluggable: plan.pluggable,
             rom: plan.rom,
             ..GuestMemory::new(&all)?
         };
         if let Some(rom) = plan.rom {
+            memory.share(rom)?;
             memory.set_kind(rom, PageKind::Rom);
         }
         Ok(memory)
@@ -186,12 +187,6 @@ impl GuestMemory {
     #[must_use]
     pub fn ram(&self) -> &GuestRam {
         &self.ram
-    }
-
-    /// The memfd behind all regions, in the order of the ranges.
-    #[must_use]
-    pub fn backing(&self) -> &Arc<File> {
-        &self.backing
     }
 
     /// The memory that firmware lies in, if there is any.

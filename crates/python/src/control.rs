@@ -7,8 +7,9 @@ use machine::{Line, MachineControl, MouseEvent};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::errors::raise;
+use crate::errors::{machine_error, raise};
 use crate::memory::Memory;
+use crate::recording::{LayerFiles, Recording, record_order};
 use crate::screen::Screen;
 use crate::spec::{LimitsSpec, descriptor};
 use crate::statistics::Statistics;
@@ -89,6 +90,20 @@ impl Control {
 
     fn statistics(&self, py: Python<'_>) -> Option<Statistics> {
         py.detach(|| self.control.stats()).map(Statistics::from)
+    }
+
+    fn save(
+        &self,
+        py: Python<'_>,
+        files: LayerFiles,
+        below: Vec<LayerFiles>,
+    ) -> PyResult<Option<Recording>> {
+        let order = record_order(py, &files, &below)?;
+        match py.detach(|| self.control.save(order)) {
+            None => Ok(None),
+            Some(Ok(recorded)) => Ok(Some(Recording::from(recorded))),
+            Some(Err(error)) => Err(machine_error(py, &error)),
+        }
     }
 
     fn memory_report(&self, py: Python<'_>) -> Option<Memory> {

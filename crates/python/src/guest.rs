@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use crate::control::Control;
 use crate::device::{Failure, Range, adapt};
 use crate::errors::{machine_error, poisoned, raise};
+use crate::recording::BeginningFiles;
 use crate::spec::{MachineSpec, Wiring};
 use crate::statistics::Statistics;
 
@@ -83,6 +84,15 @@ impl Machine {
             .map_err(Some)
         });
         attached.map_err(|error| error.map_or_else(poisoned, |error| machine_error(py, &error)))
+    }
+
+    fn begin_as(&self, py: Python<'_>, beginning: BeginningFiles) -> PyResult<()> {
+        let beginning = beginning.open(py)?;
+        let begun = py.detach(|| {
+            let mut machine = self.machine.lock().map_err(|_| None)?;
+            machine.begin_as(&beginning).map_err(Some)
+        });
+        begun.map_err(|error| error.map_or_else(poisoned, |error| machine_error(py, &error)))
     }
 
     #[getter]

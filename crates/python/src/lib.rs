@@ -12,6 +12,7 @@ mod jail;
 mod kernel;
 mod memory;
 mod network;
+mod recording;
 mod screen;
 mod spec;
 mod statistics;
@@ -27,6 +28,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<statistics::VcpuStatistics>()?;
     module.add_class::<control::Control>()?;
     module.add_class::<memory::Memory>()?;
+    module.add_class::<recording::Recording>()?;
     module.add_class::<screen::Screen>()?;
     module.add_class::<doctor::EngineReport>()?;
     module.add_class::<disk::DiskInfo>()?;

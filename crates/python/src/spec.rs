@@ -113,6 +113,7 @@ struct DiskSpec {
     read_only: bool,
     overlay: String,
     overlay_path: Option<PathBuf>,
+    layers: Vec<PathBuf>,
     trust_backing: bool,
     serial: String,
 }
@@ -241,6 +242,7 @@ impl DiskSpec {
             format,
             read_only: self.read_only,
             overlay,
+            layers: self.layers,
             trust: if self.trust_backing {
                 DiskTrust::Anywhere
             } else {

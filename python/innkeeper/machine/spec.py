@@ -64,7 +64,8 @@ class Overlay(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiskSpec:
-    """A virtio-blk disk. `overlay_path` is for `Overlay.KEEP` only, and made when missing.
+    """A virtio-blk disk. `overlay_path` is for `Overlay.KEEP` only, and made when missing. `layers`
+    are overlays that were kept before, between the image and that one, the lowest first.
 
     An image may name files in its own directory as its backing file or its parts, and with
     `trust_backing` any that the user may read: only for images whose maker is trusted.
@@ -75,6 +76,7 @@ class DiskSpec:
     read_only: bool = False
     overlay: Overlay = Overlay.NONE
     overlay_path: Path | None = None
+    layers: tuple[Path, ...] = ()
     trust_backing: bool = False
     serial: str = ""
 
@@ -195,6 +197,8 @@ def _validate_disk(disk: DiskSpec) -> None:
         raise InvalidInput(f"disk {disk.path} is neither a file nor a block device")
     if (disk.overlay is Overlay.KEEP) != (disk.overlay_path is not None):
         raise InvalidInput(f"disk {disk.path} keeps an overlay only together with its path")
+    for layer in disk.layers:
+        _require_file(layer, "a layer of the disk")
     writes = disk.overlay is Overlay.NONE and not disk.read_only
     if writes and not os.access(disk.path, os.W_OK):
         raise InvalidInput(f"disk {disk.path} cannot be written to")

@@ -128,6 +128,7 @@ def _read(spec: MachineSpec, here: Path | None) -> Iterator[Path]:
         yield spec.symbols
     for disk in spec.disks:
         yield from _files(disk)
+        yield from disk.layers
     yield from (folder.path for folder in spec.folders)
     if spec.network is not None and spec.network.bridge is not None:
         # The list of those on the bridge, whose names it resolves.

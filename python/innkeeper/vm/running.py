@@ -6,17 +6,18 @@ from dataclasses import replace
 from typing import Final
 
 from innkeeper import devices
-from innkeeper._core import Control, Machine, Outcome
+from innkeeper._core import Control, Machine, Outcome, Recording
 from innkeeper.devices.base import MmioDevice, PortDevice
 from innkeeper.errors import InnkeeperError
 from innkeeper.machine.spec import MachineSpec, validate
 from innkeeper.vm import symbols
 from innkeeper.vm.bridge import Plug
 from innkeeper.vm.ending import EndKind
+from innkeeper.vm.saved import Beginning
 from innkeeper.vm.statistics import GuestStatistics
 from innkeeper.vm.wiring import Wiring
 
-__all__ = ["Control", "RunningMachine"]
+__all__ = ["Control", "Recording", "RunningMachine"]
 
 _SIGNALS_LATER: Final = 1.0  # seconds that a signal may wait at most
 
@@ -25,7 +26,8 @@ class RunningMachine:
     """The handle of one guest.
 
     The main thread stays free for signals, which Python delivers nowhere else. `on_end` is called
-    by the machine's thread when the guest has ended.
+    by the machine's thread when the guest has ended. With `beginning`, it goes on as what was
+    saved.
 
     Raises from the constructor:
         InvalidInput, EngineUnavailable, HostFailure: as `Machine`.
@@ -38,6 +40,7 @@ class RunningMachine:
         wiring: Wiring,
         attached: Sequence[PortDevice | MmioDevice] = (),
         on_end: Callable[[], None] = lambda: None,
+        beginning: Beginning | None = None,
     ) -> None:
         validate(spec)
         self._plug: Plug | None = None
@@ -47,6 +50,8 @@ class RunningMachine:
             wiring = replace(wiring, taps=self._plug.taps)
         try:
             machine = self._made(spec, wiring, attached)
+            if beginning is not None:
+                machine.begin_as(beginning)
         except BaseException:
             self._unplug()
             raise

@@ -2,37 +2,55 @@
 
 use std::fs::canonicalize;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::file::{create_whole, open_image};
+use crate::file::{ImageFile, create_whole, open_image};
 use crate::open::{Chain, resolve_format};
 use crate::qcow2::{Header, NewQcow2, Qcow2Disk, write_new};
-use crate::{BlockError, Format};
+use crate::{BlockDevice, BlockError, Format};
 
 /// A cluster of an overlay has 2 to the power of this bytes.
 const CLUSTER_BITS: u32 = 16;
 
-/// Opens the overlay `kept` of the image `base`, creating it first if there is none.
+/// Opens the overlay `kept` of the image `base` and of the `layers` over it, creating it first if there is none.
 ///
 /// The base is the one that the user names, wherever it lies; the name in the overlay's header must
-/// agree, since an overlay over anything but its own base is garbage.
+/// agree, since an overlay over anything but its own base is garbage. Layers are overlays that were kept and
+/// are not written any more; over what they lie is said here, whatever their headers say.
 pub(crate) fn open_kept(
     kept: &Path,
-    base: &Path,
-    format: Format,
+    (base, format): (&Path, Format),
+    layers: &[PathBuf],
     read_only: bool,
     chain: &mut Chain,
 ) -> Result<Qcow2Disk, BlockError> {
     let base_image = open_image(base, false)?;
-    let format = resolve_format(&base_image, format)?;
-    let below = chain.open_resolved(base_image, format, true, false)?;
+    let mut format = resolve_format(&base_image, format)?;
+    let mut name = base;
+    let mut below = chain.open_resolved(base_image, format, true, false)?;
+    for layer in layers {
+        let image = open_image(layer, false)?;
+        let header = Header::read(&image.file, &image.path, false)?;
+        below = Arc::new(over(image, header, true, below, chain)?);
+        (name, format) = (layer, Format::Qcow2);
+    }
     if !kept.exists() {
-        create(kept, base, format, below.len())?;
+        create(kept, name, format, below.len())?;
     }
     let image = open_image(kept, !read_only)?;
     let header = Header::read(&image.file, &image.path, !read_only)?;
-    check_base(kept, base, header.backing.clone())?;
+    check_base(kept, name, header.backing.clone())?;
+    over(image, header, read_only, below, chain)
+}
+
+fn over(
+    image: ImageFile,
+    header: Header,
+    read_only: bool,
+    below: Arc<dyn BlockDevice>,
+    chain: &mut Chain,
+) -> Result<Qcow2Disk, BlockError> {
     chain.enter(&image)?;
     Qcow2Disk::over(
         Arc::new(image.file),
@@ -48,7 +66,7 @@ fn create(kept: &Path, base: &Path, format: Format, size: u64) -> Result<(), Blo
         path: kept.to_owned(),
         source,
     };
-    let name = canonicalize(base).map_err(failed)?;
+    let name = name_of(base, kept).map_err(failed)?;
     let name = name
         .to_str()
         .ok_or_else(|| failed(io::Error::other("the image's path is not UTF-8")))?
@@ -60,6 +78,23 @@ fn create(kept: &Path, base: &Path, format: Format, size: u64) -> Result<(), Blo
         backing: Some((name, format.header_name().to_owned())),
     };
     create_whole(kept, false, |file| write_new(file, &new)).map_err(failed)
+}
+
+/// What the overlay `kept`, which is yet to be, calls its base: by the way from one to the other where both are a
+/// guest's, in directories beside each other, so that the guest can be renamed.
+fn name_of(base: &Path, kept: &Path) -> io::Result<PathBuf> {
+    let base = canonicalize(base)?;
+    let beside = canonicalize(
+        kept.parent()
+            .filter(|it| *it != "")
+            .unwrap_or(Path::new(".")),
+    )?;
+    let guest = beside.parent();
+    let inside = guest.and_then(|guest| base.strip_prefix(guest).ok());
+    match inside {
+        Some(inside) if inside.components().count() == 2 => Ok(Path::new("..").join(inside)),
+        _ => Ok(base),
+    }
 }
 
 fn check_base(kept: &Path, base: &Path, found: Option<String>) -> Result<(), BlockError> {

@@ -1,4 +1,4 @@
-use memory::GuestMemory;
+use memory::{Gpa, GuestMemory, MemoryPlan, RamRange};
 use vm_memory::{Bytes, GuestAddress};
 
 use super::A20Gate;
@@ -6,7 +6,16 @@ use crate::layout::{MIN_MEMORY, ram_ranges};
 
 #[test]
 fn the_second_megabyte_is_the_first_while_the_line_is_off() {
-    let memory = GuestMemory::new(&ram_ranges(4 << 20)).expect("memory");
+    let rom = RamRange {
+        base: Gpa(0xffff_0000),
+        len: 0x1_0000,
+    };
+    let memory = GuestMemory::planned(&MemoryPlan {
+        ram: &ram_ranges(4 << 20),
+        rom: Some(rom),
+        pluggable: None,
+    });
+    let memory = memory.expect("memory");
     let (low, high) = (GuestAddress(0x1_2345), GuestAddress(0x11_2345));
     let byte = |at| memory.ram().read_obj::<u8>(at).expect("RAM");
     memory.ram().write_obj(1u8, low).expect("RAM");

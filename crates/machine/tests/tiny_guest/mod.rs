@@ -2,17 +2,20 @@
 
 #![allow(dead_code, reason = "not every test uses all of it")]
 
-use std::io::Read;
+use std::fs::File;
+use std::io::{Read, Seek};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use devices::{Device, DeviceState, RestoreError, decode_state, encode_state};
 use machine::{
-    Chardev, EngineChoice, FirmwareConfig, Limits, Machine, MachineConfig, MachineControl,
-    MachineStats, Outcome, Reboot,
+    Beginning, Chardev, EngineChoice, FirmwareConfig, Layer, Limits, Machine, MachineConfig,
+    MachineControl, MachineStats, Outcome, Reboot, RecordOrder, Recorded, read_index,
 };
+use rustix::fs::{MemfdFlags, memfd_create};
 
 pub(crate) const EXIT_PORT: u16 = 0xf4;
 
@@ -169,6 +172,19 @@ impl Built {
 }
 
 impl Guest {
+    /// What it is, between two runs.
+    pub(crate) fn beginning(&mut self) -> Beginning {
+        let state = self.machine.save().expect("a saved machine").to_bytes();
+        let (order, files) = record_order(&[]);
+        let memory = self.machine.memory();
+        let recording = memory.record(&[], &order.pages, &order.index);
+        let recorded = Recorded {
+            state: state.expect("bytes"),
+            recording: recording.expect("a record"),
+        };
+        beginning(&[], recorded, files)
+    }
+
     pub(crate) fn run(&mut self) -> Outcome {
         // A guest that hangs must not hang the test.
         let control = self.machine.control();
@@ -234,4 +250,42 @@ pub(crate) fn stop_when(
         stats_until(&control, found);
         control.stop();
     })
+}
+
+/// A file without a name.
+pub(crate) fn unnamed() -> File {
+    File::from(memfd_create("record", MemfdFlags::CLOEXEC).expect("a file"))
+}
+
+/// An order for new files, and duplicates of them: pages and index.
+pub(crate) fn record_order(layers: &[Layer]) -> (RecordOrder, (File, File)) {
+    let (pages, index) = (unnamed(), unnamed());
+    let again = |file: &File| file.try_clone().expect("a duplicate");
+    let files = (again(&pages), again(&index));
+    let order = RecordOrder {
+        layers: layers.to_vec(),
+        pages,
+        index,
+    };
+    (order, files)
+}
+
+/// What begins as the record does, once that is written.
+pub(crate) fn beginning(
+    layers: &[Layer],
+    recorded: Recorded,
+    (pages, mut index): (File, File),
+) -> Beginning {
+    recorded.recording.finish().expect("a written record");
+    let mut bytes = Vec::new();
+    index.rewind().expect("a file");
+    index.read_to_end(&mut bytes).expect("a file");
+    let layer = Layer {
+        file: Arc::new(pages),
+        runs: read_index(&bytes).expect("an index"),
+    };
+    Beginning {
+        state: recorded.state,
+        layers: [layers, &[layer]].concat(),
+    }
 }

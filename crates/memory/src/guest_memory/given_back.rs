@@ -1,20 +1,21 @@
 //! Memory that the guest has no use for now: it returns to the host, and reads as zeros afterwards.
 //!
-//! RAM is a memfd that is mapped shared. MADV_DONTNEED would drop the mapping's view and leave the pages in
-//! the file; a hole in the file takes them out of every mapping, KVM's included. Addresses stay mapped,
-//! so that pointers which engines keep are good for the zero page that the next touch makes.
+//! Addresses stay mapped, so that pointers which engines keep are good for the zero page that the next touch
+//! makes. Where RAM began as what a file holds, the file would be seen again; zeros are mapped in its place, or
+//! written where the host would be asked for more mappings than it has.
 
 use std::io;
+use std::sync::atomic::Ordering;
 
-use rustix::fs::{FallocateFlags, fallocate, fstat};
 use vm_memory::bitmap::Bitmap;
-use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
+use vm_memory::{
+    Bytes, GuestMemoryBackend, GuestMemoryRegion, GuestRegionMmap, MemoryRegionAddress,
+};
 
 use super::GuestMemory;
-use crate::{PAGE_SIZE, RamRange};
-
-/// What [`rustix::fs::Stat::st_blocks`] counts, in bytes.
-const BLOCK: u64 = 512;
+use super::layers::MOST_PIECES;
+use super::mapping_raw::Stretch;
+use crate::{Gpa, PAGE_SHIFT, PAGE_SIZE, PageTracker, RamRange};
 
 impl GuestMemory {
     /// Gives the whole pages of `range` back, as far as they are RAM. Answers how many bytes those are.
@@ -30,28 +31,60 @@ impl GuestMemory {
         for region in self.ram.iter() {
             let first = region.start_addr().0;
             let (from, to) = (begin.max(first), end.min(first + region.len()));
-            let Some(file) = region.file_offset().filter(|_| from < to) else {
-                continue;
-            };
-            let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-            let inside = from - first;
-            fallocate(&self.backing, hole, file.start() + inside, to - from)?;
-            // A region is as long as it is in this process.
-            let range =
-                usize::try_from(inside).and_then(|at| Ok((at, usize::try_from(to - from)?)));
-            let (at, len) = range.map_err(io::Error::other)?;
-            region.bitmap().mark_dirty(at, len);
-            given += to - from;
+            let mut at = from;
+            while at < to {
+                let (len, is_shared) = self.piece(Gpa(at), to - at);
+                self.discard_piece(region, at, len, is_shared)?;
+                given += len;
+                at += len;
+            }
         }
         Ok(given)
     }
 
-    /// Bytes of RAM that take memory of the host's now, in all processes together.
+    fn discard_piece(
+        &self,
+        region: &GuestRegionMmap<PageTracker>,
+        at: u64,
+        len: u64,
+        is_shared: bool,
+    ) -> io::Result<()> {
+        let offset = at - region.start_addr().0;
+        let stretch = Stretch::of(region, offset, len).ok_or(io::ErrorKind::InvalidInput)?;
+        let pieces = self.pieces.load(Ordering::Relaxed);
+        if is_shared {
+            self.discard_shared(Gpa(at), len)?;
+        } else if pieces == 0 {
+            stretch.give_back()?;
+        } else if pieces < MOST_PIECES {
+            self.pieces.fetch_add(1, Ordering::Relaxed);
+            stretch.map_zeros()?;
+        } else {
+            write_zeros(region, offset, len)?;
+        }
+        // A region is as long as it is in this process.
+        let range = usize::try_from(offset).and_then(|at| Ok((at, usize::try_from(len)?)));
+        let (at, len) = range.map_err(io::Error::other)?;
+        region.bitmap().mark_dirty(at, len);
+        Ok(())
+    }
+
+    /// Bytes of RAM that the host has in memory now, also those of files that others have as well.
     #[must_use]
     pub fn resident(&self) -> u64 {
-        let blocks = fstat(&self.backing).map_or(0, |stat| stat.st_blocks);
-        u64::try_from(blocks).unwrap_or(0) * BLOCK
+        let whole = |region: &GuestRegionMmap<PageTracker>| Stretch::of(region, 0, region.len());
+        let stretches = self.ram.iter().filter_map(whole);
+        stretches.map(Stretch::resident).sum()
     }
+}
+
+fn write_zeros(region: &GuestRegionMmap<PageTracker>, offset: u64, len: u64) -> io::Result<()> {
+    const ZEROS: [u8; 1 << PAGE_SHIFT] = [0; 1 << PAGE_SHIFT];
+    for at in (offset..offset + len).step_by(ZEROS.len()) {
+        let written = region.write_slice(&ZEROS, MemoryRegionAddress(at));
+        written.map_err(io::Error::other)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,0 +1,77 @@
+//! A machine that goes on after it was saved: its state as bytes, its memory by a fork of this process.
+
+use std::fs::File;
+use std::time::Duration;
+
+use memory::{Layer, Recording};
+
+use crate::MachineError;
+use crate::machine::Machine;
+use crate::saved::SavedMachine;
+
+/// How long the readers of the guest's consoles may take.
+const DRAIN: Duration = Duration::from_millis(500);
+
+/// Where a machine is to be saved to.
+#[derive(Debug)]
+pub struct RecordOrder {
+    /// Where the memory was recorded before: only what changed is written.
+    pub layers: Vec<Layer>,
+    /// Both empty; see [`memory::GuestMemory::record`].
+    pub pages: File,
+    pub index: File,
+}
+
+/// A saved machine, whose memory is still being written.
+#[derive(Debug)]
+pub struct Recorded {
+    /// [`SavedMachine::to_bytes`].
+    pub state: Vec<u8>,
+    pub recording: Recording,
+}
+
+/// What a machine begins as, instead of at power-on.
+#[derive(Debug, Default, Clone)]
+pub struct Beginning {
+    /// [`SavedMachine::to_bytes`].
+    pub state: Vec<u8>,
+    /// Its memory, the lowest layer first.
+    pub layers: Vec<Layer>,
+}
+
+impl Machine {
+    /// While nothing of the guest runs.
+    pub(crate) fn record(&mut self, order: &RecordOrder) -> Result<Recorded, MachineError> {
+        if let Some(console) = &self.peripherals.console {
+            // Whoever does not read has not heard it, now or later.
+            let _ = console.drain(DRAIN);
+        }
+        for disk in &self.peripherals.disks {
+            // What its files hold is then what the guest has written.
+            disk.flush().map_err(|source| MachineError::Flush {
+                disk: disk.identify(),
+                source,
+            })?;
+        }
+        let state = self.save()?.to_bytes()?;
+        let recording = self
+            .memory()
+            .record(&order.layers, &order.pages, &order.index);
+        Ok(Recorded {
+            state,
+            recording: recording?,
+        })
+    }
+
+    /// Becomes what was recorded: the first run goes on there. Before any other run, and with all its devices
+    /// attached. After an error the machine must not be run.
+    ///
+    /// # Errors
+    /// When that was a machine of another shape, or a part of it is damaged.
+    pub fn begin_as(&mut self, beginning: &Beginning) -> Result<(), MachineError> {
+        let saved = SavedMachine::from_bytes(&beginning.state)?;
+        self.check_shape(&saved)?;
+        self.memory().map_layers(&beginning.layers)?;
+        self.restore(&saved)
+    }
+}

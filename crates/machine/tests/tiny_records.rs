@@ -1,0 +1,163 @@
+//! Machines that are recorded while they run.
+
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "values are made small by the code of each guest"
+)]
+
+mod tiny_guest;
+
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::thread::JoinHandle;
+
+use machine::layout::{VGA_HOLE, VGA_HOLE_END};
+use machine::{Beginning, EngineChoice, Layer, MachineControl, Outcome};
+use tiny_guest::{Guest, beginning, guest_on, record_order};
+
+/// Where the file has a counter's number, which is at 20_0000h: without the hole below 1 MiB.
+const NUMBER: u64 = 0x20_0000 - (VGA_HOLE_END.0 - VGA_HOLE.0);
+
+/// Counts for ever, saying each number at the serial port.
+fn counter() -> Vec<u8> {
+    [
+        &[0xff, 0x05, 0x00, 0x00, 0x20, 0x00][..], // again: inc dword [200000h]
+        &[0x66, 0xba, 0xf8, 0x03],                 // mov dx, 3f8h
+        &[0xa0, 0x00, 0x00, 0x20, 0x00],           // mov al, [200000h]
+        &[0xee],                                   // out dx, al
+        &[0xeb, 0xee],                             // jmp again
+    ]
+    .concat()
+}
+
+/// A counter that runs.
+struct Counter {
+    control: MachineControl,
+    serial: std::io::PipeReader,
+    runner: JoinHandle<Outcome>,
+}
+
+impl Counter {
+    fn start(engine: EngineChoice, name: &str, begins: Option<&Beginning>) -> Counter {
+        let Guest {
+            mut machine,
+            serial,
+            ..
+        } = guest_on(engine, name, &counter(), 1);
+        if let Some(beginning) = begins {
+            machine.begin_as(beginning).expect("the same shape");
+        }
+        Counter {
+            control: machine.control(),
+            serial,
+            runner: std::thread::spawn(move || machine.run().expect("a run")),
+        }
+    }
+
+    fn numbers(&mut self, count: usize) -> Vec<u8> {
+        let mut numbers = vec![0; count];
+        self.serial.read_exact(&mut numbers).expect("numbers");
+        numbers
+    }
+
+    /// What it is now, on top of what it was, and its number. It goes on.
+    fn record(&self, layers: &[Layer]) -> (Beginning, u8) {
+        let (order, files) = record_order(layers);
+        let recorded = self.control.save(order).expect("it runs");
+        self.control.resume();
+        let begins = beginning(layers, recorded.expect("a saved machine"), files);
+        let mut number = [0];
+        let layer = begins.layers.last().expect("its own");
+        layer
+            .file
+            .read_exact_at(&mut number, NUMBER)
+            .expect("a number");
+        (begins, number[0])
+    }
+
+    fn end(self) {
+        self.control.stop();
+        // Whoever waits for room for its output is to see that nobody reads any more.
+        drop(self.serial);
+        assert_eq!(self.runner.join().expect("a runner"), Outcome::Stopped);
+    }
+}
+
+fn follow_each_other(numbers: &[u8]) -> bool {
+    numbers
+        .windows(2)
+        .all(|two| two[0].wrapping_add(1) == two[1])
+}
+
+fn is_recorded_twice(engine: EngineChoice) {
+    let mut first = Counter::start(engine, "recorded", None);
+    assert_eq!(first.numbers(3), [1, 2, 3]);
+    let (once, counted) = first.record(&[]);
+    let mut numbers = first.numbers(1000);
+    let (twice, _) = first.record(&once.layers);
+    numbers.extend(first.numbers(10_000));
+    assert!(numbers[0] == 4 && follow_each_other(&numbers));
+    first.end();
+    // Little changes in so small a guest.
+    let pages = |layer: &Layer| layer.runs.iter().map(|run| run.count).sum::<u64>();
+    assert!(pages(&twice.layers[1]) < pages(&twice.layers[0]));
+
+    for (name, begins) in [("once", &once), ("twice", &twice)] {
+        let mut again = Counter::start(engine, name, Some(begins));
+        let numbers = again.numbers(1000);
+        assert!(follow_each_other(&numbers));
+        if name == "once" {
+            assert!(
+                numbers[0].wrapping_sub(counted) <= 1,
+                "{} {counted}",
+                numbers[0]
+            );
+        }
+        again.end();
+    }
+}
+
+#[test]
+fn a_guest_is_recorded_twice_while_the_interpreter_runs_it() {
+    is_recorded_twice(EngineChoice::Interpreter);
+}
+
+#[test]
+fn a_guest_is_recorded_twice_while_the_translator_runs_it() {
+    is_recorded_twice(EngineChoice::Translator);
+}
+
+#[test]
+fn a_guest_goes_on_with_another_engine_than_it_was_recorded_with() {
+    for (from, to) in [
+        (EngineChoice::Interpreter, EngineChoice::Translator),
+        (EngineChoice::Translator, EngineChoice::Interpreter),
+    ] {
+        let mut first = Counter::start(from, "from", None);
+        first.numbers(300);
+        let (begins, counted) = first.record(&[]);
+        first.end();
+        let mut second = Counter::start(to, "to", Some(&begins));
+        let numbers = second.numbers(1000);
+        assert!(
+            numbers[0].wrapping_sub(counted) <= 1,
+            "{} {counted}",
+            numbers[0]
+        );
+        assert!(follow_each_other(&numbers));
+        second.end();
+    }
+}
+
+#[test]
+fn who_is_paused_stays_so_and_who_has_ended_is_not_recorded() {
+    let mut first = Counter::start(EngineChoice::Interpreter, "paused", None);
+    first.numbers(3);
+    first.control.pause();
+    let (order, files) = record_order(&[]);
+    let recorded = first.control.save(order).expect("it runs");
+    beginning(&[], recorded.expect("a saved machine"), files);
+    let control = first.control.clone();
+    first.end();
+    assert!(control.save(record_order(&[]).0).is_none());
+}

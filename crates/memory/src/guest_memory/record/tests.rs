@@ -1,0 +1,197 @@
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use rustix::fs::{MemfdFlags, memfd_create};
+use vm_memory::{Bytes, GuestAddress};
+
+use super::{DamagedIndex, header, read_index};
+use crate::{Gpa, GuestMemory, Layer, MemoryPlan, PAGE_SHIFT, PAGE_SIZE, RamRange, Run};
+
+const HIGH: u64 = 0x1_0000_0000;
+const PAGES: u64 = 64;
+
+fn memory() -> GuestMemory {
+    let range = |base| RamRange {
+        base: Gpa(base),
+        len: PAGES * PAGE_SIZE,
+    };
+    GuestMemory::new(&[range(0), range(HIGH)]).expect("memory")
+}
+
+fn file() -> File {
+    File::from(memfd_create("record", MemfdFlags::CLOEXEC).expect("a file"))
+}
+
+fn place(page: u64) -> GuestAddress {
+    GuestAddress(if page < PAGES {
+        page * PAGE_SIZE
+    } else {
+        HIGH + (page - PAGES) * PAGE_SIZE
+    })
+}
+
+fn write(memory: &GuestMemory, page: u64, value: u8) {
+    let content = [value; 1 << PAGE_SHIFT];
+    memory
+        .ram()
+        .write_slice(&content, place(page))
+        .expect("inside");
+}
+
+fn content(memory: &GuestMemory) -> Vec<u8> {
+    let byte = |page| memory.ram().read_obj(place(page)).expect("inside");
+    (0..2 * PAGES).map(byte).collect()
+}
+
+fn record(memory: &GuestMemory, layers: &[Layer]) -> Layer {
+    let (pages, mut index) = (file(), file());
+    let recording = memory.record(layers, &pages, &index).expect("a record");
+    recording.finish().expect("it is written");
+    let mut bytes = Vec::new();
+    index.rewind().expect("a file");
+    index.read_to_end(&mut bytes).expect("a file");
+    Layer {
+        file: Arc::new(pages),
+        runs: read_index(&bytes).expect("an index"),
+    }
+}
+
+fn run(first: u64, count: u64, zero: bool) -> Run {
+    Run { first, count, zero }
+}
+
+#[test]
+fn a_record_has_what_is_not_zero_and_becomes_memory_again() {
+    let memory = memory();
+    for (page, value) in [(0, 1), (1, 2), (5, 3), (30, 4), (PAGES - 1, 5), (PAGES, 6)] {
+        write(&memory, page, value);
+    }
+    let layer = record(&memory, &[]);
+    // Near ones are one run, also from one range to the next.
+    let expected = [
+        run(0, 6, false),
+        run(30, 1, false),
+        run(PAGES - 1, 2, false),
+    ];
+    assert_eq!(layer.runs, expected);
+    let restored = self::memory();
+    restored.map_layers(&[layer]).expect("it fits");
+    assert_eq!(content(&restored), content(&memory));
+}
+
+#[test]
+fn a_second_record_has_what_is_other_than_in_the_first() {
+    let memory = memory();
+    for page in [0, 1, 2, 3, 80] {
+        write(&memory, page, 1);
+    }
+    let first = record(&memory, &[]);
+    write(&memory, 1, 0);
+    write(&memory, 2, 7);
+    write(&memory, 80, 1);
+    write(&memory, 90, 8);
+    let second = record(&memory, std::slice::from_ref(&first));
+    let expected = [run(1, 1, true), run(2, 1, false), run(90, 1, false)];
+    assert_eq!(second.runs, expected);
+    let third = record(&memory, &[first.clone(), second.clone()]);
+    assert_eq!(third.runs, []);
+    let restored = self::memory();
+    restored
+        .map_layers(&[first, second, third])
+        .expect("they fit");
+    assert_eq!(content(&restored), content(&memory));
+}
+
+#[test]
+fn what_is_written_meanwhile_is_not_in_the_record() {
+    let memory = memory();
+    for page in 0..2 * PAGES {
+        write(&memory, page, 1);
+    }
+    let (pages, index) = (file(), file());
+    let recording = memory.record(&[], &pages, &index).expect("a record");
+    for page in 0..2 * PAGES {
+        write(&memory, page, 2);
+    }
+    recording.finish().expect("it is written");
+    let mut found = vec![0; usize::try_from(2 * PAGES * PAGE_SIZE).expect("small")];
+    pages.read_exact_at(&mut found, 0).expect("it is there");
+    assert!(found.iter().all(|byte| *byte == 1));
+}
+
+#[test]
+fn memory_that_is_seen_elsewhere_is_recorded_as_it_is_itself() {
+    let range = |base, len| RamRange {
+        base: Gpa(base),
+        len,
+    };
+    let (ram, rom) = ([range(0, 4 << 20)], range(0xffff_0000, 0x1_0000));
+    let planned = || {
+        let plan = MemoryPlan {
+            ram: &ram,
+            rom: Some(rom),
+            pluggable: None,
+        };
+        GuestMemory::planned(&plan).expect("memory")
+    };
+    let memory = planned();
+    let shadow = range(0xf_0000, 0x1_0000);
+    memory.write_own(shadow.base, &[1]).expect("memory");
+    memory.write_own(rom.base, &[2]).expect("memory");
+    memory.write_own(Gpa(3 << 20), &[3]).expect("memory");
+    memory.show(shadow, rom.base).expect("shared memory");
+    let layer = record(&memory, &[]);
+    let restored = planned();
+    restored
+        .map_layers(std::slice::from_ref(&layer))
+        .expect("it fits");
+    for memory in [&memory, &restored] {
+        let own = |at| {
+            let mut byte = [0];
+            memory.read_own(Gpa(at), &mut byte).expect("memory");
+            byte[0]
+        };
+        assert_eq!(
+            [own(shadow.base.0), own(rom.base.0), own(3 << 20)],
+            [1, 2, 3]
+        );
+    }
+    restored.show(shadow, rom.base).expect("shared memory");
+    assert_eq!(record(&restored, &[layer]).runs, []);
+}
+
+#[test]
+fn a_record_that_cannot_be_written_says_so() {
+    let memory = memory();
+    write(&memory, 0, 1);
+    let read_only = File::open("/dev/null").expect("it is there");
+    let failed = memory.record(&[], &read_only, &file()).expect("it begins");
+    assert!(failed.finish().is_err());
+    let failed = memory.record(&[], &file(), &read_only).expect("it begins");
+    assert!(failed.finish().is_err());
+}
+
+#[test]
+fn bytes_that_are_no_index_are_refused() {
+    let good = header(8, 0);
+    assert_eq!(read_index(&good), Ok(Vec::new()));
+    assert_eq!(read_index(&good[..31]), Err(DamagedIndex("is too short")));
+    let mut other = good;
+    other[0] = 0;
+    assert_eq!(read_index(&other), Err(DamagedIndex("is none")));
+    let mut newer = good;
+    newer[8] = 2;
+    assert_eq!(
+        read_index(&newer),
+        Err(DamagedIndex("is of another version"))
+    );
+    for runs in [1, 1 << 22, u64::MAX] {
+        let long = header(8, runs);
+        assert_eq!(
+            read_index(&long),
+            Err(DamagedIndex("is not as long as it says"))
+        );
+    }
+}

@@ -1,0 +1,125 @@
+//! `innkeeper._core.Recording`, and what a machine is recorded to or begins as.
+
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::{Arc, Mutex};
+
+use machine::{Beginning, Layer, RecordOrder, read_index};
+use pyo3::prelude::*;
+
+use crate::errors::raise;
+use crate::spec::descriptor;
+
+/// No index has more bytes.
+const LONGEST: u64 = 128 << 20;
+
+/// `innkeeper.vm.saved.LayerFiles`: descriptors of files.
+#[derive(Debug, FromPyObject)]
+pub(crate) struct LayerFiles {
+    pages: i32,
+    index: i32,
+}
+
+/// `innkeeper.vm.saved.Beginning`.
+#[derive(Debug, FromPyObject)]
+pub(crate) struct BeginningFiles {
+    state: Vec<u8>,
+    layers: Vec<LayerFiles>,
+}
+
+impl LayerFiles {
+    fn open(&self, py: Python<'_>) -> PyResult<Layer> {
+        let failed = |error: &dyn std::fmt::Display| {
+            let what = format!("a snapshot cannot be used: {error}");
+            raise(py, "HostFailure", (what,))
+        };
+        let index = File::from(descriptor(py, self.index)?);
+        let pages = File::from(descriptor(py, self.pages)?);
+        let runs = py.detach(|| read(&index).map(|bytes| read_index(&bytes)));
+        let runs = runs.map_err(|error| failed(&error))?;
+        Ok(Layer {
+            file: Arc::new(pages),
+            runs: runs.map_err(|error| failed(&error))?,
+        })
+    }
+}
+
+/// Where others who have the same descriptor have read to does not matter.
+fn read(file: &File) -> std::io::Result<Vec<u8>> {
+    let len = file.metadata()?.len();
+    if len > LONGEST {
+        return Err(std::io::Error::other("the index of its memory is too long"));
+    }
+    let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+    std::os::unix::fs::FileExt::read_exact_at(file, &mut bytes, 0)?;
+    Ok(bytes)
+}
+
+impl BeginningFiles {
+    /// # Errors
+    /// When a file is not open, or no layer.
+    pub(crate) fn open(self, py: Python<'_>) -> PyResult<Beginning> {
+        Ok(Beginning {
+            state: self.state,
+            layers: layers(py, &self.layers)?,
+        })
+    }
+}
+
+fn layers(py: Python<'_>, files: &[LayerFiles]) -> PyResult<Vec<Layer>> {
+    files.iter().map(|layer| layer.open(py)).collect()
+}
+
+/// Where a machine is to be recorded to: `below` are the layers that the new one lies on.
+pub(crate) fn record_order(
+    py: Python<'_>,
+    files: &LayerFiles,
+    below: &[LayerFiles],
+) -> PyResult<RecordOrder> {
+    Ok(RecordOrder {
+        layers: layers(py, below)?,
+        pages: File::from(descriptor(py, files.pages)?),
+        index: File::from(descriptor(py, files.index)?),
+    })
+}
+
+/// `innkeeper._core.Recording`.
+#[pyclass(frozen, module = "innkeeper._core")]
+#[derive(Debug)]
+pub(crate) struct Recording {
+    #[pyo3(get)]
+    state: Vec<u8>,
+    running: Mutex<Option<machine::Recording>>,
+}
+
+impl From<machine::Recorded> for Recording {
+    fn from(recorded: machine::Recorded) -> Self {
+        Self {
+            state: recorded.state,
+            running: Mutex::new(Some(recorded.recording)),
+        }
+    }
+}
+
+#[pymethods]
+impl Recording {
+    fn fileno(&self) -> RawFd {
+        let running = self.running.lock();
+        running.map_or(-1, |running| {
+            running
+                .as_ref()
+                .map_or(-1, |running| running.as_fd().as_raw_fd())
+        })
+    }
+
+    fn finish(&self, py: Python<'_>) -> PyResult<()> {
+        let running = self.running.lock().ok().and_then(|mut it| it.take());
+        let Some(running) = running else {
+            return Ok(());
+        };
+        py.detach(|| running.finish()).map_err(|error| {
+            let what = format!("the guest's memory could not be written: {error}");
+            raise(py, "HostFailure", (what,))
+        })
+    }
+}

@@ -1,0 +1,21 @@
+"""A saved machine, as the core takes it: state as bytes, memory as descriptors of files."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerFiles:
+    """Descriptors: pages of memory at their places, and the index of which these are. The core
+    duplicates them; closing stays the caller's.
+    """
+
+    pages: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beginning:
+    """What a machine begins as. `layers` are its memory, the lowest first."""
+
+    state: bytes
+    layers: tuple[LayerFiles, ...]
