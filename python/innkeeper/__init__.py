@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from innkeeper.guest.process import Process
     from innkeeper.guest.sdk import AttachedGuest, CommandFailed, CommandResult, Guest
     from innkeeper.machine import DiskSpec, EngineChoice
-    from innkeeper.services import networks
+    from innkeeper.services import forks, networks, snapshots
     from innkeeper.services.logs import events
     from innkeeper.vm.statistics import GuestStatistics
 
@@ -38,7 +38,11 @@ _HOMES = {
     "events": "innkeeper.services.logs",
 }
 # Modules that are worth more whole: networks.create("lab").
-_MODULES = {"networks": "innkeeper.services.networks"}
+_MODULES = {
+    "forks": "innkeeper.services.forks",
+    "networks": "innkeeper.services.networks",
+    "snapshots": "innkeeper.services.snapshots",
+}
 
 __all__ = [
     "AsyncGuest",
@@ -54,7 +58,9 @@ __all__ = [
     "Process",
     "__version__",
     "events",
+    "forks",
     "networks",
+    "snapshots",
 ]
 
 

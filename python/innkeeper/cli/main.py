@@ -51,6 +51,8 @@ class _Commands(LazyGroup):
         "thaw": Place("innkeeper.cli.freeze", "thaw"),
         "ssh": Place("innkeeper.cli.ssh", "ssh", passes_on=True),
         "set": Place("innkeeper.cli.adjust", "adjust"),
+        "snapshot": Place("innkeeper.cli.snapshot", "app"),
+        "fork": Place("innkeeper.cli.fork", "fork"),
         "host": Place("innkeeper.cli.host", "host"),
         "systemd": Place("innkeeper.cli.systemd", "systemd"),
         "image": Place("innkeeper.cli.image", "app"),

@@ -1,4 +1,4 @@
-"""The progress bar of an image that is being built; nothing at all when none is."""
+"""How far something long has come; nothing at all when nothing is."""
 
 import contextlib
 import signal
@@ -92,6 +92,22 @@ def _bar(name: str) -> Iterator[Report]:
         with contextlib.suppress(OSError):
             for bar in bars:
                 bar.stop()
+
+
+@contextlib.contextmanager
+def written(what: str) -> Iterator[Callable[[int], None]]:
+    """Takes how many bytes are written so far, and says so on a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+
+    def show(count: int) -> None:
+        print(f"\r{what}: {count >> 20} MiB\033[K", end="", file=sys.stderr, flush=True)
+
+    try:
+        yield show
+    finally:
+        print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
 def _start_bar(name: str) -> "Progress":

@@ -23,7 +23,9 @@ from innkeeper.guest.hub import AgentHub
 from innkeeper.guest.news import News
 from innkeeper.guest.qga.agent import QemuAgent
 from innkeeper.guest.qga.channel import PORT as QEMU_PORT
+from innkeeper.guest.recorder import Layers, Recorder
 from innkeeper.guest.resident import ConsoleShell, ResidentCommand
+from innkeeper.guest.resumption import Resumption, take
 from innkeeper.machine.limits import Limits
 from innkeeper.machine.size import format_size
 from innkeeper.vm import jail, vsock
@@ -46,6 +48,7 @@ from innkeeper.vm.order import Order
 from innkeeper.vm.qmp.commands import handlers, version
 from innkeeper.vm.qmp.server import Server
 from innkeeper.vm.running import Control, RunningMachine
+from innkeeper.vm.saved import Beginning
 from innkeeper.vm.wiring import Channel, Vsock, Wiring
 
 VERSION: Final = 1
@@ -97,7 +100,7 @@ class Desk:
         self.limits = order.spec.limits
         self._memory = order.spec.memory
         self._vcpus = order.spec.vcpus
-        self._spec = order.spec
+        self.spec = order.spec
         self._taps: tuple[int, ...] = ()
         self.machine: RunningMachine | None = None
         self.hub = AgentHub(self.loop, home, self._ready)
@@ -122,7 +125,7 @@ class Desk:
             hub = self.hub
             self._qga = QemuAgent(self.loop, hub.told, hub.substitute_came, hub.substitute_went)
             hub.use(self._qga)
-        self.seat = Seat(self.loop, self._control)
+        self.seat = Seat(self.loop, self.control)
         self._rfb: RfbServer | None = None
         if order.spec.screen is not None:
             listeners = listen(home, order.spec.screen)
@@ -143,13 +146,19 @@ class Desk:
             # A control group does.
             self.limits = replace(self.limits, cpu=None)
         self._plug_in()
+        # It lies where the jail does not reach.
+        resumption = take(self.home)
         if self.order.jail:
             # What is not there by then, it cannot make.
             os.close(journal.open_directory(self.home))
             home = Path(self.home.path)
             own = (home / files.OWN, home.parent / journal.DIRECTORY)
-            self._walls = jail.enter(self._spec, own, self.order.here, self.order.id)
-        self._make_machine()
+            self._walls = jail.enter(self.spec, own, self.order.here, self.order.id)
+        if resumption is None:
+            self.recorder = Recorder(self, Layers())
+            self._make_machine()
+        else:
+            self._resume_as(resumption)
         assert self.machine is not None
         self.machine.wait_begun()
         self._write_run()
@@ -162,7 +171,7 @@ class Desk:
         network = self.order.spec.network
         if network is not None and network.bridge is not None:
             plug = Plug(network, self.order.spec.vcpus)
-            self._spec = replace(self.order.spec, network=plug.network)
+            self.spec = replace(self.order.spec, network=plug.network)
             self._taps = plug.taps
 
     def serve(self) -> None:
@@ -176,12 +185,12 @@ class Desk:
 
     def pause(self) -> None:
         if not self.paused:
-            self._control().pause()
+            self.control().pause()
             self._changed(PAUSED, "STOP", "pause")
 
     def resume(self) -> None:
         if self.paused:
-            self._control().resume()
+            self.control().resume()
             self._changed(RUNNING, "RESUME", "resume")
             if self.hub.ready:
                 awakening.set_time(self.hub)
@@ -197,20 +206,20 @@ class Desk:
 
     def quit(self, why: str = "host-qmp-quit") -> None:
         self._asked = why
-        self._control().stop()
+        self.control().stop()
 
     def reset(self) -> None:
         if self.order.spec.reboots:
-            self._control().reset()
+            self.control().reset()
             self._tell_reset(guest=False, reason="host-qmp-system-reset")
         else:
             self._resetting = True
-            self._control().stop()
+            self.control().stop()
 
     def set_limits(self, limits: Limits) -> None:
         """These hold from now on, also for machines that are made later."""
         self.limits = limits
-        self._control().set_limits(limits)
+        self.control().set_limits(limits)
 
     def set_memory(self, size: int) -> None:
         """So many bytes from now on, as far as the guest goes along; machines made later as well.
@@ -241,14 +250,14 @@ class Desk:
                 f"--max-cpus; stop it first, for {count}"
             )
         self._vcpus = count
-        self._control().want_cpus(count)
+        self.control().want_cpus(count)
         if self._news is not None:
             self._news.tell_processors()
 
     def _size_memory(self) -> None:
         more = self._memory - self.order.spec.memory
-        self._control().request_memory(max(more, 0))
-        self._control().set_balloon(max(-more, 0))
+        self.control().request_memory(max(more, 0))
+        self.control().set_balloon(max(-more, 0))
 
     def _power_off(self) -> None:
         """By the agent of an image of ours, and by the button of any other; whoever does not listen
@@ -258,7 +267,7 @@ class Desk:
         if self.order.image and self.hub.ready:
             self.hub.power_off()
         else:
-            self._control().power_button()
+            self.control().power_button()
 
         def insist() -> None:
             if self.machine is not machine or not self._powering_down:
@@ -266,7 +275,7 @@ class Desk:
             if not self.order.image and self.hub.ready:
                 self.hub.power_off()
             else:
-                self._control().power_button()
+                self.control().power_button()
 
         self.loop.after(_INSIST, insist)
 
@@ -277,20 +286,47 @@ class Desk:
         self.resume()
         self.power_down("host-signal")
         # Of the machine that there is then.
-        self.loop.after(_GRACE, lambda: self._control().stop())
+        self.loop.after(_GRACE, lambda: self.control().stop())
+
+    def about(self) -> dict[str, object]:
+        """What this process knows and the machine does not: for one that goes on with it."""
+        assert self.machine is not None
+        has_agent = self.hub is not None and self.hub.ready
+        return {
+            "memory": self._memory,
+            "vcpus": self._vcpus,
+            "engine": self.machine.engine,
+            "ready": has_agent,
+            "command": None if self._command is None else self._command.number,
+            "shell": self._shell.number if has_agent else None,
+        }
 
     # The machine's life.
 
-    def _control(self) -> Control:
+    def control(self) -> Control:
         assert self.machine is not None
         return self.machine.control
 
-    def _make_machine(self) -> None:
+    def _resume_as(self, resumption: Resumption) -> None:
+        self.recorder = Recorder(self, resumption.layers)
+        self._memory = resumption.number("memory") or self._memory
+        self._vcpus = resumption.number("vcpus") or self._vcpus
+        self._make_machine(resumption.beginning)
+        if self.hub is not None and self._command is not None and resumption.about.get("ready"):
+            resumption.awaken(self.hub, self._command, self._shell, self._awake)
+
+    def _awake(self, failures: tuple[str, ...]) -> None:
+        for failure in failures:
+            print(failure, file=sys.stderr, flush=True)
+        self._write_run()
+        journal.tell(self.home, "ready")
+
+    def _make_machine(self, beginning: Beginning | None = None) -> None:
         mine: list[int] = []
         try:
             wiring = replace(self._wire(mine), taps=self._taps)
-            spec = replace(self._spec, limits=self.limits)
-            machine = RunningMachine(spec, wiring, on_end=self._post_end)
+            spec = replace(self.spec, limits=self.limits)
+            machine = RunningMachine(spec, wiring, on_end=self._post_end, beginning=beginning)
         finally:
             # The machine has its own duplicates.
             for fd in mine:
@@ -315,7 +351,7 @@ class Desk:
             mine.append(self._qga.channel.connect().detach())
             ports.append((QEMU_PORT, Channel(input=mine[2], output=mine[2])))
             log = None
-            if self._spec.firmware is not None:
+            if self.spec.firmware is not None:
                 log = self._serial.connect()
                 mine.append(log)
             return Wiring(com1=line, ports=tuple(ports), vsock=self._vsock, firmware_log=log)

@@ -132,6 +132,13 @@ class AgentHub:
         for client in list(self._clients.values()):
             client.stream.close()
 
+    def settle(self) -> int:
+        """Sends what there is to send; how much of it has not come to the machine yet, in bytes."""
+        if self._link is None:
+            return 0
+        self._link.push()
+        return 0 if self._link is None else self._link.unread
+
     def power_off(self) -> None:
         self._begin(Ask.POWER_OFF, 0)
 

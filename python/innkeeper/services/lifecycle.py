@@ -6,7 +6,7 @@ guest's lock.
 
 import contextlib
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -19,7 +19,7 @@ from innkeeper.errors import (
 )
 from innkeeper.images import Report, Store, check_name, ensure
 from innkeeper.images import check as check_boot
-from innkeeper.services import admission, seeds
+from innkeeper.services import admission, beginnings, seeds
 from innkeeper.services import definition as definitions
 from innkeeper.services.control import GRACE, kill_processes, stop
 from innkeeper.services.definition import Definition, RestartPolicy
@@ -30,6 +30,7 @@ from innkeeper.vm.detached.home import Home
 from innkeeper.vm.detached.launch import launch
 from innkeeper.vm.detached.registry import check_name as check_guest_name
 from innkeeper.vm.detached.registry import registry
+from innkeeper.vm.order import Order
 
 _MODULE: Final = "innkeeper.guest.detached"
 
@@ -102,18 +103,24 @@ def run(request: GuestRequest, report: Report, restart: RestartPolicy, *, autost
     return name
 
 
-def start(name: str) -> None:
-    """Starts a guest, and returns once its processors run.
+def start(name: str, revive: Callable[[Order], Order] | None = None) -> None:
+    """Starts a guest, and returns once its processors run. With `revive`, which is given what its
+    run would be made of, it goes on as what it was saved as (innkeeper.services.beginnings).
 
     Raises:
         GuestNotFound, AlreadyRunning, InvalidInput, EngineUnavailable, HostFailure, DeviceFailed.
     """
     with (
         registry().open(name) as home,
-        _lock(home) as lock,
+        locked(home) as lock,
         _admitted(home, name) as definition,
     ):
-        definitions.order(definition, name).write(home)
+        order = beginnings.placed(home, definitions.order(definition, name))
+        if revive is not None:
+            order = revive(order)
+        else:
+            beginnings.forget_memory(home)
+        order.write(home)
         for left in (files.RUN, files.SUPERVISOR, *files.SOCKETS):
             home.remove(left)
         share.forget(home)
@@ -152,7 +159,7 @@ def remove(name: str, *, force: bool = False) -> None:
     with guests.open(name) as home:
         if force and home.is_taken():
             kill_processes(home)
-        with _lock(home):
+        with locked(home):
             share.forget(home)
             journal.tell(home, "remove")
             guests.remove(home)
@@ -173,7 +180,7 @@ def autostarted() -> list[str]:
 
 
 @contextlib.contextmanager
-def _lock(home: Home) -> Iterator[int]:
+def locked(home: Home) -> Iterator[int]:
     """The guest's lock: nobody runs it, and nobody can begin to.
 
     Raises:

@@ -4,6 +4,8 @@
     order.json        what its next or present run is made of; by whoever starts it
     supervisor.json   which processes it has; by their parent. supervisor.pid tells systemd
     share.json        by which group of the host's it is kept to its share, while it runs
+    saved/            what it begins as when it was saved before, see savings.py
+    snapshots/NAME/   what it was, see innkeeper.services.snapshots
     seed.img          what cloud-init is told, where it was asked for; ssh_key is for it
     known_hosts       who the guest was when inn ssh came to it first
     lock              held by supervisor and guest's process, for as long as one of them lives
@@ -37,6 +39,8 @@ SUPERVISOR = "supervisor.json"
 SUPERVISOR_PID = "supervisor.pid"
 SHARE = "share.json"
 SEED = "seed.img"
+SAVED = "saved"
+SNAPSHOTS = "snapshots"
 LOCK = "lock"
 OWN = "run"
 RUN = "run/run.json"

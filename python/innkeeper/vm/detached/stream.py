@@ -1,9 +1,12 @@
 """A connection in the loop: what comes is handed on at once, what goes waits in a bounded box."""
 
+import array
 import contextlib
+import fcntl
 import os
 import select
 import socket
+import termios
 from collections.abc import Callable
 from typing import Final
 
@@ -43,6 +46,20 @@ class Stream:
     def waiting(self) -> int:
         """Bytes that have not been taken yet."""
         return len(self._outbox)
+
+    @property
+    def unread(self) -> int:
+        """Bytes that the other end has not read yet. Spec: unix(7), "Ioctls"."""
+        if not self._open:
+            return 0
+        count = array.array("i", [0])
+        fcntl.ioctl(self._channel, termios.TIOCOUTQ, count)
+        return len(self._outbox) + count[0]
+
+    def push(self) -> None:
+        """Sends what waits, as far as it is taken now."""
+        if self._open and self._outbox:
+            self._flush()
 
     def send(self, data: bytes) -> None:
         if not self._open or self._closing:

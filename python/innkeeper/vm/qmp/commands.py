@@ -10,7 +10,7 @@ from innkeeper.vm.detached.console import Console
 from innkeeper.vm.detached.home import CONSOLE, Home
 from innkeeper.vm.display.seat import Seat
 from innkeeper.vm.order import Order
-from innkeeper.vm.qmp import display, memory, processors
+from innkeeper.vm.qmp import display, memory, processors, records
 from innkeeper.vm.qmp.session import CommandError, Handler
 from innkeeper.vm.running import RunningMachine
 from innkeeper.vm.statistics import GuestStatistics
@@ -45,6 +45,8 @@ class Subject(Protocol):
     def set_memory(self, size: int) -> None: ...
     def set_vcpus(self, count: int) -> None: ...
     @property
+    def recorder(self) -> records.Recorder: ...
+    @property
     def seat(self) -> Seat: ...
 
 
@@ -66,6 +68,7 @@ def handlers(guest: Subject) -> dict[str, Handler]:
         **display.handlers(guest),
         **memory.handlers(guest),
         **processors.handlers(guest),
+        **records.handlers(guest),
         "cont": just("resume"),
         "query-block": lambda _: [
             _block(index, disk) for index, disk in enumerate(guest.order.spec.disks)

@@ -127,6 +127,9 @@ COMMANDS: Final[dict[str, tuple[Members, Type]]] = {
     "x-query-memory": ({}, "any"),
     "x-set-cpus": ({"count": "int"}, "q_empty"),
     "x-set-memory": ({"size": "int"}, "q_empty"),
+    # Ours: what inn snapshot and inn fork ask for.
+    "x-query-record": ({}, "any"),
+    "x-record": ({"name": "str", "parent": "str", "keep": "bool"}, "any"),
     # Ours: text as an American keyboard has it.
     "x-type": ({"text": "str"}, "any"),
     # Ours: docs/reference/statistics.md.

@@ -1,0 +1,207 @@
+"""Guests that begin as something saved: their directory `saved`, and their disks from then on.
+
+    saved/begun.json   what the disks lie over, for all runs from then on
+    current.json       which record the guest's process can build the next one upon, and where it is
+
+A start that goes on with what was saved uses the memory there once; each other start removes it.
+What the guest writes from then on has names of its own, so what it wrote before is over nothing.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from innkeeper.errors import HostFailure
+from innkeeper.machine import DiskFormat, DiskSpec, MachineSpec, Overlay, stored
+from innkeeper.vm import inside
+from innkeeper.vm.detached import home as files
+from innkeeper.vm.detached import savings
+from innkeeper.vm.detached.home import Home
+from innkeeper.vm.order import Order
+
+_BEGUN: Final = f"{files.SAVED}/begun.json"
+_CURRENT: Final = "current.json"
+_FRESH: Final = ".saved-new"
+_VERSION: Final = 1
+_LONGEST: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """`id` is of this beginning alone, `record` what it was saved as. `disks` are, of those that
+    were saved, the number and the files that are to be written over, the lowest first.
+    """
+
+    id: str
+    record: str
+    disks: tuple[tuple[int, tuple[str, ...]], ...]
+
+
+def prepare(home: Home, source: int, *, record: str, identity: Mapping[str, Any] | None) -> None:
+    """Makes `saved` of the files in the directory `source`, in place of what was there: the guest's
+    next start with `go_on` begins so. Nobody runs it. With `identity`, it is another guest than the
+    one that was saved.
+
+    Raises:
+        HostFailure: when it cannot be made; what was there before still is.
+    """
+    try:
+        _sweep(home)
+        os.mkdir(_FRESH, 0o700, dir_fd=home.directory)
+        fresh = inside.open_directory(home.directory, _FRESH)
+        try:
+            _fill(fresh, source, record, identity)
+            os.fsync(fresh)
+        finally:
+            os.close(fresh)
+        old = f"{_FRESH}-old"
+        with contextlib.suppress(FileNotFoundError):
+            inside.rename(home.directory, files.SAVED, home.directory, old)
+        inside.rename(home.directory, _FRESH, home.directory, files.SAVED)
+        _sweep(home)
+    except (OSError, ValueError) as error:
+        raise HostFailure(f"cannot prepare the guest {home.name!r}: {error}") from error
+
+
+def _fill(fresh: int, source: int, record: str, identity: Mapping[str, Any] | None) -> None:
+    names = savings.names(source)
+    for name in names:
+        if name != savings.ABOUT:
+            inside.link(source, name, fresh)
+    if savings.ABOUT in names:
+        about = json.loads(inside.read(source, savings.ABOUT, _LONGEST))
+        about = {**about, "name": record, "identity": identity}
+        inside.write(fresh, savings.ABOUT, json.dumps(about).encode())
+    disks = tuple((number, tuple(layers)) for number, layers in savings.disks(names).items())
+    begun = Begun(id=uuid.uuid4().hex, record=record, disks=disks)
+    document = {"version": _VERSION, **stored.encode(begun)}
+    inside.write(fresh, "begun.json", json.dumps(document).encode())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Current:
+    """The last record of a guest: `id` is what its process calls it, `place` is where its files
+    are, below the guest's directory; `snapshot` is its name, where it is one.
+    """
+
+    id: str = ""
+    place: str = ""
+    snapshot: str = ""
+
+
+def current(home: Home) -> Current:
+    """One of no name where there is none, or its files are gone."""
+    document = home.read(_CURRENT)
+    try:
+        found = Current() if document is None else stored.decode(Current, document)
+    except stored.Unreadable:
+        return Current()
+    if found.id and not os.path.isdir(os.path.join(home.path, found.place)):
+        return replace(found, id="")
+    return found
+
+
+def set_current(home: Home, now: Current) -> None:
+    """
+    Raises:
+        OSError.
+    """
+    home.write(_CURRENT, stored.encode(now))
+
+
+def begun(home: Home) -> Begun | None:
+    """What the guest began as, some time; None for one that began at power-on.
+
+    Raises:
+        HostFailure: when that is damaged.
+    """
+    document = home.read(_BEGUN)
+    if document is None:
+        return None
+    try:
+        if document.pop("version", None) != _VERSION:
+            document = {}
+        return stored.decode(Begun, document)
+    except stored.Unreadable as error:
+        said = f"{home.path}/{_BEGUN} is damaged or of another version: {error}"
+        raise HostFailure(said) from error
+
+
+def forget_memory(home: Home) -> None:
+    """It is started from power-on.
+
+    Raises:
+        OSError.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        saved = inside.open_directory(home.directory, files.SAVED)
+        try:
+            # Without its state the rest is nothing.
+            for name in sorted(os.listdir(saved), key=lambda name: name != savings.STATE):
+                if savings.is_memory(name):
+                    os.unlink(name, dir_fd=saved)
+        finally:
+            os.close(saved)
+
+
+def placed(home: Home, order: Order) -> Order:
+    """`order` with the disks of a guest that began as something saved."""
+    found = begun(home)
+    if found is None:
+        return order
+    return replace(order, spec=_over(order.spec, Path(home.path) / files.SAVED, found))
+
+
+def sweep_overlays(home: Home) -> None:
+    """What was written over what is no longer there.
+
+    Raises:
+        OSError.
+    """
+    found = begun(home)
+    own = os.path.join(home.path, files.OWN)
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(own):
+            kept = found is not None and name.endswith(f"-{found.id}.qcow2")
+            if name.endswith(".qcow2") and not kept:
+                os.unlink(os.path.join(own, name))
+
+
+def _over(spec: MachineSpec, saved: Path, found: Begun) -> MachineSpec:
+    disks = list(spec.disks)
+    for number, names in found.disks:
+        if number < len(disks):
+            disks[number] = _layered(disks[number], [saved / name for name in names])
+    own = (
+        replace(disk, overlay_path=Path(f"disk{number}-{found.id}.qcow2"))
+        if disk.layers or disk.path.parent == saved
+        else disk
+        for number, disk in enumerate(disks)
+    )
+    return replace(spec, disks=tuple(own))
+
+
+def _layered(disk: DiskSpec, files: Sequence[Path]) -> DiskSpec:
+    """What was written over an image goes over it again; what was no overlay is the image."""
+    if disk.overlay is Overlay.KEEP:
+        return replace(disk, layers=tuple(files))
+    first, *layers = files
+    return replace(
+        disk,
+        path=first,
+        format=DiskFormat(first.suffix.removeprefix(".")),
+        overlay=Overlay.KEEP,
+        layers=tuple(layers),
+    )
+
+
+def _sweep(home: Home) -> None:
+    """Of a beginning that was prepared by halves."""
+    for name in (_FRESH, f"{_FRESH}-old"):
+        shutil.rmtree(os.path.join(home.path, name), ignore_errors=True)

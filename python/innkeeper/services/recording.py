@@ -1,0 +1,145 @@
+"""Asks a guest's process to save the guest, and collects what it wrote."""
+
+import contextlib
+import json
+import os
+import stat
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from innkeeper.errors import HostFailure
+from innkeeper.machine import DiskSpec
+from innkeeper.vm import disk_copy, inside
+from innkeeper.vm.detached import home as files
+from innkeeper.vm.detached import savings
+from innkeeper.vm.detached.home import Home
+from innkeeper.vm.qmp.client import Client
+
+# Seconds that a guest's process may take until it has forked, and then to write a word more.
+_PATIENCE: Final = 120.0
+_LONGEST: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """`layers` are those of memory below the new one. `about` is what the process knew."""
+
+    layers: int
+    pause: float
+    about: dict[str, Any]
+
+
+def record(
+    home: Home,
+    into: int,
+    *,
+    name: str,
+    parent: tuple[str, str] = ("", ""),
+    keep: bool,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Recorded:
+    """Saves the guest, which runs, to the directory `into`. `parent` is what the record that it may
+    build upon is called, and the directory, in the guest's own, where that is. `progress` is told
+    how many bytes of memory are written.
+
+    Raises:
+        GuestNotRunning, CommandRefused, HostFailure: when it cannot be saved.
+    """
+    with Client(home, _PATIENCE) as client:
+        told = client.execute("x-record", name=name, parent=parent[0], keep=keep)
+        assert isinstance(told, dict)
+        layers = int(told["layers"])
+        pages = f"{files.OWN}/{savings.PREFIX}{savings.pages(layers)}"
+        pause = 0.002
+        while (status := _status(client))["status"] == "active":
+            time.sleep(pause)
+            pause = min(2 * pause, 0.1)
+            progress(_written(home, pages))
+    if status["status"] != "completed":
+        raise HostFailure(f"cannot save the guest {home.name!r}: {status.get('reason')}")
+    try:
+        about = _collect(home, into, layers, parent[1])
+    except (OSError, ValueError) as error:
+        raise HostFailure(f"cannot keep what the guest {home.name!r} was: {error}") from error
+    return Recorded(layers=layers, pause=float(told["pause"]), about=about)
+
+
+def copy_disks(home: Home, into: int, disks: Sequence[DiskSpec]) -> None:
+    """Of a guest that does not run: what it wrote to them.
+
+    Raises:
+        OSError, ValueError.
+    """
+
+    own = Path(home.path) / files.OWN
+    for number, disk in enumerate(disks):
+        if not disk.read_only and not disk_copy.is_kept_nowhere(disk):
+            disk_copy.copy(number, disk, own, lambda name: inside.create(into, name))
+    _put_over(home, into)
+
+
+def _status(client: Client) -> dict[str, object]:
+    status = client.execute("x-query-record")
+    assert isinstance(status, dict)
+    return status
+
+
+def _written(home: Home, name: str) -> int:
+    try:
+        return os.stat(name, dir_fd=home.directory, follow_symlinks=False).st_blocks * 512
+    except OSError:
+        return 0
+
+
+def _collect(home: Home, into: int, layers: int, parent: str) -> dict[str, Any]:
+    """
+    Raises:
+        OSError, ValueError.
+    """
+    own = inside.open_directory(home.directory, files.OWN)
+    try:
+        for name in os.listdir(own):
+            plain = name.removeprefix(savings.PREFIX)
+            if plain == name:
+                continue
+            # Whoever has taken over that process may have put there what he liked.
+            if not stat.S_ISREG(os.stat(name, dir_fd=own, follow_symlinks=False).st_mode):
+                raise ValueError(f"{name} is no file")
+            inside.rename(own, name, into, plain)
+    finally:
+        os.close(own)
+    if layers:
+        below = inside.open_directory(home.directory, parent)
+        try:
+            for layer in range(layers):
+                for name in (savings.pages(layer), savings.index(layer)):
+                    inside.link(below, name, into)
+        finally:
+            os.close(below)
+    _put_over(home, into)
+    about = json.loads(inside.read(into, savings.ABOUT, _LONGEST))
+    return dict(about)
+
+
+def _put_over(home: Home, into: int) -> None:
+    """Each disk that was copied lies over those that were saved before.
+
+    Raises:
+        OSError, ValueError.
+    """
+    below: dict[int, list[str]] = {}
+    with contextlib.suppress(FileNotFoundError):
+        saved = inside.open_directory(home.directory, files.SAVED)
+        try:
+            below = savings.disks(os.listdir(saved))
+            for name in (name for layers in below.values() for name in layers):
+                inside.link(saved, name, into)
+        finally:
+            os.close(saved)
+    for number, name in savings.tops(os.listdir(into)).items():
+        kind = name.rpartition(".")[2]
+        new = savings.disk(number, len(below.get(number, ())), kind)
+        inside.rename(into, name, into, new)

@@ -1,0 +1,45 @@
+"""Copies of what guests have written to their disks."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from innkeeper.machine.spec import DiskFormat, DiskSpec, Overlay
+from innkeeper.vm import sparse
+from innkeeper.vm.detached import savings
+
+_QCOW2: Final = b"QFI\xfb"
+
+
+def is_kept_nowhere(disk: DiskSpec) -> bool:
+    """Whether what the guest writes there is lost when it ends, and so cannot be copied."""
+    return disk.overlay is Overlay.TEMPORARY and not disk.read_only
+
+
+def copy(number: int, disk: DiskSpec, own: Path, create: Callable[[str], int]) -> str | None:
+    """Copies the file to which a guest writes what it writes to this disk, to one that `create`
+    makes; its name. Names of files are relative to `own`. None where there is no such file yet.
+
+    Raises:
+        OSError.
+    """
+    path = own / (disk.path if disk.overlay_path is None else disk.overlay_path)
+    try:
+        source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        if disk.overlay_path is not None:
+            return None
+        raise
+    try:
+        raw = disk.format is DiskFormat.RAW and disk.overlay_path is None
+        kind = "qcow2" if not raw and os.pread(source, 4, 0) == _QCOW2 else "raw"
+        name = savings.top(number, kind)
+        target = create(name)
+        try:
+            sparse.copy(source, target)
+        finally:
+            os.close(target)
+    finally:
+        os.close(source)
+    return name
