@@ -10,7 +10,7 @@ from typing import final
 
 from innkeeper.devices.base import MmioDevice, PortDevice
 from innkeeper.machine.limits import Limits
-from innkeeper.machine.new_image import ExistingImage, NewImage
+from innkeeper.machine.new_image import ExistingImage, Export, NewImage
 from innkeeper.machine.spec import MachineSpec
 from innkeeper.vm.jail import Needs
 from innkeeper.vm.saved import Beginning, LayerFiles
@@ -29,6 +29,7 @@ __all__ = [
     "EngineReport",
     "Machine",
     "Memory",
+    "OpenDisk",
     "Outcome",
     "Recording",
     "Screen",
@@ -42,11 +43,13 @@ __all__ = [
     "disk_files",
     "disk_info",
     "disk_resize",
+    "disk_serve",
     "disk_snapshot",
     "disk_snapshots",
     "engines",
     "enter_jail",
     "is_multiboot",
+    "nbd_connect",
     "separate_children",
     "take_lease",
 ]
@@ -452,3 +455,15 @@ def disk_check(image: ExistingImage, repair: str) -> DiskReport:
 def disk_snapshots(path: Path) -> list[DiskSnapshot]: ...
 def disk_snapshot(path: Path, change: str, name: str) -> None:
     """`change`: "create", "apply" or "delete"."""
+
+@final
+class OpenDisk:
+    """A disk that is open, for a machine's wiring."""
+
+def nbd_connect(uri: str, read_only: bool) -> OpenDisk:
+    """Connects to an NBD server. Without `read_only`, its export must be writable."""
+
+def disk_serve(export: Export, ready: Callable[[int | None], object]) -> None:
+    """Lets others have a disk by NBD. `ready` hears of the port, or None, when they can connect; an
+    exception of a signal's handler ends it.
+    """

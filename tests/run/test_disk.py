@@ -36,6 +36,14 @@ def refused(inn: Inn, *arguments: str | Path) -> str:
     return words
 
 
+def refused_by_host(inn: Inn, *arguments: str | Path) -> str:
+    done = inn("disk", *arguments)
+    words = done.stderr.decode()
+    assert done.returncode == 1, words
+    assert words.count("\n") == 1, words
+    return words
+
+
 @pytest.fixture
 def raw(tmp_path: Path) -> Path:
     """3 MiB, the middle of which is a hole."""
@@ -161,3 +169,41 @@ def test_what_is_interrupted_leaves_nothing_behind(inn: Inn, tmp_path: Path) -> 
     assert running.returncode in (143, 0)
     left = {it.name for it in tmp_path.iterdir()} - {"large.raw"}
     assert left == (set() if running.returncode else {"target.qcow2"})
+
+
+def test_a_disk_is_served_to_others(inn: Inn, raw: Path, tmp_path: Path) -> None:
+    socket = tmp_path / "socket"
+    server = inn.start("disk", "serve", raw, "--socket", socket)
+    assert server.stdout is not None
+    uri = server.stdout.readline().decode().strip()
+    assert uri.startswith("nbd+unix:///?socket=")
+    said(inn, "convert", uri, tmp_path / "copy.qcow2")
+    server.send_signal(signal.SIGTERM)
+    server.communicate()
+    assert server.returncode == 143
+    assert not socket.exists()
+    if QEMU_IMG is not None:
+        qemu_img("compare", raw, tmp_path / "copy.qcow2")
+    assert "cannot use nbd" in refused_by_host(inn, "convert", uri, tmp_path / "more.qcow2")
+
+
+@pytest.mark.skipif(shutil.which("nbdcopy") is None, reason="nbdcopy is not here: libnbd-bin")
+def test_nbdcopy_writes_to_what_is_served(inn: Inn, raw: Path, tmp_path: Path) -> None:
+    said(inn, "create", tmp_path / "a.qcow2", "3M")
+    server = inn.start("disk", "serve", tmp_path / "a.qcow2", "--port", "0", "--once")
+    assert server.stdout is not None
+    uri = server.stdout.readline().decode().strip()
+    assert uri.startswith("nbd://127.0.0.1:")
+    subprocess.run(["nbdcopy", "--flush", raw, uri], check=True)
+    server.communicate()
+    assert server.returncode == 0
+    if QEMU_IMG is not None:
+        qemu_img("check", tmp_path / "a.qcow2")
+        qemu_img("compare", raw, tmp_path / "a.qcow2")
+
+
+def test_addresses_of_servers_are_checked(inn: Inn, tmp_path: Path) -> None:
+    assert "no host" in refused(inn, "convert", "nbd:///x", tmp_path / "x.qcow2")
+    assert "no socket=" in refused(inn, "convert", "nbd+unix:///x", tmp_path / "x.qcow2")
+    words = refused_by_host(inn, "convert", "nbd+unix:///?socket=/none", tmp_path / "x.qcow2")
+    assert "No such file" in words

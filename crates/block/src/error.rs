@@ -45,6 +45,10 @@ pub enum BlockError {
         format: &'static str,
         what: String,
     },
+    #[error("{uri} is no address of an NBD server: {what}")]
+    NbdAddress { uri: String, what: String },
+    #[error("cannot use {uri}")]
+    Nbd { uri: String, source: io::Error },
     #[error("cannot {what} {}", path.display())]
     Change {
         path: PathBuf,

@@ -7,6 +7,7 @@ use rustix::fs::fstat;
 
 use crate::file::{ImageFile, open_image};
 use crate::foreign::open_foreign;
+use crate::nbd::{NbdAddress, NbdDisk};
 use crate::overlay::{TemporaryOverlay, open_kept};
 use crate::qcow2::Qcow2Disk;
 use crate::raw::read_or_zeros;
@@ -146,6 +147,25 @@ pub fn open(options: &DiskOptions) -> Result<Arc<dyn BlockDevice>, BlockError> {
     }
 }
 
+/// Puts what `options` says over a disk that is open already; `options.path` is its name.
+///
+/// # Errors
+/// When it cannot be written to and should be, or the overlay cannot be made: one that is kept has a
+/// file below it.
+pub fn open_over(
+    base: Arc<dyn BlockDevice>,
+    options: &DiskOptions,
+) -> Result<Arc<dyn BlockDevice>, BlockError> {
+    match &options.overlay {
+        Overlay::Temporary if !options.read_only => Ok(Arc::new(TemporaryOverlay::new(base)?)),
+        Overlay::None | Overlay::Temporary => Ok(base),
+        Overlay::Keep(_) => Err(BlockError::Unsupported {
+            path: options.path.clone(),
+            feature: "an overlay that is kept over a disk that is no file".to_owned(),
+        }),
+    }
+}
+
 /// The files opened so far for one disk, so that a chain that names itself ends.
 #[derive(Debug)]
 pub(crate) struct Chain {
@@ -173,6 +193,9 @@ impl Chain {
         format: Format,
         read_only: bool,
     ) -> Result<Arc<dyn BlockDevice>, BlockError> {
+        if let Some(uri) = path.to_str().filter(|path| NbdAddress::is_uri(path)) {
+            return open_nbd(uri, format, read_only);
+        }
         // Formats that are only read are known after a look at the file.
         let image = open_image(path, !read_only)?;
         let found = resolve_format(&image, format)?;
@@ -254,6 +277,28 @@ impl Chain {
         self.paths.push(image.path.clone());
         Ok(())
     }
+}
+
+/// Only the bytes of the export: an image in it would be another program's to look into.
+fn open_nbd(
+    uri: &str,
+    format: Format,
+    read_only: bool,
+) -> Result<Arc<dyn BlockDevice>, BlockError> {
+    if !matches!(format, Format::Probe | Format::Raw) {
+        return Err(BlockError::Unsupported {
+            path: uri.into(),
+            feature: format!("the format {} over NBD", format.name()),
+        });
+    }
+    let disk = NbdDisk::connect(uri)?;
+    if disk.read_only() && !read_only {
+        return Err(BlockError::OnlyRead {
+            path: uri.into(),
+            format: "read-only export",
+        });
+    }
+    Ok(Arc::new(disk.guarded(read_only)))
 }
 
 /// Answers any format but [`Format::Probe`]. What the user said wins.

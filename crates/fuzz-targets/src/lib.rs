@@ -16,6 +16,7 @@ mod interpreter;
 mod lockstep;
 mod machines;
 mod namespace_raw;
+mod nbd;
 mod network;
 mod pci;
 mod shared_network;
@@ -77,6 +78,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         seeds: foreign::seeds,
         ..target("foreign-disks", foreign::foreign)
+    },
+    Target {
+        seeds: nbd::seeds,
+        ..target("nbd", nbd::nbd)
     },
     target("block-requests", pci::block_requests),
     target("virtio-devices", pci::virtio_devices),

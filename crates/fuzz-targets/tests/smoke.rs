@@ -120,6 +120,7 @@ smoke! {
     kernels "kernels",
     qcow2 "qcow2",
     foreign_disks "foreign-disks",
+    nbd "nbd",
     block_requests "block-requests",
     virtio_devices "virtio-devices",
     pci "pci",

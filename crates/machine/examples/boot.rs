@@ -111,6 +111,7 @@ fn disk(path: String) -> DiskConfig {
         read_only: false,
         overlay: Overlay::Temporary,
         trust: DiskTrust::Beside,
+        opened: None,
         serial: String::new(),
     }
 }

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use block::BlockDevice;
 pub use block::{Format as DiskFormat, Overlay, Trust as DiskTrust};
 pub use folder::FolderOptions;
 pub use netio::{BridgeOptions, Forward, NetworkOptions, Protocol, Subnet, UserOptions, lease};
@@ -105,6 +106,8 @@ pub struct DiskConfig {
     pub layers: Vec<PathBuf>,
     /// Which other files the image may name as a part of it.
     pub trust: DiskTrust,
+    /// What is open already, instead of the file at `path`.
+    pub opened: Option<Arc<dyn BlockDevice>>,
     /// What the guest reads as the disk's serial number.
     pub serial: String,
 }

@@ -403,7 +403,11 @@ fn add_disk(
         layers: disk.layers.clone(),
         trust: disk.trust,
     };
-    let opened = block::open(&options).map_err(|source| MachineError::Disk {
+    let opened = match &disk.opened {
+        Some(base) => block::open_over(Arc::clone(base), &options),
+        None => block::open(&options),
+    };
+    let opened = opened.map_err(|source| MachineError::Disk {
         path: disk.path.clone(),
         source,
     })?;

@@ -1,9 +1,10 @@
 //! Disk images while no guest has them: made, looked into, converted, resized, checked.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use block::image::{self, NewImage, SnapshotChange};
-use block::{BlockError, DiskOptions, Format, Repair, Trust};
+use block::{BlockDevice, BlockError, DiskOptions, Format, NbdServer, Repair, Trust};
 use pyo3::prelude::*;
 
 use crate::errors::{raise, sentence};
@@ -74,7 +75,7 @@ pub(crate) struct DiskReport {
 
 fn disk_error(py: Python<'_>, error: &BlockError) -> PyErr {
     let hosts = match error {
-        BlockError::Open { .. } | BlockError::Create { .. } => true,
+        BlockError::Open { .. } | BlockError::Create { .. } | BlockError::Nbd { .. } => true,
         // What was asked for could not be, or the host could not.
         BlockError::Change { source, .. } => !matches!(
             source.kind(),
@@ -266,4 +267,81 @@ pub(crate) fn disk_snapshot(
     };
     let done = py.detach(|| image::change_snapshots(&path, &change));
     done.map_err(|error| disk_error(py, &error))
+}
+
+/// `innkeeper._core.OpenDisk`.
+#[pyclass(frozen, module = "innkeeper._core")]
+#[derive(Debug)]
+pub(crate) struct OpenDisk(Arc<dyn BlockDevice>);
+
+impl OpenDisk {
+    pub(crate) fn device(&self) -> Arc<dyn BlockDevice> {
+        Arc::clone(&self.0)
+    }
+}
+
+/// Connects to an NBD server.
+#[pyfunction]
+pub(crate) fn nbd_connect(py: Python<'_>, uri: PathBuf, read_only: bool) -> PyResult<OpenDisk> {
+    let options = DiskOptions {
+        path: uri,
+        read_only,
+        ..DiskOptions::default()
+    };
+    let opened = py.detach(|| block::open(&options));
+    opened.map(OpenDisk).map_err(|error| disk_error(py, &error))
+}
+
+/// `innkeeper.machine.new_image.Export`.
+#[derive(Debug, FromPyObject)]
+pub(crate) struct ExportSpec {
+    image: ExistingImageSpec,
+    read_only: bool,
+    socket: Option<PathBuf>,
+    host: String,
+    port: u16,
+    once: bool,
+}
+
+/// Lets others have a disk by NBD. `ready` is called with the port, or None, when they can connect.
+/// A signal whose handler raises ends it; with `once`, so does the last client that goes.
+#[pyfunction]
+pub(crate) fn disk_serve(
+    py: Python<'_>,
+    export: ExportSpec,
+    ready: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    let options = DiskOptions {
+        read_only: export.read_only,
+        ..export.image.options(py)?
+    };
+    let disk = py.detach(|| block::open(&options));
+    let disk = disk.map_err(|error| disk_error(py, &error))?;
+    let held = Arc::clone(&disk);
+    let failed = |error: std::io::Error| {
+        raise(
+            py,
+            "HostFailure",
+            (format!("cannot serve the disk: {error}"),),
+        )
+    };
+    let server = match &export.socket {
+        Some(path) => NbdServer::on_socket(path, disk),
+        None => NbdServer::on_port(&export.host, export.port, disk),
+    };
+    let server = server.map_err(failed)?;
+    ready.call1((server.port(),))?;
+    let mut came = false;
+    let ended = loop {
+        if let Err(signal) = py.check_signals() {
+            break Err(signal);
+        }
+        came |= py.detach(|| server.accept()).map_err(failed)?;
+        if export.once && came && server.clients() == 0 {
+            break Ok(());
+        }
+    };
+    drop(server);
+    let flushed = py.detach(|| held.flush());
+    ended.and(flushed.map_err(failed))
 }

@@ -31,6 +31,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<recording::Recording>()?;
     module.add_class::<screen::Screen>()?;
     module.add_class::<doctor::EngineReport>()?;
+    module.add_class::<disk::OpenDisk>()?;
     module.add_class::<disk::DiskInfo>()?;
     module.add_class::<disk::DiskReport>()?;
     module.add_class::<disk::DiskSnapshot>()?;
@@ -40,6 +41,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(jail::separate_children, module)?)?;
     module.add_function(wrap_pyfunction!(jail::adopt, module)?)?;
     module.add_function(wrap_pyfunction!(network::take_lease, module)?)?;
+    module.add_function(wrap_pyfunction!(disk::nbd_connect, module)?)?;
+    module.add_function(wrap_pyfunction!(disk::disk_serve, module)?)?;
     module.add_function(wrap_pyfunction!(disk::disk_check, module)?)?;
     module.add_function(wrap_pyfunction!(disk::disk_convert, module)?)?;
     module.add_function(wrap_pyfunction!(disk::disk_create, module)?)?;

@@ -12,6 +12,7 @@ use machine::{
 };
 use pyo3::prelude::*;
 
+use crate::disk::OpenDisk;
 use crate::errors::raise;
 use crate::fd_raw::duplicate;
 use crate::network::NetworkSpec;
@@ -115,6 +116,7 @@ struct DiskSpec {
     overlay_path: Option<PathBuf>,
     layers: Vec<PathBuf>,
     trust_backing: bool,
+    nbd: Option<String>,
     serial: String,
 }
 
@@ -127,6 +129,7 @@ pub(crate) struct Wiring {
     ports: Vec<(String, Channel)>,
     vsock: Option<Vsock>,
     taps: Vec<i32>,
+    disks: Vec<(String, Py<OpenDisk>)>,
     firmware_log: Option<i32>,
 }
 
@@ -238,7 +241,7 @@ impl DiskSpec {
             (other, _) => return Err(unknown(py, "overlay", other)),
         };
         Ok(DiskConfig {
-            path: self.path,
+            path: self.nbd.map_or(self.path, PathBuf::from),
             format,
             read_only: self.read_only,
             overlay,
@@ -248,6 +251,7 @@ impl DiskSpec {
             } else {
                 DiskTrust::Beside
             },
+            opened: None,
             serial: self.serial,
         })
     }
@@ -265,6 +269,11 @@ impl Wiring {
                 let what = format!("a queue of the guest's network is not open: {error}");
                 raise(py, "HostFailure", (what,))
             })?;
+        }
+        for disk in &mut config.disks {
+            let name = disk.path.to_string_lossy();
+            let opened = self.disks.iter().find(|(uri, _)| *uri == name);
+            disk.opened = opened.map(|(_, found)| found.get().device());
         }
         let open = |channel: Option<Channel>| channel.map(|it| it.open(py)).transpose();
         config.serial = [open(self.com1)?, open(self.com2)?];

@@ -9,10 +9,11 @@ from innkeeper.cli import disk_snapshot
 from innkeeper.cli.disk_documents import check_document, info_document
 from innkeeper.cli.help import Command, Group
 from innkeeper.cli.output import AsJson, print_json, remark
-from innkeeper.cli.progress import byte_progress
+from innkeeper.cli.progress import byte_progress, signals_as_exceptions
+from innkeeper.cli.values import is_nbd
 from innkeeper.errors import InvalidInput
 from innkeeper.machine import format_size
-from innkeeper.machine.new_image import ExistingImage, NewImage
+from innkeeper.machine.new_image import ExistingImage, Export, NewImage
 from innkeeper.machine.size import parse_size
 from innkeeper.machine.spec import DiskFormat
 from innkeeper.services import disks
@@ -128,7 +129,10 @@ def info(
 
 @app.command(cls=Command)
 def convert(
-    source: Annotated[Path, typer.Argument(help="The image to copy.", metavar="SOURCE")],
+    source: Annotated[
+        str,
+        typer.Argument(help="The image to copy, or an NBD server's URI.", metavar="SOURCE"),
+    ],
     target: Annotated[Path, typer.Argument(help="The new image's file.", metavar="TARGET")],
     to: New = None,
     source_format: Annotated[
@@ -145,16 +149,17 @@ def convert(
     as_json: AsJson = False,
 ) -> None:
     """Copy a disk of any format into a new image, with its backing files and without its zeros."""
-    if target.exists() and source.exists() and target.samefile(source):
+    path = source if is_nbd(source) else Path(source)
+    if isinstance(path, Path) and target.exists() and path.exists() and target.samefile(path):
         raise InvalidInput(f"{target} cannot be converted into itself")
-    image = ExistingImage(path=source, format=source_format, trust_backing=trust_backing)
+    image = ExistingImage(path=path, format=source_format, trust_backing=trust_backing)
     new = NewImage(
         format=disks.format_for(target, to),
         cluster_size=disks.cluster_size(cluster_size),
         lazy_refcounts=lazy_refcounts,
         replace=force,
     )
-    with byte_progress(f"converting {source.name}") as report:
+    with byte_progress(f"converting {source}") as report:
         disks.convert(image, target, new, report, compress=compress)
     found = disks.info(ExistingImage(path=target, format=new.format))
     if as_json:
@@ -208,3 +213,33 @@ def check(
         raise typer.Exit(WRONG)
     if left:
         raise typer.Exit(LEAKING)
+
+
+@app.command(cls=Command)
+def serve(
+    path: Path_,
+    image_format: Format = DiskFormat.PROBE,
+    socket: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="A Unix socket to be made, which only you can use."),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address of this host, without --socket.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(help="Port; 0 is one that is free.", min=0, max=65535)] = (
+        10809
+    ),
+    read_only: Annotated[bool, typer.Option(help="It cannot be written to.")] = False,
+    trust_backing: TrustBacking = False,
+    once: Annotated[bool, typer.Option(help="End when the last client has gone.")] = False,
+) -> None:
+    """Let others have a disk by NBD, and print its URI. Whoever can connect has it: no password.
+
+    Ends with Ctrl-C or SIGTERM, when all that was written is on storage.
+    """
+    image = ExistingImage(path=path, format=image_format, trust_backing=trust_backing)
+    export = Export(
+        image=image, read_only=read_only, socket=socket, host=host, port=port, once=once
+    )
+    with signals_as_exceptions():
+        disks.serve(export, lambda uri: print(uri, flush=True))

@@ -51,7 +51,8 @@ Disks = Annotated[
     list[str] | None,
     typer.Option(
         metavar="PATH",
-        help="Disk image: raw, qcow2, or vmdk, vdi, vhd and vhdx, which are only read. After PATH "
+        help="Disk image: raw, qcow2, or vmdk, vdi, vhd and vhdx, which are only read; "
+        "or an NBD server's URI. After it "
         "may follow ,ro or ,temporary, ,format=FORMAT, and ,trust-backing for an image that may "
         "name files outside its directory. Repeatable.",
     ),

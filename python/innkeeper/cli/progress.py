@@ -20,7 +20,7 @@ _SOON: Final = 0.5
 @contextlib.contextmanager
 def build_progress(name: str) -> Iterator[Report]:
     """A `Report` that draws on standard error; on none of a terminal's, one line a step."""
-    with _signals_as_exceptions():
+    with signals_as_exceptions():
         if sys.stderr.isatty():
             with _bar(name) as report:
                 yield report
@@ -34,7 +34,7 @@ def byte_progress(label: str) -> Iterator[Callable[[int, int], object]]:
     soon has none.
     """
     began = time.monotonic()
-    with _signals_as_exceptions(), contextlib.ExitStack() as stack:
+    with signals_as_exceptions(), contextlib.ExitStack() as stack:
         bars: list[Progress] = []
 
         def report(done: int, size: int) -> None:
@@ -133,7 +133,7 @@ def _lines(name: str) -> Report:
 
 
 @contextlib.contextmanager
-def _signals_as_exceptions() -> Iterator[None]:
+def signals_as_exceptions() -> Iterator[None]:
     """SIGTERM and SIGHUP unwind like Ctrl-C, so that an unfinished image is swept away."""
 
     def unwind(number: int, _frame: FrameType | None) -> None:

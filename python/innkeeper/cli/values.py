@@ -39,6 +39,11 @@ _DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*(s|m|h)?")
 _DISK_FORMATS: Final = [name for name in DiskFormat if name is not DiskFormat.PROBE]
 
 
+def is_nbd(text: str) -> bool:
+    """Is this an NBD server's URI rather than a path?"""
+    return text.startswith(("nbd://", "nbd+unix://"))
+
+
 def parse_disk(text: str) -> DiskSpec:
     """`PATH[,option]…`; a comma in a path is written twice.
 
@@ -48,7 +53,8 @@ def parse_disk(text: str) -> DiskSpec:
     path, *options = re.split(r"(?<!,),(?!,)", text)
     if not path:
         raise InvalidInput(f"{text!r} names no disk")
-    spec = DiskSpec(path=Path(path.replace(",,", ",")))
+    path = path.replace(",,", ",")
+    spec = DiskSpec(path=Path(path), nbd=path if is_nbd(path) else None)
     for option in options:
         match option.split("="):
             case ["ro"]:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from innkeeper.errors import DeviceFailed, HostFailure, InnkeeperError, InvalidInput
 from innkeeper.guest import awakening
@@ -61,6 +61,9 @@ _GRACE: Final = 10.0
 
 Tell = Callable[[dict[str, object]], None]
 
+if TYPE_CHECKING:
+    from innkeeper._core import OpenDisk
+
 
 def run(home: Home, outward: int | None, tell: Tell) -> int:
     """Runs the guest that `home` has an order for, to its end. `tell` hears how the start went;
@@ -102,6 +105,7 @@ class Desk:
         self._vcpus = order.spec.vcpus
         self.spec = order.spec
         self._taps: tuple[int, ...] = ()
+        self._disks: tuple[tuple[str, OpenDisk], ...] = ()
         self.machine: RunningMachine | None = None
         self.hub = AgentHub(self.loop, home, self._ready)
         self._qga: QemuAgent | None = None
@@ -165,14 +169,18 @@ class Desk:
         journal.tell(self.home, "start", pid=alone.number())
 
     def _plug_in(self) -> None:
-        """Onto its bridge, which needs rights that this process gives up later. What it gets is
-        for all its machines; the interface goes with the process.
+        """Onto its bridge and to its disks of NBD servers, which needs rights that this process
+        gives up later. What it gets is for all its machines, and goes with the process.
         """
         network = self.order.spec.network
         if network is not None and network.bridge is not None:
             plug = Plug(network, self.order.spec.vcpus)
             self.spec = replace(self.order.spec, network=plug.network)
             self._taps = plug.taps
+        if any(disk.nbd for disk in self.spec.disks):
+            from innkeeper.vm.disk_images import connected
+
+            self._disks = connected(self.spec)
 
     def serve(self) -> None:
         self.loop.run()
@@ -324,7 +332,7 @@ class Desk:
     def _make_machine(self, beginning: Beginning | None = None) -> None:
         mine: list[int] = []
         try:
-            wiring = replace(self._wire(mine), taps=self._taps)
+            wiring = replace(self._wire(mine), taps=self._taps, disks=self._disks)
             spec = replace(self.spec, limits=self.limits)
             machine = RunningMachine(spec, wiring, on_end=self._post_end, beginning=beginning)
         finally:

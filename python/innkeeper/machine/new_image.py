@@ -30,8 +30,26 @@ class NewImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExistingImage:
-    """An image that is there. With `trust_backing` it may name any file as its backing file."""
+    """An image that is there, or the URI of an NBD server's export.
 
-    path: Path
+    With `trust_backing` it may name any file as its backing file.
+    """
+
+    path: Path | str
     format: DiskFormat = DiskFormat.PROBE
     trust_backing: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Export:
+    """A disk that others have by NBD: on a Unix `socket`, or else on a port of TCP.
+
+    Port 0 is one that is free. With `once`, it ends when its last client has gone.
+    """
+
+    image: ExistingImage
+    read_only: bool = False
+    socket: Path | None = None
+    host: str = "127.0.0.1"
+    port: int = 10809
+    once: bool = False

@@ -67,6 +67,9 @@ class DiskSpec:
     """A virtio-blk disk. `overlay_path` is for `Overlay.KEEP` only, and made when missing. `layers`
     are overlays that were kept before, between the image and that one, the lowest first.
 
+    With `nbd`, a URI such as nbd://host/export, it is what that NBD server exports, and `path` is
+    no more than its name.
+
     An image may name files in its own directory as its backing file or its parts, and with
     `trust_backing` any that the user may read: only for images whose maker is trusted.
     """
@@ -78,6 +81,7 @@ class DiskSpec:
     overlay_path: Path | None = None
     layers: tuple[Path, ...] = ()
     trust_backing: bool = False
+    nbd: str | None = None
     serial: str = ""
 
 
@@ -192,6 +196,11 @@ def _validate_command_line(command_line: str) -> None:
 
 
 def _validate_disk(disk: DiskSpec) -> None:
+    if disk.nbd is not None:
+        _require_utf_8(disk.nbd, "an NBD server's address")
+        if disk.overlay is Overlay.KEEP or disk.format not in (DiskFormat.PROBE, DiskFormat.RAW):
+            raise InvalidInput(f"disk {disk.nbd} is raw, and no overlay over it is kept")
+        return
     mode = _require(disk.path, "disk")
     if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
         raise InvalidInput(f"disk {disk.path} is neither a file nor a block device")

@@ -176,5 +176,7 @@ def _screen(screen: ScreenSpec) -> ScreenSpec:
 
 
 def _disk(disk: DiskSpec) -> DiskSpec:
+    if disk.nbd is not None:
+        return disk
     overlay = None if disk.overlay_path is None else disk.overlay_path.absolute()
     return replace(disk, path=disk.path.absolute(), overlay_path=overlay)

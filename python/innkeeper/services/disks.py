@@ -4,9 +4,10 @@ from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from innkeeper.errors import InvalidInput
-from innkeeper.machine.new_image import ExistingImage, NewImage
+from innkeeper.machine.new_image import ExistingImage, Export, NewImage
 from innkeeper.machine.size import parse_size
 from innkeeper.machine.spec import DiskFormat
 from innkeeper.vm import disk_images
@@ -105,6 +106,26 @@ def resize(image: ExistingImage, size: str, *, shrink: bool = False) -> int:
 def check(image: ExistingImage, repair: Repair = Repair.NOTHING) -> DiskReport:
     """Raises InvalidInput when the image cannot be checked, HostFailure when not written."""
     return disk_images.disk_check(image, repair.value)
+
+
+def serve(export: Export, ready: Callable[[str], object]) -> None:
+    """Lets others have a disk until a signal's exception, or with `export.once` its last client's
+    end. `ready` is told its URI when they can connect.
+
+    Raises:
+        InvalidInput: when the image cannot be used. HostFailure: when the socket cannot be made.
+    """
+
+    def told(port: int | None) -> None:
+        if export.socket is not None:
+            ready(f"nbd+unix:///?socket={quote(str(export.socket.absolute()))}")
+        else:
+            host = f"[{export.host}]" if ":" in export.host else export.host
+            ready(f"nbd://{host}:{port}")
+
+    if export.socket is not None and export.socket.exists():
+        raise InvalidInput(f"there is a file {export.socket} already")
+    disk_images.disk_serve(export, told)
 
 
 def snapshots(path: Path) -> list[DiskSnapshot]:

@@ -98,6 +98,10 @@ def _made(order: Order) -> RunningMachine:
         plug = Plug(spec.network, spec.vcpus)
         spec = replace(spec, network=plug.network)
         wiring = replace(wiring, taps=plug.taps)
+    if any(disk.nbd for disk in spec.disks):
+        from innkeeper.vm.disk_images import connected
+
+        wiring = replace(wiring, disks=connected(spec))
     # Its devices are found as the owner finds them.
     jail.enter(spec, (order.own,), Path.cwd(), order.own.name)
     return RunningMachine(spec, wiring)

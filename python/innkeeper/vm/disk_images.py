@@ -4,24 +4,45 @@ from innkeeper._core import (
     DiskInfo,
     DiskReport,
     DiskSnapshot,
+    OpenDisk,
     disk_check,
     disk_convert,
     disk_create,
     disk_info,
     disk_resize,
+    disk_serve,
     disk_snapshot,
     disk_snapshots,
+    nbd_connect,
 )
+from innkeeper.machine.spec import MachineSpec, Overlay
 
 __all__ = [
     "DiskInfo",
     "DiskReport",
     "DiskSnapshot",
+    "connected",
     "disk_check",
     "disk_convert",
     "disk_create",
     "disk_info",
     "disk_resize",
+    "disk_serve",
     "disk_snapshot",
     "disk_snapshots",
 ]
+
+
+def connected(spec: MachineSpec) -> tuple[tuple[str, OpenDisk], ...]:
+    """Those of a machine's disks that NBD servers have, for its wiring: inside of the jail nobody
+    can be connected to.
+
+    Raises:
+        InvalidInput: when there is no such server or export, or it can only be read.
+    """
+    wanted = {
+        disk.nbd: disk.read_only or disk.overlay is not Overlay.NONE
+        for disk in spec.disks
+        if disk.nbd is not None
+    }
+    return tuple((uri, nbd_connect(uri, read_only)) for uri, read_only in wanted.items())

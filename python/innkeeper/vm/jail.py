@@ -149,7 +149,7 @@ def _module(device: str) -> Iterator[Path]:
 
 def _written(spec: MachineSpec) -> Iterator[Path]:
     for disk in spec.disks:
-        if disk.overlay is Overlay.NONE and not disk.read_only:
+        if disk.overlay is Overlay.NONE and not disk.read_only and disk.nbd is None:
             yield disk.path
         if disk.overlay_path is not None:
             yield disk.overlay_path.parent
@@ -170,6 +170,9 @@ def _devices(spec: MachineSpec) -> Iterator[Path]:
 
 def _files(disk: DiskSpec) -> list[Path]:
     """The image, and those that it names as its backing files or its parts: see SECURITY.md."""
+    if disk.nbd is not None:
+        # Another process has it, and this one is connected before.
+        return []
     image = ExistingImage(path=disk.path, format=disk.format, trust_backing=disk.trust_backing)
     try:
         return [*map(Path, disk_files(image))]

@@ -1,6 +1,10 @@
 """The file descriptors that a machine's serial ports and console are connected to."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from innkeeper._core import OpenDisk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +34,8 @@ class Vsock:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wiring:
     """`console` is hvc0; `ports` are further virtio-serial ports by name. `taps` are the
-    queues of an interface on a bridge, one for each vCPU. What firmware says goes to
-    `firmware_log`.
+    queues of an interface on a bridge, one for each vCPU. `disks` are open already, by their
+    URIs. What firmware says goes to `firmware_log`.
     """
 
     com1: Channel | None = None
@@ -40,4 +44,5 @@ class Wiring:
     ports: tuple[tuple[str, Channel], ...] = ()
     vsock: Vsock | None = None
     taps: tuple[int, ...] = ()
+    disks: tuple[tuple[str, "OpenDisk"], ...] = ()
     firmware_log: int | None = None

@@ -95,12 +95,12 @@ def _status(guest: Subject) -> dict[str, object]:
 def _block(index: int, disk: DiskSpec) -> dict[str, Any]:
     own = disk.overlay is Overlay.NONE
     inserted = {
-        "file": str(disk.path if own else disk.overlay_path or "a temporary file"),
+        "file": disk.nbd or str(disk.path if own else disk.overlay_path or "a temporary file"),
         "ro": disk.read_only,
         "drv": _driver(disk) if own else DiskFormat.QCOW2.value,
     }
     if not own:
-        inserted["backing_file"] = str(disk.path)
+        inserted["backing_file"] = disk.nbd or str(disk.path)
     return {
         "device": f"virtio{index}",
         "qdev": f"/machine/peripheral/virtio{index}",
