@@ -1,4 +1,6 @@
-//! The agent's protocol, version 3: what crosses the virtio-serial port `innkeeper.agent`.
+//! The agent's protocol, version 3: what crosses the virtio-serial port `innkeeper.agent`, or a socket of vsock's
+//! that the host asked for there. Whoever may open the port is root; anybody in the guest may call the host by
+//! vsock, so that the agent shows a token there that it was given here. The host goes on where it says `Sync`.
 //!
 //! A frame is `length: u32` of the payload, `kind: u8`, `job: u32`, payload; integers are
 //! little-endian. A string is its length as `u32` and its bytes. Jobs are numbered by the host; job 0
@@ -87,6 +89,12 @@ pub(crate) enum Request {
         job: u32,
         errand: Errand,
     },
+    /// Call the host at this port of vsock's, and say hello with the token. `Failed` when nobody is there.
+    Meet {
+        job: u32,
+        port: u32,
+        token: [u8; 16],
+    },
     /// A host newer than this agent wants something.
     Unknown {
         job: u32,
@@ -156,12 +164,12 @@ pub(crate) struct Console {
 pub(crate) struct Malformed;
 
 /// Appends one frame to `out`. A payload longer than [`MAX_PAYLOAD`] is the caller's to split.
-pub(crate) fn encode(out: &mut Vec<u8>, kind: Kind, job: u32, payload: &[u8]) {
+pub(crate) fn encode(out: &mut impl for<'a> Extend<&'a u8>, kind: Kind, job: u32, payload: &[u8]) {
     let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
-    out.extend_from_slice(&length.to_le_bytes());
-    out.push(kind as u8);
-    out.extend_from_slice(&job.to_le_bytes());
-    out.extend_from_slice(payload);
+    out.extend(&length.to_le_bytes());
+    out.extend(&[kind as u8]);
+    out.extend(&job.to_le_bytes());
+    out.extend(payload);
 }
 
 /// How a `Sync` begins that keeps no jobs.
@@ -268,7 +276,12 @@ fn parse(kind: u8, job: u32, payload: &[u8]) -> Result<Request, Malformed> {
             job,
             errand: errand(kind, &mut fields)?,
         },
-        14..64 => return Ok(Request::Unknown { job }),
+        14 => Request::Meet {
+            job,
+            port: fields.u32()?,
+            token: fields.array()?,
+        },
+        15..64 => return Ok(Request::Unknown { job }),
         _ => return Err(Malformed),
     };
     if fields.0.is_empty() {

@@ -1,6 +1,7 @@
-//! The virtio-serial port to the host. Spec: virtio 1.2, "Console Device"; Linux names each port in
+//! The virtio-serial port to the host, and a connection by vsock in its place. Spec: virtio 1.2, "Console Device"; Linux names each port in
 //! /sys/class/virtio-ports/NODE/name.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -9,7 +10,8 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::frame::{Decoder, Kind, MAX_PAYLOAD, Request, encode};
+use crate::frame::{Decoder, Kind, MAX_PAYLOAD, Request, VERSION, encode};
+use crate::sys_raw;
 
 const NAME: &str = "innkeeper.agent";
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -20,7 +22,7 @@ const OUTBOX_LIMIT: usize = 4 * MAX_PAYLOAD;
 pub(crate) struct Port {
     device: OwnedFd,
     decoder: Decoder,
-    outbox: Vec<u8>,
+    outbox: VecDeque<u8>,
 }
 
 impl Port {
@@ -39,8 +41,24 @@ impl Port {
         Some(Self {
             device,
             decoder: Decoder::default(),
-            outbox: Vec::new(),
+            outbox: VecDeque::new(),
         })
+    }
+
+    /// Calls the host by vsock.
+    pub(crate) fn call(number: u32) -> io::Result<Self> {
+        Ok(Self {
+            device: sys_raw::call_host(number)?,
+            decoder: Decoder::default(),
+            outbox: VecDeque::new(),
+        })
+    }
+
+    /// What it says first, to whoever may listen.
+    pub(crate) fn greet(&mut self, nonce: [u8; 16]) {
+        let mut hello = VERSION.to_le_bytes().to_vec();
+        hello.extend(nonce);
+        self.send(Kind::Hello, 0, &hello);
     }
 
     pub(crate) fn send(&mut self, kind: Kind, job: u32, payload: &[u8]) {
@@ -58,7 +76,7 @@ impl Port {
     /// Writes as much as the port takes now.
     pub(crate) fn flush(&mut self) {
         while !self.outbox.is_empty() {
-            match rustix::io::write(&self.device, &self.outbox) {
+            match rustix::io::write(&self.device, self.outbox.as_slices().0) {
                 Ok(count) => drop(self.outbox.drain(..count)),
                 Err(Errno::INTR) => {}
                 Err(_) => return,

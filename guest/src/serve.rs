@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 
 use crate::errand::{Errands, Refusal};
-use crate::frame::{Console, Exec, Kind, OUTPUT_WINDOW, Request, VERSION};
+use crate::frame::{Console, Exec, Kind, OUTPUT_WINDOW, Request};
 use crate::job::{Job, start_shell};
 use crate::network::Network;
 use crate::port::Port;
@@ -43,6 +43,8 @@ pub(crate) enum End {
 #[derive(Debug)]
 pub(crate) struct Agent {
     port: Port,
+    /// Where the host may go on, by a Sync: the console's port while it is called by vsock, or the reverse.
+    other: Option<Other>,
     signals: OwnedFd,
     jobs: BTreeMap<u32, Job>,
     errands: Errands,
@@ -53,6 +55,13 @@ pub(crate) struct Agent {
     asked_by: Option<Pid>,
 }
 
+#[derive(Debug)]
+struct Other {
+    port: Port,
+    is_console: bool,
+    connected: bool,
+}
+
 impl Agent {
     pub(crate) fn new(port: Port, network: Option<Network>) -> io::Result<Self> {
         let signals = crate::sys_raw::receive_signals(&[libc::SIGCHLD, POWER_OFF, REBOOT])?;
@@ -60,6 +69,7 @@ impl Agent {
         let jobs = BTreeMap::new();
         let mut agent = Self {
             port,
+            other: None,
             signals,
             jobs,
             errands,
@@ -68,14 +78,8 @@ impl Agent {
             end: None,
             asked_by: None,
         };
-        agent.greet([0; 16]);
+        agent.port.greet([0; 16]);
         Ok(agent)
-    }
-
-    fn greet(&mut self, nonce: [u8; 16]) {
-        let mut hello = VERSION.to_le_bytes().to_vec();
-        hello.extend(nonce);
-        self.port.send(Kind::Hello, 0, &hello);
     }
 
     /// Serves until the host asks to power off, the console's shell ends, or the port breaks. It can be called
@@ -87,7 +91,7 @@ impl Agent {
             }
             self.wait()?;
             self.port.flush();
-            self.connected = self.port.receive()?;
+            self.receive()?;
             while let Some(request) = self.port.next() {
                 self.answer(request);
             }
@@ -99,6 +103,66 @@ impl Agent {
         self.port.drain();
         self.hang_up();
         Ok(end)
+    }
+
+    fn receive(&mut self) -> io::Result<()> {
+        let received = self.port.receive();
+        let by_vsock = self.other.as_ref().is_some_and(|other| other.is_console);
+        if by_vsock && !matches!(received, Ok(true)) {
+            self.swap();
+        } else {
+            self.connected = received?;
+        }
+        let Some(other) = &mut self.other else {
+            return Ok(());
+        };
+        other.port.flush();
+        let received = other.port.receive();
+        other.connected = matches!(received, Ok(true));
+        if !other.is_console && !other.connected {
+            self.other = None;
+            return Ok(());
+        }
+        while let Some(request) = other.port.next() {
+            if let Request::Sync { nonce, keep } = request {
+                self.swap();
+                self.begin_anew(nonce, &keep);
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The host goes on at the other port.
+    fn swap(&mut self) {
+        if let Some(other) = self.other.take() {
+            let before = std::mem::replace(&mut self.port, other.port);
+            self.connected = true;
+            // A call that is over is not taken up again.
+            self.other = (!other.is_console).then_some(Other {
+                port: before,
+                is_console: true,
+                connected: true,
+            });
+        }
+    }
+
+    /// Calls the host, which may go on there.
+    fn meet(&mut self, job: u32, number: u32, token: [u8; 16]) {
+        if self.other.is_some() {
+            return self.fail(job, &Errno::ALREADY.into());
+        }
+        match Port::call(number) {
+            Ok(mut port) => {
+                port.greet(token);
+                self.other = Some(Other {
+                    port,
+                    is_console: false,
+                    connected: true,
+                });
+            }
+            Err(error) => self.fail(job, &error.into()),
+        }
     }
 
     /// Lets `poweroff` end by itself, so that no shell reports it as killed, and hangs up what sits at
@@ -141,6 +205,11 @@ impl Agent {
                 PollFlags::IN | write,
             ));
         }
+        if let Some(other) = self.other.as_ref().filter(|other| other.connected) {
+            let mut flags = PollFlags::IN;
+            flags.set(PollFlags::OUT, other.port.has_output());
+            fds.push(PollFd::from_borrowed_fd(other.port.as_fd(), flags));
+        }
         for job in self.jobs.values() {
             if let Some(input) = job.wants_write() {
                 fds.push(PollFd::from_borrowed_fd(input, PollFlags::OUT));
@@ -152,7 +221,8 @@ impl Agent {
                 );
             }
         }
-        let patience = if self.connected {
+        let all_connected = self.connected && self.other.as_ref().is_none_or(|it| it.connected);
+        let patience = if all_connected {
             None
         } else {
             Some(&RECONNECT)
@@ -193,6 +263,7 @@ impl Agent {
                     self.fail(job, &refusal);
                 }
             }
+            Request::Meet { job, port, token } => self.meet(job, port, token),
             Request::Unknown { job } => self.fail(job, &Errno::NOSYS.into()),
             Request::PowerOff => self.end = Some(End::PowerOff),
             Request::Credit { job, bytes } => {
@@ -221,7 +292,7 @@ impl Agent {
             self.shell = None;
         }
         self.errands.thaw();
-        self.greet(nonce);
+        self.port.greet(nonce);
     }
 
     fn tell_errands(&mut self) {

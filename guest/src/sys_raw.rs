@@ -50,9 +50,31 @@ pub(crate) fn kernel_events() -> io::Result<OwnedFd> {
     }
 }
 
+/// A connection to the host's end of vsock. Spec: vsock(7).
+pub(crate) fn call_host(port: u32) -> io::Result<OwnedFd> {
+    let len = size_of::<libc::sockaddr_vm>();
+    let len = libc::socklen_t::try_from(len).map_err(io::Error::other)?;
+    // SAFETY: the descriptor is fresh and nobody else owns it; the address is plain data for which zero
+    // is valid, lives here, and is as long as is said.
+    unsafe {
+        let fd = libc::socket(libc::AF_VSOCK, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0);
+        check(fd)?;
+        let socket = OwnedFd::from_raw_fd(fd);
+        let mut address: libc::sockaddr_vm = mem::zeroed();
+        address.svm_family = VSOCK;
+        address.svm_cid = libc::VMADDR_CID_HOST;
+        address.svm_port = port;
+        check(libc::connect(fd, (&raw const address).cast(), len))?;
+        let flags = rustix::fs::fcntl_getfl(&socket)?;
+        rustix::fs::fcntl_setfl(&socket, flags | rustix::fs::OFlags::NONBLOCK)?;
+        Ok(socket)
+    }
+}
+
 // Both flags are below 1 << 7, and C's short is what the kernel's structure has.
 const UP: libc::c_short = 0x1 | 0x40; // IFF_UP | IFF_RUNNING
 const INET: libc::sa_family_t = 2; // AF_INET
+const VSOCK: libc::sa_family_t = 40; // AF_VSOCK
 const NETLINK: libc::sa_family_t = 16; // AF_NETLINK
 // Of linux/fs.h: _IOWR('X', 119, int) and _IOWR('X', 120, int).
 const FREEZE: libc::Ioctl = 0xC004_5877;

@@ -7,6 +7,7 @@ import pty
 import signal
 import subprocess
 import termios
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -208,6 +209,21 @@ def test_pause_and_resume(house: House, box: str) -> None:
         house("resume", box)
         stdout, _ = process.communicate(timeout=PATIENCE)
         assert stdout == b"on\n"
+
+
+def test_a_guest_that_goes_on_has_the_time(house: House, box: str) -> None:
+    house("exec", box, "date", "-s", "2001-02-03 04:05:06")
+    house("pause", box)
+    house("resume", box)
+    assert abs(int(house("exec", box, "date", "+%s")) - time.time()) < 60
+
+
+def test_its_agent_calls_by_vsock_where_it_has_that(house: House, box: str) -> None:
+    assert house.inspect(box)["agent"] == "vsock"
+    without = house("run", "--detach", "--vsock", "none", "--memory", "256M", "debian").strip()
+    assert house("exec", without, "echo", "by its console") == "by its console\n"
+    assert house.inspect(without)["agent"] == "console"
+    house("rm", "-f", without)
 
 
 def test_a_guest_that_reboots_stays(house: House, box: str) -> None:

@@ -171,6 +171,15 @@ fn another_host_says_what_it_keeps_and_a_newer_one_is_told_what_is_not_known() {
         keep: vec![1, 9],
     };
     assert_eq!(decoder.next(), Some(sync));
+    let mut meeting = vec![255, 3, 0, 0];
+    meeting.extend([9; 16]);
+    decoder.push(&frame(14, 2, &meeting));
+    let meet = Request::Meet {
+        job: 2,
+        port: 1023,
+        token: [9; 16],
+    };
+    assert_eq!(decoder.next(), Some(meet));
     decoder.push(&frame(63, 5, b"whatever it is"));
     assert_eq!(decoder.next(), Some(Request::Unknown { job: 5 }));
 }

@@ -382,6 +382,9 @@ class Desk:
         except OSError as error:
             reason = error.strerror
             raise HostFailure(f"cannot make the vsock socket {spec.path}: {reason}") from error
+        if spec.path is None:
+            # Not beside a name that somebody chose.
+            self.hub.meet(path)
         return Vsock(cid=spec.cid, listener=listener.detach(), outward=outward)
 
     def _ready(self) -> None:
@@ -477,6 +480,7 @@ class Desk:
             "phase": PAUSED if self.paused else RUNNING,
             "engine": self.machine.engine,
             "ready": self.hub.ready,
+            "agent": self.hub.answers_by,
             "jail": [*self._walls.standing, *(("pid namespace",) if os.getpid() == 1 else ())],
             "jail_missing": [*self._walls.missing, *((alone.missing,) if alone.missing else ())],
         }

@@ -34,6 +34,7 @@ class Ask(IntEnum):
     RENEW = 11
     FREEZE = 12
     THAW = 13
+    MEET = 14
 
 
 # What concerns the guest as a whole and ends as a job does: guest/errands.py.
@@ -195,6 +196,10 @@ def credit(count: int) -> bytes:
 
 def sync(nonce: bytes, keep: Sequence[int]) -> bytes:
     return nonce + struct.pack(f"<H{len(keep)}I", len(keep), *keep)
+
+
+def meet(port: int, token: bytes) -> bytes:
+    return struct.pack("<I", port) + token
 
 
 def console(device: str, term: str, columns: int, rows: int) -> bytes:

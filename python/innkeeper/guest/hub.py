@@ -6,6 +6,7 @@ When a client goes, its commands are hung up and killed. The guest is not truste
 sense closes the channel, what goes beyond a window the client that it was meant for.
 """
 
+import contextlib
 import errno
 import os
 import signal
@@ -31,8 +32,10 @@ from innkeeper.guest.frames import (
     frame,
     hello,
     is_well_formed,
+    meet,
     sync,
 )
+from innkeeper.guest.meeting import PORT, Meeting
 from innkeeper.guest.qga.agent import Substitute
 from innkeeper.vm.detached.home import AGENT, Home
 from innkeeper.vm.detached.loop import Loop
@@ -47,6 +50,8 @@ _OF_JOBS: Final = frozenset((Ask.STDIN, Ask.STDIN_END, Ask.SIGNAL, Ask.RESIZE, A
 _OUTPUT: Final = frozenset((Tell.STDOUT, Tell.STDERR))
 _LAST: Final = frozenset((Tell.EXIT, Tell.FAILED, Tell.DONE))
 
+# Seconds in which an agent that was asked to has called by vsock, or stays where it is.
+_MEETING: Final = 3.0
 _BEGAN_ANEW: Final = struct.pack("<I", errno.ECONNRESET) + b"the guest's agent began anew"
 
 # What a command of the hub's own says: a kind of frame and its payload.
@@ -72,6 +77,11 @@ class AgentHub:
         self._loop = loop
         self._on_ready = on_ready
         self._link: Stream | None = None
+        # The guest's port, while our own agent has called by vsock and `_link` is its call.
+        self._port: Stream | None = None
+        self._from_port = Decoder(Tell)
+        self._meeting: Meeting | None = None
+        self._asked_to_meet: int | None = None  # as which job
         self._from_guest = Decoder(Tell)
         self._clients: dict[int, _Client] = {}
         # By the hub's number: whose job it is, and as which. A client may have gone meanwhile.
@@ -87,20 +97,40 @@ class AgentHub:
     def ready(self) -> bool:
         return self._is_there or (self._substitute is not None and self._substitute.ready)
 
+    @property
+    def answers_by(self) -> str | None:
+        """Which agent does, and how it is spoken to; None where none does."""
+        if self._is_there:
+            return "vsock" if self._port is not None else "console"
+        return "qemu-guest-agent" if self.ready else None
+
     def use(self, substitute: Substitute) -> None:
         """Where our own agent does not answer, another may: what it says comes to `told`, and
         `substitute_came` and `substitute_went` are called when it does so.
         """
         self._substitute = substitute
 
+    def meet(self, path: str) -> None:
+        """An agent that can do so may call by vsock: `path` is as `Meeting` has it.
+
+        Raises:
+            OSError: when there can be no such socket.
+        """
+        self._meeting = Meeting(self._loop, path, self._met)
+
     def connect(self) -> socket.socket:
         """The end for a machine. Whatever ran in the one before has ended with it."""
         self.disconnect()
         ours, theirs = socket.socketpair()
         self._from_guest = Decoder(Tell)
-        # Clients are held back before this limit; a guest that boots does not read yet.
-        self._link = Stream(self._loop, ours, self._heard, self._lost, limit=2 * _INTO_GUEST)
+        self._link = self._stream(ours, self._heard_at_port, self._lost)
         return theirs
+
+    def _stream(
+        self, channel: socket.socket, heard: Callable[[bytes], None], lost: Callable[[], None]
+    ) -> Stream:
+        # Clients are held back before this limit; a guest that boots does not read yet.
+        return Stream(self._loop, channel, heard, lost, limit=2 * _INTO_GUEST)
 
     def sync(self, keep: Mapping[int, Listening], on_ready: Callable[[], None]) -> None:
         """For a guest that was restored, whose agent has no reason to say hello: it forgets all
@@ -123,11 +153,16 @@ class AgentHub:
         self._begin(errand.kind, self._own(listening), errand.payload)
 
     def disconnect(self) -> None:
-        if self._link is not None:
-            self._link.close()
+        port, link = self._port, self._link
+        self._port = None
+        for stream in (link, port):
+            if stream is not None:
+                stream.close()
 
     def close(self) -> None:
         self._listener.close()
+        if self._meeting is not None:
+            self._meeting.close()
         self.disconnect()
         for client in list(self._clients.values()):
             client.stream.close()
@@ -182,6 +217,35 @@ class AgentHub:
 
     # From the guest.
 
+    def _heard_at_port(self, data: bytes) -> None:
+        if self._port is None:
+            self._heard(data)
+            return
+        # It is called elsewhere, and has nothing to say here but that it began anew.
+        with contextlib.suppress(ProtocolError):
+            if all(kind is not Tell.HELLO for kind, _, _ in self._from_port.push(data)):
+                return
+        self._call_is_over()
+
+    def _met(self, call: socket.socket) -> None:
+        if self._link is None or self._port is not None or self._asked_to_meet is None:
+            call.close()
+            return
+        self._jobs.pop(self._asked_to_meet, None)
+        self._port, self._from_port = self._link, Decoder(Tell)
+        self._link = self._stream(call, self._heard, self._call_is_over)
+        self._from_guest = Decoder(Tell)
+        self.sync({}, self._on_ready)
+
+    def _call_is_over(self) -> None:
+        """Goes on at the guest's port."""
+        port, self._port = self._port, None
+        if port is not None:
+            call, self._link = self._link, port
+            if call is not None:
+                call.close()
+            self._meet_anew()
+
     def _heard(self, data: bytes) -> None:
         if self._hunt is not None:
             data = self._hunt.push(data)
@@ -209,6 +273,31 @@ class AgentHub:
         check_hello(payload)
         if self._is_there:
             raise ProtocolError("hello")
+        if self._hunt is None and self._meeting is not None:
+            self._ask_to_meet(self._meeting)
+        else:
+            self._is_here()
+
+    def _ask_to_meet(self, meeting: Meeting) -> None:
+        """It is not called ready before it has called, or cannot."""
+        number = self._own(lambda _kind, _payload: self._settle(number))
+        self._asked_to_meet = number
+        self._ask(Ask.MEET, number, meet(PORT, meeting.expect()))
+        self._loop.after(_MEETING, lambda: self._settle(number))
+
+    def _settle(self, number: int) -> None:
+        if self._asked_to_meet != number or self._is_there:
+            return
+        self._jobs.pop(number, None)
+        self._asked_to_meet = None
+        if self._meeting is not None:
+            self._meeting.expect()
+        if self._port is None:
+            self._is_here()
+        else:
+            self._call_is_over()
+
+    def _is_here(self) -> None:
         hunt, self._hunt = self._hunt, None
         was_ready, self._is_there = self.ready, True
         if not was_ready:
@@ -222,7 +311,7 @@ class AgentHub:
     def substitute_came(self) -> None:
         if not self._is_there:
             self._greet_all()
-            self._on_ready()
+            (self._on_ready if self._hunt is None else self._hunt.on_found)()
 
     def substitute_went(self) -> None:
         """It has told the end of all that it had begun."""
@@ -259,7 +348,10 @@ class AgentHub:
             client.allow()
 
     def _lost(self) -> None:
-        self._link = None
+        call = None if self._port is None else self._link
+        self._link = self._port = self._asked_to_meet = None
+        if call is not None:
+            call.close()
         self._hunt = None
         self._is_there = False
         self._jobs.clear()

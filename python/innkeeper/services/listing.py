@@ -49,6 +49,7 @@ def inspect(name: str) -> Document:
             "restart": definition.get("restart"),
             "autostart": definition.get("autostart"),
             "supervisor": stands.supervisor,
+            "agent": run.get("agent"),
             "jail": run.get("jail"),
             "jail_missing": run.get("jail_missing"),
             "last_words": ending.get("last_words", []) if not stands.is_live else [],

@@ -294,3 +294,88 @@ def test_an_awakened_guest_gets_the_time_before_its_identity(play: Play) -> None
     assert failures == []
     play.tell(frame(Tell.DONE, number))
     assert failures == [("cannot set the guest's clock: not permitted",)]
+
+
+class Caller:
+    """An agent that was asked to call by vsock."""
+
+    def __init__(self, play: Play) -> None:
+        self.play = play
+        play.hub.meet(play.home.socket_path("vsock"))
+        play.tell(HELLO)
+        ((kind, self.number, asked),) = play.asked()
+        assert (kind, play.ready) == (Ask.MEET, 0)
+        self.token = asked[4:]
+        self.path = f"{play.home.socket_path('vsock')}_{int.from_bytes(asked[:4], 'little')}"
+
+    def call(self, token: bytes) -> socket.socket:
+        found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        found.connect(self.path)
+        found.setblocking(False)
+        self.play.clients.append(found)
+        found.sendall(hello(token))
+        self.play.turn()
+        return found
+
+    def meet(self) -> socket.socket:
+        """Until the host goes on there."""
+        call = self.call(self.token)
+        ((kind, _, asked),) = Decoder(Ask).push(call.recv(1 << 16))
+        assert kind is Ask.SYNC
+        call.sendall(hello(asked[:16]))
+        self.play.turn()
+        return call
+
+
+def test_an_agent_that_calls_is_spoken_to_there(play: Play) -> None:
+    call = Caller(play).meet()
+    assert (play.ready, play.hub.answers_by) == (1, "vsock")
+    client = play.client()
+    client.sendall(frame(Ask.EXEC, 1, LS))
+    play.turn()
+    ((kind, number, _),) = Decoder(Ask).push(call.recv(1 << 16))
+    assert (kind, play.asked()) == (Ask.EXEC, [])
+    call.sendall(frame(Tell.EXIT, number, bytes(5)))
+    play.turn()
+    assert told(client) == [GREETED, (Tell.EXIT, 1, bytes(5))]
+
+
+def test_whoever_calls_without_the_token_is_nobody(play: Play) -> None:
+    caller = Caller(play)
+    for token in (bytes(16), caller.token[::-1]):
+        impostor = caller.call(token)
+        assert impostor.recv(1 << 16) == b""
+    assert play.ready == 0
+    assert caller.meet().fileno() >= 0
+    # It is good once.
+    assert caller.call(caller.token).recv(1 << 16) == b""
+    assert play.ready == 1
+
+
+def test_an_agent_that_cannot_call_stays_at_its_port(play: Play) -> None:
+    caller = Caller(play)
+    play.tell(frame(Tell.FAILED, caller.number, b"\x05\0\0\0no vsock"))
+    assert (play.ready, play.hub.answers_by) == (1, "console")
+    late = caller.call(caller.token)
+    assert late.recv(1 << 16) == b""
+
+
+@pytest.mark.parametrize("how", ["the call ends", "the agent is started anew"])
+def test_it_goes_on_at_the_port_where_a_call_ends(play: Play, how: str) -> None:
+    call = Caller(play).meet()
+    client = play.client()
+    client.sendall(frame(Ask.EXEC, 1, LS))
+    play.turn()
+    if how == "the call ends":
+        call.close()
+    else:
+        play.guest.sendall(HELLO)
+    ((kind, _, asked),) = play.asked()
+    assert kind is Ask.SYNC
+    found = told(client)
+    assert found is not None
+    assert found[-1][0] is Tell.FAILED
+    play.tell(hello(asked[:16]))
+    assert play.hub.answers_by == "console"
+    client.sendall(frame(Ask.EXEC, 2, LS))
+    assert [kind for kind, _, _ in play.asked()] == [Ask.EXEC]
