@@ -128,9 +128,13 @@ def test_it_takes_our_agent_as_a_package(house: Inn, guest: Guest, tmp_path: Pat
     while (told := terminal(guest)) is None:
         assert time.monotonic() < until, said(guest, "systemctl status innkeeper-agent")
     assert told.startswith("/dev/pts/")
+    assert json.loads(house("inspect", "theirs").stdout)["agent"] == "vsock"
     # Whoever has it started anew, by itself, loses only that command.
     with pytest.raises(CommandNotStarted, match="began anew"):
         guest.run(["systemctl", "restart", "innkeeper-agent"])
+    until = time.monotonic() + 60
+    while json.loads(house("inspect", "theirs").stdout)["agent"] != "console":
+        assert time.monotonic() < until
     assert said(guest, "echo on") == "on"
     done = house("freeze", "theirs")
     assert (done.returncode, done.stdout) == (0, b"1\n"), done.stderr

@@ -249,6 +249,9 @@ class AgentHub:
     def _heard(self, data: bytes) -> None:
         if self._hunt is not None:
             data = self._hunt.push(data)
+            if self._hunt.began_anew() and self._link is not None and not self._link.waiting:
+                # It was not there yet when it was asked.
+                self._ask(Ask.SYNC, 0, sync(self._hunt.nonce, []))
         try:
             for kind, number, payload in self._from_guest.push(data):
                 if kind is Tell.HELLO:
@@ -300,7 +303,10 @@ class AgentHub:
     def _is_here(self) -> None:
         hunt, self._hunt = self._hunt, None
         was_ready, self._is_there = self.ready, True
-        if not was_ready:
+        if was_ready:
+            # In place of its substitute.
+            self._on_ready()
+        else:
             self._greet_all()
             (self._on_ready if hunt is None else hunt.on_found)()
 
@@ -407,14 +413,24 @@ class AgentHub:
             self._ask(kind, client.jobs[job], payload)
 
 
+# What an agent says first.
+_FRESH: Final = hello()
+
+
 class _Hunt:
     """For the hello that answers a SYNC, in a stream that may begin in the middle of a frame."""
 
     def __init__(self, nonce: bytes, on_found: Callable[[], None]) -> None:
+        self.nonce = nonce
         self._wanted = hello(nonce)
         self._bytes = bytearray()
-        self._found = False
+        self._found = self._began = False
         self.on_found = on_found
+
+    def began_anew(self) -> bool:
+        """Whether, since this was last asked, an agent said hello of its own accord."""
+        began, self._began = self._began, False
+        return began
 
     def push(self, data: bytes) -> bytes:
         """What there is from that frame on."""
@@ -423,6 +439,9 @@ class _Hunt:
         self._bytes += data
         at = self._bytes.find(self._wanted)
         if at < 0:
+            if (fresh := self._bytes.rfind(_FRESH)) >= 0:
+                self._began = True
+                del self._bytes[: fresh + len(_FRESH)]
             del self._bytes[: -len(self._wanted)]
             return b""
         self._found = True

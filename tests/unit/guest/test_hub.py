@@ -379,3 +379,15 @@ def test_it_goes_on_at_the_port_where_a_call_ends(play: Play, how: str) -> None:
     assert play.hub.answers_by == "console"
     client.sendall(frame(Ask.EXEC, 2, LS))
     assert [kind for kind, _, _ in play.asked()] == [Ask.EXEC]
+
+
+def test_an_agent_that_is_started_after_it_was_asked_is_asked_again(play: Play) -> None:
+    call = Caller(play).meet()
+    call.close()
+    assert [kind for kind, _, _ in play.asked()] == [Ask.SYNC]
+    # Whoever was there has not heard it.
+    play.tell(b"\0\1\2" + HELLO)
+    ((kind, _, asked),) = play.asked()
+    assert (kind, play.hub.ready) == (Ask.SYNC, False)
+    play.tell(hello(asked[:16]))
+    assert play.hub.answers_by == "console"

@@ -298,7 +298,7 @@ def test_our_own_agent_is_preferred_where_both_answer(play: Play) -> None:
         return bool(found)
 
     play.turn(came)
-    assert (found[0][0], play.ready) == (Ask.EXEC, 1)
+    assert (found[0][0], play.ready) == (Ask.EXEC, 2)
 
 
 def test_our_own_agent_may_be_started_anew(play: Play) -> None:

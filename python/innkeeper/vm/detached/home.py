@@ -52,7 +52,8 @@ CONSOLE = "run/console"
 AGENT = "run/agent"
 VSOCK = "run/vsock"
 VNC = "run/vnc"
-SOCKETS = (CONTROL, CONSOLE, AGENT, VSOCK, VNC)
+AGENT_CALLS = f"{VSOCK}_1023"  # where the agent calls by vsock
+SOCKETS = (CONTROL, CONSOLE, AGENT, VSOCK, AGENT_CALLS, VNC)
 
 _LARGEST = 1 << 20
 # struct flock on x86-64: type, whence, start, length, pid.
