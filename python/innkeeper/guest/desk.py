@@ -115,6 +115,7 @@ class Desk:
         self._resetting = False
         self._powering_down = False
         self._command: ResidentCommand | None = None
+        self._shell: ConsoleShell | None = None
         self._vsock = self._open_vsock(outward)
         self._serial = SerialLine(self.loop, self.log.write)
         self._ending: tuple[Ending, bool] | None = None
@@ -299,14 +300,13 @@ class Desk:
     def about(self) -> dict[str, object]:
         """What this process knows and the machine does not: for one that goes on with it."""
         assert self.machine is not None
-        has_agent = self.hub is not None and self.hub.ready
         return {
             "memory": self._memory,
             "vcpus": self._vcpus,
             "engine": self.machine.engine,
-            "ready": has_agent,
+            "ready": self.hub.ready,
             "command": None if self._command is None else self._command.number,
-            "shell": self._shell.number if has_agent else None,
+            "shell": None if self._shell is None else self._shell.number,
         }
 
     # The machine's life.
@@ -320,7 +320,7 @@ class Desk:
         self._memory = resumption.number("memory") or self._memory
         self._vcpus = resumption.number("vcpus") or self._vcpus
         self._make_machine(resumption.beginning)
-        if self.hub is not None and self._command is not None and resumption.about.get("ready"):
+        if resumption.about.get("ready"):
             resumption.awaken(self.hub, self._command, self._shell, self._awake)
 
     def _awake(self, failures: tuple[str, ...]) -> None:
@@ -394,6 +394,7 @@ class Desk:
             self._power_off()
         elif self._command is not None:
             self._command.begin(self.hub)
+            assert self._shell is not None
             self._shell.begin(wanted=self.console.readers > 0)
 
     def _post_end(self) -> None:

@@ -38,8 +38,8 @@ class Resumption:
     def awaken(
         self,
         hub: AgentHub,
-        command: ResidentCommand,
-        shell: ConsoleShell,
+        command: ResidentCommand | None,
+        shell: ConsoleShell | None,
         done: awakening.Done,
     ) -> None:
         """Once the machine runs: its agent hears who it is now, and what ran for the guest itself
@@ -50,7 +50,7 @@ class Resumption:
         """
         keep: dict[int, Listening] = {}
         for key, owner in (("command", command), ("shell", shell)):
-            if (number := self.number(key)) is not None:
+            if owner is not None and (number := self.number(key)) is not None:
                 keep[number] = owner.rejoin(number)
         awakening.awaken(hub, done, identity=self._identity(), keep=keep)
 
