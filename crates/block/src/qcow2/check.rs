@@ -354,6 +354,10 @@ impl Qcow2Disk {
         if !self.read_only {
             tables.flush()?;
         }
-        tables.check(repair, self.bitmaps)
+        let done = tables.check(repair, self.bitmaps);
+        if repair == Repair::Nothing {
+            return done;
+        }
+        tables.give_up_unless(done)
     }
 }

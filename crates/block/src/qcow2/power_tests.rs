@@ -334,6 +334,47 @@ fn snapshots_and_sizes_survive_a_cut_at_any_point() {
 }
 
 #[test]
+fn every_write_of_snapshots_and_sizes_can_fail() {
+    let (old, new) = (vec![1; 64 * SECTOR], vec![2; 64 * SECTOR]);
+    let work = |disk: &Qcow2Disk| {
+        let _ = disk.create_snapshot("one");
+        let written = disk.write_at(&new, 0).and_then(|()| disk.flush());
+        let _ = disk.apply_snapshot("one");
+        let _ = disk.delete_snapshot("one");
+        let _ = disk.resize(64 << 20);
+        let _ = disk.resize((64 * SECTOR) as u64);
+        written.is_ok()
+    };
+    let prepared = || {
+        let storage = Arc::new(TestStorage::holding(new_image(false, 9)));
+        let disk = open(Arc::clone(&storage), false);
+        disk.write_at(&old, 0).unwrap();
+        disk.flush().unwrap();
+        (storage, disk)
+    };
+    let (storage, disk) = prepared();
+    let from = storage.position();
+    work(&disk);
+    let changes = storage.position();
+    for fails in from..changes {
+        let (storage, disk) = prepared();
+        storage.fail(fails, Errno::NOSPC);
+        let written = work(&disk);
+        drop(disk);
+        let disk = open(Arc::clone(&storage), false);
+        let report = disk.check(Repair::Nothing).unwrap();
+        assert_eq!(
+            (report.errors, report.leaks),
+            (0, 0),
+            "change {fails}: {report:?}"
+        );
+        let mut held = vec![0; 64 * SECTOR];
+        disk.read_at(&mut held, 0).unwrap();
+        assert!(held == old || held == new || !written, "change {fails}");
+    }
+}
+
+#[test]
 fn a_barrier_that_failed_is_not_forgotten() {
     let storage = Arc::new(TestStorage::holding(new_image(false, 9)));
     let disk = open(Arc::clone(&storage), false);

@@ -22,6 +22,11 @@ impl Qcow2Disk {
             let message = format!("{size} bytes are no whole sectors of {SECTOR_SIZE}");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
+        let done = self.resize_in(size);
+        self.alone().give_up_unless(done)
+    }
+
+    fn resize_in(&self, size: u64) -> io::Result<()> {
         let old = self.len();
         if size < old {
             // The size first: a cut in between leaves a smaller disk, and clusters behind its end.

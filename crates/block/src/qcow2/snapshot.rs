@@ -224,6 +224,20 @@ impl Tables {
         Ok(changed)
     }
 
+    /// After a failure in the middle of many changes, the image is left to whoever opens it next: its
+    /// dirty bit stays. What was refused before anything changed is no failure.
+    pub(super) fn give_up_unless<T>(&mut self, done: io::Result<T>) -> io::Result<T> {
+        if let Err(error) = &done
+            && !matches!(
+                error.kind(),
+                io::ErrorKind::InvalidInput | io::ErrorKind::NotFound
+            )
+        {
+            self.failed = true;
+        }
+        done
+    }
+
     /// Writes a new table of snapshots and makes it the image's.
     fn replace_snapshots(&mut self, snapshots: &[Snapshot]) -> io::Result<()> {
         let size = self.layout.cluster();
@@ -274,6 +288,11 @@ impl Qcow2Disk {
     pub fn create_snapshot(&self, name: &str) -> io::Result<()> {
         self.check_write(0, 0)?;
         let mut tables = self.alone();
+        let done = self.create_in(&mut tables, name);
+        tables.give_up_unless(done)
+    }
+
+    fn create_in(&self, tables: &mut Tables, name: &str) -> io::Result<()> {
         let (mut all, _) = tables.snapshots()?;
         let invalid = |message: String| io::Error::new(io::ErrorKind::InvalidInput, message);
         if all
@@ -331,6 +350,11 @@ impl Qcow2Disk {
     pub fn apply_snapshot(&self, name: &str) -> io::Result<()> {
         self.check_write(0, 0)?;
         let mut tables = self.alone();
+        let done = self.apply_in(&mut tables, name);
+        tables.give_up_unless(done)
+    }
+
+    fn apply_in(&self, tables: &mut Tables, name: &str) -> io::Result<()> {
         let (all, _) = tables.snapshots()?;
         let snapshot = find(&all, name)?.clone();
         let mut l1 = tables.snapshot_l1(&snapshot)?;
@@ -363,6 +387,11 @@ impl Qcow2Disk {
     pub fn delete_snapshot(&self, name: &str) -> io::Result<()> {
         self.check_write(0, 0)?;
         let mut tables = self.alone();
+        let done = self.delete_in(&mut tables, name);
+        tables.give_up_unless(done)
+    }
+
+    fn delete_in(&self, tables: &mut Tables, name: &str) -> io::Result<()> {
         let (mut all, _) = tables.snapshots()?;
         let snapshot = find(&all, name)?.clone();
         let l1 = tables.snapshot_l1(&snapshot)?;
