@@ -1,6 +1,6 @@
 # The commands of this project; `make help` lists them. The work is in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-guests test-leaks lint build bench bench-shares bench-memory bench-start clean
+.PHONY: help demo test test-guests test-leaks lint build bench bench-shares bench-memory bench-start bench-snapshots clean
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
@@ -52,6 +52,11 @@ bench-start: ## Measure what starting a guest takes, and write docs/reference/st
 	@scripts/setup
 	@scripts/build
 	@.venv/bin/python -m benches.start
+
+bench-snapshots: ## Measure what snapshots and forks take, and write docs/reference/snapshots-measured.md
+	@scripts/setup
+	@scripts/build
+	@.venv/bin/python -m benches.snapshots
 
 clean: ## Remove what was built here; images stay, see inn image rm
 	rm -rf target build .venv

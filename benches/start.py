@@ -25,6 +25,7 @@ from tests import tiny
 PAGE: Final = Path(__file__).parents[1] / "docs" / "reference" / "start.md"
 _INN: Final = Path(sys.executable).with_name("inn")
 _ROUNDS: Final = 10
+# The name of its mapping, where the host's kernel has such.
 _RAM: Final = "guest-ram"
 
 

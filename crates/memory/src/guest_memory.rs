@@ -26,6 +26,7 @@ use crate::bell::Bells;
 use crate::device_memory::{DeviceMemories, DeviceMemory};
 use crate::{Bell, Gpa, PAGE_SIZE, PageKind, PageTracker};
 
+use mapping_raw::Stretch;
 use shared::Shared;
 
 pub(crate) const READ_WRITE: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
@@ -121,6 +122,11 @@ impl GuestMemory {
             let region = GuestRegionMmap::new(mapping, GuestAddress(base.0))
                 .ok_or(MemoryError::Unaligned { base, len })?;
             regions.push(region);
+        }
+        for region in &regions {
+            if let Some(stretch) = Stretch::of(region, 0, region.len()) {
+                stretch.name();
+            }
         }
         let ram =
             GuestRam::from_regions(regions).map_err(|source| MemoryError::Layout { source })?;

@@ -1,0 +1,152 @@
+"""`make bench-snapshots`: how long guests stand still, how soon they go on, what forks take.
+
+    python -m benches.snapshots
+
+Debian guests under the engine that `auto` takes. Writes docs/reference/snapshots-measured.md.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Final
+
+from innkeeper.images import Store, ensure
+from innkeeper.services import control, forks, snapshots
+
+PAGE: Final = Path(__file__).parents[1] / "docs" / "reference" / "snapshots-measured.md"
+_INN: Final = Path(sys.executable).with_name("inn")
+_FILLED: Final = 768
+_FORKS: Final = 100
+_ROUNDS: Final = 5
+# Mappings of a guest's memory, its own and those of what it began as.
+_RAM: Final = ("guest-ram", "/pages.")
+
+
+def inn(*words: str) -> str:
+    return subprocess.run([_INN, *words], capture_output=True, text=True, check=True).stdout
+
+
+def start(name: str, memory: str) -> None:
+    inn("run", "--detach", "--name", name, "--memory", memory, "debian")
+    inn("wait", "--ready", name)
+
+
+def milliseconds(began: float) -> float:
+    return 1000 * (time.monotonic() - began)
+
+
+def measure_snapshots() -> list[tuple[str, str]]:
+    """Of a guest of 1 GiB that has touched most of it."""
+    start("large", "1G")
+    inn("exec", "large", "mount", "-o", "remount,size=90%", "/dev/shm")
+    inn("exec", "large", "sh", "-c", f"head -c {_FILLED}M /dev/urandom > /dev/shm/fill")
+    began = time.monotonic()
+    first = snapshots.create("large", "first")
+    whole = milliseconds(began)
+    inn("exec", "large", "sh", "-c", "echo more > /root/note")
+    began = time.monotonic()
+    second = snapshots.create("large", "second")
+    again = milliseconds(began)
+    restored, answered = [], []
+    for _ in range(_ROUNDS):
+        control.kill("large")
+        began = time.monotonic()
+        snapshots.restore("large", "second")
+        restored.append(milliseconds(began))
+        inn("wait", "--ready", "large")
+        inn("exec", "large", "true")
+        answered.append(milliseconds(began))
+    return [
+        ("stands still for a snapshot", f"{1000 * first.pause:.0f} ms"),
+        ("stands still for the next", f"{1000 * second.pause:.0f} ms"),
+        ("until the snapshot is on the disk", f"{whole:.0f} ms"),
+        ("until the next is", f"{again:.0f} ms"),
+        ("from restore to its processors running", f"{statistics.median(restored):.0f} ms"),
+        (
+            "from restore to the end of `inn exec large true`",
+            f"{statistics.median(answered):.0f} ms",
+        ),
+    ]
+
+
+def measure_forks() -> list[tuple[str, str]]:
+    start("base", "256M")
+    names = forks.names_for("base", _FORKS)
+    began = time.monotonic()
+    forks.fork("base", names)
+    made = milliseconds(began) / 1000
+    for name in names:
+        inn("wait", "--ready", name)
+    ready = milliseconds(began) / 1000
+    answers = [inn("exec", name, "hostname").strip() for name in names]
+    if answers != names:
+        raise SystemExit(f"they answer {answers}")
+    listed = json.loads(inn("ps", "--json"))
+    pids = [guest["pid"] for guest in listed if guest["name"] in names]
+    ram = statistics.median(private(pid, ram=True) for pid in pids)
+    own = statistics.median(private(pid, ram=False) for pid in pids)
+    return [
+        (f"until {_FORKS} forks run", f"{made:.1f} s"),
+        ("until all have their own identity", f"{ready:.1f} s"),
+        ("private memory of each: the guest's", f"{ram:.1f} MiB"),
+        ("private memory of each: its process's", f"{own:.1f} MiB"),
+    ]
+
+
+def private(pid: int, *, ram: bool) -> float:
+    """MiB that no other process has, of the guest's memory or of all else."""
+    total, counts = 0, False
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        name, _, rest = line.partition(":")
+        if " " in name:
+            counts = any(word in line for word in _RAM) == ram
+        elif counts and name in ("Private_Clean", "Private_Dirty"):
+            total += int(rest.split()[0])
+    return total / 1024
+
+
+def page(rows: list[tuple[str, str]], forked: list[tuple[str, str]]) -> str:
+    def table(head: str, rows: list[tuple[str, str]]) -> list[str]:
+        lines = [f"| {head} | |", "| --- | ---: |"]
+        return [*lines, *(f"| {what} | {value} |" for what, value in rows), ""]
+
+    return "\n".join(
+        [
+            "# What snapshots and forks take",
+            "",
+            "Made by `make bench-snapshots`, medians where it was done more than once.",
+            "[What they are](../guides/snapshots.md).",
+            "",
+            *table(f"a guest of 1 GiB with {_FILLED} MiB of random numbers in memory", rows),
+            *table("a booted Debian of 256 MiB", forked),
+        ]
+    )
+
+
+def main() -> None:
+    image = ensure(Store(), "debian", lambda *_: None)
+    with tempfile.TemporaryDirectory(dir=image.directory.parents[1]) as home:
+        # Where images are: hard links and mappings are of that file system's.
+        names = Path(home) / "names"
+        names.mkdir()
+        (Path(home) / "images").symlink_to(image.directory.parent)
+        (names / "debian").symlink_to(Path("..") / "images" / image.digest)
+        os.environ["INNKEEPER_HOME"] = home
+        try:
+            rows = measure_snapshots()
+            inn("rm", "--force", "large")
+            forked = measure_forks()
+        finally:
+            everybody = inn("ps", "--all", "--quiet").split()
+            subprocess.run([_INN, "rm", "--force", *everybody], capture_output=True, check=False)
+    PAGE.write_text(page(rows, forked))
+    print(PAGE.read_text())
+
+
+if __name__ == "__main__":
+    main()
