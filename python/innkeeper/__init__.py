@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from innkeeper.guest.process import Process
     from innkeeper.guest.sdk import AttachedGuest, CommandFailed, CommandResult, Guest
     from innkeeper.machine import DiskSpec, EngineChoice
-    from innkeeper.services import forks, networks, snapshots
+    from innkeeper.services import backups, forks, networks, snapshots
     from innkeeper.services.logs import events
     from innkeeper.vm.statistics import GuestStatistics
 
@@ -39,6 +39,7 @@ _HOMES = {
 }
 # Modules that are worth more whole: networks.create("lab").
 _MODULES = {
+    "backups": "innkeeper.services.backups",
     "forks": "innkeeper.services.forks",
     "networks": "innkeeper.services.networks",
     "snapshots": "innkeeper.services.snapshots",
@@ -57,6 +58,7 @@ __all__ = [
     "InnkeeperError",
     "Process",
     "__version__",
+    "backups",
     "events",
     "forks",
     "networks",

@@ -53,6 +53,7 @@ class _Commands(LazyGroup):
         "set": Place("innkeeper.cli.adjust", "adjust"),
         "snapshot": Place("innkeeper.cli.snapshot", "app"),
         "fork": Place("innkeeper.cli.fork", "fork"),
+        "backup": Place("innkeeper.cli.backup", "app"),
         "host": Place("innkeeper.cli.host", "host"),
         "systemd": Place("innkeeper.cli.systemd", "systemd"),
         "image": Place("innkeeper.cli.image", "app"),

@@ -23,8 +23,10 @@ Names = Annotated[
 ]
 
 
-def for_each(names: Sequence[str], act: Callable[[str], object]) -> int:
-    """Prints each guest that `act` has succeeded with. One that fails does not spare the others."""
+def for_each(names: Sequence[str], act: Callable[[str], object], *, silent: bool = False) -> int:
+    """Prints each guest that `act` has succeeded with, unless it is to be `silent`. One that fails
+    does not spare the others.
+    """
     status = 0
     for name in names:
         try:
@@ -33,5 +35,6 @@ def for_each(names: Sequence[str], act: Callable[[str], object]) -> int:
             remark(str(error))
             status = max(status, 2 if isinstance(error, InvalidInput) else 1)
         else:
-            print(name)
+            if not silent:
+                print(name)
     return status

@@ -36,6 +36,7 @@ _BASE: Final = "image"
 _CHUNK: Final = 1 << 20
 _GUEST_NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9-]{0,62}")
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,6 +221,35 @@ class Store:
         self._point(contents.name, target)
         self.sweep_images()
         return self.find(contents.name)
+
+    def by_digest(self, digest: str) -> Image | None:
+        """The image of this content, whatever it is called here."""
+        directory = self._home / "images" / digest
+        if _DIGEST.fullmatch(digest) is None or not directory.is_dir():
+            return None
+        found = manifest.read(directory)
+        return Image(name=found.name, digest=digest, directory=directory, manifest=found)
+
+    def adopt(self, directory: Path) -> Image:
+        """Moves a directory with an image's files and its manifest into the store, without a name:
+        for a guest that is about to hold it. The caller has the lock, and the files are its own.
+
+        Raises:
+            HostFailure: when the files are not those of the manifest.
+            OSError: when they cannot be moved.
+        """
+        contents = manifest.read(directory)
+        for name, digest in contents.files.items():
+            if Path(name).name != name or digest_file(directory / name) != digest:
+                raise HostFailure(f"{directory / name} is not what its manifest says")
+        digest = _digest(contents)
+        target = self._home / "images" / digest
+        if not target.exists():
+            target.parent.mkdir(exist_ok=True)
+            for file in directory.iterdir():
+                file.chmod(0o444)
+            directory.rename(target)
+        return Image(name=contents.name, digest=digest, directory=target, manifest=contents)
 
     def _link(self, name: str) -> Path:
         check_name(name)

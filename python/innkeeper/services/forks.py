@@ -90,7 +90,7 @@ def _begin(
         request=replace(request, name=name, network=network, vsock=vsock),
         autostart=False,
     )
-    identity = _identity(order, name)
+    told = identity(order, name)
     store = Store()
 
     def fill(home: Home) -> None:
@@ -98,7 +98,7 @@ def _begin(
             store.hold_image(Path(home.path), image)
         if request.seed is not None:
             inside.link(parent.directory, files.SEED, home.directory)
-        beginnings.prepare(home, source, record=record, identity=identity)
+        beginnings.prepare(home, source, record=record, identity=told)
         beginnings.set_current(home, Current(id=record, place=files.SAVED))
         made.write(home)
 
@@ -110,7 +110,7 @@ def _begin(
     start(name, lambda fresh: revived(order, fresh))
 
 
-def _identity(order: Order, name: str) -> dict[str, Any]:
+def identity(order: Order, name: str) -> dict[str, Any]:
     network = order.spec.network
     cards = []
     if network is not None and network.mac:

@@ -40,10 +40,12 @@ def record(
     parent: tuple[str, str] = ("", ""),
     keep: bool,
     progress: Callable[[int], None] = lambda _: None,
+    taken: Callable[[], None] = lambda: None,
 ) -> Recorded:
     """Saves the guest, which runs, to the directory `into`. `parent` is what the record that it may
     build upon is called, and the directory, in the guest's own, where that is. `progress` is told
-    how many bytes of memory are written.
+    how many bytes of memory are written. `taken` is called when the guest goes on: what it does
+    from then on is not in the record.
 
     Raises:
         GuestNotRunning, CommandRefused, HostFailure: when it cannot be saved.
@@ -51,6 +53,7 @@ def record(
     with Client(home, _PATIENCE) as client:
         told = client.execute("x-record", name=name, parent=parent[0], keep=keep)
         assert isinstance(told, dict)
+        taken()
         layers = int(told["layers"])
         pages = f"{files.OWN}/{savings.PREFIX}{savings.pages(layers)}"
         pause = 0.002

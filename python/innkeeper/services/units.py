@@ -44,22 +44,23 @@ def unit(name: str, *, grace: int, for_system: bool) -> str:
         directory = home.path
     return _UNIT.format(
         name=name,
-        home=_quoted(os.path.dirname(os.path.dirname(directory))),  # noqa: PTH120 - no pathlib
-        directory=_quoted(directory),
+        home=quoted(os.path.dirname(os.path.dirname(directory))),  # noqa: PTH120 - no pathlib
+        directory=quoted(directory),
         pid=files.SUPERVISOR_PID,
-        inn=_quoted(_program()),
+        inn=quoted(program()),
         grace=grace,
         patience=grace + 20,
         target="multi-user.target" if for_system else "default.target",
     )
 
 
-def _program() -> str:
+def program() -> str:
     """`inn` as it was called now, wherever systemd looks for programs."""
     return os.path.abspath(sys.argv[0])  # noqa: PTH100 - no pathlib
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """As it stands between quotes in a unit."""
     # Specifiers, variables, and what ends a quoted word.
     for character, written in (("\\", "\\\\"), ('"', '\\"'), ("%", "%%"), ("$", "$$")):
         text = text.replace(character, written)

@@ -1,4 +1,5 @@
-"""Where the process of a guest that somebody waits for writes what is gone with it.
+"""Where the process of a guest that somebody waits for writes what is gone with it, and others what
+they have not finished.
 
 Its owner removes it. What an owner that was killed has left, the next one removes: a directory
 whose lock nobody holds is nobody's.
@@ -20,20 +21,23 @@ _FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @contextlib.contextmanager
-def place() -> Iterator[Path]:
-    """A directory of its own.
+def place(below: Path | None = None) -> Iterator[Path]:
+    """A directory of its own; `below` one that is made when it is missing, or where temporary files
+    are.
 
     Raises:
         HostFailure: when it cannot be made.
     """
     # On a disk rather than in memory, which /tmp often is: disks' temporary layers go there.
     usual = "/var/tmp" if os.access("/var/tmp", os.W_OK) else tempfile.gettempdir()
-    where = Path(os.environ.get("TMPDIR") or usual).absolute()
+    where = (below or Path(os.environ.get("TMPDIR") or usual)).absolute()
     try:
+        if below is not None:
+            where.mkdir(0o700, parents=True, exist_ok=True)
         _sweep(where)
         made, lock = _made(where)
     except OSError as error:
-        said = f"cannot make a directory in {where} for the guest's process: {error.strerror}"
+        said = f"cannot make a directory in {where}: {error.strerror}"
         raise HostFailure(said) from error
     try:
         yield made

@@ -1,0 +1,249 @@
+"""Makes a backup of a guest: its disks as of one moment, what it is, and the image it was made of.
+
+Of a guest that runs, the file systems are frozen through its agent for as long as its process takes
+copies of the disks, some milliseconds where the host's file system can share blocks. It goes on
+before the first byte is encrypted. With its memory it need not be frozen: that knows what the disks
+do not have yet.
+"""
+
+import contextlib
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from innkeeper.errors import HostFailure, InnkeeperError
+from innkeeper.images import Store
+from innkeeper.images import manifest as image_manifest
+from innkeeper.services import beginnings, freeze, recording, seeds
+from innkeeper.services import definition as definitions
+from innkeeper.services.backups import content, repository
+from innkeeper.services.backups.content import Progress
+from innkeeper.services.backups.manifest import Backup, Consistency, StoredFile
+from innkeeper.services.backups.repository import Repository
+from innkeeper.services.definition import Definition
+from innkeeper.services.lifecycle import locked
+from innkeeper.services.snapshots import changing, fresh
+from innkeeper.vm import inside
+from innkeeper.vm import order as orders
+from innkeeper.vm.detached import home as files
+from innkeeper.vm.detached import journal, savings, standing
+from innkeeper.vm.detached.home import Home
+from innkeeper.vm.detached.registry import registry
+from innkeeper.vm.order import Order
+
+# Of a guest's directory, what is no disk and yet its own.
+BESIDE: Final = (files.SEED, seeds.KEY, f"{seeds.KEY}.pub")
+
+
+def create(
+    path: Path,
+    passphrase: str,
+    guest: str,
+    *,
+    memory: bool = False,
+    progress: Progress = lambda _: None,
+    waiting: Callable[[], None] = lambda: None,
+) -> Backup:
+    """Adds a backup of the guest to the repository; with its `memory`, if it runs. `progress` is
+    told of each bytes that were read, `waiting` when others have to end first.
+
+    Raises:
+        GuestNotFound, InvalidInput, CommandRefused, HostFailure.
+        ErrandFailed: when the guest's file systems cannot be frozen.
+    """
+    with (
+        registry().open(guest) as home,
+        repository.opened(path, passphrase, waiting=waiting) as found,
+        changing(home) as place,
+        fresh(place) as (_, source),
+    ):
+        taken = _take(home, source, memory=memory)
+        earlier, _ = found.backups()
+        try:
+            made = _stored(found, home, source, taken, _Known(found, earlier, taken), progress)
+        except OSError as error:
+            raise HostFailure(f"cannot read the guest {guest!r}: {error.strerror}") from error
+        found.flush()
+        made = _named(made, earlier, found.written)
+        found.add(made)
+        journal.tell(home, "backup", name=made.name)
+        return made
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Taken:
+    """What a guest was, as its files were taken."""
+
+    guest: str
+    created: float
+    consistency: Consistency
+    definition: Definition
+    order: Order
+    digest: str | None
+    image: Path | None
+
+
+def _take(home: Home, source: int, *, memory: bool) -> _Taken:
+    definition = definitions.read(home)
+    image = None
+    if definition.request.image is not None:
+        image = Store().kept_image(home.name, definition.request.image)
+    created = time.time()
+    if home.is_taken():
+        consistency = _recorded(home, source, memory=memory)
+        order = orders.read(home)
+    else:
+        consistency = Consistency.OFF
+        order = beginnings.placed(home, definitions.order(definition, home.name))
+        try:
+            with locked(home):
+                recording.copy_disks(home, source, order.spec.disks)
+        except (OSError, ValueError) as error:
+            raise HostFailure(f"cannot copy the disks of {home.name!r}: {error}") from error
+    return _Taken(
+        guest=home.name,
+        created=created,
+        consistency=consistency,
+        definition=definition,
+        order=order,
+        digest=None if image is None else image.digest,
+        image=None if image is None else image.directory,
+    )
+
+
+def _recorded(home: Home, source: int, *, memory: bool) -> Consistency:
+    record = uuid.uuid4().hex
+    if memory:
+        recording.record(home, source, name=record, keep=False)
+        return Consistency.MEMORY
+    found = standing.look(home)
+    if found.ready and found.state == standing.RUNNING:
+        consistency = Consistency.FROZEN
+        with _frozen(home.name) as thaw:
+            recording.record(home, source, name=record, keep=False, taken=thaw)
+    else:
+        consistency = Consistency.POWER_CUT
+        recording.record(home, source, name=record, keep=False)
+    for name in savings.names(source):
+        if savings.is_memory(name):
+            os.unlink(name, dir_fd=source)
+    return consistency
+
+
+@contextlib.contextmanager
+def _frozen(guest: str) -> Iterator[Callable[[], None]]:
+    """What is given lets the file systems go on. That they did not stand still until then is said
+    when the block ends.
+    """
+    freeze.freeze(guest)
+    too_soon: list[InnkeeperError] = []
+    thawed = False
+
+    def thaw() -> None:
+        nonlocal thawed
+        thawed = True
+        try:
+            freeze.thaw(guest)
+        except InnkeeperError as error:
+            too_soon.append(error)
+
+    try:
+        yield thaw
+    finally:
+        if not thawed:
+            thaw()
+    if too_soon:
+        raise too_soon[0]
+
+
+class _Known:
+    """Files of earlier backups that a new one may have as well, unread."""
+
+    def __init__(self, found: Repository, earlier: list[Backup], taken: _Taken) -> None:
+        self._repository = found
+        own = [backup for backup in earlier if backup.definition.id == taken.definition.id]
+        self._own = own[-1].files if own else ()
+        of_image = [backup for backup in earlier if backup.digest == taken.digest is not None]
+        self._image = of_image[-1].image_files if of_image else ()
+
+    def layer(self, name: str, status: os.stat_result) -> StoredFile | None:
+        """Layers of disks are never written to again once they lie below others."""
+        touched = (status.st_ino, status.st_size, status.st_mtime_ns)
+        return self._whole(
+            file
+            for file in self._own
+            if file.name == name and (file.inode, file.size, file.mtime) == touched
+        )
+
+    def image_file(self, name: str) -> StoredFile | None:
+        """Images are called by their content."""
+        return self._whole(file for file in self._image if file.name == name)
+
+    def _whole(self, files: Iterator[StoredFile]) -> StoredFile | None:
+        for file in files:
+            if content.is_whole(self._repository, file):
+                return file
+        return None
+
+
+def _stored(
+    found: Repository,
+    home: Home,
+    source: int,
+    taken: _Taken,
+    known: _Known,
+    progress: Progress,
+) -> Backup:
+    """
+    Raises:
+        OSError, HostFailure.
+    """
+
+    def put(fd: int, name: str) -> StoredFile:
+        try:
+            return known.layer(name, os.fstat(fd)) or content.store(found, fd, name, progress)
+        finally:
+            os.close(fd)
+
+    saved = [put(inside.open_file(source, name), name) for name in sorted(savings.names(source))]
+    beside = []
+    for name in BESIDE:
+        with contextlib.suppress(FileNotFoundError):
+            beside.append(put(inside.open_file(home.directory, name), name))
+    image_files = []
+    if taken.image is not None:
+        contents = image_manifest.read(taken.image)
+        for name in (image_manifest.FILE, *sorted(contents.files)):
+            stored = known.image_file(name)
+            if stored is None:
+                with (taken.image / name).open("rb") as file:
+                    stored = content.store(found, file.fileno(), name, progress)
+            image_files.append(stored)
+    return Backup(
+        id=uuid.uuid4().hex,
+        name="",
+        guest=taken.guest,
+        created=taken.created,
+        consistency=taken.consistency,
+        definition=taken.definition,
+        order=taken.order,
+        written=0,
+        files=tuple(saved),
+        beside=tuple(beside),
+        digest=taken.digest,
+        image_files=tuple(image_files),
+    )
+
+
+def _named(made: Backup, earlier: list[Backup], written: int) -> Backup:
+    """Called by its guest and its time."""
+    stem = f"{made.guest}-{time.strftime('%Y%m%d-%H%M%S', time.localtime(made.created))}"
+    taken = {backup.name for backup in earlier}
+    name, number = stem, 2
+    while name in taken:
+        name, number = f"{stem}-{number}", number + 1
+    return replace(made, name=name, written=written)
