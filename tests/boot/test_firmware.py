@@ -1,11 +1,13 @@
 """Guests that firmware boots: unmodified, as Debian packages it."""
 
+import re
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 from tests.boot import packages
-from tests.conftest import Inn
+from tests.conftest import Inn, wait_for
 
 ENGINES = ["interpreter", "translator"]
 
@@ -76,3 +78,74 @@ def test_a_boot_sector_runs_by_seabios(inn: Inn, engine: str, tmp_path: Path) ->
     assert b"Booting from Hard Disk..." in said
     assert b"by the BIOS" in result.stdout
     assert b"by the port\r\n" in result.stdout
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_grub_runs_from_a_cd(inn: Inn, engine: str) -> None:
+    disc = packages.file("grub-rescue-pc", "usr/lib/grub-rescue/grub-rescue-cdrom.iso")
+    process = inn.start(
+        "run",
+        *("--engine", engine, "--memory", "64M", "--network", "none"),
+        *("--firmware", seabios(), "--cdrom", disc),
+    )
+    try:
+        assert process.stdout is not None
+        wait_for(process.stdout.fileno(), b"GNU GRUB  version 2")
+        wait_for(process.stdout.fileno(), b"highlighted entry will be executed")
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_grub_runs_from_a_floppy_disk(inn: Inn, engine: str, tmp_path: Path) -> None:
+    image = packages.file("grub-rescue-pc", "usr/lib/grub-rescue/grub-rescue-floppy.img")
+    process = inn.start(
+        "run",
+        *("--engine", engine, "--memory", "64M", "--network", "none"),
+        *("--firmware", seabios(), "--floppy", shutil.copy(image, tmp_path)),
+    )
+    try:
+        assert process.stdout is not None
+        wait_for(process.stdout.fileno(), b"GNU GRUB  version 2")
+    finally:
+        process.kill()
+        process.communicate()
+
+
+# Beyond the shell's own: a variable that has to be there when the machine comes again.
+WRITE = b"setvar Innkeeper -guid 01234567-89ab-cdef-0123-456789abcdef -nv -bs =4242\r"
+READ = b"setvar Innkeeper -guid 01234567-89ab-cdef-0123-456789abcdef\r"
+
+
+def shell(inn: Inn, words: bytes, answer: bytes, *options: str | Path) -> None:
+    """OVMF to its shell, which says `answer` to `words`, and switches off."""
+    process = inn.start(
+        "run", *("--engine", "translator", "--memory", "256M", "--network", "none"), *options
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        wait_for(process.stdout.fileno(), b"UEFI Interactive Shell")
+        wait_for(process.stdout.fileno(), b"any other key to continue")
+        process.stdin.write(b"x")
+        process.stdin.flush()
+        wait_for(process.stdout.fileno(), b"Shell>")
+        for typed, wanted in ((words, answer), (b"reset -s\r", b"")):
+            process.stdin.write(typed)
+            process.stdin.flush()
+            wait_for(process.stdout.fileno(), re.compile(wanted))
+        process.communicate()
+    finally:
+        process.kill()
+    assert process.returncode == 0
+
+
+def test_ovmf_comes_to_its_shell_and_keeps_a_variable(inn: Inn, tmp_path: Path) -> None:
+    code = packages.file("ovmf", "usr/share/OVMF/OVMF_CODE.fd")
+    template = packages.file("ovmf", "usr/share/OVMF/OVMF_VARS.fd")
+    store = Path(shutil.copy(template, tmp_path / "variables"))
+    own = ("--firmware", code, "--firmware-variables", store)
+    shell(inn, WRITE, b"Shell>", *own)
+    assert store.read_bytes() != template.read_bytes()
+    shell(inn, READ, b"42 42", *own)

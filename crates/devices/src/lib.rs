@@ -4,10 +4,14 @@
 pub mod acpi_cpus;
 pub mod acpi_pm;
 mod device;
+pub mod floppy;
 pub mod i8042;
+pub mod ide;
 pub mod irqchip;
+pub mod isa_dma;
 pub mod pc;
 pub mod pci;
+pub mod pflash;
 pub mod port92;
 mod ports;
 pub mod serial;

@@ -9,6 +9,7 @@ use devices::acpi_pm::{AcpiPm, AcpiPmParts, TimerWidth};
 use devices::i8042::{I8042, MouseEvent};
 use devices::irqchip::testing::FakeTsc;
 use devices::irqchip::{IoApic, Irqchip, LapicParts, Pic, VcpuEvents};
+use devices::isa_dma::IsaDma;
 use devices::port92::Port92;
 use devices::serial::Serial;
 use devices::testing::{FakeClock, FakeLine, FakeLines, FakeTimer};
@@ -72,7 +73,7 @@ impl Alarmed {
 }
 
 /// The number of devices that [`device`] makes.
-pub(crate) const KINDS: u8 = 10;
+pub(crate) const KINDS: u8 = 13;
 
 /// One device of each kind that has registers of its own.
 pub(crate) fn device(kind: u8, clock: &Arc<FakeClock>) -> Alarmed {
@@ -112,6 +113,9 @@ pub(crate) fn device(kind: u8, clock: &Arc<FakeClock>) -> Alarmed {
             };
             return Alarmed::silent(AcpiCpus::new(2, parts));
         }
+        9 => return Alarmed::silent(IsaDma::new()),
+        10 => return Alarmed::silent(crate::pc::floppy()),
+        11 => return Alarmed::silent(crate::pc::flash()),
         _ => return Alarmed::silent(crate::pci::function_ports()),
     };
     Alarmed {

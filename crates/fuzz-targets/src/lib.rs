@@ -18,6 +18,7 @@ mod machines;
 mod namespace_raw;
 mod nbd;
 mod network;
+mod pc;
 mod pci;
 mod shared_network;
 mod vga;
@@ -98,6 +99,8 @@ pub const TARGETS: &[Target] = &[
         ..target("vga", vga::vga)
     },
     target("vsock", vsock::vsock),
+    target("disk-controller", pc::disk_controller),
+    target("chipset", pc::chipset),
 ];
 
 /// Runs one input of the target with this name, for the fuzzer.

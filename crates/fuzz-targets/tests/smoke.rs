@@ -133,4 +133,6 @@ smoke! {
     shared_network "shared-network",
     vga "vga",
     vsock "vsock",
+    disk_controller "disk-controller",
+    chipset "chipset",
 }

@@ -11,8 +11,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use machine::{
-    Chardev, DiskConfig, DiskFormat, DiskTrust, EngineChoice, FirmwareConfig, Limits, Machine,
-    MachineConfig, Outcome, Overlay, Reboot,
+    Chardev, DiskBus, DiskConfig, DiskFormat, DiskTrust, EngineChoice, FirmwareConfig, Limits,
+    Machine, MachineConfig, Outcome, Overlay, Reboot, VariablesConfig,
 };
 
 const USAGE: &str = "--kernel or --firmware is needed; options: --initrd --append --memory --cpus --disk --engine \
@@ -68,6 +68,22 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, Box<dyn Err
             "--append" => config.command_line = value,
             "--memory" => config.memory = value.parse::<u64>()? << 20,
             "--cpus" => config.vcpus = value.parse()?,
+            "--cdrom" => {
+                let firmware = config.firmware.as_mut().ok_or(USAGE)?;
+                firmware.cd = Some(Some(value.into()));
+            }
+            "--floppy" => {
+                let firmware = config.firmware.as_mut().ok_or(USAGE)?;
+                firmware.floppy = Some(value.into());
+            }
+            "--variables" => {
+                let firmware = config.firmware.as_mut().ok_or(USAGE)?;
+                let template = value.into();
+                firmware.variables = Some(VariablesConfig {
+                    template,
+                    store: None,
+                });
+            }
             "--disk" => config.disks.push(disk(value)),
             "--seconds" => seconds = Some(value.parse()?),
             "--engine" => {
@@ -98,8 +114,8 @@ fn firmware(path: String) -> std::io::Result<FirmwareConfig> {
     Ok(FirmwareConfig {
         image: path.into(),
         log: Some(std::io::stderr().as_fd().try_clone_to_owned()?),
-        boot: Vec::new(),
         serial_console: true,
+        ..FirmwareConfig::default()
     })
 }
 
@@ -113,6 +129,7 @@ fn disk(path: String) -> DiskConfig {
         trust: DiskTrust::Beside,
         opened: None,
         serial: String::new(),
+        bus: DiskBus::Virtio,
     }
 }
 

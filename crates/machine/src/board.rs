@@ -3,16 +3,21 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
+use block::BlockDevice;
+use devices::floppy::{self, Floppy, FloppyParts};
+use devices::ide::{self, Drive, Ide};
 use devices::irqchip::{Irqchip, LapicParts, VcpuEvents, ioapic, pic};
+use devices::isa_dma::{self, DmaChannel, IsaDma};
 use devices::pc::{I440fx, Piix3, Piix4Pm, PirqRouter};
 use devices::pci::{
     ConfigPorts, DeviceFunction, Ecam, IoWindow, PciFunction, PciRoot, PciWindows, SharedLine,
     intx_index,
 };
+use devices::pflash::Pflash;
 use devices::virtio::{VirtioDevice, VirtioPci};
 use devices::{Clock, Device, Line, Lines, PortRange, Timer};
 use engine::{Engine, InterruptModel};
-use memory::GuestMemory;
+use memory::{Gpa, GuestMemory};
 
 use crate::MachineError;
 use crate::bus::{Bus, SharedDevice};
@@ -327,6 +332,54 @@ impl Board {
     /// The slot that the next device gets.
     pub(crate) fn next_slot(&self) -> u8 {
         self.next_slot
+    }
+
+    /// Plugs in the disk controller of old, with its ports.
+    pub(crate) fn add_ide(&mut self, drives: [Option<Drive>; 4]) -> Result<(), MachineError> {
+        let irqs = ports::IDE_IRQS.map(|irq| self.line(irq));
+        let ide = Ide::new(drives, irqs, &self.memory);
+        let registers: SharedDevice = Arc::new(Mutex::new(ide.ports()));
+        for range in ide::PORTS {
+            let (first, count) = (range.first.into(), range.count.into());
+            let registers = Arc::clone(&registers);
+            self.ports.attach(first, count, range.offset, registers)?;
+        }
+        // The bus saves it.
+        self.insert(
+            DeviceFunction::new(pc::SOUTH_BRIDGE_SLOT, pc::IDE_FUNCTION),
+            ide,
+        )
+    }
+
+    /// ISA's DMA, and the floppy disk controller if there is a disk.
+    pub(crate) fn add_floppy(
+        &mut self,
+        disk: Option<Arc<dyn BlockDevice>>,
+    ) -> Result<(), MachineError> {
+        let dma = Arc::new(Mutex::new(IsaDma::new()));
+        self.add_ports("isa-dma", Arc::clone(&dma), &isa_dma::PORTS)?;
+        if disk.is_none() {
+            return Ok(());
+        }
+        let parts = FloppyParts {
+            irq: self.line(ports::FLOPPY_IRQ),
+            dma: DmaChannel::new(dma, ports::FLOPPY_DMA, self.memory.clone()),
+        };
+        let floppy = Arc::new(Mutex::new(Floppy::new(disk, parts)));
+        self.add_ports("floppy", floppy, &floppy::PORTS)
+    }
+
+    /// Flash at `base`, over memory that vCPUs cannot write.
+    pub(crate) fn add_flash(
+        &mut self,
+        base: Gpa,
+        len: u64,
+        flash: Pflash,
+    ) -> Result<(), MachineError> {
+        let flash: SharedDevice = Arc::new(Mutex::new(flash));
+        self.mmio.attach(base.0, len, 0, Arc::clone(&flash))?;
+        self.name("pflash", flash);
+        Ok(())
     }
 
     /// Plugs in the display that firmware looks for. Its regions of the first megabyte and its ports are

@@ -74,7 +74,7 @@ pub struct MachineConfig {
 }
 
 /// Firmware of a PC's: SeaBIOS and its like.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct FirmwareConfig {
     pub image: PathBuf,
     /// Where it says what it does.
@@ -83,6 +83,21 @@ pub struct FirmwareConfig {
     pub boot: Vec<BootFrom>,
     /// Its console is the first serial port.
     pub serial_console: bool,
+    /// A CD-ROM drive, perhaps with the image of a disc in it.
+    pub cd: Option<Option<PathBuf>>,
+    /// The image of the disk in the floppy drive, without which there is no drive.
+    pub floppy: Option<PathBuf>,
+    /// What firmware keeps its variables in, if it does.
+    pub variables: Option<VariablesConfig>,
+}
+
+/// Flash with variables.
+#[derive(Debug, Clone)]
+pub struct VariablesConfig {
+    /// What every guest begins with.
+    pub template: PathBuf,
+    /// Where this one's are kept, which is made when it is missing. Without, they are gone with the machine.
+    pub store: Option<PathBuf>,
 }
 
 /// Something that firmware can boot from.
@@ -110,6 +125,16 @@ pub struct DiskConfig {
     pub opened: Option<Arc<dyn BlockDevice>>,
     /// What the guest reads as the disk's serial number.
     pub serial: String,
+    pub bus: DiskBus,
+}
+
+/// How a disk is reached.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum DiskBus {
+    #[default]
+    Virtio,
+    /// By the disk controller of old, on boards with firmware: three at most.
+    Ide,
 }
 
 /// A folder of the host that the guest has.

@@ -31,6 +31,12 @@ pub enum MachineError {
     Boot(#[from] BootError),
     #[error("the firmware {} has {len} bytes: a ROM has 4 KiB to 16 MiB, in whole blocks of 4 KiB", path.display())]
     FirmwareSize { path: PathBuf, len: u64 },
+    #[error("cannot use firmware's variables {}", path.display())]
+    Variables { path: PathBuf, source: io::Error },
+    #[error("the disk {} is as large as no floppy disk", path.display())]
+    FloppySize { path: PathBuf },
+    #[error("the disk controller of old has room for {most} disks, on a guest with firmware")]
+    TooManyIdeDisks { most: usize },
     #[error("cannot use the disk {}", path.display())]
     Disk {
         path: PathBuf,

@@ -51,10 +51,10 @@ mod vcpu;
 mod wires;
 
 pub use config::{
-    BootFrom, BridgeOptions, Chardev, ConsoleConfig, DiskConfig, DiskFormat, DiskTrust,
+    BootFrom, BridgeOptions, Chardev, ConsoleConfig, DiskBus, DiskConfig, DiskFormat, DiskTrust,
     EngineChoice, FirmwareConfig, FolderConfig, FolderOptions, Forward, MachineConfig,
     NetworkConfig, NetworkOptions, NetworkWay, Overlay, Protocol, Reboot, Subnet, UserOptions,
-    VsockConfig, lease,
+    VariablesConfig, VsockConfig, lease,
 };
 pub use control::{MachineControl, MemoryReport, Outcome};
 // What a device made elsewhere needs, so that its crate need know no floor below this one.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use devices::Device;
+use devices::pflash::Pflash;
 use engine::{CodeListener, Engine};
 use memory::{GuestMemory, MemoryPlan, PAGE_SIZE};
 use x86::cpuid::{self, CpuChoice, CpuidTable, HostCpuid, VcpuParams};
@@ -55,7 +56,7 @@ enum Start {
 impl Start {
     fn open(config: &mut MachineConfig) -> Result<Start, MachineError> {
         match &config.firmware {
-            Some(firmware) => Ok(Start::Firmware(FirmwareImage::open(&firmware.image)?)),
+            Some(firmware) => Ok(Start::Firmware(FirmwareImage::open(firmware)?)),
             None => Ok(Start::Kernel {
                 source: BootSource::open(&config.kernel, &config.initrd)?,
                 command_line: std::mem::take(&mut config.command_line),
@@ -139,6 +140,14 @@ impl Machine {
             control: control.clone(),
         };
         let mut board = Board::new(&parts)?;
+        if let Start::Firmware(image) = &start
+            && let Some(variables) = image.variables()
+        {
+            let (base, len) = (image.rom().base, variables.len());
+            let engine = Arc::clone(&chosen.engine);
+            let flash = variables.flash(base, memory.clone(), engine, control.clone());
+            board.add_flash(base, len, Pflash::new(len, flash))?;
+        }
         let machine_facts = Facts {
             memory: config.memory,
             vcpus,
@@ -430,7 +439,7 @@ impl Machine {
     /// Fills memory with what the guest starts from; answers how its first processor starts.
     fn load(&mut self) -> Result<CpuState, MachineError> {
         let memory = &self.shared.memory;
-        match &self.start {
+        match &mut self.start {
             Start::Firmware(image) => {
                 image.load(memory)?;
                 let mut state = CpuState::at_reset();

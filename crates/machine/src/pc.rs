@@ -11,12 +11,15 @@
 
 mod boot_order;
 mod debug_console;
+mod drives;
 mod files;
 mod image;
 mod shadow;
+mod variables;
 
 pub(crate) use boot_order::{BootPlaces, boot_order};
 pub(crate) use debug_console::{DebugConsole, PORTS as DEBUG_PORTS};
+pub(crate) use drives::{drives, open_disk, open_floppy};
 pub(crate) use files::{FilesRequest, files};
 pub(crate) use image::FirmwareImage;
 pub(crate) use shadow::{ShadowMapper, ShadowWrites};
@@ -26,6 +29,7 @@ pub(crate) const DISPLAY_SLOT: u8 = 2;
 pub(crate) const FIRST_FREE_SLOT: u8 = 3;
 /// The ISA bridge and its companions.
 pub(crate) const SOUTH_BRIDGE_SLOT: u8 = 1;
+pub(crate) const IDE_FUNCTION: u8 = 1;
 pub(crate) const POWER_MANAGEMENT_FUNCTION: u8 = 3;
 
 /// PCI's four wires are inputs of the I/O APIC of their own, from this one on, besides the ISA interrupt

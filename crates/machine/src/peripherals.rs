@@ -9,6 +9,7 @@ use block::BlockDevice;
 use devices::acpi_cpus::{self, AcpiCpus, AcpiCpusParts};
 use devices::acpi_pm::{self, AcpiPm, AcpiPmParts, TimerWidth};
 use devices::i8042::{self, I8042};
+use devices::ide::Drive;
 use devices::port92::{self, Port92};
 use devices::serial::{self, Serial};
 use devices::timers::pit::{self, Pit};
@@ -27,8 +28,8 @@ use crate::MachineError;
 use crate::board::Board;
 use crate::chardev::{Abandon, FdOutput, Gathered, Input, Inputs, Waker};
 use crate::config::{
-    Chardev, ConsoleConfig, DiskConfig, FolderConfig, MachineConfig, NetworkConfig, NetworkWay,
-    VsockConfig,
+    Chardev, ConsoleConfig, DiskBus, DiskConfig, FolderConfig, MachineConfig, NetworkConfig,
+    NetworkWay, VsockConfig,
 };
 use crate::control::MachineControl;
 use crate::firmware::Facts;
@@ -110,7 +111,17 @@ pub(crate) fn add(
         control.connect_screen(screen.screen.clone());
     }
     let power = add_power_management(board, lines, control)?;
-    add_clocks(board, config, &power)?;
+    let floppy = config.firmware.as_ref().and_then(|it| it.floppy.as_deref());
+    let floppy = floppy.map(pc::open_floppy).transpose()?;
+    add_clocks(
+        board,
+        config,
+        &power,
+        floppy.as_ref().map(|(_, drive)| *drive),
+    )?;
+    if config.firmware.is_some() {
+        board.add_floppy(floppy.map(|(disk, _)| disk))?;
+    }
     let cpus = add_cpus(board, config, &power, control, signals)?;
     if let Some(cpus) = &cpus {
         control.connect_cpus(Arc::clone(cpus));
@@ -131,7 +142,10 @@ pub(crate) fn add(
         made.add_serial(board, index, chardev.take())?;
     }
     let mut places = BootPlaces::default();
-    for disk in &config.disks {
+    made.disks.extend(add_old_disks(board, config)?);
+    let virtio = |disk: &&DiskConfig| disk.bus == DiskBus::Virtio;
+    places.ide_disk = config.disks.first().is_some_and(|disk| !virtio(&disk));
+    for disk in config.disks.iter().filter(virtio) {
         places.disk.get_or_insert(board.next_slot());
         made.disks.push(add_disk(board, disk, control)?);
     }
@@ -222,6 +236,7 @@ fn add_clocks(
     board: &mut Board,
     config: &MachineConfig,
     power: &Arc<Mutex<AcpiPm>>,
+    floppy: Option<u8>,
 ) -> Result<(), MachineError> {
     // An engine with interrupt controllers has the PIT as well.
     if board.irqchip.is_some() {
@@ -244,6 +259,10 @@ fn add_clocks(
         high: AtomicBool::new(false),
     });
     let rtc = Rtc::new(memory, board.clock(), Arc::clone(&timer) as _, irq8);
+    let rtc = match floppy {
+        Some(drive) => rtc.with_floppy(drive),
+        None => rtc,
+    };
     let rtc = Arc::new(Mutex::new(rtc));
     board.connect(&timer, &rtc);
     board.add_ports("rtc", rtc, &rtc::PORTS)
@@ -390,27 +409,34 @@ impl Peripherals {
     }
 }
 
+/// The disk controller of old, which a board with firmware always has. Answers the disks on it.
+fn add_old_disks(
+    board: &mut Board,
+    config: &MachineConfig,
+) -> Result<Vec<Arc<dyn BlockDevice>>, MachineError> {
+    let Some(firmware) = &config.firmware else {
+        let old = config.disks.iter().any(|disk| disk.bus == DiskBus::Ide);
+        return match old {
+            true => Err(MachineError::TooManyIdeDisks { most: 0 }),
+            false => Ok(Vec::new()),
+        };
+    };
+    let drives = pc::drives(&config.disks, firmware.cd.as_ref())?;
+    let disks = drives.iter().flatten().filter_map(|drive| match drive {
+        Drive::Disk { disk, .. } => Some(Arc::clone(disk)),
+        Drive::Cd(_) => None,
+    });
+    let disks = disks.collect();
+    board.add_ide(drives)?;
+    Ok(disks)
+}
+
 fn add_disk(
     board: &mut Board,
     disk: &DiskConfig,
     control: &MachineControl,
 ) -> Result<Arc<dyn BlockDevice>, MachineError> {
-    let options = block::DiskOptions {
-        path: disk.path.clone(),
-        format: disk.format,
-        read_only: disk.read_only,
-        overlay: disk.overlay.clone(),
-        layers: disk.layers.clone(),
-        trust: disk.trust,
-    };
-    let opened = match &disk.opened {
-        Some(base) => block::open_over(Arc::clone(base), &options),
-        None => block::open(&options),
-    };
-    let opened = opened.map_err(|source| MachineError::Disk {
-        path: disk.path.clone(),
-        source,
-    })?;
+    let opened = pc::open_disk(disk)?;
     let options = BlockOptions {
         serial: disk.serial.clone(),
         ..BlockOptions::default()

@@ -24,6 +24,11 @@ pub(crate) const PIT_IRQ: u8 = 0;
 pub(crate) const KEYBOARD_IRQ: u8 = 1;
 pub(crate) const RTC_IRQ: u8 = 8;
 pub(crate) const MOUSE_IRQ: u8 = 12;
+/// The floppy disk controller's interrupt and its channel of ISA's DMA.
+pub(crate) const FLOPPY_IRQ: u8 = 6;
+pub(crate) const FLOPPY_DMA: u8 = 2;
+/// Of the two channels of the disk controller of old.
+pub(crate) const IDE_IRQS: [u8; 2] = [14, 15];
 /// The ACPI interrupt.
 pub(crate) const SCI: u8 = 9;
 

@@ -114,9 +114,7 @@ fn run_on(engine: EngineChoice) {
         engine,
         firmware: Some(FirmwareConfig {
             image: rom.clone(),
-            log: None,
-            boot: Vec::new(),
-            serial_console: false,
+            ..FirmwareConfig::default()
         }),
         ..Built::default()
     };

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use machine::{
-    BootFrom, Chardev, ConsoleConfig, DiskConfig, DiskFormat, DiskTrust, EngineChoice,
+    BootFrom, Chardev, ConsoleConfig, DiskBus, DiskConfig, DiskFormat, DiskTrust, EngineChoice,
     FirmwareConfig, FolderConfig, FolderOptions, Limits, MachineConfig, NetworkConfig, NetworkWay,
-    Overlay, RateLimit, Reboot, ScreenConfig, VsockConfig,
+    Overlay, RateLimit, Reboot, ScreenConfig, VariablesConfig, VsockConfig,
 };
 use pyo3::prelude::*;
 
@@ -46,6 +46,11 @@ struct FirmwareSpec {
     image: PathBuf,
     boot: Vec<String>,
     serial_console: bool,
+    cdrom: Option<PathBuf>,
+    cd_drive: bool,
+    floppy: Option<PathBuf>,
+    variables: Option<PathBuf>,
+    store: Option<PathBuf>,
 }
 
 impl FirmwareSpec {
@@ -62,6 +67,12 @@ impl FirmwareSpec {
             log: None,
             boot: boot.collect::<PyResult<_>>()?,
             serial_console: self.serial_console,
+            cd: self.cd_drive.then_some(self.cdrom),
+            floppy: self.floppy,
+            variables: self.variables.map(|template| VariablesConfig {
+                template,
+                store: self.store,
+            }),
         })
     }
 }
@@ -118,6 +129,7 @@ struct DiskSpec {
     trust_backing: bool,
     nbd: Option<String>,
     serial: String,
+    bus: String,
 }
 
 /// `innkeeper.vm.wiring.Wiring`.
@@ -240,6 +252,11 @@ impl DiskSpec {
             ("keep", Some(path)) => Overlay::Keep(path),
             (other, _) => return Err(unknown(py, "overlay", other)),
         };
+        let bus = match self.bus.as_str() {
+            "virtio" => DiskBus::Virtio,
+            "ide" => DiskBus::Ide,
+            other => return Err(unknown(py, "disk bus", other)),
+        };
         Ok(DiskConfig {
             path: self.nbd.map_or(self.path, PathBuf::from),
             format,
@@ -253,6 +270,7 @@ impl DiskSpec {
             },
             opened: None,
             serial: self.serial,
+            bus,
         })
     }
 }

@@ -11,6 +11,7 @@ import typer
 
 from innkeeper.cli import options
 from innkeeper.cli.values import (
+    Media,
     firmware_of,
     folders_of,
     growth_of,
@@ -78,6 +79,9 @@ class MadeOf:
     kernel: options.Kernel = None
     firmware: options.Firmware = None
     boot: options.Boot = None
+    cdrom: options.Cdrom = None
+    floppy: options.Floppy = None
+    firmware_variables: options.FirmwareVariables = None
     firmware_log: options.FirmwareLog = None
     initrd: options.Initrds = None
     append: options.Append = ""
@@ -91,7 +95,16 @@ class MadeOf:
             image=self.image,
             command=tuple(self.command or ()),
             kernel=self.kernel,
-            firmware=firmware_of(self.firmware, self.boot, self.firmware_log),
+            firmware=firmware_of(
+                self.firmware,
+                Media(
+                    boot=self.boot,
+                    cdrom=self.cdrom,
+                    floppy=self.floppy,
+                    store=self.firmware_variables,
+                    log=self.firmware_log,
+                ),
+            ),
             initrds=tuple(self.initrd or ()),
             append=self.append,
             vcpus=self.cpus,

@@ -53,8 +53,8 @@ Disks = Annotated[
         metavar="PATH",
         help="Disk image: raw, qcow2, or vmdk, vdi, vhd and vhdx, which are only read; "
         "or an NBD server's URI. After it "
-        "may follow ,ro or ,temporary, ,format=FORMAT, and ,trust-backing for an image that may "
-        "name files outside its directory. Repeatable.",
+        "may follow ,ro or ,temporary, ,format=FORMAT, ,trust-backing for an image that may "
+        "name files outside its directory, and with firmware ,bus=ide. Repeatable.",
     ),
 ]
 Devices = Annotated[
@@ -193,8 +193,8 @@ Firmware = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Firmware that boots what it finds: seabios, or a file of your own. --boot does "
-        "not need it said.",
+        help="Firmware that boots what it finds: seabios, ovmf, or a file of your own. With "
+        "--boot, --cdrom or --floppy it is seabios unless said.",
     ),
 ]
 Boot = Annotated[
@@ -203,6 +203,25 @@ Boot = Annotated[
         metavar="DEVICE",
         help="What firmware boots from: disk, cd, floppy or net; several with commas, the first "
         "choice first.",
+    ),
+]
+Cdrom = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Image of a CD or DVD, which firmware boots from if nothing else is said.",
+    ),
+]
+Floppy = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Image of a floppy disk, which is written to if it can be."),
+]
+FirmwareVariables = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Where firmware's variables are kept; made when it is missing. A guest that stays "
+        "keeps them without this.",
     ),
 ]
 FirmwareLog = Annotated[

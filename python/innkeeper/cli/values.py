@@ -1,13 +1,15 @@
 """What people write on the command line, as values."""
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import TIMEOUT_MAX
 from typing import Final
 
 from innkeeper.errors import InvalidInput
 from innkeeper.machine import (
+    BootDevice,
+    DiskBus,
     DiskFormat,
     DiskSpec,
     FirmwareSpec,
@@ -63,30 +65,55 @@ def parse_disk(text: str) -> DiskSpec:
                 spec = replace(spec, overlay=Overlay.TEMPORARY)
             case ["trust-backing"]:
                 spec = replace(spec, trust_backing=True)
+            case ["bus", name] if name in tuple(DiskBus):
+                spec = replace(spec, bus=DiskBus(name))
             case ["format", name] if name in _DISK_FORMATS:
                 spec = replace(spec, format=DiskFormat(name))
             case _:
                 formats = ", ".join(f"format={name}" for name in _DISK_FORMATS)
                 raise InvalidInput(
-                    f"disk option {option!r} is none of ro, temporary, trust-backing, {formats}"
+                    f"disk option {option!r} is none of ro, temporary, trust-backing, bus=ide, "
+                    f"{formats}"
                 )
     return spec
 
 
-def firmware_of(name: str | None, boot: str | None, log: Path | None) -> FirmwareSpec | None:
-    """What --firmware, --boot and --firmware-log ask for together.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Media:
+    """What is said of firmware besides its name."""
+
+    boot: str | None = None
+    cdrom: Path | None = None
+    floppy: Path | None = None
+    store: Path | None = None
+    log: Path | None = None
+
+
+def firmware_of(name: str | None, media: Media) -> FirmwareSpec | None:
+    """What the options about firmware ask for together.
 
     Raises:
-        InvalidInput: when one is nothing that exists.
+        InvalidInput: when one is nothing that exists, or they do not go together.
     """
-    if name is None and boot is None:
-        if log is not None:
-            raise InvalidInput("--firmware-log is for --firmware")
+    if name is None and media.boot is None and media.cdrom is None and media.floppy is None:
+        if media.log is not None or media.store is not None:
+            raise InvalidInput("--firmware-log and --firmware-variables are for --firmware")
         return None
-    return FirmwareSpec(
-        image=parse_firmware(name or "seabios"),
-        boot=() if boot is None else parse_boot(boot),
-        log=log,
+    spec = parse_firmware(name or "seabios")
+    if media.boot is not None:
+        order = parse_boot(media.boot)
+    elif media.cdrom is not None:
+        order = (BootDevice.CD,)
+    else:
+        order = () if media.floppy is None else (BootDevice.FLOPPY,)
+    return replace(
+        spec,
+        boot=order,
+        cdrom=media.cdrom,
+        floppy=media.floppy,
+        variables=spec.variables or media.store,
+        store=media.store,
+        log=media.log,
     )
 
 

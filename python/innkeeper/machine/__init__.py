@@ -25,6 +25,7 @@ from innkeeper.machine.shares import Shares, check_cpu_shares, parse_cpuset
 from innkeeper.machine.size import format_size, parse_size
 from innkeeper.machine.spec import (
     MIB,
+    DiskBus,
     DiskFormat,
     DiskSpec,
     EngineChoice,
@@ -38,6 +39,7 @@ __all__ = [
     "MIB",
     "USER_NETWORK",
     "BootDevice",
+    "DiskBus",
     "DiskFormat",
     "DiskSpec",
     "EngineChoice",

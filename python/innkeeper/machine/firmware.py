@@ -20,36 +20,52 @@ class BootDevice(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FirmwareSpec:
     """`image` goes into the machine's ROM. `boot` is what it boots from, the first choice first;
-    empty for its own order. `log` gets what firmware says of itself.
+    empty for its own order. `log` gets what firmware says of itself. `cdrom` is the image of the
+    disc that lies in the CD-ROM drive, `floppy` that of the disk in the floppy drive, which is
+    there with it. Firmware that keeps variables begins with those in `variables`; a guest's own
+    are in `store`, which is made when it is missing, or are lost when its machine ends.
     """
 
     image: Path
     boot: tuple[BootDevice, ...] = ()
     serial_console: bool = True
     log: Path | None = None
+    cd_drive: bool = True
+    cdrom: Path | None = None
+    floppy: Path | None = None
+    variables: Path | None = None
+    store: Path | None = None
 
 
-# What a name stands for: the file, and the package of Debian and Ubuntu that has it.
+# What a name stands for: the image, what its variables begin with, and the package of Debian and
+# Ubuntu that has them.
 NAMED: Final = {
-    "seabios": (Path("/usr/share/seabios/bios-256k.bin"), "seabios"),
+    "seabios": (Path("/usr/share/seabios/bios-256k.bin"), None, "seabios"),
+    "ovmf": (
+        Path("/usr/share/OVMF/OVMF_CODE.fd"),
+        Path("/usr/share/OVMF/OVMF_VARS.fd"),
+        "ovmf",
+    ),
 }
+# What a guest's own variables are called in its directory.
+KEPT_VARIABLES: Final = "variables.fd"
 
 
-def parse_firmware(text: str) -> Path:
+def parse_firmware(text: str) -> FirmwareSpec:
     """The image that `text` stands for: a name of `NAMED`, or a file.
 
     Raises:
         InvalidInput: for a name whose image is not on this host.
     """
     if text not in NAMED:
-        return Path(text)
-    path, package = NAMED[text]
-    if not path.exists():
+        return FirmwareSpec(image=Path(text))
+    image, variables, package = NAMED[text]
+    if not image.exists():
         raise InvalidInput(
             f"the firmware {text} is not on this host: install the package {package}, "
             "or name a file of your own"
         )
-    return path
+    return FirmwareSpec(image=image, variables=variables)
 
 
 def parse_boot(text: str) -> tuple[BootDevice, ...]:

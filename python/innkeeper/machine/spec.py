@@ -23,6 +23,8 @@ MINIMUM_MEMORY: Final = 4 * MIB
 MAXIMUM_MEMORY: Final = 1 << 40
 MAXIMUM_VCPUS: Final = 64
 MAXIMUM_DISKS: Final = 16
+# Of four drives, one is the CD-ROM drive.
+MAXIMUM_IDE_DISKS: Final = 3
 # Linux reads at most COMMAND_LINE_SIZE bytes, the last of which is a zero.
 MAXIMUM_COMMAND_LINE: Final = 2047
 
@@ -54,6 +56,15 @@ class DiskFormat(StrEnum):
     VHDX = "vhdx"
 
 
+class DiskBus(StrEnum):
+    """How a guest reaches a disk. `ide` is for systems that know nothing else, on a guest with
+    firmware, which can have three.
+    """
+
+    VIRTIO = "virtio"
+    IDE = "ide"
+
+
 class Overlay(StrEnum):
     """Where the guest's writes go: the image itself, nowhere that lasts, or a file that is kept."""
 
@@ -64,7 +75,7 @@ class Overlay(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiskSpec:
-    """A virtio-blk disk. `overlay_path` is for `Overlay.KEEP` only, and made when missing. `layers`
+    """A disk. `overlay_path` is for `Overlay.KEEP` only, and made when missing. `layers`
     are overlays that were kept before, between the image and that one, the lowest first.
 
     With `nbd`, a URI such as nbd://host/export, it is what that NBD server exports, and `path` is
@@ -83,6 +94,7 @@ class DiskSpec:
     trust_backing: bool = False
     nbd: str | None = None
     serial: str = ""
+    bus: DiskBus = DiskBus.VIRTIO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +172,15 @@ def _validate_start(spec: MachineSpec) -> None:
         if spec.growth.vcpus is not None:
             raise InvalidInput("a guest with firmware has a fixed number of CPUs")
         _require_file(spec.firmware.image, "firmware")
+        for path, what in (
+            (spec.firmware.cdrom, "disc"),
+            (spec.firmware.floppy, "floppy disk"),
+            (spec.firmware.variables, "firmware's variables"),
+        ):
+            if path is not None:
+                _require_file(path, what)
+    elif any(disk.bus is DiskBus.IDE for disk in spec.disks):
+        raise InvalidInput("an IDE disk is for a guest with firmware")
     elif spec.kernel is None:
         raise InvalidInput("a guest starts from a kernel or from firmware, and has neither")
     else:
@@ -183,6 +204,8 @@ def validate_choices(vcpus: int, memory: int, disks: Sequence[DiskSpec]) -> None
         raise InvalidInput(f"memory is counted in pages of 4 KiB, not {memory} bytes")
     if len(disks) > MAXIMUM_DISKS:
         raise InvalidInput(f"a guest has at most {MAXIMUM_DISKS} disks, not {len(disks)}")
+    if sum(disk.bus is DiskBus.IDE for disk in disks) > MAXIMUM_IDE_DISKS:
+        raise InvalidInput(f"a guest has at most {MAXIMUM_IDE_DISKS} IDE disks")
     for disk in disks:
         _validate_disk(disk)
 

@@ -17,6 +17,7 @@ from innkeeper.machine import (
     VsockSpec,
     stored,
 )
+from innkeeper.machine.firmware import KEPT_VARIABLES
 from innkeeper.services import login, seeds
 from innkeeper.services.request import GuestRequest, image_boot, own_kernel_spec
 from innkeeper.vm.detached import home as files
@@ -113,6 +114,11 @@ def order(definition: Definition, name: str) -> Order:
     if request.image is None:
         # Nobody waits for its end: a guest that resets itself goes on.
         spec = replace(own_kernel_spec(replace(request, name=name)), reboots=True)
+        firmware = spec.firmware
+        if firmware is not None and firmware.variables is not None and firmware.store is None:
+            # Its directory is where its process works.
+            kept = replace(firmware, store=Path(KEPT_VARIABLES))
+            spec = replace(spec, firmware=kept)
     else:
         image = Store().kept_image(name, request.image)
         if image is None:
@@ -160,8 +166,12 @@ def _seed(seed: SeedSpec) -> SeedSpec:
 
 
 def _firmware(firmware: FirmwareSpec) -> FirmwareSpec:
-    log = None if firmware.log is None else firmware.log.absolute()
-    return replace(firmware, image=firmware.image.absolute(), log=log)
+    paths = {
+        name: path.absolute()
+        for name in ("image", "variables", "store", "cdrom", "floppy", "log")
+        if (path := getattr(firmware, name)) is not None
+    }
+    return replace(firmware, **paths)
 
 
 def _vsock(vsock: VsockSpec) -> VsockSpec:

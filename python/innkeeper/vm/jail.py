@@ -120,7 +120,9 @@ def _read(spec: MachineSpec, here: Path | None) -> Iterator[Path]:
     if spec.kernel is not None:
         yield spec.kernel
     if spec.firmware is not None:
-        yield spec.firmware.image
+        firmware = spec.firmware
+        files = (firmware.image, firmware.variables, firmware.cdrom, firmware.floppy)
+        yield from (file for file in files if file is not None)
     yield from spec.initrds
     if spec.screen is not None and spec.screen.rom is not None:
         yield spec.screen.rom
@@ -153,6 +155,11 @@ def _written(spec: MachineSpec) -> Iterator[Path]:
             yield disk.path
         if disk.overlay_path is not None:
             yield disk.overlay_path.parent
+    if spec.firmware is not None:
+        if spec.firmware.floppy is not None and os.access(spec.firmware.floppy, os.W_OK):
+            yield spec.firmware.floppy
+        if spec.firmware.store is not None:
+            yield spec.firmware.store.parent
     if spec.perf_map:
         yield Path("/tmp")
     network = spec.network

@@ -42,6 +42,11 @@ const REGISTER_C: u8 = 0x0c;
 const REGISTER_D: u8 = 0x0d;
 /// Why the last reset happened, for firmware.
 const SHUTDOWN_STATUS: u8 = 0x0f;
+/// Types of the drives, the first in the upper half.
+const FLOPPY_DRIVES: u8 = 0x10;
+const EQUIPMENT: u8 = 0x14;
+/// There is one drive.
+const EQUIPMENT_FLOPPY: u8 = 1;
 const CENTURY: u8 = 0x32;
 
 const A_UPDATING: u8 = 1 << 7;
@@ -117,6 +122,15 @@ impl Rtc {
         rtc.describe_memory(memory);
         rtc.forget_the_past();
         rtc
+    }
+
+    /// Tells firmware of one floppy drive, by its type in the CMOS: 4 is one of 1.44 MB.
+    #[must_use]
+    pub fn with_floppy(mut self, drive: u8) -> Rtc {
+        self.set(FLOPPY_DRIVES, drive << 4);
+        let equipment = self.get(EQUIPMENT);
+        self.set(EQUIPMENT, equipment | EQUIPMENT_FLOPPY);
+        self
     }
 
     /// The reason of the coming reset, as firmware reads it from byte 0Fh.

@@ -9,11 +9,14 @@ pub(crate) struct BootPlaces {
     /// The first virtio disk.
     pub(crate) disk: Option<u8>,
     pub(crate) network: Option<u8>,
+    /// The first disk is none, but hangs on the disk controller of old.
+    pub(crate) ide_disk: bool,
 }
 
 /// The paths of `wanted`, as far as those are there.
 pub(crate) fn boot_order(wanted: &[BootFrom], places: BootPlaces) -> Vec<String> {
     let path = |device: &BootFrom| match device {
+        BootFrom::Disk if places.ide_disk => Some("/pci@i0cf8/ide@1,1/drive@0/disk@0".to_owned()),
         BootFrom::Disk => {
             let slot = places.disk?;
             Some(format!("/pci@i0cf8/scsi@{slot:x}/disk@0,0"))

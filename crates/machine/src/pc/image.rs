@@ -1,11 +1,13 @@
-//! Firmware as a file, and the ROM that it goes into.
+//! Firmware as files, and the ROM that they go into.
 
 use std::path::Path;
 
 use memory::{Gpa, GuestMemory, RamRange};
 
+use super::variables::Variables;
 use crate::MachineError;
 use crate::boot::{BootError, SourceFile};
+use crate::config::FirmwareConfig;
 use crate::layout::{HIGH_RAM, KIB, MIB};
 
 /// Flash of PCs comes in blocks of this, in bytes.
@@ -16,45 +18,78 @@ const MOST: u64 = 16 * MIB;
 /// A firmware image, opened once so that a reset finds the same one.
 #[derive(Debug)]
 pub(crate) struct FirmwareImage {
-    source: SourceFile,
+    code: SourceFile,
+    /// Below the code.
+    variables: Option<Variables>,
+    loaded: bool,
 }
 
 impl FirmwareImage {
     /// # Errors
-    /// When it cannot be opened, or has a size that no ROM has.
-    pub(crate) fn open(path: &Path) -> Result<FirmwareImage, MachineError> {
-        let source = SourceFile::open(path)?;
-        if !source.len.is_multiple_of(BLOCK) || source.len > MOST {
-            return Err(MachineError::FirmwareSize {
-                path: path.to_owned(),
-                len: source.len,
-            });
+    /// When a file cannot be opened, or has a size that no ROM has.
+    pub(crate) fn open(config: &FirmwareConfig) -> Result<FirmwareImage, MachineError> {
+        let code = open_code(&config.image)?;
+        let variables = config.variables.as_ref().map(Variables::open).transpose()?;
+        let image = FirmwareImage {
+            code,
+            variables,
+            loaded: false,
+        };
+        let len = image.rom().len;
+        if len > MOST {
+            let path = config.image.clone();
+            return Err(MachineError::FirmwareSize { path, len });
         }
-        Ok(FirmwareImage { source })
+        Ok(image)
     }
 
-    /// Where it goes: it ends where 4 GiB do.
+    pub(crate) fn variables(&self) -> Option<&Variables> {
+        self.variables.as_ref()
+    }
+
+    /// Where all of it goes: it ends where 4 GiB do.
     pub(crate) fn rom(&self) -> RamRange {
+        let variables = self.variables.as_ref().map_or(0, Variables::len);
+        let len = self.code.len.saturating_add(variables);
         RamRange {
-            base: Gpa(HIGH_RAM.0 - self.source.len),
-            len: self.source.len,
+            base: Gpa(HIGH_RAM.0.saturating_sub(len)),
+            len,
         }
     }
 
-    /// Puts it into the ROM of `memory`, whatever was there.
+    /// Puts it into the ROM of `memory`, whatever was there. Variables that are in no file stay as the guest
+    /// wrote them.
     ///
     /// # Errors
-    /// When the file cannot be read any more.
-    pub(crate) fn load(&self, memory: &GuestMemory) -> Result<(), MachineError> {
+    /// When a file cannot be read any more.
+    pub(crate) fn load(&mut self, memory: &GuestMemory) -> Result<(), MachineError> {
         let rom = self.rom();
-        let copied = memory.copy_from(&self.source.file, 0, rom.len, rom.base);
+        let code_at = Gpa(HIGH_RAM.0 - self.code.len);
+        let mut copied = memory.copy_from(&self.code.file, 0, self.code.len, code_at);
+        let variables = self.variables.as_ref();
+        if let Some(variables) = variables.filter(|it| it.kept() || !self.loaded) {
+            let read = memory.copy_from(variables.file(), 0, variables.len(), rom.base);
+            copied = copied.and(read);
+        }
+        self.loaded = true;
         copied.map_err(|source| {
             MachineError::Boot(BootError::Read {
-                path: self.source.path.clone(),
+                path: self.code.path.clone(),
                 source,
             })
         })
     }
+}
+
+fn open_code(path: &Path) -> Result<SourceFile, MachineError> {
+    let code = SourceFile::open(path)?;
+    if !code.len.is_multiple_of(BLOCK) || code.len > MOST {
+        return Err(MachineError::FirmwareSize {
+            path: path.to_owned(),
+            len: code.len,
+        });
+    }
+    Ok(code)
 }
 
 #[cfg(test)]

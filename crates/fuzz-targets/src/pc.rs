@@ -1,0 +1,187 @@
+//! A PC's chipset and its disk controller of old: registers in any order, DMA tables that lie, states of any
+//! bytes, while the disc is changed.
+
+use std::sync::{Arc, Mutex};
+
+use block::BlockDevice;
+use devices::floppy::{Floppy, FloppyParts};
+use devices::ide::{Drive, Ide};
+use devices::isa_dma::{DmaChannel, IsaDma};
+use devices::pc::{I440fx, Piix3, PirqRouter, SEGMENTS, Shadow, ShadowMap};
+use devices::pci::PciFunction;
+use devices::pflash::{FlashMemory, Pflash};
+use devices::testing::FakeLine;
+use devices::{Device, DeviceState, Line};
+use memory::{Gpa, GuestMemory, RamRange};
+use vm_memory::{Bytes, GuestAddress};
+
+use crate::Input;
+use crate::devices::forge;
+use crate::disk::MemoryDisk;
+
+const RAM: u64 = 0x2_0000;
+const LARGEST_STATE: usize = 1 << 18;
+
+fn disk() -> Arc<dyn BlockDevice> {
+    Arc::new(MemoryDisk::new(0x4_0000))
+}
+
+fn ide(memory: &GuestMemory) -> Ide {
+    let disk_of = |serial: &str| {
+        Some(Drive::Disk {
+            disk: disk(),
+            serial: serial.to_owned(),
+        })
+    };
+    let drives = [
+        disk_of(""),
+        disk_of("x"),
+        Some(Drive::Cd(Some(disk()))),
+        None,
+    ];
+    let lines = [0, 1].map(|_| FakeLine::new() as Arc<dyn Line>);
+    Ide::new(drives, lines, memory)
+}
+
+/// What was saved is taken back, and what others saved is refused or survived.
+fn states(function: &mut dyn PciFunction, input: &mut Input<'_>) {
+    let saved = function.save();
+    assert!(saved.bytes.len() < LARGEST_STATE);
+    assert_eq!(function.restore(&saved), Ok(()));
+    if input.bool() {
+        let mut forged: DeviceState = saved.clone();
+        forge(&mut forged.bytes, input);
+        if function.restore(&forged).is_err() {
+            assert_eq!(function.save(), saved, "a refused state left something");
+        }
+    }
+}
+
+pub(crate) fn disk_controller(bytes: &[u8]) {
+    let mut input = Input::new(bytes);
+    let ram = RamRange {
+        base: Gpa(0),
+        len: RAM,
+    };
+    let memory = GuestMemory::new(&[ram]).expect("memory");
+    let mut ide = ide(&memory);
+    let mut ports = ide.ports();
+    ide.config_write(0x04, 2, 7);
+    while !input.is_empty() {
+        let what = input.byte();
+        let size = [1, 2, 4, 2][usize::from(what >> 6)];
+        let channel = u64::from(what >> 4 & 1) * 0x10;
+        let value = u64::from(input.byte());
+        match what & 15 {
+            0..=3 => ports.write(channel + u64::from(what & 3) + 1, 1, value),
+            4 => ports.write(channel + 4 + (value & 1), 1, u64::from(input.byte())),
+            5 => ports.write(channel + 6, 1, value),
+            6 | 7 => {
+                let command = input.choose(&[
+                    0x20, 0x30, 0xa0, 0xc4, 0xc5, 0xc6, 0xc8, 0xca, 0x25, 0x35, 0xec,
+                ]);
+                let any = if value == 0 { input.byte() } else { command };
+                ports.write(channel + 7, 1, any.into());
+            }
+            8 => {
+                for _ in 0..value {
+                    ports.write(channel, size, u64::from(input.byte()));
+                }
+            }
+            9 => {
+                for _ in 0..value * 4 {
+                    ports.read(channel, size);
+                }
+            }
+            10 => {
+                ports.read(channel + (value & 15), size);
+                ide.bar_read(4, value & 15, 1);
+            }
+            11 => ide.bar_write(4, value & 15, 1, u64::from(input.byte())),
+            12 => {
+                let entry = [input.u32() & 0x1_ffff, input.u32()];
+                let at = GuestAddress(value * 8);
+                let _ = memory.ram().write_obj(entry, at);
+            }
+            13 => states(&mut ide, &mut input),
+            14 => ide.change_disc(1, 0, (value & 1 != 0).then(disk)),
+            _ => ports.write(channel + 8, 1, value),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct NoMemory;
+
+impl ShadowMap for NoMemory {
+    fn set(&self, _shadows: &[Shadow; SEGMENTS.len()]) {}
+}
+
+pub(crate) fn chipset(bytes: &[u8]) {
+    let mut input = Input::new(bytes);
+    let irqs = (0..16).map(|_| FakeLine::new() as Arc<dyn Line>);
+    let router = PirqRouter::new(irqs.collect());
+    let wires = router.wires().map(|wire| wire.input());
+    let mut bridge = I440fx::new(Arc::new(NoMemory));
+    let mut isa = Piix3::new(router);
+    while !input.is_empty() {
+        let what = input.byte();
+        let size = [1, 2, 4, 1][usize::from(what >> 6)];
+        let (offset, value) = (u16::from(input.byte()), input.u32());
+        match what & 7 {
+            0 | 1 => bridge.config_write(offset, size, value),
+            2 | 3 => isa.config_write(offset, size, value),
+            4 => wires[usize::from(offset & 3)].set(value & 1 != 0),
+            5 => states(&mut bridge, &mut input),
+            6 => states(&mut isa, &mut input),
+            _ => {
+                bridge.config_read(offset, size);
+                isa.reset();
+            }
+        }
+    }
+}
+
+/// A controller whose DMA has been programmed once for all, to read, to a part of RAM.
+pub(crate) fn floppy() -> Floppy {
+    let ram = RamRange {
+        base: Gpa(0),
+        len: RAM,
+    };
+    let memory = GuestMemory::new(&[ram]).expect("memory");
+    let mut dma = IsaDma::new();
+    for (port, value) in [
+        (0x04, 0),
+        (0x04, 0x10),
+        (0x05, 0xff),
+        (0x05, 0xff),
+        (0x0b, 0x56),
+        (0x0a, 2),
+    ] {
+        dma.write(port, 1, value);
+    }
+    let parts = FloppyParts {
+        irq: FakeLine::new(),
+        dma: DmaChannel::new(Arc::new(Mutex::new(dma)), 2, memory),
+    };
+    Floppy::new(Some(disk()), parts)
+}
+
+#[derive(Debug)]
+struct Nothing;
+
+impl FlashMemory for Nothing {
+    fn show(&self, _memory: bool) {}
+
+    fn read(&self, _offset: u64, into: &mut [u8]) {
+        into.fill(0);
+    }
+
+    fn write(&self, offset: u64, _bytes: &[u8]) -> bool {
+        offset & 1 == 0
+    }
+}
+
+pub(crate) fn flash() -> Pflash {
+    Pflash::new(0x2000, Arc::new(Nothing))
+}
