@@ -47,6 +47,8 @@ pub const GPE0_EVENTS: u8 = 16;
 /// What the DSDT's \_S3 and \_S5 packages must hold.
 pub const SLEEP_TYPE_S3: u8 = 1;
 pub const SLEEP_TYPE_S5: u8 = 5;
+/// What firmware of virtual machines writes to switch off, without having read our DSDT.
+const SLEEP_TYPE_OFF: u16 = 0;
 
 const KIND: &str = "acpi-pm";
 const VERSION: u16 = 1;
@@ -236,7 +238,7 @@ impl AcpiPm {
             return;
         }
         let sleep_type = value >> 10 & 7;
-        if sleep_type == u16::from(SLEEP_TYPE_S5) {
+        if sleep_type == u16::from(SLEEP_TYPE_S5) || sleep_type == SLEEP_TYPE_OFF {
             self.parts.lines.power_off();
         } else if sleep_type == u16::from(SLEEP_TYPE_S3) {
             self.state.control |= CONTROL_SLEEP;
