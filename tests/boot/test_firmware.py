@@ -1,6 +1,5 @@
 """Guests that firmware boots: unmodified, as Debian packages it."""
 
-import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -119,26 +118,21 @@ READ = b"setvar Innkeeper -guid 01234567-89ab-cdef-0123-456789abcdef\r"
 
 
 def shell(inn: Inn, words: bytes, answer: bytes, *options: str | Path) -> None:
-    """OVMF to its shell, which says `answer` to `words`, and switches off."""
+    """OVMF to its shell, which says `answer` to `words`."""
     process = inn.start(
         "run", *("--engine", "translator", "--memory", "256M", "--network", "none"), *options
     )
     try:
         assert process.stdout is not None
         assert process.stdin is not None
-        wait_for(process.stdout.fileno(), b"UEFI Interactive Shell")
-        wait_for(process.stdout.fileno(), b"any other key to continue")
-        process.stdin.write(b"x")
-        process.stdin.flush()
-        wait_for(process.stdout.fileno(), b"Shell>")
-        for typed, wanted in ((words, answer), (b"reset -s\r", b"")):
+        for awaited, typed in ((b"any other key to continue", b"x"), (b"Shell>", words)):
+            wait_for(process.stdout.fileno(), awaited)
             process.stdin.write(typed)
             process.stdin.flush()
-            wait_for(process.stdout.fileno(), re.compile(wanted))
-        process.communicate()
+        wait_for(process.stdout.fileno(), answer)
     finally:
         process.kill()
-    assert process.returncode == 0
+        process.communicate()
 
 
 def test_ovmf_comes_to_its_shell_and_keeps_a_variable(inn: Inn, tmp_path: Path) -> None:

@@ -30,3 +30,6 @@ pub(crate) fn boot_order(wanted: &[BootFrom], places: BootPlaces) -> Vec<String>
     };
     wanted.iter().filter_map(path).collect()
 }
+
+#[cfg(test)]
+mod tests;
