@@ -329,6 +329,11 @@ impl Board {
         Ok(())
     }
 
+    /// Does firmware route its interrupts?
+    pub(crate) fn is_pc(&self) -> bool {
+        self.pirqs.is_some()
+    }
+
     /// The slot that the next device gets.
     pub(crate) fn next_slot(&self) -> u8 {
         self.next_slot

@@ -32,6 +32,9 @@ pub(crate) const SOUTH_BRIDGE_SLOT: u8 = 1;
 pub(crate) const IDE_FUNCTION: u8 = 1;
 pub(crate) const POWER_MANAGEMENT_FUNCTION: u8 = 3;
 
+/// Where OVMF switches the machine off: it takes the power management block to be where it would have put it.
+pub(crate) const OVMF_PM_BASE: u64 = 0xb000;
+
 /// PCI's four wires are inputs of the I/O APIC of their own, from this one on, besides the ISA interrupt
 /// that they are routed to: so an operating system that uses the I/O APIC need not know the routes.
 pub(crate) const FIRST_PCI_GSI: u8 = 16;

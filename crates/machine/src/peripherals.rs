@@ -26,6 +26,7 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::MachineError;
 use crate::board::Board;
+use crate::bus::SharedDevice;
 use crate::chardev::{Abandon, FdOutput, Gathered, Input, Inputs, Waker};
 use crate::config::{
     Chardev, ConsoleConfig, DiskBus, DiskConfig, FolderConfig, MachineConfig, NetworkConfig,
@@ -285,6 +286,11 @@ fn add_power_management(
     let pressed = Arc::clone(&device);
     control.connect_power_button(move |()| lock(&pressed).power_button());
     board.add_ports("acpi-pm", Arc::clone(&device), &acpi_pm::PORTS)?;
+    if board.is_pc() {
+        let len = acpi_pm::PORTS[0].count.into();
+        let shared: SharedDevice = Arc::clone(&device) as _;
+        board.ports.attach(pc::OVMF_PM_BASE, len, 0, shared)?;
+    }
     Ok(device)
 }
 
