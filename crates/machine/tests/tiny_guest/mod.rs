@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use devices::{Device, DeviceState, RestoreError, decode_state, encode_state};
 use machine::{
     Beginning, Chardev, EngineChoice, FirmwareConfig, Layer, Limits, Machine, MachineConfig,
-    MachineControl, MachineStats, Outcome, Reboot, RecordOrder, Recorded, read_index,
+    MachineControl, MachineStats, Outcome, Reboot, RecordOrder, Recorded, ScreenConfig, read_index,
 };
 use rustix::fs::{MemfdFlags, memfd_create};
 
@@ -111,6 +111,7 @@ pub(crate) struct Built {
     pub(crate) times: bool,
     pub(crate) input: Option<OwnedFd>,
     pub(crate) firmware: Option<FirmwareConfig>,
+    pub(crate) screen: Option<ScreenConfig>,
 }
 
 impl Default for Built {
@@ -123,6 +124,7 @@ impl Default for Built {
             times: false,
             input: None,
             firmware: None,
+            screen: None,
         }
     }
 }
@@ -152,7 +154,7 @@ impl Built {
             network: None,
             folders: Vec::new(),
             vsock: None,
-            screen: None,
+            screen: self.screen,
             rng: false,
             balloon: false,
             reboot: self.reboot,
