@@ -135,6 +135,11 @@ class Control:
         middle, 3 and 4 the side ones.
         """
 
+    def point(self, x: int, y: int, wheel: int, buttons: int) -> bool:
+        """The hand is at `x` and `y`, of 32767 each. False where the guest has no driver for the
+        tablet, and its mouse is to be moved.
+        """
+
     def resize_console(self, columns: int, rows: int) -> None: ...
     def set_limits(self, limits: Limits) -> None:
         """They hold from now on."""

@@ -151,3 +151,37 @@ def test_the_page_shows_screen_and_console(house: House, tmp_path: Path) -> None
         house("kill", "seen")
         # It ends with its guest.
         assert view.wait(timeout=PATIENCE) == 0
+
+
+# Prints, of a movement along one axis, what the tablet says: 3 is the axis x.
+TABLET = """\
+busybox mkdir -p /dev /sys
+busybox mount -t devtmpfs dev /dev
+busybox mount -t sysfs sys /sys
+for each in /sys/class/input/event*; do
+  busybox grep -q tablet $each/device/name && event=${each##*/}
+done
+busybox echo ready
+busybox dd if=/dev/input/$event bs=24 count=2 2>/dev/null | busybox od -A n -v -w24 -t d4
+busybox sleep 1000
+"""
+
+
+def test_the_pointer_is_where_the_viewers_is(house: House, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    package = "linux-image-amd64"
+    image = packages.file(package, "boot/vmlinuz-*")
+    elf = tmp_path / "vmlinux"
+    elf.write_bytes(kernel.bootable(image.read_bytes()))
+    wanted = ("virtio/virtio_pci", "virtio/virtio_input", "input/evdev")
+    names = [f"kernel/drivers/{name}.ko*" for name in wanted]
+    files = modules(package, "kernel/drivers/*", *names)
+    initrd = busybox(tmp_path / "initrd", LOAD + TABLET, files=files)
+    words = "console=ttyS0 cryptomgr.notests"
+    options = ("--display", "800x600", "--vnc", f"127.0.0.1:{port}", "--append", words)
+    house.start("seen", elf, "--initrd", str(initrd), *options)
+    log(house, "ready")
+    viewer = [INN.with_name("vncdo"), "-s", f"127.0.0.1::{port}", "move", "799", "0"]
+    subprocess.run(viewer, check=True, timeout=PATIENCE)
+    log(house, f"{3:>12}{0x7FFF:>12}")

@@ -39,6 +39,7 @@ pub mod net;
 mod rate;
 mod ring;
 pub mod rng;
+pub mod tablet;
 mod transport;
 pub mod vsock;
 mod worker;
@@ -58,6 +59,7 @@ pub use net::{Net, NetHandle, NetOptions};
 pub use rate::{RateGate, RateLimit};
 pub use ring::{QueueState, Ring};
 pub use rng::{Rng, RngLimit};
+pub use tablet::{Tablet, TabletEvent, TabletHandle};
 pub use transport::{VirtioPci, VirtioPciError};
 pub use vsock::{Vsock, VsockHandle, VsockOptions};
 

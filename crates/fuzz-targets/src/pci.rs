@@ -12,8 +12,8 @@ use devices::pci::{
 use devices::testing::{FakeLine, FakeLines};
 use devices::virtio::{
     Balloon, BalloonHandle, Block, BlockOptions, Console, ConsoleHandle, Fs, HotplugMemory,
-    HotplugMemoryHandle, Net, NetOptions, Port, QueueState, Rng, RngLimit, VirtioPci, Vsock,
-    VsockOptions, block::serve_prepared, hotplug_memory,
+    HotplugMemoryHandle, Net, NetOptions, Port, QueueState, Rng, RngLimit, Tablet, TabletEvent,
+    VirtioPci, Vsock, VsockOptions, block::serve_prepared, hotplug_memory,
 };
 use devices::{Device, DeviceState};
 use memory::{Gpa, GuestMemory, RamRange};
@@ -27,7 +27,7 @@ use crate::{Input, strict};
 
 const RAM: u64 = 0x2_0000;
 /// Of virtio devices.
-const KINDS: u8 = 8;
+const KINDS: u8 = 9;
 const MEMORY: u64 = 0xc000_0000;
 const MEMORY64: u64 = 0x40_0000_0000;
 const IO: u16 = 0xc000;
@@ -99,6 +99,11 @@ fn virtio(kind: u8, memory: &GuestMemory) -> (VirtioPci, Hands) {
             };
             let vsock = Vsock::new(options).expect("descriptors");
             VirtioPci::new(vsock, memory, sink, line)
+        }
+        7 => {
+            let tablet = Tablet::new().expect("a descriptor");
+            let _ = tablet.handle().point(TabletEvent::default());
+            VirtioPci::new(tablet, memory, sink, line)
         }
         6 => VirtioPci::new(Fs::new(crate::folder::to_read(), "a"), memory, sink, line),
         _ => {

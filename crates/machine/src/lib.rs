@@ -60,7 +60,7 @@ pub use control::{MachineControl, MemoryReport, Outcome};
 // What a device made elsewhere needs, so that its crate need know no floor below this one.
 pub use devices::i8042::MouseEvent;
 pub use devices::vga::Screen;
-pub use devices::virtio::{BalloonReport, HotplugMemoryReport, MemoryStatistics};
+pub use devices::virtio::{BalloonReport, HotplugMemoryReport, MemoryStatistics, TabletEvent};
 pub use devices::{Device, DeviceState, Line, RestoreError};
 pub use display::{Picture, PixelFormat, Rect, TIGHT_MAX_WIDTH, Tight, raw, tight, zrle};
 pub use error::MachineError;

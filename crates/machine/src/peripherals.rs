@@ -17,7 +17,7 @@ use devices::timers::rtc::{self, Rtc, RtcMemory};
 use devices::virtio::net::MAX_PAIRS;
 use devices::virtio::{
     Balloon, Block, BlockOptions, Console, ConsoleHandle, Fs, HotplugMemory, Net, NetOptions, Port,
-    Rng, RngLimit, Vsock, VsockOptions,
+    Rng, RngLimit, Tablet, Vsock, VsockOptions,
 };
 use devices::{Line, Lines};
 use folder::Folder;
@@ -110,6 +110,12 @@ pub(crate) fn add(
     };
     if let Some(screen) = &screen {
         control.connect_screen(screen.screen.clone());
+        let tablet = Tablet::new().map_err(|source| MachineError::Host {
+            what: "file descriptor",
+            source,
+        })?;
+        control.connect_tablet(tablet.handle());
+        board.add_virtio(tablet)?;
     }
     let power = add_power_management(board, lines, control)?;
     let floppy = config.firmware.as_ref().and_then(|it| it.floppy.as_deref());

@@ -1,5 +1,10 @@
 //! A frame buffer that the guest writes as RAM, moves, and writes again, on every engine.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "values are made small by the code of each guest"
+)]
+
 mod tiny_guest;
 
 use iced_x86::code_asm::{CodeAssembler, dword_ptr, dx, eax, ebx, ecx, edx};

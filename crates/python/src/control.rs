@@ -3,7 +3,7 @@
 use std::os::fd::{IntoRawFd, RawFd};
 use std::sync::Arc;
 
-use machine::{Line, MachineControl, MouseEvent};
+use machine::{Line, MachineControl, MouseEvent, TabletEvent};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -151,6 +151,16 @@ impl Control {
 
     fn key(&self, py: Python<'_>, scan_codes: Vec<u8>) -> bool {
         py.detach(|| self.control.key(&scan_codes))
+    }
+
+    fn point(&self, py: Python<'_>, x: u16, y: u16, wheel: i32, buttons: u8) -> bool {
+        let event = TabletEvent {
+            x,
+            y,
+            wheel,
+            buttons,
+        };
+        py.detach(|| self.control.point(event))
     }
 
     fn mouse(&self, py: Python<'_>, right: i32, down: i32, wheel: i32, buttons: u8) {

@@ -9,7 +9,7 @@ use devices::testing::{FakeClock, FakeLine, FakeLines, FakeMsi};
 use devices::vga::{Vga, VgaFunction};
 use devices::virtio::{
     Balloon, Block, BlockOptions, Console, Fs, HotplugMemory, Net, NetOptions, Port, Rng, RngLimit,
-    VirtioDevice, VirtioPci, Vsock, VsockOptions,
+    Tablet, VirtioDevice, VirtioPci, Vsock, VsockOptions,
 };
 use devices::{Device, DeviceState, RestoreError};
 use folder::{Folder, FolderOptions};
@@ -19,7 +19,33 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use crate::Entry;
 
+/// A screen and what points at it.
+fn seat() -> Vec<Entry> {
+    vec![
+        Entry {
+            kind: "vga",
+            make: vga,
+            change: |device| {
+                device.write(COMMAND.into(), 2, 3);
+                // A byte of video memory.
+                device.write(REGION + 0x1234, 1, 5);
+            },
+        },
+        Entry {
+            kind: "virtio-tablet",
+            make: || virtio(Tablet::new().unwrap()),
+            change: start_driver,
+        },
+    ]
+}
+
 pub(crate) fn entries() -> Vec<Entry> {
+    let mut all = seat();
+    all.extend(others());
+    all
+}
+
+fn others() -> Vec<Entry> {
     vec![
         Entry {
             kind: "pci-host-bridge",
@@ -44,15 +70,6 @@ pub(crate) fn entries() -> Vec<Entry> {
                 device.write(0, 4, 0x8000_003c);
                 device.write(4, 1, 0x0a);
                 device.write(1, 1, 0x02);
-            },
-        },
-        Entry {
-            kind: "vga",
-            make: vga,
-            change: |device| {
-                device.write(COMMAND.into(), 2, 3);
-                // A byte of video memory.
-                device.write(REGION + 0x1234, 1, 5);
             },
         },
         Entry {

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use devices::i8042::{I8042, MouseEvent};
 use devices::vga::Screen;
+use devices::virtio::{TabletEvent, TabletHandle};
 
 use super::MachineControl;
 use crate::sync::lock;
@@ -13,12 +14,14 @@ use crate::sync::lock;
 pub(super) struct Seat {
     screen: Mutex<Option<Screen>>,
     keyboard: Mutex<Option<Arc<Mutex<I8042>>>>,
+    tablet: Mutex<Option<TabletHandle>>,
 }
 
 impl Seat {
     pub(super) fn disconnect(&self) {
         *lock(&self.screen) = None;
         *lock(&self.keyboard) = None;
+        *lock(&self.tablet) = None;
     }
 }
 
@@ -43,6 +46,17 @@ impl MachineControl {
         if let Some(mouse) = lock(&self.shared.seat.keyboard).clone() {
             lock(&mouse).mouse(event);
         }
+    }
+
+    /// The hand is there. False where the guest has no driver for the tablet: its mouse is to be moved.
+    #[must_use]
+    pub fn point(&self, event: TabletEvent) -> bool {
+        let tablet = lock(&self.shared.seat.tablet).clone();
+        tablet.is_some_and(|tablet| tablet.point(event))
+    }
+
+    pub(crate) fn connect_tablet(&self, tablet: TabletHandle) {
+        *lock(&self.shared.seat.tablet) = Some(tablet);
     }
 
     pub(crate) fn connect_screen(&self, screen: Screen) {

@@ -1,11 +1,15 @@
 """Screen, keyboard and mouse of a guest, for all who sit at it: the machine may be a new one."""
 
 from collections.abc import Callable
+from typing import Final
 
 from innkeeper._core import Control, Screen
 from innkeeper.vm.detached.loop import Loop
 from innkeeper.vm.display import png
 from innkeeper.vm.display.keyboard import Keyboard
+
+# Coordinates of a tablet go so far.
+_FURTHEST: Final = 0x7FFF
 
 
 class Seat:
@@ -26,6 +30,13 @@ class Seat:
             return None
         width, height, _, _ = screen.refresh()
         return png.encode(width, height, screen.rgb())
+
+    def point(self, place: tuple[float, float], wheel: int, buttons: int) -> bool:
+        """The hand is at that part of the screen's width and height. False where the guest has no
+        tablet: then it is to be moved.
+        """
+        x, y = (round(min(max(part, 0), 1) * _FURTHEST) for part in place)
+        return self._control().point(x, y, wheel, buttons)
 
     def move(self, right: int, down: int, wheel: int, buttons: int) -> None:
         self._control().mouse(right, down, wheel, buttons)

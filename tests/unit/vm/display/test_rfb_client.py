@@ -2,7 +2,7 @@
 
 import struct
 import zlib
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from hypothesis import given, settings
@@ -17,6 +17,8 @@ from innkeeper.vm.display.rfb.encodings import (
     RAW,
     TIGHT,
     ZRLE,
+    Format,
+    Part,
 )
 
 if TYPE_CHECKING:
@@ -42,13 +44,13 @@ class FakeScreen:
             return [(0, 0, *self.size)]
         return self.changed if seen < self.now else []
 
-    def raw(self, part: Any, pixels: Any) -> bytes:
+    def raw(self, part: Part, pixels: Format) -> bytes:
         return bytes(part[2] * part[3] * (pixels[0] // 8))
 
-    def zrle(self, part: Any, pixels: Any) -> bytes:
+    def zrle(self, part: Part, pixels: Format) -> bytes:
         return b"\1" + BLACK
 
-    def tight(self, part: Any, pixels: Any) -> tuple[int, bytes, bytes]:
+    def tight(self, part: Part, pixels: Format) -> tuple[int, bytes, bytes]:
         return 0, b"", bytes(3 * part[2] * part[3])
 
 
@@ -64,7 +66,14 @@ class FakeSeat:
     def __init__(self) -> None:
         self.screen: FakeScreen | None = FakeScreen()
         self.keyboard = FakeKeyboard()
+        self.has_tablet = False
+        self.points: list[tuple[float, float, int, int]] = []
         self.moves: list[tuple[int, int, int, int]] = []
+
+    def point(self, place: tuple[float, float], wheel: int, buttons: int) -> bool:
+        if self.has_tablet:
+            self.points.append((*place, wheel, buttons))
+        return self.has_tablet
 
     def move(self, right: int, down: int, wheel: int, buttons: int) -> None:
         self.moves.append((right, down, wheel, buttons))
@@ -268,3 +277,12 @@ def test_a_screen_that_has_gone_is_nothing_to_update() -> None:
     viewer.join(RAW)
     viewer.seat.screen = None
     assert viewer.update() == b""
+
+
+def test_a_tablet_is_where_the_pointer_is() -> None:
+    viewer = Viewer()
+    viewer.join(RAW)
+    viewer.seat.has_tablet = True
+    viewer.say(struct.pack(">BBHH", 5, 2, 63, 0))
+    assert viewer.seat.points == [(1.0, 0.0, 0, 4)]
+    assert viewer.seat.moves == []

@@ -223,7 +223,10 @@ class Client:
         self._buttons = event.buttons
         # The second is the middle one here, and the right one at a mouse.
         held = event.buttons & 1 | event.buttons << 1 & 4 | event.buttons >> 1 & 2
-        self._seat.move(event.x - x, event.y - y, wheel, held)
+        width, height = self._told
+        place = event.x / max(width - 1, 1), event.y / max(height - 1, 1)
+        if not self._seat.point(place, wheel, held):
+            self._seat.move(event.x - x, event.y - y, wheel, held)
 
     # Updates.
 

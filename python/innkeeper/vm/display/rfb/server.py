@@ -18,8 +18,6 @@ MOST: Final = 16  # clients of each listener
 # Seconds between two looks at least, and how many times as long as the last look took.
 _INTERVAL: Final = 1 / 30
 _REST: Final = 3.0
-# Seconds between looks at a screen where nothing happens.
-_IDLE: Final = 1 / 15
 # Bytes that may wait for a client: a whole picture without compression, and one again.
 _LIMIT: Final = 128 << 20
 
@@ -106,5 +104,4 @@ class RfbServer:
             self._looking = False
             return
         took = time.monotonic() - began
-        served = any(not client.waiting for client in ready)
-        self._loop.after(max(_INTERVAL if served else _IDLE, _REST * took), self._look)
+        self._loop.after(max(_INTERVAL, _REST * took), self._look)
