@@ -14,7 +14,7 @@ from innkeeper.cli.columns import ago, columns
 from innkeeper.cli.help import Command, Group
 from innkeeper.cli.names import Names, complete_guest, for_each
 from innkeeper.cli.output import AsJson, print_json, remark
-from innkeeper.cli.progress import written
+from innkeeper.cli.progress import signals_as_exceptions, written
 from innkeeper.cli.values import parse_duration
 from innkeeper.errors import HostFailure, InvalidInput
 from innkeeper.machine import format_size
@@ -261,6 +261,31 @@ def verify(
 
 
 @app.command(cls=Command)
+def repair(
+    repository: Repository,
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> int:
+    """Set aside what is damaged, so that next backups write again what guests still have.
+
+    What was set aside stays in the repository, by a name that begins with damaged. Status 1 while
+    backups are broken.
+    """
+    secret = _passphrase(repository, passphrase_file)
+    with _counted("Reading") as progress:
+        done = backups.repair(repository, secret, progress=progress, waiting=_waiting(repository))
+    if as_json:
+        broken = [{"name": name, "files": list(files)} for name, files in done.broken]
+        print_json({"set_aside": list(done.set_aside), "broken": broken})
+    else:
+        for path in done.set_aside:
+            print(path)
+        for name, files in done.broken:
+            remark(f"{name} is broken: {', '.join(files)}")
+    return 1 if done.broken else 0
+
+
+@app.command(cls=Command)
 def prune(
     repository: Repository,
     last: Last = 0,
@@ -379,7 +404,8 @@ def schedule(
 def _counted(what: str) -> Iterator[Callable[[int], None]]:
     """Takes how many bytes more were seen to, and says so on a terminal."""
     total = 0
-    with written(what) as show:
+    # A guest that is frozen just now shall not stay so.
+    with signals_as_exceptions(), written(what) as show:
 
         def more(count: int) -> None:
             nonlocal total

@@ -9,7 +9,7 @@ from typing import Final
 
 from innkeeper.errors import GuestNotRunning, HostFailure, InnkeeperError
 from innkeeper.machine.limits import written
-from innkeeper.services import admission
+from innkeeper.services import admission, beginnings
 from innkeeper.services import definition as definitions
 from innkeeper.services.definition import Definition
 from innkeeper.services.request import GuestRequest
@@ -36,13 +36,13 @@ def adjust(name: str, change: Callable[[GuestRequest], GuestRequest]) -> None:
         if _write_at_rest(home, new):
             return
         with _admitted(name, old, new):
-            _write_running(home, name, new)
+            _write_running(home, new)
         # Whoever else wants something promised does not wait for what this guest's process says.
         try:
             with contextlib.suppress(GuestNotRunning):
                 _apply(home, old.request, new)
         except InnkeeperError:
-            _write_running(home, name, _taken_back(old, new))
+            _write_running(home, _taken_back(old, new))
             raise
         journal.tell(home, "set")
 
@@ -65,10 +65,10 @@ def _write_at_rest(home: Home, definition: Definition) -> bool:
     return True
 
 
-def _write_running(home: Home, name: str, definition: Definition) -> None:
+def _write_running(home: Home, definition: Definition) -> None:
     definition.write(home)
     # What its parent starts again is what it is now.
-    definitions.order(definition, name).write(home)
+    beginnings.order(home, definition).write(home)
 
 
 def _admitted(

@@ -19,6 +19,8 @@ from typing import Any, Final
 
 from innkeeper.errors import HostFailure
 from innkeeper.machine import DiskFormat, DiskSpec, MachineSpec, Overlay, stored
+from innkeeper.services import definition as definitions
+from innkeeper.services.definition import Definition
 from innkeeper.vm import inside
 from innkeeper.vm.detached import home as files
 from innkeeper.vm.detached import savings
@@ -150,12 +152,30 @@ def forget_memory(home: Home) -> None:
             os.close(saved)
 
 
-def placed(home: Home, order: Order) -> Order:
-    """`order` with the disks of a guest that began as something saved."""
+def order(home: Home, definition: Definition) -> Order:
+    """What the guest's next run is made of. Where its disks were before they were saved, nothing
+    has to be any more.
+
+    Raises:
+        InvalidInput, HostFailure: as `definitions.order`.
+    """
     found = begun(home)
     if found is None:
-        return order
-    return replace(order, spec=_over(order.spec, Path(home.path) / files.SAVED, found))
+        return definitions.order(definition, home.name)
+    request = definition.request
+    disks = list(request.disks)
+    for number, names in found.disks:
+        # An image's own is the first of the machine's, and none of those that were asked for.
+        asked = number - (request.image is not None)
+        if 0 <= asked < len(disks) and disks[asked].overlay is not Overlay.KEEP:
+            disks[asked] = replace(disks[asked], path=_saved(home) / names[0])
+    own = replace(request, disks=tuple(disks))
+    made = definitions.order(replace(definition, request=own), home.name)
+    return replace(made, spec=_over(made.spec, _saved(home), found))
+
+
+def _saved(home: Home) -> Path:
+    return Path(home.path) / files.SAVED
 
 
 def sweep_overlays(home: Home) -> None:

@@ -115,7 +115,7 @@ def start(name: str, revive: Callable[[Order], Order] | None = None) -> None:
         locked(home) as lock,
         _admitted(home, name) as definition,
     ):
-        order = beginnings.placed(home, definitions.order(definition, name))
+        order = beginnings.order(home, definition)
         if revive is not None:
             order = revive(order)
         else:

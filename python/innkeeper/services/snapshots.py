@@ -171,7 +171,7 @@ def _taken(home: Home, directory: int, name: str, progress: Progress) -> Snapsho
         running=home.is_taken(),
         pause=0.0,
         definition=definition,
-        order=beginnings.placed(home, definitions.order(definition, home.name)),
+        order=beginnings.order(home, definition),
     )
     if not snapshot.running:
         try:

@@ -7,7 +7,8 @@
     backups.restore(Path("/backups"), "a long passphrase", made.name, name="web-again")
 
 The floors in here: keys and writing < packs, manifest < repository < content < retention, creating,
-restoring, verifying, pruning < booting, schedule.
+restoring, verifying, pruning < repairing,
+booting, schedule.
 """
 
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from innkeeper.services.backups.creating import create
 from innkeeper.services.backups.failures import BackupDamaged, BackupNotFound
 from innkeeper.services.backups.manifest import Backup, Consistency
 from innkeeper.services.backups.pruning import Pruned, prune, remove
+from innkeeper.services.backups.repairing import Repaired, repair
 from innkeeper.services.backups.repository import change_passphrase, initialise, opened
 from innkeeper.services.backups.restoring import restore
 from innkeeper.services.backups.retention import Rules
@@ -33,6 +35,7 @@ __all__ = [
     "Consistency",
     "Found",
     "Pruned",
+    "Repaired",
     "Rules",
     "boot",
     "change_passphrase",
@@ -41,6 +44,7 @@ __all__ = [
     "listed",
     "prune",
     "remove",
+    "repair",
     "restore",
     "schedule",
     "verify",

@@ -98,7 +98,7 @@ def _take(home: Home, source: int, *, memory: bool) -> _Taken:
         order = orders.read(home)
     else:
         consistency = Consistency.OFF
-        order = beginnings.placed(home, definitions.order(definition, home.name))
+        order = beginnings.order(home, definition)
         try:
             with locked(home):
                 recording.copy_disks(home, source, order.spec.disks)

@@ -25,7 +25,7 @@ from innkeeper.services.backups.failures import BackupDamaged, BackupNotFound, w
 from innkeeper.services.backups.keys import Keys
 from innkeeper.services.backups.manifest import Backup
 from innkeeper.services.backups.packs import Pack, PackWriter, Place
-from innkeeper.services.backups.writing import make_directory, remove, sweep, sync
+from innkeeper.services.backups.writing import make_directory, remove, set_aside, sweep, sync
 
 PACKS: Final = "packs"
 BACKUPS: Final = "backups"
@@ -124,15 +124,29 @@ class Repository:
         Raises:
             HostFailure.
         """
-        found, damaged = [], []
+        found, damaged, _ = self._read_backups()
+        return found, damaged
+
+    def unreadable(self) -> list[str]:
+        """The names of the files of backups that are damaged.
+
+        Raises:
+            HostFailure.
+        """
+        return self._read_backups()[2]
+
+    def _read_backups(self) -> tuple[list[Backup], list[str], list[str]]:
+        found, damaged, names = [], [], []
         for name in _ids(self.path / BACKUPS):
+            path = self.path / BACKUPS / name
             try:
-                found.append(manifest.read(self.path / BACKUPS / name, self.keys))
+                found.append(manifest.read(path, self.keys))
             except BackupDamaged as error:
                 damaged.append(str(error))
+                names.append(name)
             except OSError as error:
-                damaged.append(f"{self.path / BACKUPS / name} cannot be read: {error.strerror}")
-        return sorted(found, key=lambda backup: backup.created), damaged
+                damaged.append(f"{path} cannot be read: {error.strerror}")
+        return sorted(found, key=lambda backup: backup.created), damaged, names
 
     def find(self, which: str) -> Backup:
         """By its name, or the newest of a guest by the guest's.
@@ -191,6 +205,17 @@ class Repository:
                 return fitting[-1]
         beside = f"; {damaged[0]}" if damaged else ""
         raise BackupNotFound(f"there is no backup {name!r} in {self.path}{beside}")
+
+    def set_aside(self, path: Path) -> Path:
+        """A file that is damaged, and of which all that is whole is elsewhere. Where it is then.
+
+        Raises:
+            HostFailure.
+        """
+        if (pack := self._open.pop(path.name, None)) is not None:
+            pack.close()
+        with writing(self.path):
+            return set_aside(path)
 
     def close(self) -> None:
         if self._writer is not None:

@@ -88,7 +88,7 @@ def put_back(found: Repository, backup: Backup, wanted: Wanted, progress: Progre
         raise NameInUse(
             f"there is a guest {wanted.name!r} already; --force replaces it, --name restores beside"
         )
-    _check_paths(_definition(backup, wanted).request)
+    _check_paths(backup, _definition(backup, wanted).request)
     store = Store()
     lacks_image = backup.digest is not None and store.by_digest(backup.digest) is None
     if lacks_image and not backup.image_files:
@@ -169,7 +169,7 @@ def _definition(backup: Backup, wanted: Wanted) -> Definition:
     return replace(was, request=request)
 
 
-def _check_paths(request: GuestRequest) -> None:
+def _check_paths(backup: Backup, request: GuestRequest) -> None:
     """Files of the host that the guest needs and that no backup has.
 
     Raises:
@@ -178,7 +178,10 @@ def _check_paths(request: GuestRequest) -> None:
     needed = [request.kernel, *request.initrds, *(folder.path for folder in request.folders)]
     if request.firmware is not None:
         needed.append(request.firmware.image)
-    needed += [disk.path for disk in request.disks]
+    saved = savings.disks(file.name for file in backup.files)
+    # An image's own disk is the first.
+    first = 0 if request.image is None else 1
+    needed += [disk.path for number, disk in enumerate(request.disks, first) if number not in saved]
     for path in needed:
         if path is not None and not path.exists():
             raise InvalidInput(f"the guest needs {path}, which is not here and in no backup")

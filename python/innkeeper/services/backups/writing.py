@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Final, Self
 
 UNFINISHED: Final = ".new-"
+ASIDE: Final = "damaged-"
 _FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
@@ -77,6 +78,18 @@ def remove(path: Path) -> None:
     """
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
+
+
+def set_aside(path: Path) -> Path:
+    """Where it is then, under a name that nobody reads.
+
+    Raises:
+        OSError.
+    """
+    aside = path.with_name(f"{ASIDE}{path.name}")
+    os.rename(path, aside)
+    sync(path.parent)
+    return aside
 
 
 def make_directory(path: Path) -> None:

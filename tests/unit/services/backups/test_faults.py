@@ -94,6 +94,38 @@ def test_the_old_or_the_new(
 
 
 @pytest.mark.parametrize("number", FATES.values(), ids=FATES)
+def test_a_repair_loses_nothing_that_is_whole(
+    number: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = shelf.make(tmp_path / "before")
+    shelf.back_up(before, OLD, created=1.0)
+    first = min((before / "packs").iterdir(), key=lambda pack: pack.stat().st_mtime_ns)
+    content = bytearray(first.read_bytes())
+    content[30] ^= 1
+    first.write_bytes(content)
+    for at in range(1, ENOUGH):
+        path = tmp_path / "repository"
+        shutil.copytree(before, path)
+        with shelf.fate(monkeypatch, at, number) as fate:
+            try:
+                backups.repair(path, PASSPHRASE)
+            except (HostFailure, Killed):
+                assert fate.count >= at
+            done = fate.count < at
+        backups.repair(path, PASSPHRASE)
+        # All but the piece that was damaged is there: this writes that one alone.
+        shelf.back_up(path, OLD, created=2.0)
+        assert backups.verify(path, PASSPHRASE).is_whole
+        assert shelf.content_of(path, "web-1") == OLD
+        assert backups.listed(path, PASSPHRASE)[0][1].written < 200_000
+        shutil.rmtree(path)
+        if done:
+            assert at > 5
+            return
+    pytest.fail("there was no end of it")
+
+
+@pytest.mark.parametrize("number", FATES.values(), ids=FATES)
 def test_a_repository_that_was_begun_can_be_begun_again(
     number: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -215,3 +215,33 @@ def test_who_removes_waits_for_who_reads(shelf_path: Path) -> None:
     assert told == ["waits"]
     with shelf.opened(shelf_path, alone=True), pytest.raises(Stop):
         backups.listed(shelf_path, PASSPHRASE, waiting=waiting)
+
+
+def test_what_is_repaired_is_whole_again_once_a_guest_has_it(shelf_path: Path) -> None:
+    shelf.back_up(shelf_path, DATA + b"good" * 1000)
+    (pack,) = (shelf_path / "packs").iterdir()
+    content = bytearray(pack.read_bytes())
+    content[100] ^= 1
+    pack.write_bytes(content)
+    # What is damaged is not written again by itself: it seems to be there.
+    shelf.back_up(shelf_path, DATA, created=2.0)
+    assert [name for name, _ in backups.verify(shelf_path, PASSPHRASE).broken] == ["web-1", "web-2"]
+    done = backups.repair(shelf_path, PASSPHRASE)
+    assert done.set_aside == (pack.with_name(f"damaged-{pack.name}"),)
+    assert [name for name, _ in done.broken] == ["web-1", "web-2"]
+    shelf.back_up(shelf_path, DATA[:CHUNK], created=3.0)
+    assert backups.verify(shelf_path, PASSPHRASE).is_whole
+    assert shelf.content_of(shelf_path, "web-1") == DATA + b"good" * 1000
+    assert backups.repair(shelf_path, PASSPHRASE).set_aside == ()
+
+
+def test_a_backup_that_cannot_be_read_is_set_aside(shelf_path: Path) -> None:
+    shelf.back_up(shelf_path, DATA)
+    shelf.back_up(shelf_path, b"new", created=2.0)
+    with shelf.opened(shelf_path) as found:
+        damaged = shelf_path / "backups" / found.find_exactly("web-1").id
+    damaged.write_bytes(b"")
+    done = backups.repair(shelf_path, PASSPHRASE)
+    assert [path.name for path in done.set_aside] == [f"damaged-{damaged.name}"]
+    assert backups.verify(shelf_path, PASSPHRASE).is_whole
+    backups.prune(shelf_path, PASSPHRASE, Rules(last=1))
