@@ -30,6 +30,8 @@ def test_a_guest_without_an_agent_and_with_a_disk_of_its_own(
     assert b"no agent answers in tiny" in done.stderr
     first = done.stdout.decode().strip()
     vault("stop", "--timeout", "0", "tiny")
+    variables = vault.home / "guests" / "tiny" / "run" / "variables.fd"
+    variables.write_bytes(b"firmware's")
     (off,) = vault("backup", "create", where, "tiny").split()
     found = json.loads(vault("backup", "ls", where, "--json"))
     assert [each["disks"] for each in found] == ["power cut", "off"]
@@ -41,6 +43,8 @@ def test_a_guest_without_an_agent_and_with_a_disk_of_its_own(
         saved = vault.home / "guests" / name / "saved" / "disk0.0.raw"
         assert saved.read_bytes() == content
         assert vault.inspect(name)["state"] == "running"
+    kept = vault.home / "guests" / "two" / "run" / "variables.fd"
+    assert kept.read_bytes() == b"firmware's"
     # What is changed while it runs leaves it its disk, for when it is started again.
     vault("set", "one", "--disk-limit", "50M")
     order = json.loads((vault.home / "guests" / "one" / "order.json").read_text())

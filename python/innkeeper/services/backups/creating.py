@@ -13,30 +13,25 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
 
-from innkeeper.errors import HostFailure, InnkeeperError
+from innkeeper.errors import HostFailure, InnkeeperError, InvalidInput
 from innkeeper.images import Store
 from innkeeper.images import manifest as image_manifest
-from innkeeper.services import beginnings, freeze, recording, seeds
+from innkeeper.services import beginnings, freeze, recording
 from innkeeper.services import definition as definitions
 from innkeeper.services.backups import content, repository
 from innkeeper.services.backups.content import Progress
-from innkeeper.services.backups.manifest import Backup, Consistency, StoredFile
+from innkeeper.services.backups.manifest import BESIDE, Backup, Consistency, StoredFile
 from innkeeper.services.backups.repository import Repository
 from innkeeper.services.definition import Definition
 from innkeeper.services.lifecycle import locked
 from innkeeper.services.snapshots import changing, fresh
 from innkeeper.vm import inside
 from innkeeper.vm import order as orders
-from innkeeper.vm.detached import home as files
 from innkeeper.vm.detached import journal, savings, standing
 from innkeeper.vm.detached.home import Home
 from innkeeper.vm.detached.registry import registry
 from innkeeper.vm.order import Order
-
-# Of a guest's directory, what is no disk and yet its own.
-BESIDE: Final = (files.SEED, seeds.KEY, f"{seeds.KEY}.pub")
 
 
 def create(
@@ -89,6 +84,9 @@ class _Taken:
 
 def _take(home: Home, source: int, *, memory: bool) -> _Taken:
     definition = definitions.read(home)
+    for disk in definition.request.disks:
+        if disk.nbd is not None and not disk.read_only:
+            raise InvalidInput(f"the disk {disk.nbd} of {home.name} is kept by another server")
     image = None
     if definition.request.image is not None:
         image = Store().kept_image(home.name, definition.request.image)
@@ -211,9 +209,9 @@ def _stored(
 
     saved = [put(inside.open_file(source, name), name) for name in sorted(savings.names(source))]
     beside = []
-    for name in BESIDE:
+    for name, where in BESIDE.items():
         with contextlib.suppress(FileNotFoundError):
-            beside.append(put(inside.open_file(home.directory, name), name))
+            beside.append(put(inside.open_file(home.directory, where), name))
     image_files = []
     if taken.image is not None:
         contents = image_manifest.read(taken.image)

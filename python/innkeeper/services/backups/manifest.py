@@ -18,16 +18,28 @@ from cryptography.exceptions import InvalidTag
 
 from innkeeper.errors import HostFailure
 from innkeeper.machine import stored
+from innkeeper.machine.firmware import KEPT_VARIABLES
+from innkeeper.services import seeds
 from innkeeper.services.backups.failures import BackupDamaged
 from innkeeper.services.backups.keys import SALT, Keys, nonce
 from innkeeper.services.backups.writing import write_file
 from innkeeper.services.definition import Definition
+from innkeeper.vm.detached import home as files
 from innkeeper.vm.order import Order
 
 VERSION: Final = 1
 _MAGIC: Final = b"INNBACK1"
 _PURPOSE: Final = "backup"
 _LONGEST: Final = 64 << 20
+
+
+# Of a guest's directory, what is no disk and yet its own: by its name in a backup, where it is.
+BESIDE: Final = {
+    files.SEED: files.SEED,
+    seeds.KEY: seeds.KEY,
+    f"{seeds.KEY}.pub": f"{seeds.KEY}.pub",
+    KEPT_VARIABLES: f"{files.OWN}/{KEPT_VARIABLES}",
+}
 
 
 class Consistency(StrEnum):

@@ -21,7 +21,7 @@ from innkeeper.machine import Shares, VsockSpec
 from innkeeper.services import beginnings, forks
 from innkeeper.services.backups import content, repository
 from innkeeper.services.backups.content import Progress
-from innkeeper.services.backups.manifest import Backup, Consistency, StoredFile
+from innkeeper.services.backups.manifest import BESIDE, Backup, Consistency, StoredFile
 from innkeeper.services.backups.repository import Repository
 from innkeeper.services.beginnings import Current
 from innkeeper.services.control import kill_processes
@@ -126,8 +126,9 @@ def _appear(
     def fill(home: Home) -> None:
         if image is not None:
             store.hold_image(Path(home.path), image)
-        for name in os.listdir(beside):
-            os.link(beside / name, name, dst_dir_fd=home.directory)
+        for name in BESIDE.keys() & os.listdir(beside):
+            home.make_own()
+            os.link(beside / name, BESIDE[name], dst_dir_fd=home.directory)
         with _opened(saved) as source:
             beginnings.prepare(home, source, record=backup.id, identity=identity)
         if has_memory:
@@ -177,11 +178,16 @@ def _check_paths(backup: Backup, request: GuestRequest) -> None:
     """
     needed = [request.kernel, *request.initrds, *(folder.path for folder in request.folders)]
     if request.firmware is not None:
-        needed.append(request.firmware.image)
+        firmware = request.firmware
+        needed += [firmware.image, firmware.variables, firmware.cdrom, firmware.floppy]
     saved = savings.disks(file.name for file in backup.files)
     # An image's own disk is the first.
     first = 0 if request.image is None else 1
-    needed += [disk.path for number, disk in enumerate(request.disks, first) if number not in saved]
+    needed += [
+        disk.path
+        for number, disk in enumerate(request.disks, first)
+        if number not in saved and disk.nbd is None
+    ]
     for path in needed:
         if path is not None and not path.exists():
             raise InvalidInput(f"the guest needs {path}, which is not here and in no backup")
