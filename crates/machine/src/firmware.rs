@@ -7,8 +7,9 @@ use crate::MachineError;
 use crate::layout::{
     EBDA, KIB, PC_PCI_WINDOW_64_LEN, PCI_WINDOW_64_LEN, pc_pci_window, pci_window_64,
 };
+use crate::machine::random;
 use crate::ports;
-use crate::tables::{self, AcpiRequest, SmbiosRequest};
+use crate::tables::{self, AcpiRequest, GENERATION, GENERATION_LEN, SmbiosRequest};
 
 /// Spec: IBM PS/2 BIOS Technical Reference, "BIOS Data Area".
 const BDA_SERIAL_PORTS: Gpa = Gpa(0x400);
@@ -66,6 +67,7 @@ pub(crate) fn install(memory: &GuestMemory, facts: &Facts) -> Result<(), Machine
     for (at, bytes) in acpi.iter().chain([&smbios]) {
         write(memory, *at, bytes)?;
     }
+    renew_generation(memory)?;
     for (at, port) in (BDA_SERIAL_PORTS.0..).step_by(2).zip(ports::SERIAL) {
         write(memory, Gpa(at), &port.first.to_le_bytes())?;
     }
@@ -83,6 +85,12 @@ pub(crate) fn install(memory: &GuestMemory, facts: &Facts) -> Result<(), Machine
     // The first byte of the area is its own size in KiB.
     write(memory, EBDA, &[1])?;
     write(memory, RESET_ENTRY, &RESET_CODE)
+}
+
+/// Gives the guest another generation. It is to be told.
+pub(crate) fn renew_generation(memory: &GuestMemory) -> Result<(), MachineError> {
+    let number: [u8; GENERATION_LEN] = random()?;
+    write(memory, GENERATION, &number)
 }
 
 /// Where the guest wants to go on after a sleep in S3, if it said so: an address below 1 MiB.

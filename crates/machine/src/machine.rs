@@ -537,7 +537,7 @@ fn vcpu_params(id: u32, count: u32, rate: TscRate) -> VcpuParams {
 }
 
 /// Bytes from the host's generator.
-fn random<const N: usize>() -> Result<[u8; N], MachineError> {
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], MachineError> {
     let mut bytes = [0; N];
     let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
     filled.map_err(|error| MachineError::Host {

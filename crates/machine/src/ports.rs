@@ -52,6 +52,8 @@ pub(crate) const PM_LEN: u8 = acpi_pm::PORTS[0].count as u8;
 /// The registers of processors that come and go, and the event that they raise.
 pub(crate) const CPUS: u16 = acpi_cpus::PORTS[0].first;
 pub(crate) const CPU_EVENT: u8 = 1;
+/// The event that tells of another generation.
+pub(crate) const GENERATION_EVENT: u8 = 2;
 pub(crate) const RESET: u16 = 0xcf9;
 /// Full reset by the reset control register.
 pub(crate) const RESET_VALUE: u8 = 6;

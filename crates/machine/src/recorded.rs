@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use memory::{Layer, Recording};
 
-use crate::MachineError;
 use crate::machine::Machine;
 use crate::saved::SavedMachine;
+use crate::sync::lock;
+use crate::{MachineError, firmware, ports};
 
 /// How long the readers of the guest's consoles may take.
 const DRAIN: Duration = Duration::from_millis(500);
@@ -63,7 +64,7 @@ impl Machine {
         })
     }
 
-    /// Becomes what was recorded: the first run goes on there. Before any other run, and with all its devices
+    /// Becomes what was recorded, of another generation: the first run goes on there. Before any other run, and with all its devices
     /// attached. After an error the machine must not be run.
     ///
     /// # Errors
@@ -72,6 +73,11 @@ impl Machine {
         let saved = SavedMachine::from_bytes(&beginning.state)?;
         self.check_shape(&saved)?;
         self.memory().map_layers(&beginning.layers)?;
-        self.restore(&saved)
+        self.restore(&saved)?;
+        if self.memory().rom().is_none() {
+            firmware::renew_generation(self.memory())?;
+            lock(&self.peripherals.power).raise_gpe(ports::GENERATION_EVENT);
+        }
+        Ok(())
     }
 }

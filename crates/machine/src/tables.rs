@@ -2,11 +2,13 @@
 
 mod acpi;
 mod dsdt;
+mod generation;
 mod loader;
 mod processors;
 mod smbios;
 
 pub use acpi::{AcpiRequest, FACS, build as acpi};
+pub(crate) use generation::{GENERATION, GENERATION_LEN};
 pub(crate) use loader::acpi_files;
 pub(crate) use smbios::files as smbios_files;
 pub use smbios::{SmbiosRequest, build as smbios};

@@ -8,6 +8,7 @@ use acpi_tables::gas::{AccessSize, AddressSpace, GAS};
 use devices::acpi_pm;
 use memory::Gpa;
 
+use super::generation::GENERATION_LEN;
 use super::{checksum, dsdt};
 use crate::layout::{BIOS_AREA, ECAM, ECAM_LEN, IOAPIC, LAPIC, MIB, SMBIOS_AREA};
 use crate::ports;
@@ -97,6 +98,10 @@ pub(super) fn lay_out(request: &AcpiRequest, first: u64) -> Laid {
     };
     let facs_at = place(facs());
     debug_assert_eq!(facs_at, first);
+    if request.pc_window.is_none() {
+        // Written by the machine, as its guests begin.
+        place(vec![0; GENERATION_LEN]);
+    }
     let dsdt_at = place(table(*b"DSDT", 2, &dsdt::build(request)));
     let mut listed = vec![
         place(fadt(request, facs_at, dsdt_at)),

@@ -9,6 +9,7 @@ use acpi_tables::{Aml, AmlSink};
 use devices::acpi_pm;
 
 use super::acpi::AcpiRequest;
+use super::generation::{self, GENERATION};
 use super::processors;
 use crate::layout::{
     ECAM, ECAM_LEN, PC_PCI_WINDOW_END, PCI_WINDOW, PCI_WINDOW_END, VGA_HOLE, VGA_HOLE_END,
@@ -47,6 +48,10 @@ pub(super) fn build(request: &AcpiRequest) -> Vec<u8> {
     }
     if request.present.is_some() {
         add(&Raw(processors::controller(request.apic_ids.len())));
+    }
+    if request.pc_window.is_none() {
+        add(&system_bus(&Raw(generation::device(GENERATION.0))));
+        add(&Raw(generation::event()));
     }
     for (name, sleep) in [
         ("_S3_", acpi_pm::SLEEP_TYPE_S3),

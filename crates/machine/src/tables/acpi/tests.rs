@@ -2,6 +2,7 @@ use memory::Gpa;
 
 use super::{AcpiRequest, build};
 use crate::layout::{BIOS_AREA, PCI_WINDOW_64_LEN, SMBIOS_AREA};
+use crate::tables::GENERATION;
 
 fn request(processors: u32) -> AcpiRequest {
     AcpiRequest {
@@ -26,7 +27,7 @@ fn every_table_sums_to_zero_and_none_overlap() {
     assert_eq!(tables[0].0, BIOS_AREA);
     assert_eq!(sum(&tables[0].1[..20]), 0);
     for (at, bytes) in &tables {
-        if bytes.starts_with(b"FACS") {
+        if bytes.starts_with(b"FACS") || *at == GENERATION {
             continue;
         }
         assert_eq!(sum(bytes), 0, "{:?}", String::from_utf8_lossy(&bytes[..4]));
@@ -39,7 +40,8 @@ fn every_table_sums_to_zero_and_none_overlap() {
 
 #[test]
 fn the_length_field_is_the_length() {
-    for (_, bytes) in &build(&request(2)).expect("fits")[2..] {
+    let tables = build(&request(2)).expect("fits").into_iter().skip(2);
+    for (_, bytes) in tables.filter(|(at, _)| *at != GENERATION) {
         let mut len = [0; 4];
         len.copy_from_slice(&bytes[4..8]);
         assert_eq!(u32::from_le_bytes(len) as usize, bytes.len());
