@@ -281,3 +281,21 @@ def test_a_guest_that_is_renamed_knows_its_name(house: House, halting: Path) -> 
         json.loads(line) for line in house("events", "--past", "--json", "--no-follow").splitlines()
     ]
     assert {event["guest"] for event in told if event["event"] == "exit"} == {"other"}
+
+
+def test_each_thread_has_given_up_what_it_has_no_need_of(house: House, tmp_path: Path) -> None:
+    # A kernel that is not in a hurry: so all of its threads are there to be looked at.
+    found = house.start("many", tiny.kernel(tmp_path / "loop", tiny.LOOP))
+    filters = {}
+    for thread in Path(f"/proc/{found['pid']}/task").iterdir():
+        lines = (thread / "status").read_text().splitlines()
+        told = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+        if "Seccomp_filters" not in told:
+            pytest.skip("this kernel does not count filters")
+        filters[told["Name"]] = int(told["Seccomp_filters"])
+    # The process's, which are what the one has that makes the others.
+    process = filters["threads"]
+    names = {name.split(" ")[0] for name in filters}
+    assert {"vcpu", "timers", "input"} <= names, filters
+    assert all(count > process for name, count in filters.items() if name != "threads"), filters
+    assert filters["vcpu 0"] == process + 2

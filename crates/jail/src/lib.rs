@@ -12,10 +12,11 @@
 //! ([`Walls::missing`]); what it has and refuses is an error.
 //!
 //! All of it is inherited by threads that are made later, and by none that is there: [`enter`] belongs
-//! before the first.
+//! before the first. Each of these gives up more, by what it works at ([`narrow`]).
 //!
 //! Spec: `namespaces(7)`, `landlock(7)`, seccomp(2), capabilities(7), `no_new_privs` in prctl(2).
 
+mod calls;
 mod descriptors;
 mod descriptors_raw;
 mod files;
@@ -31,6 +32,7 @@ use std::path::PathBuf;
 
 use rustix::thread::CapabilitySet;
 
+pub use filter::Work;
 pub(crate) use namespaces_raw::Rights;
 
 /// What a guest's process needs. All else is given up.
@@ -142,6 +144,15 @@ pub fn separate(needs: &Needs) -> Result<Walls, JailError> {
         }
     }
     Ok(walls)
+}
+
+/// Leaves the calling thread, and those that it makes, what `work` takes: besides what the process may
+/// still do, for good.
+///
+/// # Errors
+/// When the kernel refuses it.
+pub fn narrow(work: Work) -> Result<(), JailError> {
+    filter::apply(&filter::of(work)?)
 }
 
 /// Has those that are forked from now on see no processes but their own: what a process itself can not

@@ -254,9 +254,9 @@ impl InputThread {
     pub(crate) fn start(inputs: Vec<Input>, waker: Waker) -> io::Result<InputThread> {
         let stopping = Arc::new(AtomicBool::new(false));
         let (stop, woken) = (Arc::clone(&stopping), waker.clone());
-        let thread = std::thread::Builder::new()
-            .name("input".to_owned())
-            .spawn(move || pump(inputs, &woken, &stop))?;
+        let thread = threads::spawn(threads::Work::Device, "input", move || {
+            pump(inputs, &woken, &stop)
+        })?;
         Ok(InputThread {
             waker,
             stopping,

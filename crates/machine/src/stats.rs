@@ -113,7 +113,10 @@ impl<'scope> Sampler<'scope> {
         let (end, ended) = channel();
         let named = std::thread::Builder::new().name("statistics".to_owned());
         let begun = Instant::now();
-        let thread = named.spawn_scoped(scope, move || sample(&places, times, begun, &ended));
+        let thread = named.spawn_scoped(scope, move || {
+            threads::begin(threads::Work::Device);
+            sample(&places, times, begun, &ended);
+        });
         Some(Sampler {
             thread: thread.ok()?,
             end,

@@ -55,6 +55,7 @@ pub(crate) fn is_vcpu() -> bool {
 
 fn run_one(vcpu: &mut VcpuRunner, control: &MachineControl) {
     IS_VCPU.set(true);
+    ::threads::begin(::threads::Work::Processor);
     if let Err(error) = vcpu.run() {
         control.end(Outcome::EngineFailed(chain(&error)));
     }

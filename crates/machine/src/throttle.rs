@@ -5,7 +5,6 @@
 //! goes on: to the guest it looks like a host with other things to do.
 
 use std::sync::{Arc, Condvar, Mutex};
-use std::thread::Builder;
 use std::time::Duration;
 
 use crate::limits::{CpuBudget, Look, Turn};
@@ -43,9 +42,9 @@ impl Throttle {
         self.changed.notify_all();
         if wish.share.is_some() && !wish.has_thread {
             let throttle = Arc::clone(self);
-            let thread = Builder::new().name("throttle".into());
+            let run = move || throttle.run(&guest);
             // A host without a thread left has other limits for this guest.
-            wish.has_thread = thread.spawn(move || throttle.run(&guest)).is_ok();
+            wish.has_thread = threads::spawn(threads::Work::Device, "throttle", run).is_ok();
         }
     }
 

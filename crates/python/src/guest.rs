@@ -61,7 +61,7 @@ impl Machine {
     fn new(py: Python<'_>, spec: MachineSpec, wiring: Wiring) -> PyResult<Self> {
         let (vcpus, memory) = (spec.vcpus, spec.memory);
         let config = spec.into_config(py, wiring)?;
-        let made = py.detach(|| machine::Machine::new(config));
+        let made = py.detach(move || threads::apart(move || machine::Machine::new(config)));
         let machine = made.map_err(|error| machine_error(py, &error))?;
         let lines = (0..LINES).map(|gsi| machine.interrupt_line(gsi)).collect();
         let control = machine.control();

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ::jail::{Enforcement, Needs, User, Walls};
+use ::jail::{Enforcement, Needs, User, Walls, Work};
 use pyo3::prelude::*;
 
 use crate::errors::{raise, sentence};
@@ -18,11 +18,13 @@ pub(crate) struct JailNeeds {
     network: bool,
     tap: bool,
     user: Option<u32>,
+    own_code: bool,
 }
 
 /// `innkeeper._core.enter_jail`.
 #[pyfunction]
 pub(crate) fn enter_jail(py: Python<'_>, needs: JailNeeds) -> PyResult<(Vec<String>, Vec<String>)> {
+    let own_code = needs.own_code;
     let needs = Needs {
         read: needs.read,
         write: needs.write,
@@ -35,7 +37,37 @@ pub(crate) fn enter_jail(py: Python<'_>, needs: JailNeeds) -> PyResult<(Vec<Stri
     };
     let walls =
         ::jail::enter(&needs).map_err(|error| raise(py, "HostFailure", (sentence(&error),)))?;
+    rule_threads(own_code).map_err(|error| raise(py, "HostFailure", (sentence(&*error),)))?;
     Ok((named(&walls), walls.missing))
+}
+
+/// A person's own code in Python runs on threads of processors, and may do what the process may.
+fn rule_threads(own_code: bool) -> Result<(), Box<dyn std::error::Error>> {
+    if own_code {
+        threads::set_rule(|work| match work {
+            threads::Work::Processor => {}
+            work => narrow(work),
+        })?;
+    } else {
+        threads::set_rule(narrow)?;
+        ::jail::narrow(Work::Desk)?;
+    }
+    Ok(())
+}
+
+fn narrow(work: threads::Work) {
+    let work = match work {
+        threads::Work::Processor => Work::Processor,
+        threads::Work::Device => Work::Device,
+        threads::Work::Network => Work::Network,
+        threads::Work::Folder => Work::Folder,
+        threads::Work::Sockets => Work::Sockets,
+    };
+    if let Err(error) = ::jail::narrow(work) {
+        // What is not locked in does not begin.
+        eprintln!("{}", sentence(&error));
+        std::process::abort();
+    }
 }
 
 /// `innkeeper._core.separate_children`.

@@ -19,7 +19,9 @@ const FLOORS: &[(&str, &[&str])] = &[
     // x86 for the APIC's state, which every engine can load: it is vocabulary, no engine.
     (
         "devices",
-        &["block", "display", "folder", "memory", "netio", "x86"],
+        &[
+            "block", "display", "folder", "memory", "netio", "threads", "x86",
+        ],
     ),
     (
         "machine",
@@ -33,11 +35,13 @@ const FLOORS: &[(&str, &[&str])] = &[
             "folder",
             "memory",
             "netio",
+            "threads",
             "x86",
         ],
     ),
     ("jail", &[]),
-    ("innkeeper-python", &["block", "jail", "machine"]),
+    ("threads", &[]),
+    ("innkeeper-python", &["block", "jail", "machine", "threads"]),
     // Beside the house: it throws bytes at every floor, and nothing is built with it.
     (
         "fuzz-targets",

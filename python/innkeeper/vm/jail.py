@@ -46,8 +46,8 @@ USERS: Final = 1 << 27
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
     """Paths to read, to write, to change as a guest's folders and to control, with all that is
-    below them, whether the guest has a network, and whom to be instead of root. As `jail::Needs`
-    has it.
+    below them, whether the guest has a network, and whom to be instead of root, as `jail::Needs`
+    has it; and whether devices are a person's own code.
     """
 
     read: tuple[Path, ...]
@@ -58,6 +58,7 @@ class Needs:
     network: bool
     tap: bool
     user: int
+    own_code: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +98,7 @@ def needs(spec: MachineSpec, own: Sequence[Path], here: Path | None, identity: s
         network=network is not None and network.kind is not NetworkKind.TAP,
         tap=network is not None and network.kind is NetworkKind.TAP,
         user=user_of(identity),
+        own_code=bool(_own(spec)),
     )
 
 
@@ -108,7 +110,7 @@ def user_of(identity: str) -> int:
 def _read(spec: MachineSpec, here: Path | None) -> Iterator[Path]:
     yield from (Path(name) for name in _HOST)
     # Those that are loaded otherwise are ours, and loaded.
-    own = [name for name in spec.devices if name not in devices.BUILT_IN]
+    own = _own(spec)
     if own:
         yield from (Path(name) for name in _PYTHON)
         yield from (Path(place) for place in sys.path if place and Path(place) != here)
@@ -138,6 +140,11 @@ def _read(spec: MachineSpec, here: Path | None) -> Iterator[Path]:
         yield spec.network.directory
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
     yield Path(cache) / "innkeeper"
+
+
+def _own(spec: MachineSpec) -> list[str]:
+    """The Python devices that are a person's own."""
+    return [name for name in spec.devices if name not in devices.BUILT_IN]
 
 
 def _module(device: str) -> Iterator[Path]:

@@ -5,6 +5,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use threads::Work;
+
 use crate::virtio::{Doorbell, Nonsense, Ring};
 
 /// The half of a device under the lock of its PCI function.
@@ -85,6 +87,11 @@ impl Next {
 
 /// The half of a device on a worker thread. It never takes the lock of its PCI function.
 pub trait Backend: Send + Debug {
+    /// What its thread works at.
+    fn work(&self) -> Work {
+        Work::Device
+    }
+
     /// The driver is ready and has accepted these features; or a restored device goes on.
     fn start(&mut self, features: u64) {
         let _ = features;

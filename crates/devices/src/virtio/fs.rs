@@ -150,6 +150,10 @@ impl FsBackend {
 }
 
 impl Backend for FsBackend {
+    fn work(&self) -> threads::Work {
+        threads::Work::Folder
+    }
+
     fn serve(&mut self, queue: usize, rings: &mut [Ring]) -> Result<Next, Nonsense> {
         let Some(ring) = rings.get_mut(queue) else {
             return Ok(Next::Wait);

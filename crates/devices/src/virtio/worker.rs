@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{Builder, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -85,8 +85,8 @@ impl Worker {
     pub(super) fn start(&mut self, name: &str) -> io::Result<()> {
         if self.thread.is_none() {
             let shared = Arc::clone(&self.shared);
-            let thread = Builder::new().name(name.to_owned());
-            self.thread = Some(thread.spawn(move || shared.run())?);
+            let work = self.work().backend.work();
+            self.thread = Some(threads::spawn(work, name, move || shared.run())?);
         }
         Ok(())
     }

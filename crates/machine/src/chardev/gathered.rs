@@ -64,9 +64,7 @@ impl Gathered {
             changed: Condvar::new(),
         });
         let watcher = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
-            .name("serial".to_owned())
-            .spawn(move || watcher.watch())?;
+        let thread = threads::spawn(threads::Work::Device, "serial", move || watcher.watch())?;
         Ok(Gathered {
             shared,
             thread: Some(thread),

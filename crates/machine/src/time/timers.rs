@@ -67,9 +67,7 @@ impl TimerQueue {
             changed: Condvar::new(),
         });
         let worker = Arc::clone(&inner);
-        let thread = std::thread::Builder::new()
-            .name("timers".to_owned())
-            .spawn(move || worker.work())?;
+        let thread = threads::spawn(threads::Work::Device, "timers", move || worker.work())?;
         Ok(TimerQueue {
             inner,
             thread: Some(thread),

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io::Write;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::virtio::Doorbell;
@@ -77,8 +76,8 @@ impl Output {
         }
         if let Some(writer) = queue.writer.take() {
             let inner = Arc::clone(&self.inner);
-            let thread = thread::Builder::new().name("console-output".into());
-            if thread.spawn(move || inner.run(writer)).is_err() {
+            let run = move || inner.run(writer);
+            if threads::spawn(threads::Work::Device, "console-output", run).is_err() {
                 queue.broken = true;
                 return;
             }

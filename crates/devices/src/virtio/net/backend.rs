@@ -167,6 +167,10 @@ impl Settings {
 }
 
 impl Backend for NetBackend {
+    fn work(&self) -> threads::Work {
+        threads::Work::Network
+    }
+
     fn start(&mut self, features: u64) {
         self.features = features;
         self.host = host_offloads(features);

@@ -122,6 +122,10 @@ fn write_packet(chain: &Chain, packet: &Outgoing<'_>) -> Result<u32, Nonsense> {
 }
 
 impl Backend for VsockBackend {
+    fn work(&self) -> threads::Work {
+        threads::Work::Sockets
+    }
+
     fn start(&mut self, _features: u64) {
         // Also after a restore, which a running device may have: whatever there was is gone.
         self.exchange.clear();
