@@ -62,10 +62,11 @@ def prepare(home: Home, source: int, *, record: str, identity: Mapping[str, Any]
             os.fsync(fresh)
         finally:
             os.close(fresh)
-        old = f"{_FRESH}-old"
-        with contextlib.suppress(FileNotFoundError):
-            inside.rename(home.directory, files.SAVED, home.directory, old)
-        inside.rename(home.directory, _FRESH, home.directory, files.SAVED)
+        # There is never a moment with neither of the two.
+        try:
+            inside.exchange(home.directory, _FRESH, files.SAVED)
+        except FileNotFoundError:
+            inside.rename(home.directory, _FRESH, home.directory, files.SAVED)
         _sweep(home)
     except (OSError, ValueError) as error:
         raise HostFailure(f"cannot prepare the guest {home.name!r}: {error}") from error
@@ -110,11 +111,9 @@ def current(home: Home) -> Current:
 
 
 def set_current(home: Home, now: Current) -> None:
-    """
-    Raises:
-        OSError.
-    """
-    home.write(_CURRENT, stored.encode(now))
+    """Where it cannot be written down, the next record has all of the guest again."""
+    with contextlib.suppress(OSError):
+        home.write(_CURRENT, stored.encode(now))
 
 
 def begun(home: Home) -> Begun | None:
@@ -139,17 +138,23 @@ def forget_memory(home: Home) -> None:
     """It is started from power-on.
 
     Raises:
-        OSError.
+        HostFailure: when it cannot be forgotten.
     """
-    with contextlib.suppress(FileNotFoundError):
+    try:
         saved = inside.open_directory(home.directory, files.SAVED)
-        try:
-            # Without its state the rest is nothing.
-            for name in sorted(os.listdir(saved), key=lambda name: name != savings.STATE):
-                if savings.is_memory(name):
-                    os.unlink(name, dir_fd=saved)
-        finally:
-            os.close(saved)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise HostFailure(f"cannot use {home.path}/{files.SAVED}: {error.strerror}") from error
+    try:
+        # Without its state the rest is nothing.
+        for name in sorted(os.listdir(saved), key=lambda name: name != savings.STATE):
+            if savings.is_memory(name):
+                os.unlink(name, dir_fd=saved)
+    except OSError as error:
+        raise HostFailure(f"cannot use {home.path}/{files.SAVED}: {error.strerror}") from error
+    finally:
+        os.close(saved)
 
 
 def order(home: Home, definition: Definition) -> Order:
@@ -179,14 +184,12 @@ def _saved(home: Home) -> Path:
 
 
 def sweep_overlays(home: Home) -> None:
-    """What was written over what is no longer there.
-
-    Raises:
-        OSError.
+    """What was written over what is no longer there, as far as it can be deleted: it has names that
+    nobody uses again.
     """
     found = begun(home)
     own = os.path.join(home.path, files.OWN)
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(OSError):
         for name in os.listdir(own):
             kept = found is not None and name.endswith(f"-{found.id}.qcow2")
             if name.endswith(".qcow2") and not kept:
@@ -222,6 +225,5 @@ def _layered(disk: DiskSpec, files: Sequence[Path]) -> DiskSpec:
 
 
 def _sweep(home: Home) -> None:
-    """Of a beginning that was prepared by halves."""
-    for name in (_FRESH, f"{_FRESH}-old"):
-        shutil.rmtree(os.path.join(home.path, name), ignore_errors=True)
+    """What was prepared by halves, or was there before."""
+    shutil.rmtree(os.path.join(home.path, _FRESH), ignore_errors=True)

@@ -2,6 +2,7 @@
 through a link that somebody has put there.
 """
 
+import ctypes
 import os
 import stat
 from typing import Final
@@ -9,6 +10,7 @@ from typing import Final
 DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 _READ: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _NEW: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+_EXCHANGE: Final = 2
 
 
 class NoFile(OSError):
@@ -79,6 +81,18 @@ def link(source: int, name: str, target: int) -> None:
         OSError.
     """
     os.link(name, name, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
+
+
+def exchange(directory: int, one: str, other: str) -> None:
+    """Each gets the other's name, at once. Spec: rename(2), "RENAME_EXCHANGE".
+
+    Raises:
+        OSError: when one is not there, or the file system cannot do that.
+    """
+    call = ctypes.CDLL(None, use_errno=True).renameat2
+    if call(directory, os.fsencode(one), directory, os.fsencode(other), _EXCHANGE) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 def rename(source: int, name: str, target: int, new: str) -> None:

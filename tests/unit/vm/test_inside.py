@@ -35,3 +35,13 @@ def test_links_pipes_and_directories_are_no_files(directory: int, tmp_path: Path
             inside.read(directory, name, 100)
     with pytest.raises(NotADirectoryError):
         inside.open_directory(directory, "link")
+
+
+def test_names_are_exchanged(directory: int, tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "other").write_text("words")
+    inside.exchange(directory, "one", "other")
+    assert (tmp_path / "one").read_text() == "words"
+    assert (tmp_path / "other").is_dir()
+    with pytest.raises(FileNotFoundError):
+        inside.exchange(directory, "one", "none")
