@@ -6,6 +6,7 @@
 //! let disk = block::open(&DiskOptions {
 //!     path: "debian.qcow2".into(),
 //!     format: Format::Probe,
+//!     layers: Vec::new(),
 //!     read_only: false,
 //!     overlay: Overlay::Temporary,
 //!     trust: Trust::Beside,

@@ -62,7 +62,7 @@ _GRACE: Final = 10.0
 Tell = Callable[[dict[str, object]], None]
 
 if TYPE_CHECKING:
-    from innkeeper._core import OpenDisk
+    from innkeeper.vm.disk_images import OpenDisk
 
 
 def run(home: Home, outward: int | None, tell: Tell) -> int:

@@ -21,6 +21,7 @@ __all__ = [
     "DiskInfo",
     "DiskReport",
     "DiskSnapshot",
+    "OpenDisk",
     "connected",
     "disk_check",
     "disk_convert",

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Final
 
-from innkeeper._core import __version__
+from innkeeper import __version__
 from innkeeper.guest.package.contents import NAME, File
 
 ARCHITECTURE: Final = "amd64"
