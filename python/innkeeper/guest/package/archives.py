@@ -7,10 +7,10 @@ import gzip
 import io
 import tarfile
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import PurePosixPath
 from typing import Final
 
-from innkeeper import __version__
 from innkeeper.guest.package.contents import NAME, File
 
 ARCHITECTURE: Final = "amd64"
@@ -68,7 +68,7 @@ def tar_gz(contents: Mapping[str, File]) -> bytes:
 
 
 def version() -> str:
-    return __version__
+    return metadata.version("innkeeper")
 
 
 def _info(path: str, mode: int, kind: bytes) -> tarfile.TarInfo:
