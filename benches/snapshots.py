@@ -93,8 +93,8 @@ def measure_forks() -> list[tuple[str, str]]:
     return [
         (f"until {_FORKS} forks run", f"{made:.1f} s"),
         ("until all have their own identity", f"{ready:.1f} s"),
-        ("private memory of each: the guest's", f"{ram:.1f} MiB"),
-        ("private memory of each: its process's", f"{own:.1f} MiB"),
+        ("private memory of each: of pages that were saved", f"{ram:.1f} MiB"),
+        ("private memory of each: all else, its process's for the most part", f"{own:.1f} MiB"),
     ]
 
 

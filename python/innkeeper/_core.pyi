@@ -50,6 +50,7 @@ __all__ = [
     "enter_jail",
     "is_multiboot",
     "nbd_connect",
+    "rehearse",
     "separate_children",
     "take_lease",
 ]
@@ -329,6 +330,9 @@ class EngineReport:
     @property
     def speed(self) -> float | None:
         """Measured guest instructions a second in ring 0, where they were measured."""
+
+def rehearse() -> None:
+    """Measures what is measured once in a process, for those that are forked from this one."""
 
 def engines() -> list[EngineReport]:
     """Measures this host's engines, in the order in which `auto` prefers them."""

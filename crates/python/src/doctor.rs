@@ -13,6 +13,12 @@ pub(crate) struct EngineReport {
     speed: Option<f64>,
 }
 
+/// What is found out about the host once in a process is found out before others are forked from it.
+#[pyfunction]
+pub(crate) fn rehearse(py: Python<'_>) {
+    py.detach(machine::time::TscRate::host);
+}
+
 #[pyfunction]
 pub(crate) fn engines(py: Python<'_>) -> Vec<EngineReport> {
     let found = py.detach(machine::survey);

@@ -51,5 +51,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(disk::disk_resize, module)?)?;
     module.add_function(wrap_pyfunction!(disk::disk_snapshot, module)?)?;
     module.add_function(wrap_pyfunction!(disk::disk_snapshots, module)?)?;
+    module.add_function(wrap_pyfunction!(doctor::rehearse, module)?)?;
     module.add_function(wrap_pyfunction!(doctor::engines, module)?)
 }

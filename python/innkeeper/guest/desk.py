@@ -28,7 +28,7 @@ from innkeeper.guest.resident import ConsoleShell, ResidentCommand
 from innkeeper.guest.resumption import Resumption, take
 from innkeeper.machine.limits import Limits
 from innkeeper.machine.size import format_size
-from innkeeper.vm import jail, vsock
+from innkeeper.vm import jail, running, vsock
 from innkeeper.vm import order as orders
 from innkeeper.vm.bridge import Plug
 from innkeeper.vm.detached import alone, journal
@@ -86,6 +86,7 @@ def rehearse(home: Home) -> None:
     """What Python makes when it first reads an order, it does not make again: for processes that
     are forked from this one.
     """
+    running.rehearse()
     # Whoever runs it will say what is wrong with it.
     with contextlib.suppress(InnkeeperError):
         jail.needs(orders.read(home).spec, (), None, "")

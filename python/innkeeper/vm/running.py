@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from innkeeper import devices
-from innkeeper._core import Control, Machine, Outcome, Recording
+from innkeeper._core import Control, Machine, Outcome, Recording, rehearse
 from innkeeper.devices.base import MmioDevice, PortDevice
 from innkeeper.errors import InnkeeperError
 from innkeeper.machine.spec import MachineSpec, validate
@@ -17,7 +17,7 @@ from innkeeper.vm.saved import Beginning
 from innkeeper.vm.statistics import GuestStatistics
 from innkeeper.vm.wiring import Wiring
 
-__all__ = ["Control", "Recording", "RunningMachine"]
+__all__ = ["Control", "Recording", "RunningMachine", "rehearse"]
 
 _SIGNALS_LATER: Final = 1.0  # seconds that a signal may wait at most
 
