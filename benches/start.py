@@ -144,8 +144,8 @@ processor time from the start of its processes to its first instruction, and wha
 alone, but for the guest's RAM. That is the guest's process and the supervisor beside it together,
 medians of {_ROUNDS}. A host whose kernel cannot name
 mappings (`CONFIG_ANON_VMA_NAME`) has what of the RAM was touched in it as well. The last column
-is how long `inn run --detach` took, which is its own start for the most part. *Forked* guests come from the
-[template](../guides/guests-that-stay.md#the-template); those *alone* load everything themselves.
+is how long `inn run --detach` took, which is its own start for the most part. *Forked* guests come
+from the [template](../guides/guests-that-stay.md#the-template); those *alone* load everything themselves.
 
 | engine | processes | processor | memory | inn run --detach |
 | --- | --- | ---: | ---: | ---: |
