@@ -145,7 +145,7 @@ alone, but for the guest's RAM. That is the guest's process and the supervisor b
 medians of {_ROUNDS}. A host whose kernel cannot name
 mappings (`CONFIG_ANON_VMA_NAME`) has what of the RAM was touched in it as well. The last column
 is how long `inn run --detach` took, which is its own start for the most part. *Forked* guests come
-from the [template](../guides/guests-that-stay.md#the-template); those *alone* load everything themselves.
+from the [template](../guides/guests-that-stay.md#the-template); those *alone* load all themselves.
 
 | engine | processes | processor | memory | inn run --detach |
 | --- | --- | ---: | ---: | ---: |
