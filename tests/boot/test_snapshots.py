@@ -144,6 +144,18 @@ def test_altered_and_truncated_files_are_named(house: House) -> None:
     assert count(house, guest) > 0
 
 
+def test_what_is_left_of_another_record_is_no_part_of_a_snapshot(house: House) -> None:
+    guest = start(house, "leftover")
+    own = house.home / "guests" / guest / "run"
+    for name in ("pages.1", "index.1", "disk7.top.raw"):
+        (own / f"recording.{name}").write_bytes(b"of another")
+    house("snapshot", "create", guest, "good")
+    names = {path.name for path in directory(house, guest, "good").iterdir()}
+    assert names.isdisjoint({"pages.1", "index.1", "disk7.0.raw", "disk7.top.raw"})
+    house("snapshot", "restore", guest, "good")
+    assert counts_on(house, guest)
+
+
 def test_disks_of_a_guest_that_does_not_run(house: House) -> None:
     guest = start(house, "still", "sleep", "infinity")
     house("exec", guest, "sh", "-c", "echo kept > /root/note")

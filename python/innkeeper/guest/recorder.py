@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 from innkeeper.errors import HostFailure, InnkeeperError
 from innkeeper.guest.hub import AgentHub
 from innkeeper.machine.spec import DiskSpec, MachineSpec
-from innkeeper.vm import disk_copy
+from innkeeper.vm import disk_copy, inside
 from innkeeper.vm.detached import savings
 from innkeeper.vm.detached.home import OWN, Home
 from innkeeper.vm.detached.loop import READ, Loop
@@ -169,6 +169,7 @@ class _Record:
         Raises:
             OSError, InnkeeperError.
         """
+        self._sweep()
         pages = self._create(savings.pages(len(below)))
         self._files = LayerFiles(pages=pages, index=self._create(savings.index(len(below))))
         self._recording = control.save(self._files, below)
@@ -211,6 +212,16 @@ class _Record:
             os.close(self._files.index)
         for name in self._made:
             self._home.remove(name)
+
+    def _sweep(self) -> None:
+        """What is left of one that nobody collected: it would be taken for a part of this one."""
+        own = inside.open_directory(self._home.directory, OWN)
+        try:
+            for name in os.listdir(own):
+                if name.startswith(savings.PREFIX):
+                    os.unlink(name, dir_fd=own)
+        finally:
+            os.close(own)
 
     def _write(self, name: str, data: bytes) -> None:
         with open(self._create(name), "wb") as file:

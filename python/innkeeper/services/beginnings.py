@@ -68,7 +68,7 @@ def prepare(home: Home, source: int, *, record: str, identity: Mapping[str, Any]
         except FileNotFoundError:
             inside.rename(home.directory, _FRESH, home.directory, files.SAVED)
         _sweep(home)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise HostFailure(f"cannot prepare the guest {home.name!r}: {error}") from error
 
 

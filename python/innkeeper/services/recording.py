@@ -54,20 +54,23 @@ def record(
         told = client.execute("x-record", name=name, parent=parent[0], keep=keep)
         assert isinstance(told, dict)
         taken()
-        layers = int(told["layers"])
+        try:
+            layers, still = int(told["layers"]), float(told["pause"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise HostFailure(f"the guest {home.name!r} answers nonsense") from error
         pages = f"{files.OWN}/{savings.PREFIX}{savings.pages(layers)}"
         pause = 0.002
-        while (status := _status(client))["status"] == "active":
+        while (status := _status(client)).get("status") == "active":
             time.sleep(pause)
             pause = min(2 * pause, 0.1)
             progress(_written(home, pages))
-    if status["status"] != "completed":
+    if status.get("status") != "completed":
         raise HostFailure(f"cannot save the guest {home.name!r}: {status.get('reason')}")
     try:
         about = _collect(home, into, layers, parent[1])
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise HostFailure(f"cannot keep what the guest {home.name!r} was: {error}") from error
-    return Recorded(layers=layers, pause=float(told["pause"]), about=about)
+    return Recorded(layers=layers, pause=still, about=about)
 
 
 def copy_disks(home: Home, into: int, disks: Sequence[DiskSpec]) -> None:
