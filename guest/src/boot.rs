@@ -13,6 +13,10 @@ use rustix::mount::{MountFlags, mount, mount_move};
 
 /// Modules in the order of their dependencies, one path a line; written when the image is built.
 const MODULES: &str = "/modules/order";
+/// Likewise those that folders need, where the root disk is a container's and has none.
+const FOLDER_MODULES: &str = "/modules/folders";
+/// The word of the kernel's command line that names a folder of the host.
+const FOLDER: &str = "innkeeper.folder";
 const ROOT_DISK: &str = "/dev/vda";
 const NEW_ROOT: &str = "/root";
 const DISK_PATIENCE: Duration = Duration::from_secs(20);
@@ -44,7 +48,12 @@ pub(crate) fn early() -> Result<(), Failure> {
     file_system("devtmpfs", "/dev", "mode=0755")?;
     file_system("proc", "/proc", "")?;
     file_system("sysfs", "/sys", "")?;
-    load_modules()
+    load_modules(MODULES)?;
+    let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    if option(&command_line, FOLDER).is_some() {
+        load_modules(FOLDER_MODULES)?;
+    }
+    Ok(())
 }
 
 /// Mounts the root disk and makes it the root of this process and all that it starts.
@@ -76,7 +85,7 @@ pub(crate) fn folders() -> Result<(), Failure> {
     let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
     let wanted: Vec<Folder> = command_line
         .split_ascii_whitespace()
-        .filter_map(|word| Folder::parse(word.strip_prefix("innkeeper.folder=")?))
+        .filter_map(|word| Folder::parse(word.strip_prefix(FOLDER)?.strip_prefix('=')?))
         .collect();
     if wanted.is_empty() {
         return Ok(());
@@ -160,8 +169,8 @@ pub(crate) fn option<'a>(command_line: &'a str, name: &str) -> Option<&'a str> {
         .find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
 }
 
-fn load_modules() -> Result<(), Failure> {
-    let Ok(order) = fs::read_to_string(MODULES) else {
+fn load_modules(listing: &str) -> Result<(), Failure> {
+    let Ok(order) = fs::read_to_string(listing) else {
         return Ok(());
     };
     for path in order.lines() {

@@ -44,11 +44,15 @@ def execute(
         typer.Option("--workdir", "-w", metavar="DIR", help="Where it runs, rather than at home."),
     ] = None,
     user: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--user", "-u", metavar="USER[:GROUP]", help="As whom it runs: names or numbers."
+            "--user",
+            "-u",
+            metavar="USER[:GROUP]",
+            help="As whom it runs: names or numbers. Without, root, or whom a container's image "
+            "says.",
         ),
-    ] = "root",
+    ] = None,
     timeout: Annotated[
         str | None,
         typer.Option(metavar="TIME", help="How long a guest that still boots is waited for."),
@@ -74,7 +78,7 @@ def execute(
         terminal=size,
         env=variables,
         cwd=workdir or "",
-        user=_user(user),
+        user="" if user is None else _user(user),
         timeout=None if timeout is None else parse_duration(timeout),
     )
     ending = attach.execute(name, request)

@@ -13,7 +13,9 @@ from innkeeper.machine import format_size
 from innkeeper.services import images
 from innkeeper.services.images import ListedImage
 
-app = typer.Typer(cls=Group, help="Images: list, build, remove, look into.", no_args_is_help=True)
+app = typer.Typer(
+    cls=Group, help="Images: list, build, import, remove, look into.", no_args_is_help=True
+)
 
 Name = Annotated[
     str, typer.Argument(help="Such as debian.", metavar="NAME", autocompletion=complete_image)
@@ -57,6 +59,36 @@ def build(name: Name, as_json: AsJson = False) -> None:
         print_json(_document(built))
     else:
         print(f"{name} {built.image.digest[:12]} {built.image.manifest.system}")
+
+
+@app.command("import", cls=Command)
+def import_(
+    reference: Annotated[
+        str,
+        typer.Argument(
+            help="oci:DIRECTORY[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:TAG].",
+            metavar="IMAGE",
+        ),
+    ],
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="What it is called here, if not as it calls itself."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make an image of a container's, with the kernel of the image debian.
+
+    Guests of it have a kernel of their own and run what the container would. inn run does this by
+    itself for an image that is named so.
+
+    [dim]inn image import docker-archive:nginx.tar --name nginx[/dim]
+    """
+    with build_progress(name or "image") as report:
+        made = images.import_(reference, name, report)
+    if as_json:
+        print_json(_document(made))
+    else:
+        print(f"{made.name} {made.image.digest[:12]} {made.image.manifest.system}")
 
 
 @app.command(cls=Command)

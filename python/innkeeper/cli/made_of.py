@@ -43,6 +43,7 @@ class MadeOf:
 
     image: options.Image = None
     command: options.GuestCommand = None
+    entrypoint: options.Entrypoint = None
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="The guest's name, and its host name.")
     ] = None
@@ -56,6 +57,7 @@ class MadeOf:
     device: options.Devices = None
     network: options.Network = "user"
     publish: options.Publish = None
+    publish_all: options.PublishAll = False
     vsock: options.Vsock = None
     display: options.Display = "none"
     vnc: options.Vnc = None
@@ -94,6 +96,8 @@ class MadeOf:
         return GuestRequest(
             image=self.image,
             command=tuple(self.command or ()),
+            entrypoint=self.entrypoint,
+            publish_exposed=self.publish_all,
             kernel=self.kernel,
             firmware=firmware_of(
                 self.firmware,

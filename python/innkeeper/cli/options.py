@@ -17,13 +17,24 @@ def complete_image(incomplete: str) -> list[str]:
 Image = Annotated[
     str | None,
     typer.Argument(
-        help="Image to boot, such as debian.", metavar="IMAGE", autocompletion=complete_image
+        help="Image to boot, such as debian, or a container's: oci:DIRECTORY[:TAG], "
+        "oci-archive:FILE[:TAG] or docker-archive:FILE[:TAG].",
+        metavar="IMAGE",
+        autocompletion=complete_image,
     ),
 ]
 GuestCommand = Annotated[
     list[str] | None,
     typer.Argument(
         help="Command to run in the guest, after --. Without: a shell.", metavar="COMMAND"
+    ),
+]
+Entrypoint = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PROGRAM",
+        help="What a container's image runs before its command, in place of its own; an empty one "
+        "is none.",
     ),
 ]
 Cpus = Annotated[int, typer.Option(metavar="COUNT", help="Virtual processors.")]
@@ -81,6 +92,15 @@ Publish = Annotated[
         metavar="PORT",
         help="A port of the host that leads to one of the guest, such as 8080:80, "
         "127.0.0.1:8080:80 or 5353:53/udp. Repeatable.",
+    ),
+]
+PublishAll = Annotated[
+    bool,
+    typer.Option(
+        "--publish-all",
+        "-P",
+        help="Publish each port that a container's image exposes at a free one of the host's; "
+        "inn inspect shows which.",
     ),
 ]
 Folders = Annotated[

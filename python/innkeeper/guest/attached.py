@@ -10,14 +10,17 @@ from functools import partial
 from types import FrameType
 from typing import Final
 
-from innkeeper.errors import CommandNotStarted, GuestNotRunning
+from innkeeper.errors import CommandNotStarted, GuestNotRunning, HostFailure
 from innkeeper.guest.agent import Agent, Job
 from innkeeper.guest.frames import Exec
 from innkeeper.guest.streams import not_started, run_joined
+from innkeeper.guest.surroundings import joined
+from innkeeper.machine import stored
 from innkeeper.vm import terminal
 from innkeeper.vm.detached import home as files
 from innkeeper.vm.detached.home import Home
 from innkeeper.vm.ending import GUEST_LOST, Ending
+from innkeeper.vm.order import Surroundings
 from innkeeper.vm.qmp.client import Client
 
 # Seconds for the hello of an agent that may not be there.
@@ -63,6 +66,7 @@ def execute(home: Home, command: Exec, *, stdin: bool, timeout: float | None) ->
     with agent(home) as channel:
         try:
             channel.wait_ready(patience(home, timeout))
+            command = joined(command, surroundings(home))
             with _signals_passed_on() as hear:
                 status = run_joined(channel, command, on_job=hear, stdin=stdin)
                 return Ending(status.returncode)
@@ -72,6 +76,15 @@ def execute(home: Home, command: Exec, *, stdin: bool, timeout: float | None) ->
             return Ending(GUEST_LOST, f"the guest {home.name!r} ended before the command did")
         except TimeoutError:
             return Ending(GUEST_LOST, silent(home))
+
+
+def surroundings(home: Home) -> Surroundings:
+    """What the guest's image says of its commands."""
+    told = (home.read(files.ORDER) or {}).get("surroundings", {})
+    try:
+        return stored.decode(Surroundings, told)
+    except stored.Unreadable as error:
+        raise HostFailure(f"{home.path}/{files.ORDER} is damaged: {error}") from error
 
 
 def patience(home: Home, timeout: float | None) -> float | None:

@@ -6,7 +6,7 @@ from typing import Self
 from innkeeper.errors import GuestNotRunning
 from innkeeper.guest import arguments
 from innkeeper.guest.agent import Agent
-from innkeeper.guest.attached import connect
+from innkeeper.guest.attached import connect, surroundings
 from innkeeper.guest.commands import Commands
 from innkeeper.vm import vsock
 from innkeeper.vm.detached import home as files
@@ -41,6 +41,7 @@ class AttachedGuest(Commands):
         with registry().open(self._wanted) as home:
             # Of our own, since this one is closed; it follows the guest when that is renamed.
             self._home = Home.open(home.path)
+            self._surroundings = surroundings(home)
         try:
             self._agent = Agent(connect(self._home, files.AGENT))
             self._agent.wait_ready(self._boot_timeout)

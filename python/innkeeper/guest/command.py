@@ -1,7 +1,7 @@
 """One command in a guest, its streams joined to those of this process."""
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
@@ -10,12 +10,14 @@ from innkeeper.guest.agent import Agent
 from innkeeper.guest.connection import agent_channel, vsock_ends
 from innkeeper.guest.frames import Exec
 from innkeeper.guest.streams import not_started, run_joined
+from innkeeper.guest.surroundings import joined
 from innkeeper.machine.spec import MachineSpec
 from innkeeper.vm import terminal
 from innkeeper.vm.apart import Apart
 from innkeeper.vm.attended import Attention, attended
 from innkeeper.vm.boot_log import BootLog
 from innkeeper.vm.ending import GUEST_LOST, Ending
+from innkeeper.vm.order import Surroundings
 from innkeeper.vm.wiring import Channel, Wiring
 
 # A guest that keeps its disk gets this long to write it and power off.
@@ -29,6 +31,7 @@ class CommandRun:
     """
 
     argv: tuple[str, ...]
+    surroundings: Surroundings = field(default=Surroundings())
     terminal: bool = False
     kept: bool = False
     boot_messages: bool = False
@@ -78,7 +81,7 @@ def _execute(agent: Agent, command: CommandRun, attention: Attention) -> Ending 
     env = {"TERM": os.environ.get("TERM", "linux")} if command.terminal else {}
     try:
         agent.wait_ready()
-        order = Exec(argv=command.argv, env=env, terminal=size)
+        order = joined(Exec(argv=command.argv, env=env, terminal=size), command.surroundings)
         return Ending(run_joined(agent, order, leave=attention.leave).returncode)
     except CommandNotStarted as error:
         return not_started(command.argv, error)

@@ -15,6 +15,8 @@ from innkeeper.guest import arguments, errands
 from innkeeper.guest.agent import Agent, Job
 from innkeeper.guest.frames import Exec
 from innkeeper.guest.process import Process, checked_size
+from innkeeper.guest.surroundings import joined
+from innkeeper.vm.order import Surroundings
 
 # Seconds in which a guest does what takes no time.
 _PATIENCE: Final = 30.0
@@ -54,6 +56,8 @@ class Commands(ABC):
 
     def __init__(self) -> None:
         self._agent: Agent | None = None
+        # What the guest's image says of its commands.
+        self._surroundings = Surroundings()
 
     @abstractmethod
     def close(self) -> None:
@@ -79,7 +83,8 @@ class Commands(ABC):
         timeout: float | None = None,
     ) -> CommandResult:
         """Runs a command and waits for it: as `user`, which is USER[:GROUP] by names or numbers,
-        and in `cwd`, or else at that user's home.
+        and in `cwd`, or else where the image says, or at that user's home. A container's image
+        has variables for it, too.
 
         Raises:
             InvalidInput: when an argument is nothing that it can be.
@@ -88,7 +93,7 @@ class Commands(ABC):
             GuestNotRunning: when the guest ended meanwhile.
             TimeoutError: after `timeout` seconds; the command is killed.
         """
-        command = command_of(argv, env, cwd, user)
+        command = self._command(argv, env, cwd, user)
         data = arguments.stdin(stdin)
         timeout = arguments.seconds(timeout, "timeout")
         stdout, stderr = bytearray(), bytearray()
@@ -127,7 +132,7 @@ class Commands(ABC):
             InvalidInput: when an argument is nothing that it can be.
             GuestNotRunning: when there is no guest any more.
         """
-        return Process(self.agent, command_of(argv, env, cwd, user, terminal))
+        return Process(self.agent, self._command(argv, env, cwd, user, terminal))
 
     def copy_to(self, source: str | PathLike[str], target: str) -> None:
         """Copies a file or directory of the host into the guest, as inn cp does.
@@ -200,6 +205,16 @@ class Commands(ABC):
             raise
         if self.thaw() < count:
             raise errands.ThawedTooSoon
+
+    def _command(
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str] | None,
+        cwd: str | None,
+        user: str,
+        terminal: tuple[int, int] | None = None,
+    ) -> Exec:
+        return joined(command_of(argv, env, cwd, user, terminal), self._surroundings)
 
     @property
     def agent(self) -> Agent:

@@ -122,7 +122,9 @@ class Desk:
         self._ending: tuple[Ending, bool] | None = None
         self._walls = jail.Walls()
         if order.image:
-            self._command = ResidentCommand(order.command, self.log.write, self._power_off)
+            self._command = ResidentCommand(
+                order.command, order.surroundings, self.log.write, self._power_off
+            )
             self._shell = ConsoleShell(self.hub)
             self.console = Console(self.loop, home, on_reader=self._shell.wanted)
             self._shell.when_ended(self.console.dismiss)

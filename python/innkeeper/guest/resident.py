@@ -7,7 +7,9 @@ from typing import Final
 
 from innkeeper.guest.frames import Exec, Tell, TooLong
 from innkeeper.guest.hub import AgentHub, Listening
+from innkeeper.guest.surroundings import joined
 from innkeeper.vm.ending import NOT_EXECUTABLE, NOT_FOUND, Ending
+from innkeeper.vm.order import Surroundings
 
 # The virtio console; a wired terminal has no size that the guest would hear of.
 _DEVICE: Final = "/dev/hvc0"
@@ -17,9 +19,14 @@ class ResidentCommand:
     """The command that a guest was started for, if any: the guest ends with it."""
 
     def __init__(
-        self, argv: tuple[str, ...], on_output: Callable[[bytes], None], end: Callable[[], None]
+        self,
+        argv: tuple[str, ...],
+        surroundings: Surroundings,
+        on_output: Callable[[bytes], None],
+        end: Callable[[], None],
     ) -> None:
         self._argv = argv
+        self._surroundings = surroundings
         self._on_output = on_output
         self._end = end
         self.ending: Ending | None = None
@@ -30,7 +37,8 @@ class ResidentCommand:
         if not self._argv:
             return
         try:
-            self.number = hub.run(Exec(argv=self._argv, env={}), self._heard)
+            command = joined(Exec(argv=self._argv, env={}), self._surroundings)
+            self.number = hub.run(command, self._heard)
         except TooLong:
             self._heard(Tell.FAILED, struct.pack("<I", errno.E2BIG) + b"Argument list too long")
 

@@ -10,7 +10,15 @@ from innkeeper.guest.agent import Agent
 from innkeeper.guest.attached_guest import AttachedGuest
 from innkeeper.guest.commands import CommandFailed, CommandResult, Commands
 from innkeeper.guest.connection import AGENT_PORT
-from innkeeper.images import Image, ImageBoot, Store, check, ensure, machine_spec
+from innkeeper.images import (
+    Image,
+    ImageBoot,
+    Store,
+    check,
+    ensure,
+    machine_spec,
+    surroundings_of,
+)
 from innkeeper.machine import DiskSpec, EngineChoice, parse_size
 from innkeeper.vm.boot_log import BootLog
 from innkeeper.vm.process import GuestProcess
@@ -26,6 +34,7 @@ class Guest(Commands):
         with Guest("debian", memory="512M") as guest:
             print(guest.run(["uname", "-a"]).stdout)
 
+    The image may be a container's, such as oci:DIRECTORY:TAG.
     `memory` is written as on the command line: 512M, 2G. The image is built when it is missing,
     which takes about half a minute. `network` and `ports` are written as there, too: user,
     user,host, none, and 8080:80; `volumes` as ./src:/src:ro, and limits as 150%, 50M or 1000iops.
@@ -82,6 +91,7 @@ class Guest(Commands):
             raise InvalidInput("this guest is running already")
         check(self._boot)
         image = ensure(Store(), self._image, lambda _step, _share: None)
+        self._surroundings = surroundings_of(image)
         try:
             self._start(image)
             self.agent.wait_ready(self._boot_timeout)

@@ -28,6 +28,7 @@ from innkeeper.machine.spec import (
     validate_choices,
 )
 from innkeeper.machine.vsock import VsockSpec
+from innkeeper.vm.order import Surroundings
 
 # What the root disk's overlay is called in a kept guest's directory.
 KEPT_ROOT: Final = "root.qcow2"
@@ -138,6 +139,15 @@ def machine_spec(image: Image, boot: ImageBoot) -> MachineSpec:
         perf_map=boot.perf_map,
         symbols=boot.symbols,
     )
+
+
+def surroundings_of(image: Image) -> Surroundings:
+    """What the image says of the commands in its guests: only a container's says something."""
+    container = image.manifest.container
+    if container is None:
+        return Surroundings()
+    cwd = container.cwd if container.cwd.startswith("/") else "/"
+    return Surroundings(env=container.env, cwd=cwd, user=container.user)
 
 
 def agent_initrd() -> Path:

@@ -23,7 +23,7 @@ shift 2
 trap 'rm -rf root' EXIT
 mkdir root
 # Device nodes are the guest's devtmpfs to make, and not a user namespace's.
-tar -x --numeric-owner --exclude='./dev/*' -f root.tar -C root
+tar -x --numeric-owner --xattrs --xattrs-include='*' --exclude='./dev/*' -f root.tar -C root
 rm root.tar
 eval "$change"
 mke2fs -q -t ext4 -L root -E lazy_itable_init=1,lazy_journal_init=1 -d root root.img

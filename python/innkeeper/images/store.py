@@ -222,6 +222,12 @@ class Store:
         self.sweep_images()
         return self.find(contents.name)
 
+    def call(self, image: Image, name: str) -> Image:
+        """Gives `image` another name. The caller has the lock."""
+        self._point(name, image.directory)
+        self.sweep_images()
+        return self.find(name)
+
     def by_digest(self, digest: str) -> Image | None:
         """The image of this content, whatever it is called here."""
         directory = self._home / "images" / digest

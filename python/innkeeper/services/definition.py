@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from innkeeper.errors import HostFailure, InvalidInput
-from innkeeper.images import Store, machine_spec
+from innkeeper.images import Store, machine_spec, surroundings_of
 from innkeeper.machine import (
     DiskSpec,
     FirmwareSpec,
@@ -19,11 +19,11 @@ from innkeeper.machine import (
 )
 from innkeeper.machine.firmware import KEPT_VARIABLES
 from innkeeper.services import login, seeds
-from innkeeper.services.request import GuestRequest, image_boot, own_kernel_spec
+from innkeeper.services.request import GuestRequest, command_of, image_boot, own_kernel_spec
 from innkeeper.vm.detached import home as files
 from innkeeper.vm.detached import supervisor
 from innkeeper.vm.detached.home import Home
-from innkeeper.vm.order import Order
+from innkeeper.vm.order import Order, Surroundings
 
 VERSION: Final = 1
 
@@ -111,6 +111,7 @@ def order(definition: Definition, name: str) -> Order:
         ImageNotFound: when its image is gone.
     """
     request = definition.request
+    surroundings, command = Surroundings(), request.command
     if request.image is None:
         # Nobody waits for its end: a guest that resets itself goes on.
         spec = replace(own_kernel_spec(replace(request, name=name)), reboots=True)
@@ -123,6 +124,8 @@ def order(definition: Definition, name: str) -> Order:
         image = Store().kept_image(name, request.image)
         if image is None:
             raise HostFailure(f"the guest {name!r} has lost its image")
+        surroundings = surroundings_of(image)
+        command = command_of(request, image)
         # Its directory is where its process works.
         spec = machine_spec(image, replace(image_boot(request, name), kept=Path()))
     if request.seed is not None:
@@ -132,7 +135,8 @@ def order(definition: Definition, name: str) -> Order:
         spec=spec,
         restart=definition.restart,
         image=request.image is not None,
-        command=request.command,
+        command=command,
+        surroundings=surroundings,
         jail=request.jail,
         shares=request.shares,
         here=definition.here,

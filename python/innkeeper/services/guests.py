@@ -9,12 +9,14 @@ from innkeeper.errors import InvalidInput, NameInUse
 from innkeeper.guest.command import CommandRun, run_command
 from innkeeper.guest.console import ConsoleRun, run_kernel, run_shell
 from innkeeper.guest.console_mode import ConsoleMode
-from innkeeper.images import Report, Store, check_name, ensure, machine_spec
+from innkeeper.images import Report, Store, check_name, ensure, machine_spec, surroundings_of
 from innkeeper.images import check as check_boot
 from innkeeper.services import admission, seeds
+from innkeeper.services.containers import settled
 from innkeeper.services.request import (
     GuestRequest,
     check,
+    command_of,
     host_name,
     image_boot,
     own_kernel_spec,
@@ -34,6 +36,7 @@ def run(request: GuestRequest, report: Report) -> Ending:
         InvalidInput, EngineUnavailable, ImageBuildFailed, HostFailure, DeviceFailed.
     """
     check(request)
+    request = settled(request, report)
     if request.vsock is not None and request.vsock.path is None:
         # Nobody could find its socket.
         request = replace(request, vsock=None)
@@ -79,12 +82,15 @@ def _run_image(request: GuestRequest, name: str, report: Report) -> Ending:
         boot = replace(boot, kept=store.kept_guest(guest, image))
     spec = machine_spec(image, boot)
     # A script has no use for a terminal's echo and prompts: it gets a shell on plain pipes.
-    if not request.command and (request.console or is_interactive()):
+    argv = command_of(request, image)
+    if (request.console and not request.command) or (not argv and is_interactive()):
         mode = request.console or ConsoleMode.VIRTIO
         return run_shell(spec, ConsoleRun(mode=mode, timeout=request.timeout, jail=request.jail))
     command = CommandRun(
-        argv=request.command or LOGIN_SHELL,
-        terminal=request.terminal,
+        argv=argv or LOGIN_SHELL,
+        surroundings=surroundings_of(image),
+        # What a container's image runs by itself is more often a shell than not.
+        terminal=request.terminal or (not request.command and is_interactive()),
         kept=request.keep,
         boot_messages=request.console is ConsoleMode.SERIAL,
         timeout=request.timeout,

@@ -35,6 +35,17 @@ def build(name: str, report: Report) -> ListedImage:
     return _listed(store, name, images.build(store, name, report))
 
 
+def import_(reference: str, name: str | None, report: Report) -> ListedImage:
+    """Makes an image of a container's anew, also where there is one.
+
+    Raises:
+        InvalidInput, ImageBuildFailed, HostFailure: as `images.imported`.
+    """
+    store = Store()
+    made = images.imported(store, reference, report, name, anew=True)
+    return _listed(store, made.name, made)
+
+
 def find(name: str) -> ListedImage:
     store = Store()
     return _listed(store, name, store.find(name))

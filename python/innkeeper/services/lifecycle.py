@@ -21,9 +21,10 @@ from innkeeper.images import Report, Store, check_name, ensure
 from innkeeper.images import check as check_boot
 from innkeeper.services import admission, beginnings, seeds
 from innkeeper.services import definition as definitions
+from innkeeper.services.containers import settled
 from innkeeper.services.control import GRACE, kill_processes, stop
 from innkeeper.services.definition import Definition, RestartPolicy
-from innkeeper.services.request import GuestRequest, check, host_name, image_boot
+from innkeeper.services.request import GuestRequest, check, command_of, host_name, image_boot
 from innkeeper.vm.detached import home as files
 from innkeeper.vm.detached import journal, share
 from innkeeper.vm.detached.home import Home
@@ -54,6 +55,7 @@ def create(
         InvalidInput, NameInUse, ImageBuildFailed, HostFailure.
     """
     check(request)
+    request = settled(request, report)
     made = definitions.new(request, restart, autostart=autostart)
     name = request.name or _free_name(host_name(request.image or "kernel"))
     check_guest_name(name)
@@ -75,6 +77,7 @@ def _create_of_image(made: Definition, image_name: str, name: str, report: Repor
         raise NameInUse(f"there is a guest {name!r} already; inn rm {name} removes it")
     store = Store()
     image = ensure(store, image_name, report)
+    command_of(made.request, image)
 
     def fill(home: Home) -> None:
         store.hold_image(Path(home.path), image)

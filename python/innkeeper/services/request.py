@@ -6,7 +6,7 @@ from pathlib import Path
 
 from innkeeper.errors import InvalidInput
 from innkeeper.guest.console_mode import ConsoleMode
-from innkeeper.images import ImageBoot, connected
+from innkeeper.images import Image, ImageBoot, connected
 from innkeeper.machine import (
     MIB,
     USER_NETWORK,
@@ -34,12 +34,15 @@ class GuestRequest:
 
     `memory` in bytes, `timeout` in seconds. `console` None is what suits best: the virtio console
     for an image, the serial port for a kernel. `keep` holds on to what the guest writes to its root
-    disk, under `name`. `statistics` come with the ending,
-    `perf_map` and `symbols` are as in `MachineSpec`.
+    disk, under `name`. `entrypoint` stands in place of what a container's image has before its
+    `command`, and `publish_exposed` is for the ports that it names. `statistics` come with the
+    ending, `perf_map` and `symbols` are as in `MachineSpec`.
     """
 
     image: str | None = None
     command: tuple[str, ...] = ()
+    entrypoint: str | None = None
+    publish_exposed: bool = False
     kernel: Path | None = None
     firmware: FirmwareSpec | None = None
     initrds: tuple[Path, ...] = ()
@@ -114,6 +117,8 @@ def _check_own_system(request: GuestRequest, what: str) -> None:
         (request.command, "a command"),
         (request.keep, "--keep"),
         (request.terminal, "--tty"),
+        (request.entrypoint is not None, "--entrypoint"),
+        (request.publish_exposed, "--publish-all"),
     ):
         if given:
             raise InvalidInput(f"{what} brings a system of its own: it does not go with {option}")
@@ -157,6 +162,20 @@ def _screen(request: GuestRequest) -> ScreenSpec | None:
     if screen is None or screen.rom is not None or request.firmware is None:
         return screen
     return replace(screen, rom=VGA_BIOS if VGA_BIOS.exists() else None)
+
+
+def command_of(request: GuestRequest, image: Image) -> tuple[str, ...]:
+    """What runs in a guest of `image`; nothing where it has a shell to sit at.
+
+    Raises:
+        InvalidInput: when a container's image needs to be told, or another was told too much.
+    """
+    container = image.manifest.container
+    if container is not None:
+        return container.argv(request.command, request.entrypoint)
+    if request.entrypoint is not None:
+        raise InvalidInput(f"--entrypoint is for a container's image, and {image.name} is none")
+    return request.command
 
 
 def host_name(image: str) -> str:

@@ -15,6 +15,21 @@ VERSION: Final = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What commands in a guest find where nobody says something else: variables as NAME=VALUE, a
+    directory and USER[:GROUP]. Empty ones are the agent's.
+    """
+
+    env: tuple[str, ...] = ()
+    cwd: str = ""
+    user: str = ""
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return {name: value for name, _, value in (text.partition("=") for text in self.env)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """`image` guests have an agent, which runs `command`; the guest ends with it. `restart` is the
     supervisor's. Without `jail`, the process keeps all rights that it has. `here` is where modules
@@ -29,6 +44,7 @@ class Order:
     jail: bool = True
     shares: Shares = field(default=Shares())
     here: Path | None = None
+    surroundings: Surroundings = field(default=Surroundings())
 
     def write(self, home: Home) -> None:
         """
