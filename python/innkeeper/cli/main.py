@@ -24,6 +24,7 @@ class _Commands(LazyGroup):
     places: ClassVar[Mapping[str, Place]] = {
         "run": Place("innkeeper.cli.run", "run"),
         "create": Place("innkeeper.cli.create", "create"),
+        "install": Place("innkeeper.cli.install", "install"),
         "start": Place(_LIFECYCLE, "start"),
         "stop": Place(_CONTROL, "stop"),
         "restart": Place(_LIFECYCLE, "restart"),

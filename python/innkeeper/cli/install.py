@@ -1,0 +1,119 @@
+"""`inn install`: an operating system onto a disk, by its own installer."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from innkeeper.cli import options
+from innkeeper.cli.output import remark
+from innkeeper.cli.progress import build_progress
+from innkeeper.cli.values import network_of, parse_disk, parse_duration
+from innkeeper.errors import InvalidInput
+from innkeeper.images.installers import Architecture
+from innkeeper.machine import EngineChoice
+from innkeeper.machine.size import parse_size
+from innkeeper.services.install import DEFAULT_RELEASE, InstallOrder
+from innkeeper.services.install import install as run_installer
+from innkeeper.services.request import GuestRequest
+
+
+def install(
+    system: Annotated[str, typer.Argument(help="What to install: debian.")],
+    disk: Annotated[
+        str,
+        typer.Option(
+            metavar="PATH", help="Where to: made if it is missing. Options as for inn run --disk."
+        ),
+    ],
+    size: Annotated[
+        str, typer.Option(metavar="SIZE", help="Of a disk that is made, such as 20G.")
+    ] = "8G",
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Install over what is on a disk that is there.")
+    ] = False,
+    release: Annotated[
+        str, typer.Option(metavar="NUMBER", help="Debian's release, as the host's mirror has it.")
+    ] = DEFAULT_RELEASE,
+    architecture: Annotated[
+        Architecture, typer.Option(help="Of the system that is installed.")
+    ] = Architecture.AMD64,
+    iso: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Install from this disc, rather than by the network."),
+    ] = None,
+    preseed: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Answers of your own, which count before ours."),
+    ] = None,
+    hostname: Annotated[str, typer.Option(metavar="NAME", help="What it calls itself.")] = "debian",
+    password: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="A file with root's password. Without, one is made and printed."
+        ),
+    ] = None,
+    package: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A package besides. Repeatable.")
+    ] = None,
+    cpus: options.Cpus = 1,
+    memory: options.Memory = "1G",
+    engine: options.Engine = EngineChoice.AUTO,
+    cpu_model: options.CpuModel = "innkeeper-v1",
+    network: options.Network = "user",
+    initrd: options.Initrds = None,
+    append: options.Append = "",
+    jail: options.Jail = True,
+    timeout: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Give up after this long, such as 90m."),
+    ] = None,
+) -> int:
+    """Install an operating system onto a disk, unattended, and switch the guest off.
+
+    The installer's console is this terminal. It fetches packages from the mirror that the host's
+    own apt has.
+
+    [dim]inn install debian --disk web.qcow2 --size 20G[/dim]
+
+    [dim]inn run --disk web.qcow2 --boot disk[/dim]
+    """
+    order = InstallOrder(
+        system=system,
+        disk=parse_disk(disk),
+        size=parse_size(size),
+        replace=replace,
+        release=release,
+        architecture=architecture,
+        iso=iso,
+        preseed=preseed,
+        hostname=hostname,
+        password=None if password is None else _first_line(password),
+        packages=tuple(package or ()),
+        guest=GuestRequest(
+            initrds=tuple(initrd or ()),
+            append=append,
+            vcpus=cpus,
+            memory=parse_size(memory),
+            engine=engine,
+            cpu_model=cpu_model,
+            network=network_of(network, []),
+            jail=jail,
+            timeout=None if timeout is None else parse_duration(timeout),
+        ),
+    )
+    with build_progress(system) as report:
+        installed = run_installer(order, report)
+    if installed.ending.sentence:
+        remark(installed.ending.sentence)
+    elif password is None:
+        print(f"root's password on {disk} is {installed.password}", file=sys.stderr)
+    return installed.ending.status
+
+
+def _first_line(path: Path) -> str:
+    try:
+        return path.read_text().partition("\n")[0]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"cannot read the password in {path}: {error}") from error
