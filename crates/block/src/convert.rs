@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::device::Extent;
 use crate::file::create_whole;
+use crate::foreign::vmdk::{GRAIN, StreamWriter};
 use crate::image::{NewImage, not_made};
 use crate::qcow2::{Header, NewQcow2, write_new};
 use crate::{BlockDevice, BlockError, Format, Qcow2Disk, RawDisk};
@@ -17,7 +18,7 @@ const RAW_UNIT: usize = 4096;
 
 /// Copies `source` into a new image at `path`, all of it or nothing. `report` is told how many bytes
 /// of how many are done, and answers whether to go on. With `compress`, clusters of a qcow2 are
-/// compressed.
+/// compressed; a vmdk is the stream-optimised one, which always is.
 ///
 /// # Errors
 /// When the source cannot be read, the target not be made, or `report` said to stop, which is
@@ -64,6 +65,14 @@ pub fn convert(
                 }
             })?;
             target.close()
+        }
+        Format::Vmdk => {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let mut target = StreamWriter::new(io::BufWriter::new(file), size, &name)?;
+            copy(source, GRAIN, &mut report, |bytes, at| {
+                target.grain(bytes, at)
+            })?;
+            target.finish().map(drop)
         }
         other => Err(io::Error::new(
             io::ErrorKind::InvalidInput,

@@ -5,7 +5,7 @@ mod crc32c;
 mod vdi;
 mod vhd;
 mod vhdx;
-mod vmdk;
+pub(crate) mod vmdk;
 
 use std::fmt::Debug;
 use std::fs::File;

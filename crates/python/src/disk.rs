@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use block::image::{self, NewImage, SnapshotChange};
-use block::{BlockDevice, BlockError, DiskOptions, Format, NbdServer, Repair, Trust};
+use block::{BlockDevice, BlockError, DiskOptions, Format, NbdServer, Overlay, Repair, Trust};
 use pyo3::prelude::*;
 
 use crate::errors::{raise, sentence};
@@ -28,6 +28,8 @@ pub(crate) struct ExistingImageSpec {
     path: PathBuf,
     format: String,
     trust_backing: bool,
+    overlay: Option<PathBuf>,
+    layers: Vec<PathBuf>,
 }
 
 /// `innkeeper._core.DiskSnapshot`.
@@ -105,12 +107,13 @@ impl ExistingImageSpec {
             format: format_named(py, &self.format)?,
             path: self.path,
             read_only: true,
+            overlay: self.overlay.map_or(Overlay::None, Overlay::Keep),
+            layers: self.layers,
             trust: if self.trust_backing {
                 Trust::Anywhere
             } else {
                 Trust::Beside
             },
-            ..DiskOptions::default()
         })
     }
 }

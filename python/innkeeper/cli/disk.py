@@ -17,7 +17,7 @@ from innkeeper.machine.new_image import ExistingImage, Export, NewImage
 from innkeeper.machine.size import parse_size
 from innkeeper.machine.spec import DiskFormat
 from innkeeper.services import disks
-from innkeeper.services.disks import NewFormat, Repair
+from innkeeper.services.disks import ConvertedFormat, NewFormat, Repair
 
 app = typer.Typer(
     cls=Group,
@@ -39,6 +39,12 @@ Format = Annotated[
 New = Annotated[
     NewFormat | None,
     typer.Option("--to", help="Format of the new image: qcow2, but raw where its name ends so."),
+]
+Converted = Annotated[
+    ConvertedFormat | None,
+    typer.Option(
+        "--to", help="Format of the new image: qcow2, but raw or vmdk where its name ends so."
+    ),
 ]
 ClusterSize = Annotated[
     str, typer.Option(metavar="SIZE", help="Of a qcow2: 512 to 2M, a power of two.")
@@ -134,7 +140,7 @@ def convert(
         typer.Argument(help="The image to copy, or an NBD server's URI.", metavar="SOURCE"),
     ],
     target: Annotated[Path, typer.Argument(help="The new image's file.", metavar="TARGET")],
-    to: New = None,
+    to: Converted = None,
     source_format: Annotated[
         DiskFormat,
         typer.Option("--from", help="How SOURCE is read, where its first bytes do not tell."),

@@ -55,6 +55,8 @@ class _Commands(LazyGroup):
         "snapshot": Place("innkeeper.cli.snapshot", "app"),
         "fork": Place("innkeeper.cli.fork", "fork"),
         "backup": Place("innkeeper.cli.backup", "app"),
+        "import": Place("innkeeper.cli.appliance", "import_"),
+        "export": Place("innkeeper.cli.appliance", "export"),
         "host": Place("innkeeper.cli.host", "host"),
         "systemd": Place("innkeeper.cli.systemd", "systemd"),
         "image": Place("innkeeper.cli.image", "app"),

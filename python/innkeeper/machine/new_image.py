@@ -32,12 +32,15 @@ class NewImage:
 class ExistingImage:
     """An image that is there, or the URI of an NBD server's export.
 
-    With `trust_backing` it may name any file as its backing file.
+    With `trust_backing` it may name any file as its backing file. As a guest sees it, it lies under
+    `layers`, the lowest first, and an `overlay`, which is made if it is missing.
     """
 
     path: Path | str
     format: DiskFormat = DiskFormat.PROBE
     trust_backing: bool = False
+    overlay: Path | None = None
+    layers: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

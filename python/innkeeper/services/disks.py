@@ -13,7 +13,7 @@ from innkeeper.machine.spec import DiskFormat
 from innkeeper.vm import disk_images
 from innkeeper.vm.disk_images import DiskInfo, DiskReport, DiskSnapshot
 
-__all__ = ["DiskInfo", "DiskReport", "DiskSnapshot", "NewFormat", "Repair"]
+__all__ = ["ConvertedFormat", "DiskInfo", "DiskReport", "DiskSnapshot", "NewFormat", "Repair"]
 
 _RAW_SUFFIXES: Final = (".img", ".raw")
 _CLUSTERS: Final = (512, 2 << 20)
@@ -26,6 +26,14 @@ class NewFormat(StrEnum):
     RAW = "raw"
 
 
+class ConvertedFormat(StrEnum):
+    """What images can be converted to. A vmdk is stream-optimised, as OVF packages have it."""
+
+    QCOW2 = "qcow2"
+    RAW = "raw"
+    VMDK = "vmdk"
+
+
 class Repair(StrEnum):
     """What a check puts right: nothing, storage that nobody uses, everything."""
 
@@ -34,10 +42,12 @@ class Repair(StrEnum):
     ALL = "all"
 
 
-def format_for(path: Path, wanted: NewFormat | None) -> DiskFormat:
+def format_for(path: Path, wanted: NewFormat | ConvertedFormat | None) -> DiskFormat:
     """The format of a new image: as it was said, or else as the file's name says it."""
     if wanted is not None:
         return DiskFormat(wanted.value)
+    if path.suffix == ".vmdk":
+        return DiskFormat.VMDK
     return DiskFormat.RAW if path.suffix in _RAW_SUFFIXES else DiskFormat.QCOW2
 
 

@@ -128,3 +128,45 @@ fn damaged_images_do_no_harm() {
         }
     }
 }
+
+#[test]
+fn a_stream_of_ours_is_read_by_us_and_by_qemu_img() {
+    let directory = TestDirectory::new();
+    // The end of no grain, more than a table, and tables that are not there.
+    for (name, size) in [("one", 70_144u64), ("gaps", 200 << 20), ("none", 1 << 20)] {
+        let raw = directory.file(&format!("{name}.raw"), &[]);
+        let file = std::fs::File::options().write(true).open(&raw).unwrap();
+        file.set_len(size).unwrap();
+        if name != "none" {
+            let data = content();
+            let data = &data[..data.len().min(size as usize)];
+            for at in [0, size - data.len() as u64] {
+                std::os::unix::fs::FileExt::write_all_at(&file, data, at).unwrap();
+            }
+        }
+        let source = open(&DiskOptions {
+            path: raw,
+            format: Format::Raw,
+            read_only: true,
+            ..DiskOptions::default()
+        })
+        .unwrap();
+        let path = directory.path(&format!("{name}.vmdk"));
+        let new = crate::image::NewImage {
+            format: Format::Vmdk,
+            ..crate::image::NewImage::default()
+        };
+        crate::convert(&*source, &path, &new, false, |_, _| true).unwrap();
+        let options = DiskOptions {
+            path,
+            read_only: true,
+            ..DiskOptions::default()
+        };
+        let found = open(&options).unwrap();
+        assert!(read_all(&*found) == read_all(&*source), "{name}");
+        let (image, raw) = (format!("{name}.vmdk"), format!("{name}.raw"));
+        let compare = ["compare", "-f", "vmdk", "-F", "raw", &image, &raw];
+        qemu_img(&directory, &compare);
+        qemu_img(&directory, &["check", "-f", "vmdk", &image]);
+    }
+}

@@ -4,6 +4,7 @@
 
 mod descriptor;
 mod sparse;
+mod write;
 
 use std::io;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use crate::storage::Storage;
 use crate::{BlockDevice, BlockError, RawDisk, check_range};
 use descriptor::{Descriptor, Kind};
 use sparse::SparseExtent;
+pub(crate) use write::{GRAIN, StreamWriter};
 
 pub(super) const SECTOR: u64 = 512;
 /// A descriptor is text; one of more bytes than this is none.

@@ -102,7 +102,10 @@ def _free_name(store: Store, found: Source, where: str) -> str:
     """As the image calls itself, unless that is another's name."""
     stem = _NOT_IN_NAMES.sub("-", found.name.lower()).strip("._-")[:50] or "container"
     taken = {image.name: image.manifest.source for image in store.images()}
-    if stem != "debian" and taken.get(stem, where) == where:
+    # Names of what can be built here are for that.
+    from innkeeper.images.catalog import RECIPES
+
+    if stem not in RECIPES and taken.get(stem, where) == where:
         return stem
     return f"{stem}-{found.digest.partition(':')[2][:8]}"
 

@@ -84,6 +84,10 @@ class Bounded:
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         if whence != io.SEEK_SET or offset < self._at:
             raise Broken("a member lies before its header")
+        if isinstance(self._stream, io.BufferedReader):
+            # Whether there is so much of it, the reader asks by itself.
+            self._at = self._stream.seek(offset - self._at, io.SEEK_CUR)
+            return self._at
         for _ in self.content(offset - self._at):
             pass
         return self._at
