@@ -89,16 +89,26 @@ class GuestConsole:
         return self._seen[-400:].decode(errors="replace")
 
     def _processor(self) -> float:
-        """Processor seconds so far. Threads are counted in nanoseconds, in /proc/PID/schedstat's
-        columns; children, which `inn` has none of while a guest runs, in ticks.
+        """Processor seconds so far: of what runs now, to the nanosecond; and of children that ended, in
+        ticks.
         """
-        proc = Path("/proc") / str(self._process.pid)
         try:
-            threads = [
-                int((task / "schedstat").read_text().split()[0])
-                for task in (proc / "task").iterdir()
-            ]
-            fields = (proc / "stat").read_text().rpartition(")")[2].split()
+            return sum(_seconds(pid) for pid in _family(self._process.pid))
         except OSError as error:
             raise GuestLost("the guest has ended") from error
-        return sum(threads) / 1e9 + (int(fields[13]) + int(fields[14])) / _TICKS
+
+
+def _family(pid: int) -> list[int]:
+    """A process and its descendants: `inn` attends to a guest that is a process of its own."""
+    lists = (Path("/proc") / str(pid) / "task").glob("*/children")
+    children = [int(child) for each in lists for child in each.read_text().split()]
+    return [pid, *(one for child in children for one in _family(child))]
+
+
+def _seconds(pid: int) -> float:
+    proc = Path("/proc") / str(pid)
+    threads = [
+        int((task / "schedstat").read_text().split()[0]) for task in (proc / "task").iterdir()
+    ]
+    fields = (proc / "stat").read_text().rpartition(")")[2].split()
+    return sum(threads) / 1e9 + (int(fields[13]) + int(fields[14])) / _TICKS
