@@ -79,7 +79,7 @@ impl Cpu {
         let entry = self.entry(Way::Read, self.mmu.current, gla);
         if entry.tag == gla.wrapping_add(u64::from(T::BYTES - 1)) & PAGE_MASK {
             // SAFETY: a tag of reads means the whole page is RAM mapped at `host`.
-            return Ok(unsafe { load(entry.host + (gla & !PAGE_MASK)) });
+            return Ok(unsafe { load(entry.host_of(gla)) });
         }
         self.read_slow(gla, T::BYTES, false).map(T::from_u64)
     }
@@ -90,7 +90,7 @@ impl Cpu {
         let entry = self.entry(Way::Write, self.mmu.current, gla);
         if entry.tag == gla.wrapping_add(u64::from(T::BYTES - 1)) & PAGE_MASK {
             // SAFETY: a tag of writes means the whole page is plain RAM mapped at `host`.
-            unsafe { store(entry.host + (gla & !PAGE_MASK), value) };
+            unsafe { store(entry.host_of(gla), value) };
             return Ok(());
         }
         self.write_slow(gla, T::BYTES, value.to_u64(), false)
@@ -102,7 +102,7 @@ impl Cpu {
     pub(crate) fn host_for_update(&mut self, gla: u64, size: u8) -> Result<Option<u64>, Stop> {
         let entry = self.entry(Way::Write, self.mmu.current, gla);
         if entry.tag == gla.wrapping_add(u64::from(size - 1)) & PAGE_MASK {
-            return Ok(Some(entry.host + (gla & !PAGE_MASK)));
+            return Ok(Some(entry.host_of(gla)));
         }
         self.host_for_update_slow(gla, size)
     }
@@ -111,8 +111,7 @@ impl Cpu {
     #[inline(always)]
     pub(crate) fn host_for_read(&self, gla: u64, size: u64) -> Option<u64> {
         let entry = self.entry(Way::Read, self.mmu.current, gla);
-        (entry.tag == gla.wrapping_add(size - 1) & PAGE_MASK)
-            .then(|| entry.host + (gla & !PAGE_MASK))
+        (entry.tag == gla.wrapping_add(size - 1) & PAGE_MASK).then(|| entry.host_of(gla))
     }
 
     /// Host address for writes of `size` bytes at `gla` to plain RAM inside one page, if in the TLB.
@@ -120,7 +119,7 @@ impl Cpu {
     pub(crate) fn host_for_write(&self, gla: u64, size: u64) -> Option<u64> {
         let entry = self.entry(Way::Write, self.mmu.current, gla);
         if entry.tag == gla.wrapping_add(size - 1) & PAGE_MASK {
-            return Some(entry.host + (gla & !PAGE_MASK));
+            return Some(entry.host_of(gla));
         }
         self.mmu.beside(gla, size)
     }
@@ -153,7 +152,7 @@ impl Cpu {
         let entry = self.entry(Way::Read, set::SUPERVISOR, gla);
         if entry.tag == gla.wrapping_add(u64::from(T::BYTES - 1)) & PAGE_MASK {
             // SAFETY: as in `read`.
-            return Ok(unsafe { load(entry.host + (gla & !PAGE_MASK)) });
+            return Ok(unsafe { load(entry.host_of(gla)) });
         }
         self.read_slow(gla, T::BYTES, true).map(T::from_u64)
     }

@@ -45,7 +45,7 @@ impl Mmu {
         let host = region.host + (gpa - region.base);
         let holds = |slots: Slots| {
             let mut places = (0..set::CHECKED).map(|set| first(Way::Write, set) + slots.first);
-            places.any(|place| entries[place].host == host)
+            places.any(|place| entries[place].host() == host)
                 || second.holds_write(slots.second, host)
                 || beside.holds(slots.first, gpa)
         };
@@ -103,7 +103,7 @@ impl Mmu {
             .retain(|way, entry| way == Way::Read || !ends(entry.host));
         self.marks.for_each(|place| {
             let entry = &mut self.entries[place];
-            if place >= WAY_ENTRIES && ends(entry.host) {
+            if place >= WAY_ENTRIES && ends(entry.host()) {
                 *entry = empty(place % SET_ENTRIES);
             }
         });
@@ -128,7 +128,7 @@ impl Mmu {
                 for slots in slots.into_iter().flatten() {
                     for set in 0..set::CHECKED {
                         let entry = &mut self.entries[first(Way::Write, set) + slots.first];
-                        if entry.host == host {
+                        if entry.host() == host {
                             *entry = empty(slots.first);
                         }
                     }

@@ -171,7 +171,7 @@ impl Mmu {
         let other = |tag: u64| (tag ^ gla) >> shift != 0;
         self.second.retain(|_, entry| other(entry.tag));
         self.marks.retain(|place| {
-            let kept = self.entries[place].host != 0 && other(self.entries[place].tag);
+            let kept = self.entries[place].host() != 0 && other(self.entries[place].tag);
             if !kept {
                 self.entries[place] = empty(place % SET_ENTRIES);
             }

@@ -68,12 +68,35 @@ pub(crate) mod set {
     pub(super) const SETS: usize = 4;
 }
 
+/// An entry of the first level.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(16))]
 pub(crate) struct Entry {
+    /// The linear page.
     pub(crate) tag: u64,
-    /// Host address of the page. Zero in an entry that is empty.
-    pub(crate) host: u64,
+    /// From linear addresses in the page to the host's. An access can wait for this alone, and add it to
+    /// the register that its address comes from.
+    pub(crate) distance: u64,
+}
+
+impl Entry {
+    const fn new(page: u64, host: u64) -> Entry {
+        Entry {
+            tag: page,
+            distance: host.wrapping_sub(page),
+        }
+    }
+
+    /// Host address of linear address `gla` in the page.
+    #[inline(always)]
+    fn host_of(&self, gla: u64) -> u64 {
+        gla.wrapping_add(self.distance)
+    }
+
+    /// Host address of the page. Zero where the entry is empty.
+    fn host(&self) -> u64 {
+        self.tag.wrapping_add(self.distance)
+    }
 }
 
 /// What a page walk found of a page of RAM, and what may be done to it directly.
@@ -107,10 +130,7 @@ impl Parts {
 }
 
 const fn empty(slot: usize) -> Entry {
-    Entry {
-        tag: no_tag(slot),
-        host: 0,
-    }
+    Entry::new(no_tag(slot), 0)
 }
 
 /// Entries of the first level for one way of access.
@@ -378,10 +398,10 @@ impl Mmu {
             if !allowed {
                 self.second.drop_way(way, set, tag);
             } else if !first_only {
-                self.second.fill(way, set, Entry { tag, host });
+                self.second.fill(way, set, second_raw::Entry { tag, host });
             }
             if allowed && (way == asked || first_only) {
-                self.entries[place] = Entry { tag: page, host };
+                self.entries[place] = Entry::new(page, host);
                 self.marks.note(place, found.global);
             } else if self.entries[place].tag == page {
                 self.entries[place] = empty(slot(page));
@@ -439,14 +459,14 @@ impl Mmu {
         if self.entries[place].tag != page {
             match self.find_second(way, page) {
                 Some((host, global)) => {
-                    self.entries[place] = Entry { tag: page, host };
+                    self.entries[place] = Entry::new(page, host);
                     self.marks.note(place, global);
                 }
                 None if way == Way::Write => return self.beside(gla, len),
                 None => return None,
             }
         }
-        Some(self.entries[place].host + offset)
+        Some(self.entries[place].host() + offset)
     }
 
     /// The same of an access that may go on in the page at `next`: where its parts are, and how long the

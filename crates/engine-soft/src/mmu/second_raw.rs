@@ -8,13 +8,22 @@
 
 use super::spaces::{GLOBAL, NOBODY};
 use super::used::Used;
-use super::{Entry, PAGE_MASK, Way, set};
+use super::{PAGE_MASK, Way, set};
 
 /// log2 of the slots. The hash leaves the pages of any aligned range of that many apart, so
 /// that two entries in each hold those of any range at all.
 pub(super) const SLOT_BITS: u32 = 14;
 const SLOTS: usize = 1 << SLOT_BITS;
 pub(crate) const IN_SLOT: usize = 2;
+
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Entry {
+    /// The linear page, and the number of its address space.
+    pub(crate) tag: u64,
+    /// Host address of the page. Zero where the entry is empty.
+    pub(crate) host: u64,
+}
 
 /// By way of access.
 type Slot = [[Entry; IN_SLOT]; Way::ALL.len()];

@@ -40,6 +40,12 @@ impl Origin {
         bit(self.base) | bit(self.index)
     }
 
+    /// The general register that all but a constant of the addresses comes from.
+    pub(super) fn only_base(&self) -> Option<Number> {
+        let only = self.base.is_gpr64() && self.index == Register::None && self.segment == 3;
+        only.then(|| number(self.base))
+    }
+
     /// How far addresses move when general register `register` moves by one; `None` if it does not
     /// matter.
     pub(super) fn moved_by(&self, register: Number) -> Option<i64> {

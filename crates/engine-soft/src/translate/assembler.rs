@@ -204,6 +204,11 @@ impl Assembler {
         self.gs_op(0x03, reg, false, disp);
     }
 
+    /// `sub reg, gs:[disp]`
+    pub(super) fn subtract_from(&mut self, reg: Number, disp: u32) {
+        self.gs_op(0x2b, reg, false, disp);
+    }
+
     /// `add eax, gs:[disp]`, which zero-extends.
     pub(super) fn add_low_from(&mut self, disp: u32) {
         self.raw(&[0x65, 0x03, 0x04, 0x25]);

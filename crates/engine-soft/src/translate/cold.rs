@@ -7,8 +7,9 @@ use super::emitter::{Emitter, Refused, Way};
 use super::flags::Flags;
 use super::group::Group;
 use super::native;
+use super::reached::Address;
 use super::recipe::Recipe;
-use super::registers::RAX;
+use super::registers::{Number, R13, RAX, host_of, wide};
 use super::unit::{Kind, Link};
 use crate::interp::op::Op;
 
@@ -16,9 +17,19 @@ use crate::interp::op::Op;
 #[derive(Debug)]
 pub(super) struct Miss {
     pub(super) jump: Jump,
-    /// Where the first-level TLB has no such entry the second may: what to look for, and where the
-    /// code goes on then.
-    pub(super) second: Option<(Way, u32, u64)>,
+    /// Where the first-level TLB has no such entry the second may.
+    pub(super) second: Option<Second>,
+}
+
+/// What to look for in the TLB's second level.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Second {
+    pub(super) way: Way,
+    pub(super) size: u32,
+    /// Where the code goes on then.
+    pub(super) resume: u64,
+    /// What it has then: the host's address in RAX, or in a register what must be added to the guest's address.
+    pub(super) distance: Option<(Number, Address)>,
 }
 
 impl From<Jump> for Miss {
@@ -113,8 +124,16 @@ impl Emitter<'_> {
     pub(super) fn open(&mut self, group: &Group, target: u16) -> Result<(), Refused> {
         self.free_flags();
         self.address(&group.address)?;
-        let from = self.translate(group.way, group.len, group.align);
-        self.keep_pointer(group.place);
+        let access = (group.way, group.len, group.align);
+        let from = if let Some(base) = group.base {
+            let disp = group.address.memory_displacement64() as i64;
+            let address = Address::beside(base, disp);
+            self.translate_apart(access, group.place, address)
+        } else {
+            let from = self.translate(group.way, group.len, group.align);
+            self.keep_pointer(group.place);
+            from
+        };
         let lost = self.lost;
         self.cold.push(Cold::Closed { from, target, lost });
         Ok(())
@@ -246,6 +265,31 @@ impl Emitter<'_> {
         self.asm.jump_to(self.frame.stubs.leave_link);
     }
 
+    /// From the host's address in RAX to its distance from the guest's. Uses both scratches.
+    fn distance(&mut self, into: Number, address: Address) {
+        if let Some(base) = address.base {
+            match host_of(base) {
+                Some(host) => self.asm.subtract(RAX, host),
+                None => self.asm.subtract_from(RAX, native::gpr(base)),
+            }
+        }
+        let written = if let Some((register, scale)) = address.follows {
+            let host = host_of(register).unwrap_or(R13);
+            if host == R13 {
+                self.load_guest(R13, register);
+            }
+            let index = Some((host, scale));
+            let moved = self.asm.lea(wide(R13), None, index, address.disp);
+            self.asm.subtract(RAX, R13);
+            self.asm.copy(into, RAX);
+            moved
+        } else {
+            self.asm.lea(wide(into), Some(RAX), None, -address.disp)
+        };
+        // The address itself was computed with it.
+        assert!(written.is_ok(), "{address:?}");
+    }
+
     /// Every miss that the second-level TLB cannot help either goes on here. Where the access is
     /// `alone`, its address is used for one instruction only.
     pub(super) fn land_misses(&mut self, misses: Vec<Miss>, alone: bool) {
@@ -254,9 +298,10 @@ impl Emitter<'_> {
             misses.into_iter().partition(|miss| miss.second.is_some());
         let count = seconds.len();
         for (n, miss) in seconds.into_iter().enumerate() {
-            let Some((way, size, resume)) = miss.second else {
+            let Some(second) = miss.second else {
                 continue;
             };
+            let Second { way, size, .. } = second;
             self.asm.land(miss.jump);
             let stubs = self.frame.stubs;
             if let Some(stub) = stubs.miss(way, set, size, alone) {
@@ -267,8 +312,14 @@ impl Emitter<'_> {
                 self.asm.set_r13(size);
                 self.asm.call(stubs.refill(way, set));
             }
+            if let Some((into, address)) = second.distance {
+                lost.push(self.asm.jump_if(condition::EQUAL).into());
+                self.distance(into, address);
+                self.asm.jump_to(second.resume);
+                continue;
+            }
             let found = self.asm.jump_if(condition::NOT_EQUAL);
-            self.asm.land_at(found, resume);
+            self.asm.land_at(found, second.resume);
             if n + 1 < count {
                 lost.push(self.asm.jump().into());
             }

@@ -7,7 +7,7 @@ use super::cold::Miss;
 use super::emitter::{Emitter, Refused, Way};
 use super::flags::Flags;
 use super::native;
-use super::reached::Place;
+use super::reached::{Address, Place};
 use super::registers::{GUEST_RBP, GUEST_RSP, Number, R12, R13, RAX, host_of, number, wide};
 use crate::interp::op::Op;
 
@@ -18,6 +18,9 @@ pub(super) enum Then {
     /// Nothing follows.
     Ended,
 }
+
+const RSP: Number = 4;
+const RBP: Number = 5;
 
 /// Opcodes of MOV to and from memory.
 const STORE: u8 = 0x89;
@@ -39,16 +42,13 @@ impl Slot {
         }
     }
 
-    fn checked(slow: Vec<Miss>) -> Slot {
-        Slot {
-            pointer: RAX,
-            offset: 0,
-            slow,
-        }
-    }
-
     fn at(&self) -> (Number, u32) {
         (self.pointer, self.offset)
+    }
+
+    /// The scratch register that it does not need.
+    fn other_scratch(&self) -> Number {
+        if self.pointer == R13 { RAX } else { R13 }
     }
 }
 
@@ -60,7 +60,7 @@ impl Emitter<'_> {
         match insn.code() {
             Code::Push_r64 | Code::Push_r32 => {
                 let slot = self.slot(-step, Way::Write)?;
-                let host = self.guest_in(insn.op0_register(), R13);
+                let host = self.guest_in(insn.op0_register(), slot.other_scratch());
                 self.asm.move_at(STORE, word, host, slot.at());
                 self.move_rsp(-step);
                 self.slow_way(slot.slow, op);
@@ -91,14 +91,7 @@ impl Emitter<'_> {
                 self.slow_way(slot.slow, op);
             }
             Code::Leaveq | Code::Leaved => {
-                let slot = match self.reached_slot() {
-                    Some(slot) => slot,
-                    None => {
-                        self.free_flags();
-                        self.near(GUEST_RBP, 0)?;
-                        Slot::checked(self.translate(Way::Read, word, 1))
-                    }
-                };
+                let slot = self.slot_beside(RBP, 0, Way::Read)?;
                 let stack = self.address_register(GUEST_RSP);
                 self.asm.lea(stack, Some(GUEST_RBP), None, step)?;
                 self.asm.move_at(LOAD, word, GUEST_RBP, slot.at());
@@ -109,18 +102,34 @@ impl Emitter<'_> {
         Ok(())
     }
 
-    /// The word at `disp` from the stack pointer.
+    /// The word at `disp` from the stack pointer. One of the scratch registers is free afterwards.
     fn slot(&mut self, disp: i64, way: Way) -> Result<Slot, Refused> {
+        self.slot_beside(RSP, disp, way)
+    }
+
+    /// The same from any guest register that has a host register.
+    fn slot_beside(&mut self, base: Number, disp: i64, way: Way) -> Result<Slot, Refused> {
         if let Some(slot) = self.reached_slot() {
             return Ok(slot);
         }
         self.free_flags();
-        self.near(GUEST_RSP, disp)?;
-        Ok(Slot::checked(self.translate(
-            way,
-            self.frame.mode.word(),
-            1,
-        )))
+        self.near(host_of(base).ok_or(Refused)?, disp)?;
+        let access = (way, self.frame.mode.word(), 1);
+        if self.frame.mode.code32 {
+            let slow = self.translate(access.0, access.1, access.2);
+            return Ok(Slot {
+                pointer: RAX,
+                offset: 0,
+                slow,
+            });
+        }
+        let address = Address::beside(base, disp);
+        let slow = self.translate_apart(access, Place::Scratch, address);
+        Ok(Slot {
+            pointer: R13,
+            offset: disp as u32,
+            slow,
+        })
     }
 
     /// The word that the instruction reaches without a check. Uses RAX.
@@ -129,6 +138,7 @@ impl Emitter<'_> {
         let reached = self.reached.filter(|reached| reached.follows.is_none())?;
         let pointer = match reached.place {
             Place::Register => R12,
+            Place::Scratch => R13,
             Place::Slot(number) => {
                 self.asm.load(RAX, native::pointer(number));
                 RAX
@@ -255,9 +265,10 @@ impl Emitter<'_> {
     }
 
     /// Stores the return address. Keeps EFLAGS.
-    fn store_return(&mut self, at: u16, slot: (Number, u32)) {
-        self.load_rip(R13, i64::from(self.frame.unit + at));
-        self.asm.move_at(STORE, self.frame.mode.word(), R13, slot);
+    fn store_return(&mut self, at: u16, scratch: Number, slot: (Number, u32)) {
+        self.load_rip(scratch, i64::from(self.frame.unit + at));
+        self.asm
+            .move_at(STORE, self.frame.mode.word(), scratch, slot);
     }
 
     fn call(&mut self, target: i64, at: u16, op: &Op) -> Result<Then, Refused> {
@@ -265,9 +276,9 @@ impl Emitter<'_> {
         let step = i64::from(self.frame.mode.word());
         self.flags_to_memory();
         let slot = self.slot(-step, Way::Write)?;
-        let place = slot.at();
+        let (place, scratch) = (slot.at(), slot.other_scratch());
         self.ending_slow_way(slot.slow, op);
-        self.store_return(at, place);
+        self.store_return(at, scratch, place);
         if (0..0x1000).contains(&offset) {
             self.move_rsp(-step);
             self.go(target, at, None);
@@ -284,7 +295,7 @@ impl Emitter<'_> {
         self.asm.store(native::TARGET, RAX);
         let slow = self.slot_below()?;
         self.ending_slow_way(slow, op);
-        self.store_return(at, (RAX, 0));
+        self.store_return(at, R13, (RAX, 0));
         self.asm.load(RAX, native::TARGET);
         let site = self.site(op, true);
         self.look_up(Some(site), -i64::from(self.frame.mode.word()));

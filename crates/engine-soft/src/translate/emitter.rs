@@ -2,16 +2,16 @@
 
 use iced_x86::{Code, Register};
 
-use super::assembler::{Assembler, condition};
-use super::cold::{Cold, Miss};
+use super::assembler::{Assembler, Jump, condition};
+use super::cold::{Cold, Miss, Second};
 use super::crossings;
 use super::flags::{Doing, Flags};
 use super::jumps_out::Rounds;
 use super::mode::Mode;
 use super::native;
-use super::reached::Reached;
+use super::reached::{Address, Place, Reached};
 use super::recipe::Recipe;
-use super::registers::{Number, RAX, sized};
+use super::registers::{Number, R13, RAX, host_of, sized};
 use super::runtime_raw::Stubs;
 use super::unit::{Kind, Referred, Site};
 use super::x87;
@@ -195,6 +195,61 @@ impl<'a> Emitter<'a> {
     /// From the linear address in RAX to the host's, for an access of `size` bytes at a multiple of
     /// `align`. The flags must not be in EFLAGS alone. Answers the jumps to be taken when the TLB has no such access.
     pub(super) fn translate(&mut self, way: Way, size: u32, align: u32) -> Vec<Miss> {
+        let set = self.frame.mode.set();
+        let (mut slow, jump) = self.check(way, size, align);
+        self.asm.add_slot(native::tlb_tag(way, set));
+        self.asm.add_slot(native::tlb_distance(way, set));
+        let second = Second {
+            way,
+            size,
+            resume: self.asm.here(),
+            distance: None,
+        };
+        slow.push(Miss {
+            jump,
+            second: Some(second),
+        });
+        slow
+    }
+
+    /// As [`Emitter::translate`], but the pointer, at `place`, is the host's address less what `address`, which RAX is,
+    /// has beside its base. So the access waits for a load, and not for the check.
+    pub(super) fn translate_apart(
+        &mut self,
+        (way, size, align): (Way, u32, u32),
+        place: Place,
+        address: Address,
+    ) -> Vec<Miss> {
+        let set = self.frame.mode.set();
+        let (mut slow, jump) = self.check(way, size, align);
+        let into = place.register();
+        self.asm
+            .slot_op(0x8b, into, R13, native::tlb_distance(way, set));
+        let second = Second {
+            way,
+            size,
+            resume: self.asm.here(),
+            distance: Some((into, address)),
+        };
+        slow.push(Miss {
+            jump,
+            second: Some(second),
+        });
+        if let Some(base) = address.base {
+            match host_of(base) {
+                Some(host) => self.asm.add(into, host),
+                None => self.asm.add_from(into, native::gpr(base)),
+            }
+        }
+        if let Place::Slot(number) = place {
+            self.asm.store(native::pointer(number), into);
+        }
+        slow
+    }
+
+    /// Looks for the page of RAX in the first level: R13 is the slot. The last of the jumps is taken when it is not
+    /// there, the others when the access may not be done in place at all.
+    fn check(&mut self, way: Way, size: u32, align: u32) -> (Vec<Miss>, Jump) {
         debug_assert!(matches!(self.flags, Flags::Memory | Flags::Lost));
         let set = self.frame.mode.set();
         let mut slow = std::mem::take(&mut self.closed);
@@ -209,12 +264,7 @@ impl<'a> Emitter<'a> {
         self.asm.sub_slot(native::tlb_tag(way, set));
         self.asm.compare_rax(0x1000 - size);
         let jump = self.asm.jump_if(condition::ABOVE);
-        self.asm.add_slot(native::tlb_host(way, set));
-        slow.push(Miss {
-            jump,
-            second: Some((way, size, self.asm.here())),
-        });
-        slow
+        (slow, jump)
     }
 
     /// Adds the base of FS or GS to the offset in RAX, where the segment may be accessed as a whole.

@@ -16,6 +16,7 @@ use iced_x86::Instruction;
 use super::accesses::{Near, Range, Seen};
 use super::emitter::Way;
 use super::reached::Place;
+use super::registers::Number;
 
 /// A group as the instruction before which it is opened sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,14 +32,17 @@ pub(super) struct Group {
     /// Index of the instruction with the last access.
     last: usize,
     pub(super) place: Place,
+    /// The register that addresses come from, where that is all: the pointer is that of where it points.
+    pub(super) base: Option<Number>,
 }
 
 /// Groups in the order in which they are opened.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     pub(super) groups: Vec<Group>,
-    /// Index of the group that an instruction's access is a member of, and its distance from the first byte.
-    pub(super) members: Vec<Option<(usize, u32)>>,
+    /// Index of the group that an instruction's access is a member of, and its distance from the first byte, or from
+    /// where its base pointed.
+    pub(super) members: Vec<Option<(usize, i64)>>,
 }
 
 /// A group, and its members: their instructions, and their distances from its origin.
@@ -67,7 +71,8 @@ impl Plan {
         let mut members = vec![None; seen.len()];
         for (number, one) in found.iter().enumerate() {
             for (index, at) in &one.members {
-                members[*index] = Some((number, (at - one.from) as u32));
+                let pointer = one.group.base.map_or(one.from, |_| 0);
+                members[*index] = Some((number, at - pointer));
             }
         }
         Plan {
@@ -145,6 +150,7 @@ fn group_at(seen: &[Seen], first: usize, taken: &[bool]) -> Option<Found> {
         way,
         last,
         place: Place::Register,
+        base: near.origin.only_base(),
     };
     Some(Found {
         group,

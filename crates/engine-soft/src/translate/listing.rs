@@ -181,8 +181,8 @@ fn place(disp: u32) -> Option<String> {
         for (name, at) in [
             ("tlb.read", native::tlb_tag(Way::Read, set)),
             ("tlb.write", native::tlb_tag(Way::Write, set)),
-            ("tlb.read_host", native::tlb_host(Way::Read, set)),
-            ("tlb.write_host", native::tlb_host(Way::Write, set)),
+            ("tlb.read_distance", native::tlb_distance(Way::Read, set)),
+            ("tlb.write_distance", native::tlb_distance(Way::Write, set)),
             ("jumps.tags", native::jump_tag(set)),
             ("jumps.codes", native::jump_code(set)),
         ] {

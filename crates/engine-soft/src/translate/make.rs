@@ -237,10 +237,10 @@ impl Emitter<'_> {
                 open.push(opened);
             }
             let member = plan.members[index].filter(|(number, _)| open[*number]);
-            self.reached = member.map(|(number, offset)| Reached {
+            self.reached = member.map(|(number, disp)| Reached {
                 place: plan.groups[number].place,
                 follows: None,
-                disp: offset.into(),
+                disp,
             });
             then = self.one(one);
             self.reached = None;

@@ -222,8 +222,8 @@ pub(super) const fn tlb_tag(way: Way, set: usize) -> u32 {
     first(way, set) + TAG_AT
 }
 
-pub(super) const fn tlb_host(way: Way, set: usize) -> u32 {
-    first(way, set) + HOST_AT
+pub(super) const fn tlb_distance(way: Way, set: usize) -> u32 {
+    first(way, set) + DISTANCE_AT
 }
 
 /// The same in the second level.
@@ -255,8 +255,11 @@ pub(super) const fn beside(set: usize) -> u32 {
     (offset_of!(Cpu, mmu) + offset_of!(Mmu, beside) + Beside::set_at(set)) as u32
 }
 
+/// Of the fields in an entry of the first level, and in one of the second.
 pub(super) const TAG_AT: u32 = offset_of!(Entry, tag) as u32;
-pub(super) const HOST_AT: u32 = offset_of!(Entry, host) as u32;
+pub(super) const DISTANCE_AT: u32 = offset_of!(Entry, distance) as u32;
+pub(super) const SECOND_TAG_AT: u32 = offset_of!(second_raw::Entry, tag) as u32;
+pub(super) const SECOND_HOST_AT: u32 = offset_of!(second_raw::Entry, host) as u32;
 
 /// The place of slot `slot` of the crossings.
 pub(super) const fn crossing(slot: usize) -> u32 {

@@ -14,12 +14,54 @@ pub(super) enum Place {
     Register,
     /// In the vCPU, below [`SLOTS`].
     Slot(usize),
+    /// In R13, for one access.
+    Scratch,
 }
 
 impl Place {
-    /// All of them, the best first.
+    /// Those that keep one, the best first.
     pub(super) fn all() -> impl Iterator<Item = Place> {
         std::iter::once(Place::Register).chain((0..SLOTS).map(Place::Slot))
+    }
+}
+
+impl Place {
+    /// The register that the pointer is in when it is used.
+    pub(super) fn register(self) -> Number {
+        match self {
+            Place::Register => R12,
+            Place::Slot(_) | Place::Scratch => R13,
+        }
+    }
+}
+
+/// An address of the guest's, as the processor adds it up.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Address {
+    /// A guest register that is added to the pointer once.
+    pub(super) base: Option<Number>,
+    /// One that each access adds, and its scale.
+    pub(super) follows: Option<(Number, u32)>,
+    pub(super) disp: i64,
+}
+
+impl Address {
+    /// That of what lies at `disp` from a guest register.
+    pub(super) fn beside(base: Number, disp: i64) -> Address {
+        Address {
+            base: Some(base),
+            follows: None,
+            disp,
+        }
+    }
+
+    /// How its one access is reached.
+    pub(super) fn reached(self) -> Reached {
+        Reached {
+            place: Place::Scratch,
+            follows: self.follows,
+            disp: self.disp,
+        }
     }
 }
 
@@ -35,10 +77,7 @@ pub(super) struct Reached {
 impl Reached {
     /// Where the pointer is when the access is made.
     pub(super) fn pointer(self) -> Number {
-        match self.place {
-            Place::Register => R12,
-            Place::Slot(_) => R13,
-        }
+        self.place.register()
     }
 
     /// The host register to be added to it.
@@ -66,6 +105,7 @@ impl Emitter<'_> {
         match place {
             Place::Register => self.asm.copy(R12, RAX),
             Place::Slot(number) => self.asm.store(native::pointer(number), RAX),
+            Place::Scratch => self.asm.copy(R13, RAX),
         }
     }
 }

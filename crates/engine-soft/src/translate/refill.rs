@@ -30,7 +30,7 @@ pub(super) fn write_refill(asm: &mut Assembler, way: Access, set: usize) {
     asm.land(found);
     // and eax, 0fffh; add rax, host; the sum is never zero
     asm.raw(&[0x25, 0xff, 0x0f, 0, 0]);
-    asm.slot_op(0x03, RAX, R13, second + native::HOST_AT);
+    asm.slot_op(0x03, RAX, R13, second + native::SECOND_HOST_AT);
     asm.raw(&POP_SCRATCH);
     asm.land(missing);
     let code = (way == Access::Write).then(|| write_beside(asm, set));
@@ -60,9 +60,8 @@ pub(super) fn write_range(asm: &mut Assembler, way: Access, set: usize, refill: 
     asm.raw(&[0x48, 0x89, 0xc2, 0x48, 0x81, 0xe2, 0x00, 0xf0, 0xff, 0xff]);
     asm.slot_op(0x3b, RDX, RCX, native::tlb_tag(way, set));
     let missing = asm.jump_if(condition::NOT_EQUAL);
-    // and eax, 0fffh; add rax, host; the sum is never zero
-    asm.raw(&[0x25, 0xff, 0x0f, 0, 0]);
-    asm.slot_op(0x03, RAX, RCX, native::tlb_host(way, set));
+    // The sum is never zero.
+    asm.slot_op(0x03, RAX, RCX, native::tlb_distance(way, set));
     // pop rdx; pop rcx; ret
     asm.raw(&[0x5a, 0x59, 0xc3]);
     asm.land(missing);
@@ -82,12 +81,12 @@ fn write_second(asm: &mut Assembler, way: Access, set: usize, global: bool) -> J
     asm.raw(&[0x45, 0x31, 0xed, 0xf2, 0x4c, 0x0f, 0x38, 0xf1, 0xea]);
     asm.mask_r13(second_raw::HASH_MASK);
     asm.raw(&[0x41, 0xc1, 0xe5, second_raw::OFFSET_SHIFT]);
-    asm.slot_op(0x3b, RDX, R13, second + native::TAG_AT);
+    asm.slot_op(0x3b, RDX, R13, second + native::SECOND_TAG_AT);
     let found = asm.jump_if(condition::EQUAL);
     // add r13d, 16: the other entry of the slot
     const { assert!(second_raw::IN_SLOT == 2) };
-    asm.raw(&[0x41, 0x83, 0xc5, size_of::<Entry>() as u8]);
-    asm.slot_op(0x3b, RDX, R13, second + native::TAG_AT);
+    asm.raw(&[0x41, 0x83, 0xc5, size_of::<second_raw::Entry>() as u8]);
+    asm.slot_op(0x3b, RDX, R13, second + native::SECOND_TAG_AT);
     let missing = asm.jump_if(condition::NOT_EQUAL);
     asm.land(found);
     // mov ecx, eax; shr ecx, 12; and ecx, mask: the first level's slot
@@ -100,8 +99,10 @@ fn write_second(asm: &mut Assembler, way: Access, set: usize, global: bool) -> J
     // and rdx, -1000h
     asm.raw(&[0x48, 0x81, 0xe2, 0x00, 0xf0, 0xff, 0xff]);
     asm.slot_op(0x89, RDX, RCX, native::first(way, set) + native::TAG_AT);
-    asm.slot_op(0x8b, RDX, R13, second + native::HOST_AT);
-    asm.slot_op(0x89, RDX, RCX, native::first(way, set) + native::HOST_AT);
+    // neg rdx; add rdx, the host's address
+    asm.raw(&[0x48, 0xf7, 0xda]);
+    asm.slot_op(0x03, RDX, R13, second + native::SECOND_HOST_AT);
+    asm.slot_op(0x89, RDX, RCX, native::tlb_distance(way, set));
     missing
 }
 

@@ -6,17 +6,22 @@ use iced_x86::{
 };
 
 use super::assembler::Assembler;
+use super::cold::Miss;
 use super::emitter::{Emitter, Refused};
 use super::facts::{Access, Facts, is};
 use super::flags::Doing;
 use super::high_bytes::is_plain_move;
 use super::native;
+use super::reached::{Address, Place, Reached};
 use super::recipe::{Recipe, STATUS};
 use super::registers::{GUEST_RAX, Number, R13, RAX, host_of, is_high_byte, number, sized, wide};
 use super::undefined_raw;
 use crate::cpu::CodeSize;
 use crate::interp::op::{Op, address_bytes, segment_index};
 use crate::interp::vector::rules;
+
+/// How far from a register an access may be reached by it: there and back in 32 bits.
+const FARTHEST: u64 = 1 << 30;
 
 /// Index of the segment register.
 const CS: u8 = 1;
@@ -341,6 +346,15 @@ enum Reach {
     By { rax: bool, r13: bool },
 }
 
+impl Reach {
+    fn of(reached: Reached) -> Reach {
+        Reach::By {
+            rax: reached.index().is_some_and(|(index, _)| index == RAX),
+            r13: reached.pointer() == R13,
+        }
+    }
+}
+
 impl Plan {
     fn new(insn: &Instruction, facts: &Facts, way: Reach) -> Result<Plan, Refused> {
         let memory = facts.access;
@@ -434,26 +448,38 @@ impl Emitter<'_> {
         if is_plain_move(insn) {
             return self.high_byte(insn, op);
         }
-        let reached = self.reached;
-        let reach = match reached {
-            Some(reached) => Reach::By {
-                rax: reached.index().is_some_and(|(index, _)| index == RAX),
-                r13: reached.pointer() == R13,
-            },
-            None if facts.access.is_none() => Reach::Free,
-            None => Reach::Checked,
+        let mut reached = self.reached;
+        let mut apart = None;
+        let plan = if let Some(reached) = reached {
+            Plan::new(insn, facts, Reach::of(reached))?
+        } else if let Some(access) = facts.access {
+            let found = self.apart(insn).and_then(|address| {
+                let plan = Plan::new(insn, facts, Reach::of(address.reached())).ok()?;
+                Some((plan, address))
+            });
+            if let Some((plan, address)) = found {
+                apart = Some((access, address));
+                plan
+            } else {
+                Plan::new(insn, facts, Reach::Checked)?
+            }
+        } else {
+            Plan::new(insn, facts, Reach::Free)?
         };
-        let plan = Plan::new(insn, facts, reach)?;
         let mut body = renamed(insn, &plan);
         let mut slow = Vec::new();
-        if let Some(reached) = reached {
-            Assembler::point_with(&mut body, reached.pointer(), reached.index(), reached.disp);
-        } else if let Some(access) = plan.memory {
+        if let Some((access, address)) = apart {
+            slow = self.check_apart(insn, access, address)?;
+            reached = Some(address.reached());
+        } else if let Some(access) = plan.memory.filter(|_| reached.is_none()) {
             self.free_flags();
             self.address(insn)?;
             slow = self.translate(access.way, access.size.into(), access.align.into());
             self.asm.copy(plan.pointer(), RAX);
             Assembler::point_at(&mut body, plan.pointer(), 0);
+        }
+        if let Some(reached) = reached {
+            Assembler::point_with(&mut body, reached.pointer(), reached.index(), reached.disp);
         }
         if plan.needs_flags {
             self.flags_to_host();
@@ -513,6 +539,47 @@ impl Emitter<'_> {
             self.add_base(segment);
         }
         Ok(())
+    }
+
+    /// The address of the memory operand where it can be told from the registers alone.
+    pub(super) fn apart(&self, insn: &Instruction) -> Option<Address> {
+        let (base, index) = (insn.memory_base(), insn.memory_index());
+        let whole = |register: Register| register == Register::None || register.is_gpr64();
+        let flat = segment_index(insn.memory_segment()) < 4 && !self.frame.mode.code32;
+        let disp = insn.memory_displacement64() as i64;
+        if !flat || !whole(base) || !whole(index) || disp.unsigned_abs() > FARTHEST {
+            return None;
+        }
+        let (base, follows) = match (base, index) {
+            (Register::None, Register::None) => return None,
+            // What was stored on the stack is loaded again soon, and processors are quick to find it by a pointer
+            // and a constant.
+            (Register::RSP | Register::RBP, Register::None) => (Some(number(base)), None),
+            (base, Register::None) => (None, Some((number(base), 1))),
+            (base, index) => {
+                let follows = (number(index), insn.memory_index_scale());
+                (base.is_gpr().then(|| number(base)), Some(follows))
+            }
+        };
+        Some(Address {
+            base,
+            follows,
+            disp,
+        })
+    }
+
+    /// Checks the access of an instruction whose address is known [`Emitter::apart`]. It is reached as the address
+    /// says then.
+    pub(super) fn check_apart(
+        &mut self,
+        insn: &Instruction,
+        access: Access,
+        address: Address,
+    ) -> Result<Vec<Miss>, Refused> {
+        self.free_flags();
+        self.address(insn)?;
+        let access = (access.way, access.size.into(), access.align.into());
+        Ok(self.translate_apart(access, Place::Scratch, address))
     }
 
     /// Offset of the memory operand into `to`. EFLAGS stay. Uses both scratches.

@@ -7,7 +7,7 @@
 use iced_x86::Instruction;
 
 use super::assembler::condition;
-use super::cold::{Cold, Miss};
+use super::cold::{Cold, Miss, Second};
 use super::control::Then;
 use super::emitter::{Emitter, Refused, Way};
 use super::flags::{Doing, Flags};
@@ -187,7 +187,10 @@ impl Emitter<'_> {
         let set = self.frame.mode.set();
         let mut nowhere = Vec::new();
         for miss in from {
-            let Some((way, size, resume)) = miss.second else {
+            let Some(Second {
+                way, size, resume, ..
+            }) = miss.second
+            else {
                 nowhere.push(miss.jump);
                 continue;
             };
