@@ -1,6 +1,6 @@
 # The commands of this project; `make help` lists them. The work is in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-guests test-leaks lint build bench bench-shares bench-memory bench-start bench-snapshots clean
+.PHONY: help demo test test-guests test-desktop test-leaks lint build bench bench-shares bench-memory bench-start bench-snapshots bench-screen clean
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
@@ -13,8 +13,15 @@ test: ## Set everything up, run the linters and all tests
 
 test-guests: ## Boot every kernel that the tests know, also those that take minutes
 	@scripts/setup
+	@scripts/setup-desktop
 	@scripts/build
 	@.venv/bin/python -m pytest -q --durations=20 --all-guests tests/boot
+
+test-desktop: ## Drive a graphical Debian in a headless browser; its pictures are left in build/desktop
+	@scripts/setup
+	@scripts/setup-desktop
+	@scripts/build
+	@.venv/bin/python -m pytest -q --all-guests tests/boot/test_desktop.py
 
 test-leaks: ## Start, use and stop guests a hundred times, and look what they leave; CYCLES= for another number
 	@scripts/setup
@@ -57,6 +64,11 @@ bench-snapshots: ## Measure what snapshots and forks take, and write docs/refere
 	@scripts/setup
 	@scripts/build
 	@.venv/bin/python -m benches.snapshots
+
+bench-screen: ## Measure what viewers of a screen take, and write docs/reference/screen-measured.md
+	@scripts/setup
+	@scripts/build
+	@.venv/bin/python -m benches.screen
 
 clean: ## Remove what was built here; images stay, see inn image rm
 	rm -rf target build .venv

@@ -170,8 +170,17 @@ class Screen:
     def changed_since(self, seen: int) -> list[_Part]:
         """Parts that have changed after `seen`."""
 
-    def rgb(self) -> bytes:
-        """Three bytes a pixel."""
+    def rgb(self) -> tuple[int, bytes]:
+        """Width, and three bytes a pixel: the pointer is on it where the guest has it."""
+
+    def wish(self, width: int, height: int) -> bool:
+        """Somebody who looks would like that size: False where nobody in the guest hears of it."""
+
+    def cursor(self, known: int | None) -> tuple[int, tuple[int, int], int, int, bytes] | None:
+        """The pointer that viewers draw: its number, the pixel that points, width, height, and red,
+        green, blue and alpha of each pixel. None where it is the one of number `known`, and where
+        the guest draws its own.
+        """
 
     def raw(self, part: _Part, pixels: _Format) -> bytes:
         """RFB's Raw encoding."""

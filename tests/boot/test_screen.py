@@ -52,15 +52,23 @@ def pixels(png: bytes) -> tuple[int, int, list[bytes]]:
     return width, height, [raw[y * pitch + 1 : (y + 1) * pitch] for y in range(height)]
 
 
-def start(house: House, tmp_path: Path, package: str, driver: bool, *options: str) -> None:
+def start(
+    house: House,
+    tmp_path: Path,
+    package: str,
+    driver: str,
+    *options: str,
+    script: str = SHELL,
+) -> None:
     image = packages.file(package, "boot/vmlinuz-*")
     elf = tmp_path / "vmlinux"
     elf.write_bytes(kernel.bootable(image.read_bytes()))
-    graphics = "kernel/drivers/gpu/drm/*"
-    files = modules(package, graphics, "kernel/drivers/gpu/drm/tiny/bochs.ko*") if driver else None
-    initrd = busybox(tmp_path / "initrd", (LOAD if driver else "") + SHELL, files=files)
+    names = [f"kernel/drivers/gpu/drm/{driver}.ko*", "kernel/drivers/virtio/virtio_pci.ko*"]
+    files = modules(package, "kernel/drivers/*", *names) if driver else None
+    initrd = busybox(tmp_path / "initrd", (LOAD if driver else "") + script, files=files)
     words = "console=tty0 console=ttyS0 cryptomgr.notests"
-    display = ("--display", "800x600", *options)
+    card = "virtio" if driver.startswith("virtio") else "vga"
+    display = ("--display", f"{card},800x600", *options)
     house.start("seen", elf, "--initrd", str(initrd), *display, "--append", words)
 
 
@@ -72,12 +80,13 @@ def log(house: House, wanted: str) -> str:
 @pytest.mark.parametrize(
     ("package", "driver", "name"),
     [
-        ("linux-image-cloud-amd64", False, "EFI VGA"),
-        ("linux-image-amd64", True, "bochs-drm"),
+        ("linux-image-cloud-amd64", "", "EFI VGA"),
+        ("linux-image-amd64", "tiny/bochs", "bochs-drm"),
+        ("linux-image-amd64", "virtio/virtio-gpu", "virtio_gpudrmfb"),
     ],
 )
 def test_a_kernel_has_its_console_on_the_screen(
-    house: House, tmp_path: Path, package: str, driver: bool, name: str
+    house: House, tmp_path: Path, package: str, driver: str, name: str
 ) -> None:
     start(house, tmp_path, package, driver)
     assert name in log(house, "painted")
@@ -89,6 +98,40 @@ def test_a_kernel_has_its_console_on_the_screen(
     assert rows[300][300:303] == b"\0\0\xaa"
     house("type", "seen", "--enter", "It types: 100%!")
     log(house, "read: It types: 100%!")
+    film = tmp_path / "film.png"
+    house("record", "seen", film, "--seconds", "0")
+    with Image.open(film) as moving:
+        assert moving.size == (800, 600)
+        # As the console was painted.
+        assert moving.convert("RGB").getpixel((100, 300)) == (0, 0, 0xAA)
+
+
+# Says which size its monitor likes, whenever that is another.
+MONITOR = """\
+busybox mkdir -p /dev /sys
+busybox mount -t devtmpfs dev /dev
+busybox mount -t sysfs sys /sys
+size=
+while true; do
+  # The console's own look knows of no sizes beyond its frame buffer's.
+  busybox echo detect > /sys/class/drm/card0-Virtual-1/status
+  read now < /sys/class/drm/card0-Virtual-1/modes
+  [ "$now" = "$size" ] || busybox echo "likes $now"
+  size=$now
+  busybox usleep 200000
+done
+"""
+
+
+def test_the_monitor_becomes_as_large_as_a_viewer_wishes(house: House, tmp_path: Path) -> None:
+    start(house, tmp_path, "linux-image-amd64", "virtio/virtio-gpu", script=MONITOR)
+    log(house, "likes 800x600")
+    with socket.socket(socket.AF_UNIX) as viewer:
+        viewer.settimeout(PATIENCE)
+        viewer.connect(str(house.home / "guests" / "seen" / "run" / "vnc"))
+        # A greeting without security, and a wish.
+        viewer.sendall(b"RFB 003.008\n\1\1" + struct.pack(">BxHHBx", 251, 1152, 720, 0))
+        log(house, "likes 1152x720")
 
 
 @pytest.mark.parametrize("program", ["vncdo", "gvnccapture"])
@@ -97,7 +140,7 @@ def test_viewers_of_others_see_the_screen(house: House, tmp_path: Path, program:
         port = found.getsockname()[1]
     # The programs count displays from here on.
     port = max(port, 5900)
-    start(house, tmp_path, "linux-image-cloud-amd64", False, "--vnc", f"127.0.0.1:{port}")
+    start(house, tmp_path, "linux-image-cloud-amd64", "", "--vnc", f"127.0.0.1:{port}")
     log(house, "painted")
     picture = tmp_path / "picture.png"
     commands = {
@@ -123,7 +166,7 @@ def test_a_password_keeps_others_out(house: House, tmp_path: Path) -> None:
         port = found.getsockname()[1]
     (tmp_path / "password").write_text("secret\n")
     options = ("--vnc", f"127.0.0.1:{port}", "--vnc-password", str(tmp_path / "password"))
-    start(house, tmp_path, "linux-image-cloud-amd64", False, *options)
+    start(house, tmp_path, "linux-image-cloud-amd64", "", *options)
     viewer = [INN.with_name("vncdo"), "-s", f"127.0.0.1::{port}", "-p"]
     picture = tmp_path / "picture.png"
     subprocess.run([*viewer, "secret", "capture", picture], check=True, timeout=PATIENCE)
@@ -133,7 +176,7 @@ def test_a_password_keeps_others_out(house: House, tmp_path: Path) -> None:
 
 
 def test_the_page_shows_screen_and_console(house: House, tmp_path: Path) -> None:
-    start(house, tmp_path, "linux-image-cloud-amd64", False)
+    start(house, tmp_path, "linux-image-cloud-amd64", "")
     log(house, "painted")
     with house.inn.start("view", "seen", "--no-browser") as view:
         assert view.stdout is not None

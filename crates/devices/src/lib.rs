@@ -4,6 +4,7 @@
 pub mod acpi_cpus;
 pub mod acpi_pm;
 mod device;
+mod edid;
 pub mod floppy;
 pub mod i8042;
 pub mod ide;

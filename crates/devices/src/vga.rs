@@ -2,7 +2,7 @@
 //!
 //! It has four faces, all of one [`Vga`]: the ports of a VGA and of its linear modes ([`PORTS`],
 //! [`Vga::read_port`]), the window at A0000h ([`Vga::read_window`]), a PCI function with the frame buffer
-//! as RAM, the registers as MMIO and an expansion ROM ([`VgaFunction`]), and a [`Screen`] that makes
+//! as RAM, the registers as MMIO and an expansion ROM ([`Face`], in a function of its own or beside virtio's), and a [`Screen`] that makes
 //! pixels of it for whoever looks.
 //!
 //! Four planes lie interleaved in video memory: byte `n` of plane `p` at `4n + p`. So a linear mode, mode
@@ -17,7 +17,7 @@
 //! Information"; Bochs, "VBE Display Extensions"; QEMU documentation, "Standard VGA".
 
 mod dac;
-mod edid;
+mod face;
 mod function;
 mod mode;
 mod planes;
@@ -31,9 +31,11 @@ use std::sync::{Arc, Mutex};
 
 use memory::DeviceMemory;
 
-use crate::{Clock, PortRange};
+use crate::{Clock, PortRange, edid};
 
-pub use function::{RomError, VgaFunction};
+pub(crate) use face::{FRAME_BUFFER, SavedFace};
+pub use face::{Face, RomError};
+pub use function::VgaFunction;
 pub use screen::Screen;
 use state::Registers;
 pub use vbe::LinearMode;

@@ -11,6 +11,7 @@ mod devices;
 mod disk;
 mod folder;
 mod foreign;
+mod gpu;
 mod input;
 mod interpreter;
 mod lockstep;
@@ -86,6 +87,7 @@ pub const TARGETS: &[Target] = &[
     },
     target("block-requests", pci::block_requests),
     target("virtio-devices", pci::virtio_devices),
+    target("gpu-commands", gpu::commands),
     target("pci", pci::bus),
     target("device-registers", devices::registers),
     target("device-states", devices::states),

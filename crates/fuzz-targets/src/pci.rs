@@ -11,11 +11,12 @@ use devices::pci::{
 };
 use devices::testing::{FakeLine, FakeLines};
 use devices::virtio::{
-    Balloon, BalloonHandle, Block, BlockOptions, Console, ConsoleHandle, Fs, HotplugMemory,
-    HotplugMemoryHandle, Net, NetOptions, Port, QueueState, Rng, RngLimit, Tablet, TabletEvent,
-    VirtioPci, Vsock, VsockOptions, block::serve_prepared, hotplug_memory,
+    Balloon, BalloonHandle, Block, BlockOptions, Console, ConsoleHandle, Fs, Gpu, GpuHandle,
+    HotplugMemory, HotplugMemoryHandle, Net, NetOptions, Port, QueueState, Rng, RngLimit, Tablet,
+    TabletEvent, VirtioPci, Vsock, VsockOptions, block::serve_prepared, hotplug_memory,
 };
 use devices::{Device, DeviceState};
+use display::Picture;
 use memory::{Gpa, GuestMemory, RamRange};
 use netio::Hub;
 use vm_memory::{Bytes, GuestAddress};
@@ -27,7 +28,7 @@ use crate::{Input, strict};
 
 const RAM: u64 = 0x2_0000;
 /// Of virtio devices.
-const KINDS: u8 = 9;
+const KINDS: u8 = 10;
 const MEMORY: u64 = 0xc000_0000;
 const MEMORY64: u64 = 0x40_0000_0000;
 const IO: u16 = 0xc000;
@@ -40,7 +41,7 @@ fn windows() -> PciWindows {
     }
 }
 
-fn memory() -> GuestMemory {
+pub(crate) fn memory() -> GuestMemory {
     let ram = RamRange {
         base: Gpa(0),
         len: RAM,
@@ -50,13 +51,14 @@ fn memory() -> GuestMemory {
 
 /// The host's hands on a device.
 #[derive(Default)]
-struct Hands {
+pub(crate) struct Hands {
     console: Option<ConsoleHandle>,
     balloon: Option<BalloonHandle>,
     plugged: Option<HotplugMemoryHandle>,
+    gpu: Option<GpuHandle>,
 }
 
-fn virtio(kind: u8, memory: &GuestMemory) -> (VirtioPci, Hands) {
+pub(crate) fn virtio(kind: u8, memory: &GuestMemory) -> (VirtioPci, Hands) {
     let (memory, sink, line) = (memory.clone(), Arc::new(Nobody::default()), FakeLine::new());
     let mut hands = Hands::default();
     let made = match kind % KINDS {
@@ -104,6 +106,11 @@ fn virtio(kind: u8, memory: &GuestMemory) -> (VirtioPci, Hands) {
             let tablet = Tablet::new().expect("a descriptor");
             let _ = tablet.handle().point(TabletEvent::default());
             VirtioPci::new(tablet, memory, sink, line)
+        }
+        8 => {
+            let gpu = Gpu::new(memory.clone(), (640, 400), None).expect("a descriptor");
+            hands.gpu = Some(gpu.handle());
+            VirtioPci::new(gpu, memory, sink, line)
         }
         6 => VirtioPci::new(Fs::new(crate::folder::to_read(), "a"), memory, sink, line),
         _ => {
@@ -207,17 +214,17 @@ mod common {
     pub(super) const QUEUE_DRIVER: u64 = 0x28;
     pub(super) const QUEUE_DEVICE: u64 = 0x30;
 }
-const NOTIFY: u64 = 0x3000;
+pub(crate) const NOTIFY: u64 = 0x3000;
 const QUEUES: u64 = 8;
 
 /// Where the rings of a queue are: descriptors, available, used.
-fn rings(queue: u64) -> [u64; 3] {
+pub(crate) fn rings(queue: u64) -> [u64; 3] {
     let base = 0x1000 + queue * 0x2000;
     [base, base + 0x1000, base + 0x1800]
 }
 
 /// Sets a device up as a driver does, so that its queues are served.
-fn start(function: &mut VirtioPci, features: u32) {
+pub(crate) fn start(function: &mut VirtioPci, features: u32) {
     function.config_write(COMMAND, 2, 6);
     for status in [1, 3] {
         function.bar_write(0, common::DEVICE_STATUS, 1, status);
@@ -361,7 +368,7 @@ pub(crate) fn virtio_devices(bytes: &[u8]) {
     function.quiesce();
 }
 
-fn save_and_restore(function: &mut VirtioPci, input: &mut Input<'_>) {
+pub(crate) fn save_and_restore(function: &mut VirtioPci, input: &mut Input<'_>) {
     function.quiesce();
     let saved = function.save();
     assert_eq!(function.restore(&saved), Ok(()), "its own state is refused");
@@ -375,7 +382,7 @@ fn save_and_restore(function: &mut VirtioPci, input: &mut Input<'_>) {
     function.resume();
 }
 
-fn talk(hands: &Hands, input: &mut Input<'_>) {
+pub(crate) fn talk(hands: &Hands, input: &mut Input<'_>) {
     if let Some(balloon) = &hands.balloon {
         balloon.set_target(input.number());
         balloon.ask_statistics();
@@ -385,6 +392,15 @@ fn talk(hands: &Hands, input: &mut Input<'_>) {
         plugged.request(input.number());
         let report = plugged.report();
         assert!(report.plugged <= report.size);
+    }
+    if let Some(gpu) = &hands.gpu {
+        let _ = gpu.resize(input.u16(), input.u16());
+        let mut rgb = vec![0; 3 * 64 * 64];
+        if let Some(cursor) = gpu.cursor(None) {
+            cursor.put_over(&mut rgb, 64);
+        }
+        let mut picture = Picture::default();
+        gpu.draw(input.bool(), &mut picture);
     }
     let Some(handle) = &hands.console else { return };
     let port = usize::from(input.byte() & 3);

@@ -131,6 +131,7 @@ smoke! {
     folder "folder",
     user_network "user-network",
     shared_network "shared-network",
+    gpu_commands "gpu-commands",
     vga "vga",
     vsock "vsock",
     disk_controller "disk-controller",

@@ -312,11 +312,34 @@ impl Board {
         &mut self,
         device: impl VirtioDevice + 'static,
     ) -> Result<(), MachineError> {
-        let failed = |what: String| MachineError::Pci { what };
         let slot = self.next_slot;
         if slot >= PCI_SLOTS {
-            return Err(failed(format!("all {PCI_SLOTS} slots are taken")));
+            return Err(MachineError::Pci {
+                what: format!("all {PCI_SLOTS} slots are taken"),
+            });
         }
+        self.insert_virtio(slot, device)?;
+        self.next_slot = slot + 1;
+        Ok(())
+    }
+
+    /// Plugs a virtio device that is a VGA as well in, as [`Board::add_vga`] does.
+    pub(crate) fn add_virtio_display(
+        &mut self,
+        device: impl VirtioDevice + 'static,
+    ) -> Result<(), MachineError> {
+        if self.is_pc() {
+            return self.insert_virtio(pc::DISPLAY_SLOT, device);
+        }
+        self.add_virtio(device)
+    }
+
+    fn insert_virtio(
+        &self,
+        slot: u8,
+        device: impl VirtioDevice + 'static,
+    ) -> Result<(), MachineError> {
+        let failed = |what: String| MachineError::Pci { what };
         let (wire, irq) = self.slot_wire(slot);
         let function = VirtioPci::new(device, self.memory.clone(), self.wires.msi(), wire)
             .map_err(|error| failed(crate::choice::chain(&error)))?;
@@ -325,7 +348,6 @@ impl Board {
         if let Some(irq) = irq {
             self.pci.set_interrupt_line(at, irq);
         }
-        self.next_slot = slot + 1;
         Ok(())
     }
 
@@ -385,17 +407,6 @@ impl Board {
         self.mmio.attach(base.0, len, 0, Arc::clone(&flash))?;
         self.name("pflash", flash);
         Ok(())
-    }
-
-    /// Plugs in the display that firmware looks for. Its regions of the first megabyte and its ports are
-    /// its own affair. `make` gets the display's interrupt wire.
-    #[allow(dead_code, reason = "this is where a display goes")]
-    pub(crate) fn add_display<F: PciFunction + 'static>(
-        &mut self,
-        make: impl FnOnce(Arc<dyn Line>) -> F,
-    ) -> Result<(), MachineError> {
-        let (wire, _) = self.slot_wire(pc::DISPLAY_SLOT);
-        self.insert(DeviceFunction::new(pc::DISPLAY_SLOT, 0), make(wire))
     }
 
     /// All functions are in: give them addresses, unless firmware does.

@@ -70,6 +70,6 @@ pub use memory::{Gpa, Layer, Recording, Run, read_index};
 pub use perf_map::Symbols;
 pub use recorded::{Beginning, RecordOrder, Recorded};
 pub use saved::SavedMachine;
-pub use screen::ScreenConfig;
+pub use screen::{Card, ScreenConfig};
 pub use stats::{MachineStats, VcpuReport};
 pub use survey::{EngineFinding, survey};

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use devices::vga::{self, LinearMode, Screen, SharedVga, Vga, VgaFunction};
+use devices::vga::{self, Face, LinearMode, Screen, SharedVga, Vga, VgaFunction};
+use devices::virtio::Gpu;
 use memory::DeviceMemory;
 
 use crate::MachineError;
@@ -12,9 +13,20 @@ use crate::boot::FrameBuffer;
 use crate::bus::Region;
 use crate::sync::lock;
 
+/// What shows the picture.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Card {
+    /// A VGA, alone.
+    #[default]
+    Vga,
+    /// A virtio GPU with a VGA in the same function.
+    Virtio,
+}
+
 /// A VGA, and the monitor on it.
 #[derive(Debug, Clone)]
 pub struct ScreenConfig {
+    pub card: Card,
     /// Video memory in bytes: a power of two, from 1 to 256 MiB.
     pub memory: u64,
     /// The size that the monitor likes best, in pixels, and that a kernel booted without firmware finds.
@@ -103,12 +115,26 @@ pub(crate) fn add(board: &mut Board, config: &ScreenConfig) -> Result<MachineScr
     board
         .mmio
         .attach_region(vga::WINDOW, vga::WINDOW_LEN, 0, window)?;
-    let function = VgaFunction::new(Arc::clone(&vga), rom).map_err(|error| MachineError::Pci {
-        what: error.to_string(),
-    })?;
-    board.add_vga(function)?;
+    let failed = |what: String| MachineError::Pci { what };
+    let mut screen = Screen::new(Arc::clone(&vga));
+    match config.card {
+        Card::Vga => {
+            let function = VgaFunction::new(vga, rom).map_err(|error| failed(error.to_string()))?;
+            board.add_vga(function)?;
+        }
+        Card::Virtio => {
+            let face = Face::new(vga, rom).map_err(|error| failed(error.to_string()))?;
+            let gpu = Gpu::new(board.memory().clone(), preferred, Some(face));
+            let gpu = gpu.map_err(|source| MachineError::Host {
+                what: "file descriptor",
+                source,
+            })?;
+            screen = screen.with_gpu(gpu.handle());
+            board.add_virtio_display(gpu)?;
+        }
+    }
     Ok(MachineScreen {
-        screen: Screen::new(vga),
+        screen,
         vram,
         mode: LinearMode {
             width: config.width,

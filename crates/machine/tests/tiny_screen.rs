@@ -8,7 +8,7 @@
 mod tiny_guest;
 
 use iced_x86::code_asm::{CodeAssembler, dword_ptr, dx, eax, ebx, ecx, edx};
-use machine::{EngineChoice, Outcome, ScreenConfig};
+use machine::{Card, EngineChoice, Outcome, ScreenConfig};
 use tiny_guest::{Built, EXIT_PORT, Guest, HEADER_LEN, LOAD};
 
 const OLD: u32 = 0xc000_0000;
@@ -19,6 +19,7 @@ const ROUNDS: u32 = 200;
 
 fn screen() -> ScreenConfig {
     ScreenConfig {
+        card: Card::Vga,
         memory: 1 << 20,
         width: 320,
         height: 200,

@@ -7,6 +7,8 @@ use pyo3::types::PyBytes;
 
 /// x, y, width, height, in pixels.
 type Corners = (u32, u32, u32, u32);
+/// Number, the pixel that points, width, height, pixels.
+type Pointer = (u64, (u32, u32), u32, u32, Py<PyBytes>);
 /// Bits of a pixel, depth, whether it is big-endian, the largest red, green and blue, and their shifts.
 type Format = (u8, u8, bool, (u16, u16, u16), (u8, u8, u8));
 
@@ -74,8 +76,29 @@ impl Screen {
         changed.into_iter().map(corners).collect()
     }
 
-    fn rgb(&self, py: Python<'_>) -> Py<PyBytes> {
-        self.encoded(py, Picture::rgb)
+    fn rgb(&self, py: Python<'_>) -> (u32, Py<PyBytes>) {
+        let (width, bytes) = py.detach(|| self.screen.rgb());
+        (width, PyBytes::new(py, &bytes).unbind())
+    }
+
+    fn wish(&self, py: Python<'_>, width: u16, height: u16) -> bool {
+        py.detach(|| self.screen.wish(width, height))
+    }
+
+    /// Its number, the pixel that points, width, height, and red, green, blue and alpha of each pixel.
+    fn cursor(&self, py: Python<'_>, known: Option<u64>) -> Option<Pointer> {
+        let cursor = py.detach(|| self.screen.cursor(known))?;
+        let bytes = cursor.pixels.iter().flat_map(|pixel| {
+            let [blue, green, red, alpha] = pixel.to_le_bytes();
+            [red, green, blue, alpha]
+        });
+        let bytes: Vec<u8> = bytes.collect();
+        let (width, height) = match bytes.len() {
+            0 => (0, 0),
+            _ => (cursor.width, cursor.height),
+        };
+        let pixels = PyBytes::new(py, &bytes).unbind();
+        Some((cursor.number, cursor.hot, width, height, pixels))
     }
 
     fn raw(&self, py: Python<'_>, part: Corners, pixels: Format) -> PyResult<Py<PyBytes>> {

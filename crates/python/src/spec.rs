@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use machine::{
-    BootFrom, Chardev, ConsoleConfig, DiskBus, DiskConfig, DiskFormat, DiskTrust, EngineChoice,
-    FirmwareConfig, FolderConfig, FolderOptions, Limits, MachineConfig, NetworkConfig, NetworkWay,
-    Overlay, RateLimit, Reboot, ScreenConfig, VariablesConfig, VsockConfig,
+    BootFrom, Card, Chardev, ConsoleConfig, DiskBus, DiskConfig, DiskFormat, DiskTrust,
+    EngineChoice, FirmwareConfig, FolderConfig, FolderOptions, Limits, MachineConfig,
+    NetworkConfig, NetworkWay, Overlay, RateLimit, Reboot, ScreenConfig, VariablesConfig,
+    VsockConfig,
 };
 use pyo3::prelude::*;
 
@@ -111,6 +112,7 @@ struct FolderSpec {
 /// `innkeeper.machine.screen.ScreenSpec`.
 #[derive(Debug, FromPyObject)]
 struct ScreenSpec {
+    card: String,
     memory: u64,
     width: u16,
     height: u16,
@@ -215,6 +217,10 @@ impl From<FolderSpec> for FolderConfig {
 impl From<ScreenSpec> for ScreenConfig {
     fn from(spec: ScreenSpec) -> ScreenConfig {
         ScreenConfig {
+            card: match spec.card.as_str() {
+                "virtio" => Card::Virtio,
+                _ => Card::Vga,
+            },
             memory: spec.memory,
             width: spec.width,
             height: spec.height,

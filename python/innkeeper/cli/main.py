@@ -41,6 +41,7 @@ class _Commands(LazyGroup):
         "console": Place("innkeeper.cli.attach", "console"),
         "view": Place("innkeeper.cli.view", "view"),
         "screenshot": Place(_SCREEN, "screenshot"),
+        "record": Place(_SCREEN, "record"),
         "sendkey": Place(_SCREEN, "sendkey"),
         "type": Place(_SCREEN, "type_"),
         "top": Place("innkeeper.cli.attach", "top", passes_on=True),

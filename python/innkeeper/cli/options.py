@@ -117,8 +117,8 @@ Display = Annotated[
     str,
     typer.Option(
         metavar="DISPLAY",
-        help="A screen: WIDTHxHEIGHT in pixels, as 1024x768; vga for that; none. After it may "
-        "follow ,memory=SIZE and ,rom=FILE.",
+        help="A screen: WIDTHxHEIGHT in pixels, as 1024x768; virtio or vga, the cards that show "
+        "it; both, as virtio,1280x800; none. After it may follow ,memory=SIZE and ,rom=FILE.",
     ),
 ]
 Vnc = Annotated[

@@ -1,4 +1,4 @@
-"""`inn screenshot`, `sendkey` and `type`: at the screen of a guest that runs."""
+"""`inn screenshot`, `record`, `sendkey` and `type`: at the screen of a guest that runs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from innkeeper.cli.names import Name
-from innkeeper.services import screen
+from innkeeper.cli.output import remark
+from innkeeper.services import film, screen
 
 
 def screenshot(
@@ -15,6 +16,24 @@ def screenshot(
 ) -> None:
     """Write what a guest shows to a PNG file."""
     screen.screenshot(name, file)
+
+
+def record(
+    name: Name,
+    file: Annotated[Path, typer.Argument(metavar="FILE.png", help="Where to.")],
+    seconds: Annotated[
+        float | None, typer.Option(metavar="N", help="How long; until Ctrl-C otherwise.", min=0)
+    ] = None,
+    rate: Annotated[
+        int, typer.Option(metavar="N", help="Pictures a second, at most.", min=1, max=film.FASTEST)
+    ] = 10,
+) -> None:
+    """Record what a guest shows, as an animated PNG, until Ctrl-C or its end.
+
+    [dim]inn record desk installing.png[/dim]
+    """
+    pictures = film.record(name, file, film.Film(rate=rate, seconds=seconds))
+    remark(f"{file} has {pictures} picture{'s' * (pictures != 1)}")
 
 
 def sendkey(

@@ -9,8 +9,10 @@ from innkeeper.errors import InvalidInput
 from innkeeper.machine.size import format_size, parse_size
 
 MIB: Final = 1 << 20
+VGA, VIRTIO = "vga", "virtio"
+CARDS: Final = (VGA, VIRTIO)
 # Of the package seabios of Debian and Ubuntu.
-VGA_BIOS: Final = Path("/usr/share/seabios/vgabios-stdvga.bin")
+_VGA_BIOS: Final = Path("/usr/share/seabios")
 _SIZE: Final = re.compile(r"(\d{1,5})x(\d{1,5})")
 _SMALLEST: Final = (320, 200)
 _LARGEST: Final = (3840, 2400)
@@ -32,9 +34,11 @@ class VncSpec:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScreenSpec:
     """A VGA with `memory` bytes of video memory, and a monitor that likes `width` times `height`
-    pixels best. `rom` is its option ROM, for firmware.
+    pixels best. `rom` is its option ROM, for firmware. As the card "virtio", a virtio GPU is in the
+    same function.
     """
 
+    card: str = VGA
     width: int = 1024
     height: int = 768
     memory: int = 16 * MIB
@@ -43,7 +47,8 @@ class ScreenSpec:
 
 
 def parse_screen(text: str) -> ScreenSpec | None:
-    """What `--display` is given: WIDTHxHEIGHT, with ,memory=SIZE behind it or not; vga; none.
+    """What `--display` is given: a card, WIDTHxHEIGHT or both, with ,memory=SIZE behind it or not;
+    none.
 
     Raises:
         InvalidInput: when it is nothing of these.
@@ -51,22 +56,33 @@ def parse_screen(text: str) -> ScreenSpec | None:
     if text == "none":
         return None
     spec = ScreenSpec()
-    first, *rest = text.split(",")
-    if first != "vga":
-        match = _SIZE.fullmatch(first)
-        if match is None:
-            raise InvalidInput(f"{text!r} is no display; write it like 1024x768, vga or none")
-        spec = replace(spec, width=int(match[1]), height=int(match[2]))
-    for word in rest:
+    for place, word in enumerate(text.split(",")):
         name, _, value = word.partition("=")
-        if name == "memory":
+        if word in CARDS:
+            spec = replace(spec, card=word)
+        elif match := _SIZE.fullmatch(word):
+            spec = replace(spec, width=int(match[1]), height=int(match[2]))
+        elif place == 0:
+            raise InvalidInput(
+                f"{text!r} is no display; write it like 1024x768, virtio, vga or none"
+            )
+        elif name == "memory":
             spec = replace(spec, memory=parse_size(value))
         elif name == "rom" and value:
             spec = replace(spec, rom=Path(value))
         else:
-            raise InvalidInput(f"{word!r} is nothing of a display; there are memory= and rom=")
+            raise InvalidInput(
+                f"{word!r} is nothing of a display; there are virtio, vga, sizes like 1024x768, "
+                "memory= and rom="
+            )
     validate_screen(spec)
     return spec
+
+
+def vga_bios(card: str) -> Path | None:
+    """The option ROM that firmware needs for this card, where the host has one."""
+    path = _VGA_BIOS / ("vgabios-virtio.bin" if card == VIRTIO else "vgabios-stdvga.bin")
+    return path if path.exists() else None
 
 
 def parse_vnc(text: str, password: Path | None) -> VncSpec:
@@ -86,6 +102,8 @@ def validate_screen(spec: ScreenSpec) -> None:
     Raises:
         InvalidInput: for the first thing found wrong.
     """
+    if spec.card not in CARDS:
+        raise InvalidInput(f"there is no display card {spec.card!r}; there are {', '.join(CARDS)}")
     size = (spec.width, spec.height)
     small = any(own < least for own, least in zip(size, _SMALLEST, strict=True))
     large = any(own > most for own, most in zip(size, _LARGEST, strict=True))

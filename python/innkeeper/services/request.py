@@ -24,7 +24,7 @@ from innkeeper.machine import (
     VsockSpec,
 )
 from innkeeper.machine.growth import validate_growth, validate_vcpu_growth
-from innkeeper.machine.screen import VGA_BIOS
+from innkeeper.machine.screen import vga_bios
 from innkeeper.machine.spec import MAXIMUM_MEMORY, MAXIMUM_VCPUS
 
 
@@ -161,7 +161,7 @@ def _screen(request: GuestRequest) -> ScreenSpec | None:
     screen = request.screen
     if screen is None or screen.rom is not None or request.firmware is None:
         return screen
-    return replace(screen, rom=VGA_BIOS if VGA_BIOS.exists() else None)
+    return replace(screen, rom=vga_bios(screen.card))
 
 
 def command_of(request: GuestRequest, image: Image) -> tuple[str, ...]:

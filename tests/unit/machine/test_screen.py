@@ -14,6 +14,8 @@ from innkeeper.machine import ScreenSpec, VncSpec, parse_screen, parse_vnc
         ("vga", ScreenSpec()),
         ("1280x720", ScreenSpec(width=1280, height=720)),
         ("800x600,memory=64M", ScreenSpec(width=800, height=600, memory=64 << 20)),
+        ("virtio", ScreenSpec(card="virtio")),
+        ("640x480,virtio", ScreenSpec(card="virtio", width=640, height=480)),
         ("vga,rom=bios.bin", replace(ScreenSpec(), rom=Path("bios.bin"))),
     ],
 )

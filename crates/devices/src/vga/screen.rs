@@ -11,11 +11,13 @@ use super::render::{self, Source};
 use super::state::Registers;
 use super::{LinearMode, SharedVga};
 use crate::ports::locked;
+use crate::virtio::{Cursor, GpuHandle};
 
 /// Handle to what a VGA shows. Cloning shares it.
 #[derive(Clone)]
 pub struct Screen {
     vga: SharedVga,
+    gpu: Option<GpuHandle>,
     drawn: Arc<Mutex<Drawn>>,
 }
 
@@ -25,6 +27,8 @@ struct Drawn {
     /// What it was drawn from.
     registers: Option<Registers>,
     blink: u64,
+    /// It shows what a driver of the GPU's does.
+    gpu: bool,
 }
 
 impl fmt::Debug for Screen {
@@ -38,8 +42,42 @@ impl Screen {
     pub fn new(vga: SharedVga) -> Screen {
         Screen {
             vga,
+            gpu: None,
             drawn: Arc::default(),
         }
+    }
+
+    /// With a GPU whose driver may take the screen over.
+    #[must_use]
+    pub fn with_gpu(mut self, gpu: GpuHandle) -> Screen {
+        self.gpu = Some(gpu);
+        self
+    }
+
+    /// Somebody who looks wishes for that size, in pixels. False where nobody in the guest hears it.
+    #[must_use]
+    pub fn wish(&self, width: u16, height: u16) -> bool {
+        self.gpu
+            .as_ref()
+            .is_some_and(|gpu| gpu.resize(width, height))
+    }
+
+    /// The pointer that viewers are to draw; `None` where it looks as it did with the number `known`,
+    /// and where the guest draws its own.
+    #[must_use]
+    pub fn cursor(&self, known: Option<u64>) -> Option<Cursor> {
+        self.gpu.as_ref()?.cursor(known)
+    }
+
+    /// The picture as it is now, with the pointer where the guest has it: width, and red, green and blue
+    /// of each pixel.
+    #[must_use]
+    pub fn rgb(&self) -> (u32, Vec<u8>) {
+        let (width, mut rgb) = self.look_again(|it| (it.width(), it.rgb()));
+        if let Some(cursor) = self.cursor(None) {
+            cursor.put_over(&mut rgb, width);
+        }
+        (width, rgb)
     }
 
     /// Sets a linear mode, as firmware would.
@@ -50,8 +88,16 @@ impl Screen {
     /// Shows `look` the picture as it is now. The guest goes on meanwhile.
     pub fn look<T>(&self, look: impl FnOnce(&Picture) -> T) -> T {
         let mut drawn = locked(&self.drawn);
-        let (registers, vram, now) = self.snapshot();
-        drawn.update(registers, &vram, render::blink(now));
+        let drawn = &mut *drawn;
+        let afresh = !drawn.gpu;
+        let gpu = self.gpu.as_ref();
+        drawn.gpu = gpu.is_some_and(|gpu| gpu.draw(afresh, &mut drawn.picture));
+        if drawn.gpu {
+            drawn.registers = None;
+        } else {
+            let (registers, vram, now) = self.snapshot();
+            drawn.update(registers, &vram, render::blink(now));
+        }
         look(&drawn.picture)
     }
 

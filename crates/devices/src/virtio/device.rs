@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use threads::Work;
 
+use crate::vga;
 use crate::virtio::{Doorbell, Nonsense, Ring};
 
 /// The half of a device under the lock of its PCI function.
@@ -21,6 +22,10 @@ pub trait VirtioDevice: Send + Debug {
     fn features(&self) -> u64;
     /// The largest size of each queue, powers of two.
     fn queue_sizes(&self) -> Vec<u16>;
+    /// A VGA in the same function, where there is one: regions 0 and 2 are its, and virtio's is another.
+    fn beside(&self) -> Option<&vga::Face> {
+        None
+    }
     /// Who serves the queues, in queue order; every queue has one worker. Called once.
     fn workers(&mut self) -> Vec<WorkerPlan>;
     /// The device-specific configuration structure as the guest reads it now.

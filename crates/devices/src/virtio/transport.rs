@@ -13,13 +13,14 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-use memory::GuestMemory;
+use memory::{DeviceMemory, GuestMemory};
 use thiserror::Error;
 
 use crate::pci::{
     BarKind, COMMAND_BUS_MASTER, COMMAND_INTX_DISABLE, ConfigSpace, Identity, MSIX_CAPABILITY,
     PciFunction, STATUS, STATUS_INTX, msix_capability,
 };
+use crate::vga;
 use crate::virtio::interrupts::Interrupts;
 use crate::virtio::worker::{HOLD_BROKEN, HOLD_INACTIVE, HOLD_NO_MASTER, HOLD_PAUSED, Worker};
 use crate::virtio::{Ring, VirtioDevice};
@@ -31,7 +32,9 @@ const VENDOR: u16 = 0x1af4;
 /// Added to the device type for the PCI device id of a modern device.
 const DEVICE_ID_BASE: u16 = 0x1040;
 
+/// The region of virtio's registers; beside a VGA, which has the first, another.
 const BAR: u8 = 0;
+const BAR_BESIDE: u8 = 4;
 const BAR_LEN: u64 = 0x8000;
 const COMMON: u64 = 0x0000;
 const ISR: u64 = 0x1000;
@@ -79,6 +82,8 @@ struct Capabilities {
 pub struct VirtioPci {
     device: Box<dyn VirtioDevice>,
     config: ConfigSpace,
+    /// The region of virtio's registers.
+    bar: u8,
     capabilities: Capabilities,
     interrupts: Arc<Interrupts>,
     registers: Registers,
@@ -128,9 +133,11 @@ impl VirtioPci {
             let worker = Worker::new(rings.collect(), plan, Arc::clone(&interrupts));
             workers.push(worker.map_err(|source| VirtioPciError::Doorbell { kind, source })?);
         }
+        let bar = register_bar(&*device);
         Ok(VirtioPci {
             device,
             config,
+            bar,
             capabilities,
             interrupts,
             registers: Registers::new(&sizes),
@@ -242,7 +249,7 @@ impl VirtioPci {
         let bar = self.config.read(at + 4, 1);
         let offset = u64::from(self.config.read(at + 8, 4));
         let len = self.config.read(at + 12, 4);
-        let possible = bar == u32::from(BAR)
+        let possible = bar == u32::from(self.bar)
             && matches!(len, 1 | 2 | 4)
             && offset.is_multiple_of(u64::from(len))
             && offset + u64::from(len) <= BAR_LEN;
@@ -285,17 +292,25 @@ impl PciFunction for VirtioPci {
     }
 
     fn bar_read(&mut self, bar: u8, offset: u64, size: u8) -> u64 {
-        if bar == BAR {
-            self.region_read(offset, size)
-        } else {
-            u64::MAX
+        match self.device.beside() {
+            _ if bar == self.bar => self.region_read(offset, size),
+            Some(face) => face.read(bar, offset, size),
+            None => u64::MAX,
         }
     }
 
     fn bar_write(&mut self, bar: u8, offset: u64, size: u8, value: u64) {
-        if bar == BAR {
-            self.region_write(offset, size, value);
+        match self.device.beside() {
+            _ if bar == self.bar => self.region_write(offset, size, value),
+            Some(face) => face.write(bar, offset, size, value),
+            None => {}
         }
+    }
+
+    fn memories(&self) -> Vec<(u8, DeviceMemory)> {
+        let face = self.device.beside().into_iter();
+        face.map(|face| (vga::FRAME_BUFFER, face.vram().clone()))
+            .collect()
     }
 
     fn reset(&mut self) {
@@ -339,8 +354,15 @@ fn slice_to_value(bytes: &[u8], offset: u64, size: u8) -> u64 {
     u64::from_le_bytes(value)
 }
 
+fn register_bar(device: &dyn VirtioDevice) -> u8 {
+    match device.beside() {
+        Some(_) => BAR_BESIDE,
+        None => BAR,
+    }
+}
+
 fn configuration(device: &dyn VirtioDevice, queues: u16) -> Option<(ConfigSpace, Capabilities)> {
-    let id = device.id();
+    let (id, bar) = (device.id(), register_bar(device));
     let mut config = ConfigSpace::new(&Identity {
         vendor: VENDOR,
         device: DEVICE_ID_BASE + id,
@@ -349,8 +371,11 @@ fn configuration(device: &dyn VirtioDevice, queues: u16) -> Option<(ConfigSpace,
         class: device.class(),
         revision: 1,
     })
-    .with_bar(BAR, BarKind::Memory64, BAR_LEN)
+    .with_bar(bar, BarKind::Memory64, BAR_LEN)
     .with_interrupt_pin(1);
+    if let Some(face) = device.beside() {
+        config = face.declare(config);
+    }
     let parts = [
         (TYPE_COMMON, COMMON, common::LEN, &[][..]),
         (TYPE_ISR, ISR, 1, &[]),
@@ -363,17 +388,21 @@ fn configuration(device: &dyn VirtioDevice, queues: u16) -> Option<(ConfigSpace,
         ),
     ];
     for (kind, offset, len, extra) in parts {
-        config.add_capability(CAPABILITY, &capability_body(kind, offset, len, extra), &[])?;
+        config.add_capability(
+            CAPABILITY,
+            &capability_body((kind, bar), offset, len, extra),
+            &[],
+        )?;
     }
     // The guest chooses region, offset, length and writes data.
     let mut writable = [0xff; 18];
     writable[..2].fill(0);
     writable[3..6].fill(0);
-    let access = capability_body(TYPE_PCI_ACCESS, 0, 0, &[0; 4]);
+    let access = capability_body((TYPE_PCI_ACCESS, bar), 0, 0, &[0; 4]);
     let access = config.add_capability(CAPABILITY, &access, &writable)?;
     let (body, writable) = msix_capability(
         queues + 1,
-        BAR,
+        bar,
         u32::try_from(MSIX_TABLE).ok()?,
         u32::try_from(MSIX_PENDING).ok()?,
     );
@@ -386,9 +415,9 @@ fn configuration(device: &dyn VirtioDevice, queues: u16) -> Option<(ConfigSpace,
 }
 
 /// `struct virtio_pci_cap` after its id and next bytes.
-fn capability_body(kind: u8, offset: u64, len: u64, extra: &[u8]) -> Vec<u8> {
+fn capability_body((kind, bar): (u8, u8), offset: u64, len: u64, extra: &[u8]) -> Vec<u8> {
     let total = 16 + extra.len() as u8;
-    let mut body = vec![total, kind, BAR, 0, 0, 0];
+    let mut body = vec![total, kind, bar, 0, 0, 0];
     body.extend_from_slice(&(offset as u32).to_le_bytes());
     body.extend_from_slice(&(len as u32).to_le_bytes());
     body.extend_from_slice(extra);

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use block::BlockDevice;
 use devices::pci::{COMMAND, ConfigPorts, HostBridge, PciFunction, PciRoot, PciWindows};
 use devices::testing::{FakeClock, FakeLine, FakeLines, FakeMsi};
-use devices::vga::{Vga, VgaFunction};
+use devices::vga::{Face, Vga, VgaFunction};
 use devices::virtio::{
-    Balloon, Block, BlockOptions, Console, Fs, HotplugMemory, Net, NetOptions, Port, Rng, RngLimit,
-    Tablet, VirtioDevice, VirtioPci, Vsock, VsockOptions,
+    Balloon, Block, BlockOptions, Console, Fs, Gpu, HotplugMemory, Net, NetOptions, Port, Rng,
+    RngLimit, Tablet, VirtioDevice, VirtioPci, Vsock, VsockOptions,
 };
 use devices::{Device, DeviceState, RestoreError};
 use folder::{Folder, FolderOptions};
@@ -29,6 +29,15 @@ fn seat() -> Vec<Entry> {
                 device.write(COMMAND.into(), 2, 3);
                 // A byte of video memory.
                 device.write(REGION + 0x1234, 1, 5);
+            },
+        },
+        Entry {
+            kind: "virtio-gpu",
+            make: gpu,
+            change: |device| {
+                device.write(COMMAND.into(), 2, 6);
+                // A byte of its frame buffer.
+                device.write(REGION + 5, 1, 7);
             },
         },
         Entry {
@@ -199,6 +208,14 @@ fn vga() -> Box<dyn Device> {
     let vga = Vga::new(vram, FakeClock::at_wall(0), (1024, 768));
     let function = VgaFunction::new(Arc::new(Mutex::new(vga)), Vec::new());
     Box::new(Function(function.unwrap()))
+}
+
+fn gpu() -> Box<dyn Device> {
+    let memory = memory();
+    let vram = memory.add_device_memory(1 << 20).unwrap();
+    let vga = Vga::new(vram, FakeClock::at_wall(0), (1024, 768));
+    let face = Face::new(Arc::new(Mutex::new(vga)), Vec::new()).unwrap();
+    virtio(Gpu::new(memory, (1024, 768), Some(face)).unwrap())
 }
 
 fn virtio(device: impl VirtioDevice + 'static) -> Box<dyn Device> {

@@ -7,10 +7,12 @@ const status = text => { element("status").value = text; };
 const place = name => new URL(name, location.href.replace(/^http/, "ws")).href;
 
 let rfb = null;
+let fits = true; // guests that can take the size of the window
 
 function openScreen() {
     rfb = new RFB(element("screen"), place("screen"));
     rfb.scaleViewport = true;
+    rfb.resizeSession = fits;
     rfb.background = "#1d2125";
     rfb.addEventListener("connect", () => { status("connected"); rfb.focus(); });
     rfb.addEventListener("disconnect", () => { status("the guest has gone"); setTimeout(openScreen, AGAIN); });
@@ -67,11 +69,16 @@ const guest = await (await fetch("guest.json")).json();
 element("show-screen").onclick = () => show("screen");
 element("show-console").onclick = () => show("console");
 element("cad").onclick = () => rfb?.sendCtrlAltDel();
+element("fit").onclick = () => {
+    fits = !fits;
+    element("fit").setAttribute("aria-pressed", String(fits));
+    if (rfb) rfb.resizeSession = fits;
+};
 element("full").onclick = () => document.querySelector("main").requestFullscreen();
 if (guest.screen) {
     openScreen();
 } else {
-    for (const id of ["show-screen", "cad"]) element(id).hidden = true;
+    for (const id of ["show-screen", "cad", "fit"]) element(id).hidden = true;
     status("no display: see inn run --display");
 }
 show(guest.screen && location.hash !== "#console" ? "screen" : "console");

@@ -28,8 +28,9 @@ class Seat:
         screen = self.screen
         if screen is None:
             return None
-        width, height, _, _ = screen.refresh()
-        return png.encode(width, height, screen.rgb())
+        screen.refresh()
+        width, rgb = screen.rgb()
+        return png.encode(width, len(rgb) // (3 * width), rgb)
 
     def point(self, place: tuple[float, float], wheel: int, buttons: int) -> bool:
         """The hand is at that part of the screen's width and height. False where the guest has no

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from innkeeper.vm.display.rfb import des
 from innkeeper.vm.display.rfb.client import Client
 from innkeeper.vm.display.rfb.encodings import (
+    ALPHA_CURSOR,
+    CURSOR,
     DESKTOP_SIZE,
     EXTENDED_SIZE,
     QEMU_KEYS,
@@ -19,6 +21,7 @@ from innkeeper.vm.display.rfb.encodings import (
     ZRLE,
     Format,
     Part,
+    Pointer,
 )
 
 if TYPE_CHECKING:
@@ -35,6 +38,9 @@ class FakeScreen:
         self.size = 64, 32
         self.now = self.resized = 1
         self.changed: list[tuple[int, int, int, int]] = []
+        self.wishes: list[tuple[int, int]] = []
+        self.has_driver = False
+        self.pointer: Pointer | None = None
 
     def refresh(self) -> tuple[int, int, int, int]:
         return (*self.size, self.now, self.resized)
@@ -43,6 +49,13 @@ class FakeScreen:
         if seen == 0:
             return [(0, 0, *self.size)]
         return self.changed if seen < self.now else []
+
+    def wish(self, width: int, height: int) -> bool:
+        self.wishes.append((width, height))
+        return self.has_driver
+
+    def cursor(self, known: int | None) -> Pointer | None:
+        return None if self.pointer is None or known == self.pointer[0] else self.pointer
 
     def raw(self, part: Part, pixels: Format) -> bytes:
         return bytes(part[2] * part[3] * (pixels[0] // 8))
@@ -212,6 +225,40 @@ def test_a_wish_for_another_size_is_refused() -> None:
     viewer.join(RAW, EXTENDED_SIZE)
     answer = viewer.say(struct.pack(">BxHHBx", 251, 800, 600, 0))
     assert heads(answer) == (1, 1, 64, 32, EXTENDED_SIZE)
+
+
+def test_a_wish_for_another_size_is_the_guests_to_fulfil() -> None:
+    viewer = Viewer()
+    viewer.join(RAW, EXTENDED_SIZE)
+    assert viewer.seat.screen is not None
+    viewer.seat.screen.has_driver = True
+    answer = viewer.say(struct.pack(">BxHHBx", 251, 800, 600, 0))
+    assert heads(answer) == (1, 4, 64, 32, EXTENDED_SIZE)
+    assert viewer.seat.screen.wishes == [(800, 600)]
+    assert heads(viewer.say(struct.pack(">BxHHBx", 251, 0, 600, 0)))[1] == 1
+    assert viewer.seat.screen.wishes == [(800, 600)]
+
+
+def test_clients_draw_the_pointer() -> None:
+    viewer = Viewer()
+    viewer.join(RAW, CURSOR)
+    assert viewer.seat.screen is not None
+    pixels = bytes((1, 2, 3, 255, 4, 5, 6, 0))
+    viewer.seat.screen.pointer = (1, (1, 0), 2, 1, pixels)
+    seen = viewer.update()
+    assert heads(seen) == (1, 0, 2, 1, CURSOR)
+    assert seen[16:] == bytes((3, 2, 1, 0, 6, 5, 4, 0, 0x80))
+    # Once is enough, until it is another.
+    assert heads(viewer.update())[4] == RAW
+    viewer.seat.screen.pointer = (2, (0, 0), 0, 0, b"")
+    assert viewer.update()[4:] == struct.pack(">HHHHi", 0, 0, 0, 0, CURSOR)
+    other = Viewer()
+    other.join(RAW, ALPHA_CURSOR)
+    assert other.seat.screen is not None
+    other.seat.screen.pointer = (1, (0, 0), 1, 1, bytes((100, 50, 25, 128)))
+    seen = other.update()
+    assert heads(seen)[4] == ALPHA_CURSOR
+    assert seen[16:] == bytes((0, 0, 0, RAW, 100, 50, 25, 128))
 
 
 def test_keys_by_their_numbers_are_offered() -> None:

@@ -6,9 +6,12 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
+from innkeeper._core import Screen
 from innkeeper.vm.display import keys
 from innkeeper.vm.display.rfb import des, messages
 from innkeeper.vm.display.rfb.encodings import (
+    ALPHA_CURSOR,
+    CURSOR,
     DESKTOP_SIZE,
     EXTENDED_SIZE,
     NATIVE,
@@ -17,6 +20,7 @@ from innkeeper.vm.display.rfb.encodings import (
     Format,
     Part,
     head,
+    pointer,
 )
 from innkeeper.vm.display.seat import Seat
 
@@ -25,8 +29,9 @@ _OLDEST: Final = b"RFB 003.003\n"
 _NONE, _VNC = 1, 2
 _CHALLENGE: Final = 16
 _SHOWN: Final = 0, 0, 0, 0
-# Answers to SetDesktopSize: whose wish it was, and that nobody resizes this screen.
-_OWN_WISH, _PROHIBITED = 1, 1
+# Answers to SetDesktopSize: whose wish it was, and that nobody resizes this screen, or that the
+# guest was told and does as it likes.
+_OWN_WISH, _PROHIBITED, _FORWARDED = 1, 1, 4
 _SHIFTS: Final = frozenset(("shift", "shift_r"))
 
 
@@ -60,6 +65,7 @@ class Client:
         self._size = 0
         self._size_told = False
         self._told = 0, 0
+        self._pointer_seen: int | None = None
         self.waiting = False
         self._held: dict[str, None] = {}
         self._pointer: tuple[int, int] | None = None
@@ -184,8 +190,8 @@ class Client:
                 self._key(message)
             case messages.PointerEvent():
                 self._move(message)
-            case messages.SetDesktopSize():
-                self._refuse_size()
+            case messages.SetDesktopSize(width, height):
+                self._wish(width, height)
             # A clipboard: there is nobody in the guest to hand it to.
         return True
 
@@ -194,6 +200,7 @@ class Client:
             raise messages.Nonsense("pixels are of true colour here")
         self._encoder.format = wanted
         self._seen = 0
+        self._pointer_seen = None
 
     def _key(self, event: messages.KeyEvent) -> None:
         name = None if event.number is None else keys.of_number(event.number)
@@ -250,6 +257,8 @@ class Client:
                 size = head((0, 0, width, height), DESKTOP_SIZE)
                 self._send_rectangles([_extended(0, 0, width, height) if extended else size])
                 return
+        if self._send_pointer(screen):
+            return
         parts = screen.changed_since(self._seen)
         # Who knows of no other size sees as much as there was in the beginning.
         parts = [part for part in (_within(part, self._told) for part in parts) if part[2]]
@@ -257,9 +266,24 @@ class Client:
         if parts:
             self._send_rectangles(self._encoder.rectangles(screen, parts))
 
-    def _refuse_size(self) -> None:
+    def _send_pointer(self, screen: Screen) -> bool:
+        """Where the client draws it, and it looks different."""
+        if not {CURSOR, ALPHA_CURSOR} & self._encodings:
+            return False
+        looks = screen.cursor(self._pointer_seen)
+        if looks is None:
+            return False
+        self._pointer_seen = looks[0]
+        alpha = ALPHA_CURSOR in self._encodings
+        self._send_rectangles([pointer(looks, self._encoder.format, alpha=alpha)])
+        return True
+
+    def _wish(self, width: int, height: int) -> None:
+        screen = self._seat.screen
+        forwarded = width and height and screen is not None and screen.wish(width, height)
+        status = _FORWARDED if forwarded else _PROHIBITED
         width, height, _, _ = self._refresh()
-        self._send_rectangles([_extended(_OWN_WISH, _PROHIBITED, width, height)], asked=False)
+        self._send_rectangles([_extended(_OWN_WISH, status, width, height)], asked=False)
 
     def _send_rectangles(self, rectangles: list[bytes], *, asked: bool = True) -> None:
         if asked:

@@ -13,6 +13,8 @@ ZRLE: Final = 16
 DESKTOP_SIZE: Final = -223
 QEMU_KEYS: Final = -258
 EXTENDED_SIZE: Final = -308
+CURSOR: Final = -239
+ALPHA_CURSOR: Final = -314
 
 Part = tuple[int, int, int, int]
 Format = tuple[int, int, bool, tuple[int, int, int], tuple[int, int, int]]
@@ -70,6 +72,33 @@ class Encoder:
             return control + data
         squeezed = _squeezed(self._tight[stream], data)
         return control + _compact(len(squeezed)) + squeezed
+
+
+Pointer = tuple[int, tuple[int, int], int, int, bytes]
+
+
+def pointer(looks: Pointer, pixels: Format, *, alpha: bool) -> bytes:
+    """How the guest's pointer looks, for a client that draws it: with shades of what is below, or
+    of the client's own pixels and a mask.
+    """
+    _, (x, y), width, height, rgba = looks
+    place = (x, y, width, height)
+    if alpha:
+        return head(place, ALPHA_CURSOR) + struct.pack(">i", RAW) + rgba
+    bits, _, big, largest, shifts = pixels
+    size = bits // 8
+    values = bytearray()
+    mask = bytearray((width + 7) // 8 * height)
+    for number in range(width * height):
+        colours = rgba[4 * number : 4 * number + 3]
+        value = 0
+        for colour, most, shift in zip(colours, largest, shifts, strict=True):
+            value |= (colour * most + 127) // 255 << shift
+        values += value.to_bytes(size, "big" if big else "little")
+        if rgba[4 * number + 3] >= 0x80:
+            row, column = divmod(number, width)
+            mask[row * ((width + 7) // 8) + column // 8] |= 0x80 >> column % 8
+    return head(place, CURSOR) + bytes(values) + bytes(mask)
 
 
 def head(part: Part, encoding: int) -> bytes:

@@ -1,7 +1,7 @@
 //! What the monitor says of itself. Spec: VESA Enhanced EDID Standard 1.4.
 
 /// A monitor that likes `preferred` best, in pixels, and takes what there is of older sizes.
-pub(super) fn block((width, height): (u16, u16)) -> [u8; 128] {
+pub(crate) fn block((width, height): (u16, u16)) -> [u8; 128] {
     let mut block = [0; 128];
     block[..8].copy_from_slice(&[0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0]);
     // "INN", product 1, made in 2026.
