@@ -131,6 +131,8 @@ smoke! {
     folder "folder",
     user_network "user-network",
     shared_network "shared-network",
+    bridged_network "bridged-network",
+    firewall "firewall",
     vga "vga",
     vsock "vsock",
     disk_controller "disk-controller",

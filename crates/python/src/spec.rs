@@ -38,6 +38,7 @@ pub(crate) struct MachineSpec {
     reboots: bool,
     limits: LimitsSpec,
     times: bool,
+    merges_memory: bool,
 }
 
 /// `innkeeper.machine.firmware.FirmwareSpec`.
@@ -193,6 +194,7 @@ impl MachineSpec {
             },
             limits: self.limits.into(),
             times: self.times,
+            merges_memory: self.merges_memory,
         };
         wiring.connect(py, &mut config)?;
         Ok(config)
