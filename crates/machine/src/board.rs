@@ -8,6 +8,7 @@ use devices::floppy::{self, Floppy, FloppyParts};
 use devices::ide::{self, Drive, Ide};
 use devices::irqchip::{Irqchip, LapicParts, VcpuEvents, ioapic, pic};
 use devices::isa_dma::{self, DmaChannel, IsaDma};
+use devices::nvme::Nvme;
 use devices::pc::{I440fx, Piix3, Piix4Pm, PirqRouter};
 use devices::pci::{
     ConfigPorts, DeviceFunction, Ecam, IoWindow, PciFunction, PciRoot, PciWindows, SharedLine,
@@ -15,7 +16,7 @@ use devices::pci::{
 };
 use devices::pflash::Pflash;
 use devices::virtio::{VirtioDevice, VirtioPci};
-use devices::{Clock, Device, Line, Lines, PortRange, Timer};
+use devices::{Clock, Device, Line, Lines, MsiSink, PortRange, Timer};
 use engine::{Engine, InterruptModel};
 use memory::{Gpa, GuestMemory};
 
@@ -312,14 +313,35 @@ impl Board {
         &mut self,
         device: impl VirtioDevice + 'static,
     ) -> Result<(), MachineError> {
-        let failed = |what: String| MachineError::Pci { what };
+        self.add_function(|memory, sink, wire| {
+            VirtioPci::new(device, memory, sink, wire).map_err(|error| MachineError::Pci {
+                what: crate::choice::chain(&error),
+            })
+        })
+    }
+
+    /// Plugs a disk with an NVMe controller into the next slot.
+    pub(crate) fn add_nvme(
+        &mut self,
+        disk: Arc<dyn BlockDevice>,
+        serial: &str,
+    ) -> Result<(), MachineError> {
+        self.add_function(|memory, sink, wire| Ok(Nvme::new(disk, serial, memory, sink, wire)))
+    }
+
+    /// Plugs what `make` makes into the next slot.
+    fn add_function<F: PciFunction + 'static>(
+        &mut self,
+        make: impl FnOnce(GuestMemory, Arc<dyn MsiSink>, Arc<dyn Line>) -> Result<F, MachineError>,
+    ) -> Result<(), MachineError> {
         let slot = self.next_slot;
         if slot >= PCI_SLOTS {
-            return Err(failed(format!("all {PCI_SLOTS} slots are taken")));
+            return Err(MachineError::Pci {
+                what: format!("all {PCI_SLOTS} slots are taken"),
+            });
         }
         let (wire, irq) = self.slot_wire(slot);
-        let function = VirtioPci::new(device, self.memory.clone(), self.wires.msi(), wire)
-            .map_err(|error| failed(crate::choice::chain(&error)))?;
+        let function = make(self.memory.clone(), self.wires.msi(), wire)?;
         let at = DeviceFunction::new(slot, 0);
         self.insert(at, function)?;
         if let Some(irq) = irq {
