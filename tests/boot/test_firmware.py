@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.boot import packages
+from tests.boot.initrd import busybox
 from tests.conftest import Inn, wait_for
 
 ENGINES = ["interpreter", "translator"]
@@ -135,11 +136,41 @@ def shell(inn: Inn, words: bytes, answer: bytes, *options: str | Path) -> None:
         process.communicate()
 
 
-def test_ovmf_comes_to_its_shell_and_keeps_a_variable(inn: Inn, tmp_path: Path) -> None:
-    code = packages.file("ovmf", "usr/share/OVMF/OVMF_CODE.fd")
-    template = packages.file("ovmf", "usr/share/OVMF/OVMF_VARS.fd")
+@pytest.mark.parametrize("size", ["", "_4M"])
+def test_ovmf_comes_to_its_shell_and_keeps_a_variable(inn: Inn, tmp_path: Path, size: str) -> None:
+    code = packages.file("ovmf", f"usr/share/OVMF/OVMF_CODE{size}.fd")
+    template = packages.file("ovmf", f"usr/share/OVMF/OVMF_VARS{size}.fd")
     store = Path(shutil.copy(template, tmp_path / "variables"))
     own = ("--firmware", code, "--firmware-variables", store)
     shell(inn, WRITE, b"Shell>", *own)
     assert store.read_bytes() != template.read_bytes()
     shell(inn, READ, b"42 42", *own)
+
+
+# busybox as process 1: was it UEFI, and what is on the disk?
+INIT = """\
+busybox mount -t devtmpfs none /dev
+busybox mount -t sysfs none /sys
+busybox echo "started by $(busybox ls -d /sys/firmware/efi)"
+busybox echo "from $(busybox head -c 12 /dev/nvme0n1)"
+busybox echo -n "answered" | busybox dd of=/dev/nvme0n1 bs=1 seek=4096 conv=fsync
+busybox poweroff -f
+"""
+
+
+def test_ovmf_starts_a_kernel_that_has_an_nvme_disk(inn: Inn, tmp_path: Path) -> None:
+    disk = tmp_path / "disk.img"
+    disk.write_bytes(b"by nvme here" + bytes((1 << 20) - 12))
+    files = {"dev/.keep": b"", "sys/.keep": b""}
+    result = inn(
+        "run",
+        *("--engine", "translator", "--memory", "512M", "--network", "none"),
+        *("--firmware", packages.file("ovmf", "usr/share/OVMF/OVMF_CODE_4M.fd")),
+        *("--kernel", packages.file("linux-image-cloud-amd64", "boot/vmlinuz-*")),
+        *("--initrd", busybox(tmp_path / "initrd", INIT, files=files)),
+        *("--append", "console=ttyS0 quiet", "--disk", f"{disk},bus=nvme"),
+    )
+    assert result.returncode == 0, result.stderr
+    assert b"started by /sys/firmware/efi" in result.stdout
+    assert b"from by nvme here" in result.stdout
+    assert disk.read_bytes()[4096:4104] == b"answered"

@@ -10,6 +10,7 @@ pub mod i8042;
 pub mod ide;
 pub mod irqchip;
 pub mod isa_dma;
+pub mod nvme;
 pub mod pc;
 pub mod pci;
 pub mod pflash;

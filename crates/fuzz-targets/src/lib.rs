@@ -105,6 +105,7 @@ pub const TARGETS: &[Target] = &[
     },
     target("vsock", vsock::vsock),
     target("disk-controller", pc::disk_controller),
+    target("nvme", pc::nvme),
     target("chipset", pc::chipset),
 ];
 

@@ -7,10 +7,11 @@ use block::BlockDevice;
 use devices::floppy::{Floppy, FloppyParts};
 use devices::ide::{Drive, Ide};
 use devices::isa_dma::{DmaChannel, IsaDma};
+use devices::nvme::Nvme;
 use devices::pc::{I440fx, Piix3, PirqRouter, SEGMENTS, Shadow, ShadowMap};
 use devices::pci::PciFunction;
 use devices::pflash::{FlashMemory, Pflash};
-use devices::testing::FakeLine;
+use devices::testing::{FakeLine, FakeMsi};
 use devices::{Device, DeviceState, Line};
 use memory::{Gpa, GuestMemory, RamRange};
 use vm_memory::{Bytes, GuestAddress};
@@ -106,6 +107,52 @@ pub(crate) fn disk_controller(bytes: &[u8]) {
             13 => states(&mut ide, &mut input),
             14 => ide.change_disc(1, 0, (value & 1 != 0).then(disk)),
             _ => ports.write(channel + 8, 1, value),
+        }
+    }
+}
+
+/// An NVMe controller: registers and doorbells in any order, queues and lists of pages that lie anywhere.
+pub(crate) fn nvme(bytes: &[u8]) {
+    let mut input = Input::new(bytes);
+    let ram = RamRange {
+        base: Gpa(0),
+        len: RAM,
+    };
+    let memory = GuestMemory::new(&[ram]).expect("memory");
+    let (msi, line) = (FakeMsi::new(), FakeLine::new());
+    let mut nvme = Nvme::new(disk(), "x", memory.clone(), msi, line);
+    nvme.config_write(0x04, 2, 7);
+    for (at, value) in [
+        (0x24, 0x0007_0007),
+        (0x28, 0x1000),
+        (0x30, 0x2000),
+        (0x14, 1),
+    ] {
+        nvme.bar_write(0, at, 4, value);
+    }
+    while !input.is_empty() {
+        let what = input.byte();
+        let size = [4, 8, 4, 2][usize::from(what >> 6)];
+        let (at, value) = (u64::from(input.byte()), u64::from(input.u32()));
+        match what & 7 {
+            // A command: its opcode, a namespace that there is or not, pages, and what it is about.
+            0..=2 => {
+                let mut command = [0; 16];
+                command[0] = u32::from(input.byte() & 0x0f);
+                command[1] = u32::from(input.byte() & 3);
+                for index in [6, 8, 10, 11, 12] {
+                    command[index] = input.u32() & 0x3_ffff;
+                }
+                let at = GuestAddress(0x1000 + (at & 63) * 64);
+                let _ = memory.ram().write_obj(command, at);
+            }
+            3 | 4 => nvme.bar_write(0, 0x1000 + (at & 15) * 4, 4, value & 15),
+            5 => nvme.bar_write(0, at & 0x3c, size, value),
+            6 => {
+                nvme.bar_read(0, (at * 64) & 0x3ff8, size);
+                nvme.bar_write(0, 0x2000 + at, 4, value);
+            }
+            _ => states(&mut nvme, &mut input),
         }
     }
 }

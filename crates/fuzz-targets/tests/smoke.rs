@@ -137,5 +137,6 @@ smoke! {
     vga "vga",
     vsock "vsock",
     disk_controller "disk-controller",
+    nvme "nvme",
     chipset "chipset",
 }

@@ -8,6 +8,7 @@ use devices::floppy::{self, Floppy, FloppyParts};
 use devices::ide::{self, Drive, Ide};
 use devices::irqchip::{Irqchip, LapicParts, VcpuEvents, ioapic, pic};
 use devices::isa_dma::{self, DmaChannel, IsaDma};
+use devices::nvme::Nvme;
 use devices::pc::{I440fx, Piix3, Piix4Pm, PirqRouter};
 use devices::pci::{
     ConfigPorts, DeviceFunction, Ecam, IoWindow, PciFunction, PciRoot, PciWindows, SharedLine,
@@ -312,15 +313,8 @@ impl Board {
         &mut self,
         device: impl VirtioDevice + 'static,
     ) -> Result<(), MachineError> {
-        let slot = self.next_slot;
-        if slot >= PCI_SLOTS {
-            return Err(MachineError::Pci {
-                what: format!("all {PCI_SLOTS} slots are taken"),
-            });
-        }
-        self.insert_virtio(slot, device)?;
-        self.next_slot = slot + 1;
-        Ok(())
+        let make = self.virtio(device);
+        self.plug(make)
     }
 
     /// Plugs a virtio device that is a VGA as well in, as [`Board::add_vga`] does.
@@ -328,21 +322,59 @@ impl Board {
         &mut self,
         device: impl VirtioDevice + 'static,
     ) -> Result<(), MachineError> {
+        let make = self.virtio(device);
         if self.is_pc() {
-            return self.insert_virtio(pc::DISPLAY_SLOT, device);
+            return self.plug_into(pc::DISPLAY_SLOT, make);
         }
-        self.add_virtio(device)
+        self.plug(make)
     }
 
-    fn insert_virtio(
+    /// Plugs a disk with an NVMe controller into the next slot.
+    pub(crate) fn add_nvme(
+        &mut self,
+        disk: Arc<dyn BlockDevice>,
+        serial: &str,
+    ) -> Result<(), MachineError> {
+        let (memory, msi) = (self.memory.clone(), self.wires.msi());
+        self.plug(|wire| Ok(Nvme::new(disk, serial, memory, msi, wire)))
+    }
+
+    /// What makes a virtio device a PCI function.
+    fn virtio<D: VirtioDevice + 'static>(
+        &self,
+        device: D,
+    ) -> impl FnOnce(Arc<dyn Line>) -> Result<VirtioPci, MachineError> + use<D> {
+        let (memory, msi) = (self.memory.clone(), self.wires.msi());
+        move |wire| {
+            VirtioPci::new(device, memory, msi, wire).map_err(|error| MachineError::Pci {
+                what: crate::choice::chain(&error),
+            })
+        }
+    }
+
+    /// Plugs a function into the next slot. `make` gets its interrupt wire.
+    pub(crate) fn plug<F: PciFunction + 'static>(
+        &mut self,
+        make: impl FnOnce(Arc<dyn Line>) -> Result<F, MachineError>,
+    ) -> Result<(), MachineError> {
+        let slot = self.next_slot;
+        if slot >= PCI_SLOTS {
+            return Err(MachineError::Pci {
+                what: format!("all {PCI_SLOTS} slots are taken"),
+            });
+        }
+        self.plug_into(slot, make)?;
+        self.next_slot = slot + 1;
+        Ok(())
+    }
+
+    fn plug_into<F: PciFunction + 'static>(
         &self,
         slot: u8,
-        device: impl VirtioDevice + 'static,
+        make: impl FnOnce(Arc<dyn Line>) -> Result<F, MachineError>,
     ) -> Result<(), MachineError> {
-        let failed = |what: String| MachineError::Pci { what };
         let (wire, irq) = self.slot_wire(slot);
-        let function = VirtioPci::new(device, self.memory.clone(), self.wires.msi(), wire)
-            .map_err(|error| failed(crate::choice::chain(&error)))?;
+        let function = make(wire)?;
         let at = DeviceFunction::new(slot, 0);
         self.insert(at, function)?;
         if let Some(irq) = irq {

@@ -27,6 +27,8 @@ pub use multiboot::{Multiboot, SEARCH as PROBE_LEN};
 pub use place::Piece;
 pub use source::{BootSource, SourceFile};
 
+use crate::config::MachineConfig;
+use crate::fw_cfg::KernelItems;
 use error::Fault;
 use memory::GuestMemory;
 use x86::CpuState;
@@ -136,6 +138,22 @@ fn load_image(
             pvh::boot(memory, &file, &Elf::parse(file)?, request, initrd)
         }
     }
+}
+
+/// What firmware gets that starts the kernel itself.
+///
+/// # Errors
+/// When a file cannot be read, or all of them do not fit into the guest's memory.
+pub(crate) fn kernel_items(config: &MachineConfig) -> Result<KernelItems, BootError> {
+    let source = BootSource::open(&config.kernel, &config.initrd)?;
+    let limit = config.memory.min(u32::MAX.into());
+    let read = |file: &SourceFile| file.read_all(limit);
+    let parts = source.initrd.iter().map(read);
+    Ok(KernelItems {
+        kernel: read(&source.kernel)?,
+        initrd: initrd::joined(parts.collect::<Result<_, _>>()?),
+        command_line: config.command_line.clone(),
+    })
 }
 
 #[cfg(test)]

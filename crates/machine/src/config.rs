@@ -138,6 +138,8 @@ pub enum DiskBus {
     Virtio,
     /// By the disk controller of old, on boards with firmware: three at most.
     Ide,
+    /// Each by an NVMe controller of its own.
+    Nvme,
 }
 
 /// A folder of the host that the guest has.

@@ -39,6 +39,12 @@ const KEY_ID: u16 = 1;
 const KEY_RAM_SIZE: u16 = 3;
 const KEY_CPU_COUNT: u16 = 5;
 const KEY_MAX_CPUS: u16 = 0xf;
+const KEY_KERNEL_SIZE: u16 = 0x08;
+const KEY_INITRD_SIZE: u16 = 0x0b;
+const KEY_KERNEL: u16 = 0x11;
+const KEY_INITRD: u16 = 0x12;
+const KEY_COMMAND_LINE_SIZE: u16 = 0x14;
+const KEY_COMMAND_LINE: u16 = 0x15;
 const KEY_DIRECTORY: u16 = 0x19;
 const KEY_FIRST_FILE: u16 = 0x20;
 /// ISA interrupt 0 is input 2 of the I/O APIC.
@@ -47,6 +53,14 @@ const KEY_IRQ0_OVERRIDE: u16 = 0x8002;
 const FEATURE_TRADITIONAL: u32 = 1 << 0;
 const FEATURE_DMA: u32 = 1 << 1;
 const NAME_LEN: usize = 56;
+
+/// A kernel that UEFI firmware starts as a program of its own, and what it gets.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct KernelItems {
+    pub(crate) kernel: Vec<u8>,
+    pub(crate) initrd: Vec<u8>,
+    pub(crate) command_line: String,
+}
 
 /// A file of the directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,6 +126,24 @@ impl FwCfg {
         let features = FEATURE_TRADITIONAL | FEATURE_DMA;
         self.items.insert(KEY_ID, features.to_le_bytes().to_vec());
         self.memory = Some(memory);
+        self
+    }
+
+    /// With a kernel for firmware that boots one. Its setup part is not told apart, which only a BIOS needs.
+    #[must_use]
+    pub(crate) fn with_kernel(mut self, items: KernelItems) -> FwCfg {
+        let mut command_line = items.command_line.into_bytes();
+        command_line.push(0);
+        for (size_key, key, bytes) in [
+            (KEY_KERNEL_SIZE, KEY_KERNEL, items.kernel),
+            (KEY_INITRD_SIZE, KEY_INITRD, items.initrd),
+            (KEY_COMMAND_LINE_SIZE, KEY_COMMAND_LINE, command_line),
+        ] {
+            // Files of so many bytes are refused before.
+            let size = (bytes.len() as u32).to_le_bytes();
+            self.items.insert(size_key, size.to_vec());
+            self.items.insert(key, bytes);
+        }
         self
     }
 

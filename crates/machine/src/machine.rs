@@ -22,7 +22,7 @@ use crate::error::MachineError;
 use crate::firmware::{self, Facts};
 use crate::layout::{self, MAX_MEMORY, MIN_MEMORY};
 use crate::msrs::{MachineMsrs, MsrFacts};
-use crate::pc::FirmwareImage;
+use crate::pc::{self, FirmwareImage};
 use crate::perf_map::{PerfMap, Symbols};
 use crate::peripherals::{self, Peripherals};
 use crate::screen::MachineScreen;
@@ -101,7 +101,10 @@ impl Machine {
     /// When the description makes no sense, a file cannot be used, or the host refuses something.
     pub fn new(mut config: MachineConfig) -> Result<Machine, MachineError> {
         check(&config)?;
-        let host = HostCpuid::read();
+        let mut host = HostCpuid::read();
+        if config.firmware.is_some() {
+            host.limit_physical_bits(pc::physical_bits(config.memory.max(config.max_memory)));
+        }
         let choice = CpuChoice::parse(&config.cpu_model, &host)?;
         let start = Start::open(&mut config)?;
         let ranges = layout::ram_ranges(config.memory);

@@ -17,12 +17,29 @@ mod image;
 mod shadow;
 mod variables;
 
+use crate::layout::PC_PCI_WINDOW_64_LEN;
+
 pub(crate) use boot_order::{BootPlaces, boot_order};
 pub(crate) use debug_console::{DebugConsole, PORTS as DEBUG_PORTS};
 pub(crate) use drives::{drives, open_disk, open_floppy};
 pub(crate) use files::{FilesRequest, files};
 pub(crate) use image::FirmwareImage;
 pub(crate) use shadow::{ShadowMapper, ShadowWrites};
+
+/// Bits of addresses that there are at least: what virtual machines have had for long.
+const PHYSICAL_BITS: u32 = 40;
+/// Bits of addresses that processors with long mode may have at most.
+const MOST_PHYSICAL_BITS: u32 = 52;
+
+/// How wide a guest's physical addresses need to be for `memory` bytes and the windows above it. Not
+/// wider: OVMF maps all that a processor can address, partly in pages of 2 MiB, and the tables of 46 bits
+/// do not fit into a small guest.
+#[must_use]
+pub(crate) fn physical_bits(memory: u64) -> u32 {
+    let top = memory.saturating_add(4 * PC_PCI_WINDOW_64_LEN);
+    let bits = u64::BITS - top.leading_zeros();
+    bits.clamp(PHYSICAL_BITS, MOST_PHYSICAL_BITS)
+}
 
 /// The function of the display, which firmware looks at before others.
 pub(crate) const DISPLAY_SLOT: u8 = 2;
@@ -45,3 +62,6 @@ pub(crate) fn pci_wire(slot: u32, pin: u32) -> usize {
     // A remainder.
     ((slot + 3 + pin) % 4) as usize
 }
+
+#[cfg(test)]
+mod tests;

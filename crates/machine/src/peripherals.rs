@@ -26,6 +26,7 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::MachineError;
 use crate::board::Board;
+use crate::boot;
 use crate::bus::SharedDevice;
 use crate::chardev::{Abandon, FdOutput, Gathered, Input, Inputs, Waker};
 use crate::config::{
@@ -150,10 +151,10 @@ pub(crate) fn add(
     }
     let mut places = BootPlaces::default();
     made.disks.extend(add_old_disks(board, config)?);
-    let virtio = |disk: &&DiskConfig| disk.bus == DiskBus::Virtio;
-    places.ide_disk = config.disks.first().is_some_and(|disk| !virtio(&disk));
-    for disk in config.disks.iter().filter(virtio) {
-        places.disk.get_or_insert(board.next_slot());
+    let old = |disk: &&DiskConfig| disk.bus == DiskBus::Ide;
+    places.ide_disk = config.disks.first().is_some_and(|disk| old(&disk));
+    for disk in config.disks.iter().filter(|disk| !old(disk)) {
+        places.disk.get_or_insert((board.next_slot(), disk.bus));
         made.disks.push(add_disk(board, disk, control)?);
     }
     for folder in &config.folders {
@@ -217,7 +218,10 @@ impl Peripherals {
             boot_order: &pc::boot_order(&firmware.boot, places),
             serial_console: firmware.serial_console,
         });
-        let fw_cfg = FwCfg::new(config.memory, config.vcpus, &files).with_dma(memory);
+        let mut fw_cfg = FwCfg::new(config.memory, config.vcpus, &files).with_dma(memory);
+        if !config.kernel.as_os_str().is_empty() {
+            fw_cfg = fw_cfg.with_kernel(boot::kernel_items(config)?);
+        }
         board.add_ports("fw-cfg", Arc::new(Mutex::new(fw_cfg)), &fw_cfg::PORTS)
     }
 }
@@ -449,6 +453,10 @@ fn add_disk(
     control: &MachineControl,
 ) -> Result<Arc<dyn BlockDevice>, MachineError> {
     let opened = pc::open_disk(disk)?;
+    if disk.bus == DiskBus::Nvme {
+        board.add_nvme(Arc::clone(&opened), &disk.serial)?;
+        return Ok(opened);
+    }
     let options = BlockOptions {
         serial: disk.serial.clone(),
         ..BlockOptions::default()

@@ -263,6 +263,7 @@ impl DiskSpec {
         let bus = match self.bus.as_str() {
             "virtio" => DiskBus::Virtio,
             "ide" => DiskBus::Ide,
+            "nvme" => DiskBus::Nvme,
             other => return Err(unknown(py, "disk bus", other)),
         };
         Ok(DiskConfig {

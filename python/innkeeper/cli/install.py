@@ -9,7 +9,7 @@ import typer
 from innkeeper.cli import options
 from innkeeper.cli.output import remark
 from innkeeper.cli.progress import build_progress
-from innkeeper.cli.values import network_of, parse_disk, parse_duration
+from innkeeper.cli.values import Media, firmware_of, network_of, parse_disk, parse_duration
 from innkeeper.errors import InvalidInput
 from innkeeper.images.installers import Architecture
 from innkeeper.machine import EngineChoice
@@ -57,6 +57,15 @@ def install(
     package: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="A package besides. Repeatable.")
     ] = None,
+    firmware: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="ovmf, or an image of UEFI firmware of your own, for a system that UEFI starts. "
+            "Without, it is one that a BIOS starts.",
+        ),
+    ] = None,
+    firmware_variables: options.FirmwareVariables = None,
     cpus: options.Cpus = 1,
     memory: options.Memory = "1G",
     engine: options.Engine = EngineChoice.AUTO,
@@ -78,6 +87,8 @@ def install(
     [dim]inn install debian --disk web.qcow2 --size 20G[/dim]
 
     [dim]inn run --disk web.qcow2 --boot disk[/dim]
+
+    [dim]inn install debian --disk uefi.qcow2 --firmware ovmf --firmware-variables uefi.fd[/dim]
     """
     order = InstallOrder(
         system=system,
@@ -92,6 +103,7 @@ def install(
         password=None if password is None else _first_line(password),
         packages=tuple(package or ()),
         guest=GuestRequest(
+            firmware=firmware_of(firmware, Media(store=firmware_variables)),
             initrds=tuple(initrd or ()),
             append=append,
             vcpus=cpus,

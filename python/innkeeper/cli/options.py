@@ -65,7 +65,7 @@ Disks = Annotated[
         help="Disk image: raw, qcow2, or vmdk, vdi, vhd and vhdx, which are only read; "
         "or an NBD server's URI. After it "
         "may follow ,ro or ,temporary, ,format=FORMAT, ,trust-backing for an image that may "
-        "name files outside its directory, and with firmware ,bus=ide. Repeatable.",
+        "name files outside its directory, ,bus=nvme, and with firmware ,bus=ide. Repeatable.",
     ),
 ]
 Devices = Annotated[

@@ -74,8 +74,8 @@ def parse_disk(text: str) -> DiskSpec:
             case _:
                 formats = ", ".join(f"format={name}" for name in _DISK_FORMATS)
                 raise InvalidInput(
-                    f"disk option {option!r} is none of ro, temporary, trust-backing, bus=ide, "
-                    f"{formats}"
+                    f"disk option {option!r} is none of ro, temporary, trust-backing, bus=nvme, "
+                    f"bus=ide, {formats}"
                 )
     return spec
 

@@ -37,6 +37,11 @@ class FirmwareSpec:
     store: Path | None = None
 
 
+# What newer packages have in place of OVMF's smaller images.
+_LARGER_OVMF: Final = (
+    Path("/usr/share/OVMF/OVMF_CODE_4M.fd"),
+    Path("/usr/share/OVMF/OVMF_VARS_4M.fd"),
+)
 # What a name stands for: the image, what its variables begin with, and the package of Debian and
 # Ubuntu that has them.
 NAMED: Final = {
@@ -60,6 +65,8 @@ def parse_firmware(text: str) -> FirmwareSpec:
     if text not in NAMED:
         return FirmwareSpec(image=Path(text))
     image, variables, package = NAMED[text]
+    if text == "ovmf" and not image.exists():
+        image, variables = _LARGER_OVMF
     if not image.exists():
         raise InvalidInput(
             f"the firmware {text} is not on this host: install the package {package}, "

@@ -57,12 +57,13 @@ class DiskFormat(StrEnum):
 
 
 class DiskBus(StrEnum):
-    """How a guest reaches a disk. `ide` is for systems that know nothing else, on a guest with
-    firmware, which can have three.
+    """How a guest reaches a disk. `nvme` is for systems without virtio drivers, `ide` for those
+    that know nothing else, on a guest with firmware, which can have three.
     """
 
     VIRTIO = "virtio"
     IDE = "ide"
+    NVME = "nvme"
 
 
 class Overlay(StrEnum):
@@ -102,7 +103,7 @@ class MachineSpec:
     """A guest's hardware and what it boots.
 
     `memory` is in bytes. `kernel` is a bzImage, an ELF with a PVH note or a multiboot kernel; with
-    `firmware` there is none.
+    `firmware`, which need not have one, a kernel that UEFI firmware starts.
     `devices` names Python devices: built-in ones, or `module:factory`. With `times`, statistics
     tell where each virtual processor's time goes. With `merges_memory`, the host may have pages of
     its memory in common with other guests. With `perf_map`, perf can name the guest's code,
@@ -170,7 +171,7 @@ def validate(spec: MachineSpec) -> None:
 def _validate_start(spec: MachineSpec) -> None:
     if spec.firmware is not None:
         if spec.kernel is not None:
-            raise InvalidInput("a guest starts from firmware or from a kernel, not from both")
+            _require_file(spec.kernel, "kernel")
         if spec.growth.vcpus is not None:
             raise InvalidInput("a guest with firmware has a fixed number of CPUs")
         _require_file(spec.firmware.image, "firmware")

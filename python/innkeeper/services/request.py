@@ -23,6 +23,7 @@ from innkeeper.machine import (
     Shares,
     VsockSpec,
 )
+from innkeeper.machine.firmware import NAMED
 from innkeeper.machine.growth import validate_growth, validate_vcpu_growth
 from innkeeper.machine.screen import vga_bios
 from innkeeper.machine.spec import MAXIMUM_MEMORY, MAXIMUM_VCPUS
@@ -102,13 +103,14 @@ def _check_own_kernel(request: GuestRequest) -> None:
 
 
 def _check_firmware(request: GuestRequest) -> None:
-    for given, option in (
-        (request.kernel, "--kernel"),
-        (request.initrds, "--initrd"),
-        (request.append, "--append"),
-    ):
-        if given:
-            raise InvalidInput(f"firmware boots what it finds: it does not go with {option}")
+    for given, option in ((request.initrds, "--initrd"), (request.append, "--append")):
+        if given and request.kernel is None:
+            raise InvalidInput(f"firmware boots what it finds: {option} is for --kernel")
+    image, _, _ = NAMED["seabios"]
+    if request.kernel is not None and request.firmware and request.firmware.image == image:
+        raise InvalidInput(
+            "SeaBIOS starts no kernel that it is given: leave --firmware out, or name ovmf"
+        )
     _check_own_system(request, "--firmware")
 
 

@@ -15,6 +15,7 @@ from innkeeper.machine import (
     parse_boot,
     validate,
 )
+from innkeeper.services.request import GuestRequest, check
 
 
 def test_a_file_is_firmware_and_a_name_that_is_not_here_is_told(
@@ -61,10 +62,41 @@ def test_ide_disks_are_for_firmware(tmp_path: Path) -> None:
         validate(MachineSpec(firmware=FirmwareSpec(image=kernel), disks=(old,) * 4))
 
 
-def test_a_guest_starts_from_one_thing(tmp_path: Path) -> None:
+def test_any_guest_has_nvme_disks(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(bytes(512))
+    disk = parse_disk(f"{file},bus=nvme")
+    assert disk.bus is DiskBus.NVME
+    validate(MachineSpec(kernel=file, disks=(disk,)))
+
+
+def test_ovmf_is_whichever_image_the_host_has(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    code, variables = tmp_path / "code", tmp_path / "variables"
+    missing = (tmp_path / "missing", None, "ovmf")
+    monkeypatch.setitem(firmware.NAMED, "ovmf", missing)
+    monkeypatch.setattr(firmware, "_LARGER_OVMF", (code, variables))
+    with pytest.raises(InvalidInput, match="install the package ovmf"):
+        firmware.parse_firmware("ovmf")
+    code.touch()
+    assert firmware.parse_firmware("ovmf") == FirmwareSpec(image=code, variables=variables)
+
+
+def test_a_kernel_is_for_firmware_that_starts_it(tmp_path: Path) -> None:
+    kernel = tmp_path / "kernel"
+    bios, _, _ = firmware.NAMED["seabios"]
+    check(GuestRequest(kernel=kernel, append="quiet", firmware=FirmwareSpec(image=kernel)))
+    with pytest.raises(InvalidInput, match="SeaBIOS starts no kernel"):
+        check(GuestRequest(kernel=kernel, firmware=FirmwareSpec(image=bios)))
+    with pytest.raises(InvalidInput, match="--append is for --kernel"):
+        check(GuestRequest(append="quiet", firmware=FirmwareSpec(image=kernel)))
+
+
+def test_a_guest_starts_from_something(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"k")
-    with pytest.raises(InvalidInput, match="not from both"):
-        validate(MachineSpec(kernel=file, firmware=FirmwareSpec(image=file)))
+    # UEFI firmware starts it.
+    validate(MachineSpec(kernel=file, firmware=FirmwareSpec(image=file)))
     with pytest.raises(InvalidInput, match="has neither"):
         validate(MachineSpec())

@@ -7,9 +7,10 @@ use block::BlockDevice;
 use devices::floppy::{Floppy, FloppyParts};
 use devices::ide::{Drive, Ide, IdePorts};
 use devices::isa_dma::{DmaChannel, IsaDma};
+use devices::nvme::Nvme;
 use devices::pc::{I440fx, Piix3, Piix4Pm, PirqRouter, SEGMENTS, Shadow, ShadowMap};
 use devices::pflash::{FlashMemory, Pflash};
-use devices::testing::FakeLine;
+use devices::testing::{FakeLine, FakeMsi};
 use devices::{Device, DeviceState, Line, RestoreError};
 use memory::{Gpa, GuestMemory, RamRange};
 
@@ -68,6 +69,15 @@ pub(crate) fn entries() -> Vec<Entry> {
             change: |device| device.write(0x10, 1, 0x20),
         },
         Entry {
+            kind: "nvme",
+            make: || Box::new(Function(nvme())),
+            change: |device| {
+                // It may reach memory, and is told where its first queues lie.
+                device.write(0x04, 2, 6);
+                device.write(0x10, 4, 0x8000_4004);
+            },
+        },
+        Entry {
             kind: "piix3-ide",
             make: || Box::new(disk_controller()),
             change: |device| {
@@ -103,6 +113,21 @@ struct NoMemory;
 
 impl ShadowMap for NoMemory {
     fn set(&self, _shadows: &[Shadow; SEGMENTS.len()]) {}
+}
+
+fn nvme() -> Nvme {
+    let ram = RamRange {
+        base: Gpa(0),
+        len: 1 << 20,
+    };
+    let memory = GuestMemory::new(&[ram]).unwrap();
+    Nvme::new(
+        Arc::new(Zeroes),
+        "",
+        memory,
+        FakeMsi::new(),
+        FakeLine::new(),
+    )
 }
 
 fn floppy() -> Floppy {

@@ -49,6 +49,16 @@ impl<'a> Initrd<'a> {
     }
 }
 
+/// All parts with their padding.
+pub(super) fn joined(parts: Vec<Vec<u8>>) -> Vec<u8> {
+    let align = usize::try_from(ALIGN).unwrap_or(1);
+    parts.into_iter().fold(Vec::new(), |mut all, part| {
+        all.extend(part);
+        all.resize(all.len().next_multiple_of(align), 0);
+        all
+    })
+}
+
 /// Copies one file to `at`.
 pub(super) fn load_file(memory: &GuestMemory, part: &SourceFile, at: Gpa) -> Result<(), BootError> {
     part.place(0, part.len, memory, at)

@@ -2,7 +2,7 @@ use devices::Device;
 use memory::{Gpa, GuestMemory, RamRange};
 use vm_memory::{Bytes, GuestAddress};
 
-use super::{File, FwCfg, KEY_DIRECTORY, KEY_RAM_SIZE, KEY_SIGNATURE};
+use super::{File, FwCfg, KEY_DIRECTORY, KEY_RAM_SIZE, KEY_SIGNATURE, KernelItems};
 
 fn read(device: &mut FwCfg, key: u16, count: usize) -> Vec<u8> {
     device.write(0, 2, u64::from(key));
@@ -34,6 +34,23 @@ fn files_are_found_by_the_directory() {
     assert_eq!(directory[..12], [0, 0, 0, 1, 0, 0, 0, 5, 0, 0x20, 0, 0]);
     assert!(directory[12..].starts_with(b"etc/one\0"));
     assert_eq!(read(&mut device, 0x20, 5), b"first");
+}
+
+#[test]
+fn a_kernel_is_there_with_its_size() {
+    let items = KernelItems {
+        kernel: b"kernel".to_vec(),
+        initrd: vec![7; 300],
+        command_line: "quiet".into(),
+    };
+    let mut device = FwCfg::new(0, 1, &[]).with_kernel(items);
+    assert_eq!(read(&mut device, 0x08, 4), [6, 0, 0, 0]);
+    assert_eq!(read(&mut device, 0x11, 6), b"kernel");
+    assert_eq!(read(&mut device, 0x0b, 4), [0x2c, 1, 0, 0]);
+    assert_eq!(read(&mut device, 0x12, 3), [7; 3]);
+    assert_eq!(read(&mut device, 0x14, 4), [6, 0, 0, 0]);
+    assert_eq!(read(&mut device, 0x15, 6), b"quiet\0");
+    assert_eq!(read(&mut device, 0x17, 4), [0; 4], "no setup part");
 }
 
 #[test]

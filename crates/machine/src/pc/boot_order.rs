@@ -1,13 +1,13 @@
 //! Names of devices to boot from, as firmware has them: paths of Open Firmware.
 //! Spec: SeaBIOS src/boot.c, "Boot device path"; OVMF's QemuBootOrderLib.
 
-use crate::config::BootFrom;
+use crate::config::{BootFrom, DiskBus};
 
 /// Slots of what can be booted from, where it is there.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct BootPlaces {
-    /// The first virtio disk.
-    pub(crate) disk: Option<u8>,
+    /// The first disk with a slot of its own, and what is in it.
+    pub(crate) disk: Option<(u8, DiskBus)>,
     pub(crate) network: Option<u8>,
     /// The first disk is none, but hangs on the disk controller of old.
     pub(crate) ide_disk: bool,
@@ -18,8 +18,11 @@ pub(crate) fn boot_order(wanted: &[BootFrom], places: BootPlaces) -> Vec<String>
     let path = |device: &BootFrom| match device {
         BootFrom::Disk if places.ide_disk => Some("/pci@i0cf8/ide@1,1/drive@0/disk@0".to_owned()),
         BootFrom::Disk => {
-            let slot = places.disk?;
-            Some(format!("/pci@i0cf8/scsi@{slot:x}/disk@0,0"))
+            let (slot, bus) = places.disk?;
+            Some(match bus {
+                DiskBus::Nvme => format!("/pci@i0cf8/pci8086,5845@{slot:x}/namespace@1,0"),
+                _ => format!("/pci@i0cf8/scsi@{slot:x}/disk@0,0"),
+            })
         }
         BootFrom::Network => {
             let slot = places.network?;

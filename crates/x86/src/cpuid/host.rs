@@ -81,6 +81,15 @@ impl HostCpuid {
         told.clamp(36, 52)
     }
 
+    /// Is from now on as if its physical addresses had at most `bits`.
+    pub fn limit_physical_bits(&mut self, bits: u32) {
+        let bits = bits.clamp(36, 52).min(self.physical_bits());
+        let entries = self.table.entries.iter_mut();
+        for entry in entries.filter(|entry| entry.leaf == 0x8000_0008) {
+            entry.eax = entry.eax & !0xff | bits;
+        }
+    }
+
     /// The TSC's frequency where CPUID tells it exactly: the crystal's ratio, or what a hypervisor
     /// under us says.
     #[must_use]

@@ -211,6 +211,17 @@ fn models_are_named_and_unknown_ones_refused_with_the_list() {
 }
 
 #[test]
+fn a_host_can_be_taken_for_one_with_fewer_addresses() {
+    let mut host = host(b"GenuineIntel", feature::ALL);
+    let bits = host.physical_bits();
+    host.limit_physical_bits(52);
+    assert_eq!(host.physical_bits(), bits);
+    host.limit_physical_bits(37);
+    let table = table(model(DEFAULT_MODEL).unwrap(), &host, &PARAMS);
+    assert_eq!(table.find(0x8000_0008, 0).unwrap().eax & 0xff, 37);
+}
+
+#[test]
 fn the_real_host_can_be_read() {
     let host = HostCpuid::read();
     let table = table(model("host").unwrap(), &host, &PARAMS);
