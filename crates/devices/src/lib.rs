@@ -3,6 +3,7 @@
 
 pub mod acpi_cpus;
 pub mod acpi_pm;
+pub mod acpi_slots;
 mod device;
 pub mod floppy;
 pub mod i8042;

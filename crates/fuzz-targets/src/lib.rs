@@ -11,6 +11,7 @@ mod devices;
 mod disk;
 mod folder;
 mod foreign;
+mod hot_plug;
 mod input;
 mod interpreter;
 mod lockstep;
@@ -91,6 +92,7 @@ pub const TARGETS: &[Target] = &[
     target("device-states", devices::states),
     target("interrupts", devices::interrupts),
     target("folder", folder::folder),
+    target("hot-plug", hot_plug::hot_plug),
     target("saved-machine", machines::restore),
     target("user-network", network::user_network),
     target("shared-network", shared_network::shared_network),

@@ -32,7 +32,7 @@ const MEMORY: u64 = 0xc000_0000;
 const MEMORY64: u64 = 0x40_0000_0000;
 const IO: u16 = 0xc000;
 
-fn windows() -> PciWindows {
+pub(crate) fn windows() -> PciWindows {
     PciWindows {
         memory32: MEMORY..0xe000_0000,
         memory64: Some(MEMORY64..MEMORY64 + 0x1000_0000),
@@ -40,7 +40,7 @@ fn windows() -> PciWindows {
     }
 }
 
-fn memory() -> GuestMemory {
+pub(crate) fn memory() -> GuestMemory {
     let ram = RamRange {
         base: Gpa(0),
         len: RAM,
@@ -50,13 +50,13 @@ fn memory() -> GuestMemory {
 
 /// The host's hands on a device.
 #[derive(Default)]
-struct Hands {
+pub(crate) struct Hands {
     console: Option<ConsoleHandle>,
     balloon: Option<BalloonHandle>,
     plugged: Option<HotplugMemoryHandle>,
 }
 
-fn virtio(kind: u8, memory: &GuestMemory) -> (VirtioPci, Hands) {
+pub(crate) fn virtio(kind: u8, memory: &GuestMemory) -> (VirtioPci, Hands) {
     let (memory, sink, line) = (memory.clone(), Arc::new(Nobody::default()), FakeLine::new());
     let mut hands = Hands::default();
     let made = match kind % KINDS {

@@ -44,6 +44,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, Box<dyn Err
         serial: [Some(serial), None],
         console: None,
         network: None,
+        cards: Vec::new(),
         folders: Vec::new(),
         vsock: None,
         screen: None,
@@ -130,6 +131,9 @@ fn disk(path: String) -> DiskConfig {
         opened: None,
         serial: String::new(),
         bus: DiskBus::Virtio,
+        id: String::new(),
+        slot: None,
+        gone: false,
     }
 }
 

@@ -37,7 +37,7 @@ use crate::wires::Wires;
 const PCI_IO_WINDOW: Range<u64> = 0xc000..0xd000;
 /// Firmware takes what it needs of these.
 const PC_PCI_IO_WINDOW: Range<u64> = 0xc000..0x1_0000;
-const PCI_SLOTS: u8 = 32;
+pub(crate) const PCI_SLOTS: u8 = 32;
 
 /// A device with the name under which its state is saved.
 #[derive(Debug)]
@@ -312,8 +312,28 @@ impl Board {
         &mut self,
         device: impl VirtioDevice + 'static,
     ) -> Result<(), MachineError> {
+        self.add_virtio_at(None, device).map(drop)
+    }
+
+    /// Plugs a virtio device into this slot, or the next one where none is said, from which it may be taken
+    /// out again. Answers which.
+    pub(crate) fn add_removable(
+        &mut self,
+        slot: Option<u8>,
+        device: impl VirtioDevice + 'static,
+    ) -> Result<u8, MachineError> {
+        let slot = self.add_virtio_at(slot, device)?;
+        self.pci.may_go(DeviceFunction::new(slot, 0));
+        Ok(slot)
+    }
+
+    fn add_virtio_at(
+        &mut self,
+        wanted: Option<u8>,
+        device: impl VirtioDevice + 'static,
+    ) -> Result<u8, MachineError> {
         let failed = |what: String| MachineError::Pci { what };
-        let slot = self.next_slot;
+        let slot = wanted.unwrap_or(self.next_slot);
         if slot >= PCI_SLOTS {
             return Err(failed(format!("all {PCI_SLOTS} slots are taken")));
         }
@@ -325,18 +345,37 @@ impl Board {
         if let Some(irq) = irq {
             self.pci.set_interrupt_line(at, irq);
         }
-        self.next_slot = slot + 1;
-        Ok(())
+        if wanted.is_none() {
+            self.next_slot = slot + 1;
+        }
+        Ok(slot)
+    }
+
+    /// The next slot stays empty: a device was there that has gone.
+    pub(crate) fn skip_slot(&mut self) {
+        self.next_slot = self.next_slot.saturating_add(1);
+    }
+
+    /// The highest slot that nothing is in.
+    pub(crate) fn free_slot(&self) -> Option<u8> {
+        let mut all = (1..PCI_SLOTS).rev();
+        all.find(|&slot| self.removable(slot).is_none())
+    }
+
+    /// Slots that devices come into and go from.
+    pub(crate) fn hot_slots(&self) -> Vec<u8> {
+        let all = 1..PCI_SLOTS;
+        all.filter(|&slot| self.removable(slot) != Some(false))
+            .collect()
+    }
+
+    fn removable(&self, slot: u8) -> Option<bool> {
+        self.pci.find_removable(DeviceFunction::new(slot, 0))
     }
 
     /// Does firmware route its interrupts?
     pub(crate) fn is_pc(&self) -> bool {
         self.pirqs.is_some()
-    }
-
-    /// The slot that the next device gets.
-    pub(crate) fn next_slot(&self) -> u8 {
-        self.next_slot
     }
 
     /// Plugs in the disk controller of old, with its ports.

@@ -12,6 +12,9 @@ use pyo3::prelude::*;
 use crate::errors::raise;
 use crate::spec::unknown;
 
+/// The id of the network card that a guest is made with.
+const FIRST: &str = "net0";
+
 /// `innkeeper.machine.network.NetworkSpec`.
 #[derive(Debug, FromPyObject)]
 pub(crate) struct NetworkSpec {
@@ -24,6 +27,9 @@ pub(crate) struct NetworkSpec {
     directory: Option<PathBuf>,
     member: String,
     bridge: Option<BridgeSpec>,
+    id: String,
+    slot: Option<u8>,
+    gone: bool,
 }
 
 /// `innkeeper.machine.network.BridgeSpec`.
@@ -44,6 +50,19 @@ struct PortSpec {
 
 impl NetworkSpec {
     pub(crate) fn into_config(self, py: Python<'_>) -> PyResult<NetworkConfig> {
+        let (slot, gone) = (self.slot, self.gone);
+        let id = if self.id.is_empty() {
+            FIRST.to_owned()
+        } else {
+            self.id
+        };
+        let card = |mac, way| NetworkConfig {
+            mac,
+            way,
+            id,
+            slot,
+            gone,
+        };
         let mac = mac(&self.mac).ok_or_else(|| unknown(py, "Ethernet address", &self.mac))?;
         if let Some(bridge) = self.bridge {
             let (IpAddr::V4(ipv4), IpAddr::V6(ipv6)) = (bridge.ipv4, bridge.ipv6) else {
@@ -63,7 +82,7 @@ impl NetworkSpec {
             };
             // Its queues come with the wiring.
             let way = NetworkWay::Bridge(options, Vec::new());
-            return Ok(NetworkConfig { mac, way });
+            return Ok(card(mac, way));
         }
         let ports = self.ports.into_iter().map(|port| port.into_forward(py));
         let network = self.directory.map(|directory| NetworkOptions {
@@ -82,7 +101,7 @@ impl NetworkSpec {
             ("tap", Some(interface)) => NetworkWay::Tap(interface),
             (other, _) => return Err(unknown(py, "network", other)),
         };
-        Ok(NetworkConfig { mac, way })
+        Ok(card(mac, way))
     }
 }
 
