@@ -11,8 +11,9 @@ from typing import final
 from innkeeper.devices.base import MmioDevice, PortDevice
 from innkeeper.machine.firewall import FirewallSpec
 from innkeeper.machine.limits import Limits
+from innkeeper.machine.network import NetworkSpec
 from innkeeper.machine.new_image import ExistingImage, Export, NewImage
-from innkeeper.machine.spec import MachineSpec
+from innkeeper.machine.spec import DiskSpec, MachineSpec
 from innkeeper.vm.jail import Needs
 from innkeeper.vm.saved import Beginning, LayerFiles
 from innkeeper.vm.wiring import Wiring
@@ -52,6 +53,7 @@ __all__ = [
     "enter_jail",
     "is_multiboot",
     "nbd_connect",
+    "open_disk",
     "rehearse",
     "separate_children",
     "take_lease",
@@ -111,6 +113,32 @@ class Control:
     def cpus(self) -> list[bool] | None:
         """Which processors are there; None where they do not come and go."""
 
+    def plug_disk(self, disk: DiskSpec, opened: OpenDisk) -> int | None:
+        """Puts a disk into a machine that runs, and tells the guest; its slot. None where the
+        machine does not run.
+
+        Raises:
+            InvalidInput: when there is one of its id, or no slot left.
+        """
+
+    def plug_network(self, network: NetworkSpec, taps: Sequence[int]) -> int | None:
+        """As `plug_disk`, for a network card; `taps` are its queues on a bridge.
+
+        Raises:
+            InvalidInput: as `plug_disk`.
+            HostFailure: when it cannot be connected.
+        """
+
+    def ask_out(self, name: str) -> bool:
+        """Asks the guest to let go of a disk or a network card. False where it does not run.
+
+        Raises:
+            InvalidInput: when there is none of that id.
+        """
+
+    def plugged(self) -> list[tuple[str, int, bool]]:
+        """Disks and network cards: id, slot, and whether the guest was asked to let go of it."""
+
     def request_memory(self, size: int) -> None:
         """Asks the guest to plug in so many bytes, beside those that it was made with."""
 
@@ -119,7 +147,7 @@ class Control:
 
     def news(self) -> int:
         """An eventfd, the caller's own, that becomes readable when the guest has changed its
-        memory's size, or has let go of a processor.
+        memory's size, or has let go of a processor or of another device.
 
         Raises:
             HostFailure: when the host has no descriptor left.
@@ -488,6 +516,14 @@ def disk_snapshot(path: Path, change: str, name: str) -> None:
 @final
 class OpenDisk:
     """A disk that is open, for a machine's wiring."""
+
+def open_disk(disk: DiskSpec, files: Sequence[tuple[Path, int]]) -> OpenDisk:
+    """A disk of files that are open: descriptors, which are duplicated, by the names that
+    `disk_files` has for them.
+
+    Raises:
+        InvalidInput, HostFailure: when it cannot be used.
+    """
 
 def nbd_connect(uri: str, read_only: bool) -> OpenDisk:
     """Connects to an NBD server. Without `read_only`, its export must be writable."""

@@ -26,6 +26,13 @@ pub(crate) fn open_image(path: &Path, write: bool) -> Result<ImageFile, BlockErr
     Ok(image)
 }
 
+/// An image that somebody else has opened for us, under the name `path`.
+pub(crate) fn given_image(file: File, path: &Path, write: bool) -> Result<ImageFile, BlockError> {
+    let image = looked_at(file, path)?;
+    lock(&image.file, path, write)?;
+    Ok(image)
+}
+
 /// Opens `path` to be read though somebody else may write to it meanwhile.
 pub(crate) fn open_unlocked(path: &Path) -> Result<ImageFile, BlockError> {
     open_file(path, false)
@@ -39,7 +46,11 @@ fn open_file(path: &Path, write: bool) -> Result<ImageFile, BlockError> {
         .write(write)
         .custom_flags(nonblock)
         .open(path);
-    let mut file = opened.map_err(|source| explain_open(path, write, source))?;
+    let file = opened.map_err(|source| explain_open(path, write, source))?;
+    looked_at(file, path)
+}
+
+fn looked_at(mut file: File, path: &Path) -> Result<ImageFile, BlockError> {
     let open_error = |source| BlockError::Open {
         path: path.to_owned(),
         source,

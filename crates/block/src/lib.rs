@@ -39,7 +39,7 @@ pub use device::{BlockDevice, Extent, SECTOR_SIZE, check_range};
 pub use error::BlockError;
 pub use foreign::check_foreign;
 pub use nbd::{NbdAddress, NbdDisk, NbdServer, check_nbd_server, serve_connection};
-pub use open::{DiskOptions, Format, Overlay, Trust, open, open_over};
+pub use open::{DiskOptions, Format, Overlay, Trust, open, open_given, open_over};
 pub use overlay::TemporaryOverlay;
 pub use qcow2::{CheckReport, Qcow2Disk, Repair, SnapshotInfo, check_qcow2};
 pub use raw::RawDisk;

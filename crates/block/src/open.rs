@@ -1,11 +1,12 @@
 //! From a path and a wish to a disk: format probe, read-only, overlay.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::fstat;
 
-use crate::file::{ImageFile, open_image};
+use crate::file::{ImageFile, given_image, open_image};
 use crate::foreign::open_foreign;
 use crate::nbd::{NbdAddress, NbdDisk};
 use crate::overlay::{TemporaryOverlay, open_kept};
@@ -147,6 +148,22 @@ pub fn open(options: &DiskOptions) -> Result<Arc<dyn BlockDevice>, BlockError> {
     }
 }
 
+/// Opens a disk of files that somebody else has opened: `files` has them by the names that the image and
+/// [`image::files`](crate::image::files) have for them. There are no others.
+///
+/// # Errors
+/// As [`open`]; an overlay that is kept is not among what it can be.
+pub fn open_given(
+    options: &DiskOptions,
+    files: Vec<(PathBuf, File)>,
+) -> Result<Arc<dyn BlockDevice>, BlockError> {
+    let mut chain = Chain::new(options.trust);
+    chain.given = Some(files);
+    let below = options.read_only || options.overlay != Overlay::None;
+    let base = chain.open(&options.path, options.format, below)?;
+    open_over(base, options)
+}
+
 /// Puts what `options` says over a disk that is open already; `options.path` is its name.
 ///
 /// # Errors
@@ -172,6 +189,8 @@ pub(crate) struct Chain {
     files: Vec<(u64, u64)>,
     paths: Vec<PathBuf>,
     trust: Trust,
+    /// What is open already, instead of all that has a name.
+    given: Option<Vec<(PathBuf, File)>>,
 }
 
 impl Chain {
@@ -180,7 +199,24 @@ impl Chain {
             files: Vec::new(),
             paths: Vec::new(),
             trust,
+            given: None,
         }
+    }
+
+    /// A writer locks the image alone, readers share it.
+    pub(crate) fn open_image(&self, path: &Path, write: bool) -> Result<ImageFile, BlockError> {
+        let Some(given) = &self.given else {
+            return open_image(path, write);
+        };
+        let found = given.iter().find(|(name, _)| name == path);
+        let (_, file) = found.ok_or_else(|| BlockError::Missing {
+            path: path.to_owned(),
+        })?;
+        let file = file.try_clone().map_err(|source| BlockError::Open {
+            path: path.to_owned(),
+            source,
+        })?;
+        given_image(file, path, write)
     }
 
     pub(crate) fn into_paths(self) -> Vec<PathBuf> {
@@ -193,11 +229,12 @@ impl Chain {
         format: Format,
         read_only: bool,
     ) -> Result<Arc<dyn BlockDevice>, BlockError> {
-        if let Some(uri) = path.to_str().filter(|path| NbdAddress::is_uri(path)) {
+        let uri = path.to_str().filter(|path| NbdAddress::is_uri(path));
+        if let Some(uri) = uri.filter(|_| self.given.is_none()) {
             return open_nbd(uri, format, read_only);
         }
         // Formats that are only read are known after a look at the file.
-        let image = open_image(path, !read_only)?;
+        let image = self.open_image(path, !read_only)?;
         let found = resolve_format(&image, format)?;
         if !read_only && !found.is_writable() {
             return Err(BlockError::OnlyRead {
@@ -235,7 +272,7 @@ impl Chain {
         format: Format,
     ) -> Result<Arc<dyn BlockDevice>, BlockError> {
         let path = self.locate(image, name)?;
-        let backing = open_image(&path, false)?;
+        let backing = self.open_image(&path, false)?;
         let found = resolve_format(&backing, format)?;
         self.open_resolved(backing, found, true, false)
     }

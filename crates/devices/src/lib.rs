@@ -3,6 +3,7 @@
 
 pub mod acpi_cpus;
 pub mod acpi_pm;
+pub mod acpi_slots;
 mod device;
 mod edid;
 pub mod floppy;

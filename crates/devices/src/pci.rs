@@ -42,4 +42,4 @@ pub use function::{DeviceFunction, PciFunction};
 pub use host_bridge::HostBridge;
 pub use intx::{SharedLine, intx_index};
 pub use msix::{MSIX_CAPABILITY, Msix, MsixState, msix_capability};
-pub use root::{InsertError, PciRoot};
+pub use root::{InsertError, PciRoot, SharedFunction};

@@ -13,6 +13,7 @@ mod disk;
 mod folder;
 mod foreign;
 mod gpu;
+mod hot_plug;
 mod input;
 mod interpreter;
 mod lockstep;
@@ -94,6 +95,7 @@ pub const TARGETS: &[Target] = &[
     target("device-states", devices::states),
     target("interrupts", devices::interrupts),
     target("folder", folder::folder),
+    target("hot-plug", hot_plug::hot_plug),
     target("saved-machine", machines::restore),
     target("user-network", network::user_network),
     target("shared-network", shared_network::shared_network),

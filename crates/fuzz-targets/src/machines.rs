@@ -59,6 +59,7 @@ fn machine() -> Machine {
             ports: Vec::new(),
         }),
         network: None,
+        cards: Vec::new(),
         folders: Vec::new(),
         vsock: None,
         screen: None,

@@ -33,7 +33,7 @@ const MEMORY: u64 = 0xc000_0000;
 const MEMORY64: u64 = 0x40_0000_0000;
 const IO: u16 = 0xc000;
 
-fn windows() -> PciWindows {
+pub(crate) fn windows() -> PciWindows {
     PciWindows {
         memory32: MEMORY..0xe000_0000,
         memory64: Some(MEMORY64..MEMORY64 + 0x1000_0000),

@@ -122,6 +122,7 @@ smoke! {
     foreign_disks "foreign-disks",
     nbd "nbd",
     block_requests "block-requests",
+    hot_plug "hot-plug",
     virtio_devices "virtio-devices",
     pci "pci",
     device_registers "device-registers",

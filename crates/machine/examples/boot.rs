@@ -44,6 +44,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, Box<dyn Err
         serial: [Some(serial), None],
         console: None,
         network: None,
+        cards: Vec::new(),
         folders: Vec::new(),
         vsock: None,
         screen: None,
@@ -131,6 +132,9 @@ fn disk(path: String) -> DiskConfig {
         opened: None,
         serial: String::new(),
         bus: DiskBus::Virtio,
+        id: String::new(),
+        slot: None,
+        gone: false,
     }
 }
 

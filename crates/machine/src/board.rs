@@ -38,7 +38,7 @@ use crate::wires::Wires;
 const PCI_IO_WINDOW: Range<u64> = 0xc000..0xd000;
 /// Firmware takes what it needs of these.
 const PC_PCI_IO_WINDOW: Range<u64> = 0xc000..0x1_0000;
-const PCI_SLOTS: u8 = 32;
+pub(crate) const PCI_SLOTS: u8 = 32;
 
 /// A device with the name under which its state is saved.
 #[derive(Debug)]
@@ -314,7 +314,20 @@ impl Board {
         device: impl VirtioDevice + 'static,
     ) -> Result<(), MachineError> {
         let make = self.virtio(device);
-        self.plug(make)
+        self.plug(None, make).map(drop)
+    }
+
+    /// Plugs a virtio device into this slot, or the next one where none is said, from which it may be taken
+    /// out again. Answers which.
+    pub(crate) fn add_removable(
+        &mut self,
+        slot: Option<u8>,
+        device: impl VirtioDevice + 'static,
+    ) -> Result<u8, MachineError> {
+        let make = self.virtio(device);
+        let slot = self.plug(slot, make)?;
+        self.pci.may_go(DeviceFunction::new(slot, 0));
+        Ok(slot)
     }
 
     /// Plugs a virtio device that is a VGA as well in, as [`Board::add_vga`] does.
@@ -322,21 +335,19 @@ impl Board {
         &mut self,
         device: impl VirtioDevice + 'static,
     ) -> Result<(), MachineError> {
+        let slot = self.is_pc().then_some(pc::DISPLAY_SLOT);
         let make = self.virtio(device);
-        if self.is_pc() {
-            return self.plug_into(pc::DISPLAY_SLOT, make);
-        }
-        self.plug(make)
+        self.plug(slot, make).map(drop)
     }
 
-    /// Plugs a disk with an NVMe controller into the next slot.
+    /// Plugs a disk with an NVMe controller into the next slot. Answers which.
     pub(crate) fn add_nvme(
         &mut self,
         disk: Arc<dyn BlockDevice>,
         serial: &str,
-    ) -> Result<(), MachineError> {
+    ) -> Result<u8, MachineError> {
         let (memory, msi) = (self.memory.clone(), self.wires.msi());
-        self.plug(|wire| Ok(Nvme::new(disk, serial, memory, msi, wire)))
+        self.plug(None, |wire| Ok(Nvme::new(disk, serial, memory, msi, wire)))
     }
 
     /// What makes a virtio device a PCI function.
@@ -352,27 +363,18 @@ impl Board {
         }
     }
 
-    /// Plugs a function into the next slot. `make` gets its interrupt wire.
-    pub(crate) fn plug<F: PciFunction + 'static>(
+    /// Plugs a function into this slot, or the next one where none is said. `make` gets its interrupt wire.
+    fn plug<F: PciFunction + 'static>(
         &mut self,
+        wanted: Option<u8>,
         make: impl FnOnce(Arc<dyn Line>) -> Result<F, MachineError>,
-    ) -> Result<(), MachineError> {
-        let slot = self.next_slot;
+    ) -> Result<u8, MachineError> {
+        let slot = wanted.unwrap_or(self.next_slot);
         if slot >= PCI_SLOTS {
             return Err(MachineError::Pci {
                 what: format!("all {PCI_SLOTS} slots are taken"),
             });
         }
-        self.plug_into(slot, make)?;
-        self.next_slot = slot + 1;
-        Ok(())
-    }
-
-    fn plug_into<F: PciFunction + 'static>(
-        &self,
-        slot: u8,
-        make: impl FnOnce(Arc<dyn Line>) -> Result<F, MachineError>,
-    ) -> Result<(), MachineError> {
         let (wire, irq) = self.slot_wire(slot);
         let function = make(wire)?;
         let at = DeviceFunction::new(slot, 0);
@@ -380,17 +382,37 @@ impl Board {
         if let Some(irq) = irq {
             self.pci.set_interrupt_line(at, irq);
         }
-        Ok(())
+        if wanted.is_none() {
+            self.next_slot = slot + 1;
+        }
+        Ok(slot)
+    }
+
+    /// The next slot stays empty: a device was there that has gone.
+    pub(crate) fn skip_slot(&mut self) {
+        self.next_slot = self.next_slot.saturating_add(1);
+    }
+
+    /// The highest slot that nothing is in.
+    pub(crate) fn free_slot(&self) -> Option<u8> {
+        let mut all = (1..PCI_SLOTS).rev();
+        all.find(|&slot| self.removable(slot).is_none())
+    }
+
+    /// Slots that devices come into and go from.
+    pub(crate) fn hot_slots(&self) -> Vec<u8> {
+        let all = 1..PCI_SLOTS;
+        all.filter(|&slot| self.removable(slot) != Some(false))
+            .collect()
+    }
+
+    fn removable(&self, slot: u8) -> Option<bool> {
+        self.pci.find_removable(DeviceFunction::new(slot, 0))
     }
 
     /// Does firmware route its interrupts?
     pub(crate) fn is_pc(&self) -> bool {
         self.pirqs.is_some()
-    }
-
-    /// The slot that the next device gets.
-    pub(crate) fn next_slot(&self) -> u8 {
-        self.next_slot
     }
 
     /// Plugs in the disk controller of old, with its ports.

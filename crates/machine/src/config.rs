@@ -60,6 +60,8 @@ pub struct MachineConfig {
     pub serial: [Option<Chardev>; 2],
     pub console: Option<ConsoleConfig>,
     pub network: Option<NetworkConfig>,
+    /// More network cards, each in a slot that is said.
+    pub cards: Vec<NetworkConfig>,
     pub folders: Vec<FolderConfig>,
     pub vsock: Option<VsockConfig>,
     /// A VGA and a monitor.
@@ -129,6 +131,12 @@ pub struct DiskConfig {
     /// What the guest reads as the disk's serial number.
     pub serial: String,
     pub bus: DiskBus,
+    /// By which it is taken out.
+    pub id: String,
+    /// The PCI slot, where it is to have a certain one.
+    pub slot: Option<u8>,
+    /// It has been taken out; what comes after it is where it was.
+    pub gone: bool,
 }
 
 /// How a disk is reached.
@@ -169,6 +177,10 @@ pub struct NetworkConfig {
     pub way: NetworkWay,
     /// What may come to the guest and leave it, until that is changed.
     pub rules: Rules,
+    /// As [`DiskConfig::id`], [`DiskConfig::slot`] and [`DiskConfig::gone`].
+    pub id: String,
+    pub slot: Option<u8>,
+    pub gone: bool,
 }
 
 /// Where a network card's packets go.

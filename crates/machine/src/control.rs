@@ -5,6 +5,7 @@
 
 mod cpus;
 mod memory;
+mod plug;
 mod save;
 mod seat;
 
@@ -29,6 +30,7 @@ use crate::throttle::{Holds, Throttle};
 use cpus::Cpus;
 use memory::Memory;
 pub use memory::MemoryReport;
+use plug::{Changes, Plugs};
 use save::Saving;
 
 /// How a run ended.
@@ -54,6 +56,10 @@ pub enum Outcome {
 pub(crate) enum Request {
     /// Somebody wants statistics.
     Report,
+    /// Somebody wants devices to be changed.
+    Change,
+    /// The guest has let go of devices.
+    Eject,
     /// Somebody wants the machine to be saved.
     Save,
     Pause,
@@ -82,6 +88,9 @@ struct State {
     reports: Vec<Sender<MachineStats>>,
     /// Who waits for a saved machine.
     saving: Option<Saving>,
+    /// What somebody wants done to the machine.
+    changes: Changes,
+    ejected: bool,
     paused: bool,
     reset: bool,
     sleep: Sleep,
@@ -95,6 +104,12 @@ impl State {
         }
         if !self.reports.is_empty() {
             return Some(Request::Report);
+        }
+        if self.ejected {
+            return Some(Request::Eject);
+        }
+        if !self.changes.0.is_empty() {
+            return Some(Request::Change);
         }
         if self.saving.is_some() {
             return Some(Request::Save);
@@ -126,6 +141,7 @@ struct Shared {
     power_button: Hook<()>,
     memory: Memory,
     cpus: Cpus,
+    plugs: Plugs,
     resize: Hook<(u16, u16)>,
     seat: seat::Seat,
     vsock: Hook<(OwnedFd, u32)>,
@@ -239,6 +255,7 @@ impl MachineControl {
             state.running = false;
             state.reports.clear();
             state.saving = None;
+            state.changes.0.clear();
         });
     }
 

@@ -75,6 +75,16 @@ pub enum MachineError {
     Pci { what: String },
     #[error("this host's kernel does not merge memory (KSM)")]
     Merge { source: io::Error },
+    #[error("there is no PCI slot left for another device: there are {most}")]
+    NoSlot { most: u8 },
+    #[error("the guest has a device {id} already")]
+    IdTaken { id: String },
+    #[error("the guest has no device {id}")]
+    NotPlugged { id: String },
+    #[error(
+        "the guest began as it was saved by an Innkeeper that could not plug devices in: start it anew"
+    )]
+    NoHotPlug,
     #[error("the host has no {what} left")]
     Host {
         what: &'static str,

@@ -29,6 +29,8 @@ pub(crate) struct Facts {
     pub(crate) vcpus: u32,
     /// Which of them are there, where they come and go.
     pub(crate) present: Option<Vec<bool>>,
+    /// PCI slots whose devices come and go.
+    pub(crate) slots: Vec<u8>,
     pub(crate) uuid: [u8; 16],
 }
 
@@ -39,6 +41,7 @@ impl Facts {
         AcpiRequest {
             apic_ids: (0..self.vcpus).collect(),
             present: self.present.clone(),
+            slots: self.slots.clone(),
             pci_window_64: pci_window_64(&ranges),
             serial_count: ports::SERIAL.len(),
             pc_window: pc.then(|| pc_pci_window(&ranges)),

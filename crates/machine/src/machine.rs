@@ -160,6 +160,7 @@ impl Machine {
             memory: config.memory,
             vcpus,
             present: None,
+            slots: Vec::new(),
             uuid: random()?,
         };
         let peripherals = peripherals::add(
@@ -197,6 +198,7 @@ impl Machine {
         };
         machine.make_vcpus(&tables, signals.clone())?;
         control.connect_vcpus(signals);
+        machine.report_plugged();
         control.set_limits(&config.limits);
         Ok(machine)
     }
@@ -414,6 +416,11 @@ impl Machine {
     fn serve(&mut self, request: Request) -> Result<Option<Outcome>, MachineError> {
         match request {
             Request::Report => self.shared.control.report(&self.stats()),
+            Request::Change => self.change(),
+            Request::Eject => {
+                self.shared.control.ejected_taken();
+                self.take_ejected();
+            }
             Request::Save => {
                 if let Some((order, answer)) = self.shared.control.take_saving() {
                     // Whoever does not wait any more does not want it.
@@ -459,6 +466,7 @@ impl Machine {
                 command_line,
             } => {
                 let cpus = self.peripherals.cpus.as_ref();
+                self.facts.slots = self.board.hot_slots();
                 self.facts.present = cpus.map(|cpus| lock(cpus).present());
                 firmware::install(memory, &self.facts)?;
                 let seed: [u8; 32] = random()?;

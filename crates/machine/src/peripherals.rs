@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use block::BlockDevice;
 use devices::acpi_cpus::{self, AcpiCpus, AcpiCpusParts};
 use devices::acpi_pm::{self, AcpiPm, AcpiPmParts, TimerWidth};
+use devices::acpi_slots::AcpiSlots;
 use devices::i8042::{self, I8042};
 use devices::ide::Drive;
 use devices::port92::{self, Port92};
@@ -38,6 +39,7 @@ use crate::firmware::Facts;
 use crate::fw_cfg::{self, FwCfg};
 use crate::layout::LOW_RAM_LIMIT;
 use crate::pc::{self, BootPlaces, DebugConsole, FilesRequest};
+use crate::plugging::{self, Plugged};
 use crate::ports;
 use crate::screen::{self, MachineScreen};
 use crate::signal::{Presence, VcpuSignal};
@@ -48,7 +50,14 @@ use crate::sync::lock;
 pub(crate) struct Peripherals {
     pub(crate) inputs: Inputs,
     pub(crate) console: Option<ConsoleHandle>,
-    pub(crate) disks: Vec<Arc<dyn BlockDevice>>,
+    /// On the disk controller of old.
+    pub(crate) old_disks: Vec<Arc<dyn BlockDevice>>,
+    /// Devices that may go, by name.
+    pub(crate) plugged: Vec<Plugged>,
+    /// By which the guest is told of them.
+    pub(crate) slots: Arc<Mutex<AcpiSlots>>,
+    /// The guest has found these registers in its tables.
+    pub(crate) hot_plug: bool,
     pub(crate) abandon: Abandon,
     /// Power management, which wakes the machine.
     pub(crate) power: Arc<Mutex<AcpiPm>>,
@@ -130,6 +139,7 @@ pub(crate) fn add(
     if config.firmware.is_some() {
         board.add_floppy(floppy.map(|(disk, _)| disk))?;
     }
+    let slots = add_slots(board, &power, control)?;
     let cpus = add_cpus(board, config, &power, control, signals)?;
     if let Some(cpus) = &cpus {
         control.connect_cpus(Arc::clone(cpus));
@@ -140,7 +150,10 @@ pub(crate) fn add(
             waker,
         },
         console: None,
-        disks: Vec::new(),
+        old_disks: Vec::new(),
+        plugged: Vec::new(),
+        slots,
+        hot_plug: true,
         abandon: Abandon::new(control.clone()),
         power,
         screen,
@@ -150,23 +163,15 @@ pub(crate) fn add(
         made.add_serial(board, index, chardev.take())?;
     }
     let mut places = BootPlaces::default();
-    made.disks.extend(add_old_disks(board, config)?);
-    let old = |disk: &&DiskConfig| disk.bus == DiskBus::Ide;
-    places.ide_disk = config.disks.first().is_some_and(|disk| old(&disk));
-    for disk in config.disks.iter().filter(|disk| !old(disk)) {
-        places.disk.get_or_insert((board.next_slot(), disk.bus));
-        made.disks.push(add_disk(board, disk, control)?);
-    }
+    made.old_disks.extend(add_old_disks(board, config)?);
+    made.add_disks(board, config, control, &mut places)?;
     for folder in &config.folders {
         add_folder(board, folder, control)?;
     }
     if let Some(console) = config.console.take() {
         made.add_console(board, console, control)?;
     }
-    if let Some(network) = &config.network {
-        places.network = Some(board.next_slot());
-        add_network(board, network, config.vcpus, control)?;
-    }
+    made.add_cards(board, config, control, &mut places)?;
     if config.rng {
         board.add_virtio(Rng::new(RngLimit::default()))?;
     }
@@ -184,12 +189,77 @@ pub(crate) fn add(
     if let Some(vsock) = config.vsock.take() {
         add_vsock(board, vsock, control)?;
     }
-    made.add_firmware(board, config, facts, places)?;
+    let facts = Facts {
+        slots: board.hot_slots(),
+        ..facts.clone()
+    };
+    made.add_firmware(board, config, &facts, places)?;
     board.assign_pci()?;
     Ok(made)
 }
 
 impl Peripherals {
+    /// All that the guest writes to.
+    pub(crate) fn disks(&self) -> impl Iterator<Item = &Arc<dyn BlockDevice>> {
+        let plugged = self.plugged.iter().filter_map(|it| it.disk.as_ref());
+        self.old_disks.iter().chain(plugged)
+    }
+
+    /// NVMe and virtio disks; what has gone leaves the slot empty that it would have got.
+    fn add_disks(
+        &mut self,
+        board: &mut Board,
+        config: &MachineConfig,
+        control: &MachineControl,
+        places: &mut BootPlaces,
+    ) -> Result<(), MachineError> {
+        places.ide_disk = config
+            .disks
+            .first()
+            .is_some_and(|disk| disk.bus == DiskBus::Ide);
+        for disk in &config.disks {
+            if disk.bus == DiskBus::Ide {
+                // The controller of old has those.
+            } else if disk.bus == DiskBus::Nvme {
+                let opened = pc::open_disk(disk)?;
+                let slot = board.add_nvme(Arc::clone(&opened), &disk.serial)?;
+                places.disk.get_or_insert((slot, disk.bus));
+                self.old_disks.push(opened);
+            } else if !disk.gone {
+                let added = add_disk(board, disk, control)?;
+                places.disk.get_or_insert((added.slot, disk.bus));
+                self.plugged.push(added);
+            } else if disk.slot.is_none() {
+                board.skip_slot();
+            }
+        }
+        Ok(())
+    }
+
+    /// Network cards, likewise.
+    fn add_cards(
+        &mut self,
+        board: &mut Board,
+        config: &MachineConfig,
+        control: &MachineControl,
+        places: &mut BootPlaces,
+    ) -> Result<(), MachineError> {
+        match &config.network {
+            Some(network) if network.gone => board.skip_slot(),
+            Some(network) => {
+                let added = add_network(board, network, config.vcpus, control)?;
+                places.network = Some(added.slot);
+                self.plugged.push(added);
+            }
+            None => {}
+        }
+        for card in config.cards.iter().filter(|card| !card.gone) {
+            let added = add_network(board, card, config.vcpus, control)?;
+            self.plugged.push(added);
+        }
+        Ok(())
+    }
+
     /// How firmware learns of everything, and where it says what it does. Programs that are loaded directly
     /// read a few facts in the same way.
     fn add_firmware(
@@ -302,6 +372,19 @@ fn add_power_management(
         board.ports.attach(pc::OVMF_PM_BASE, len, 0, shared)?;
     }
     Ok(device)
+}
+
+/// What lets other devices come and go.
+fn add_slots(
+    board: &mut Board,
+    power: &Arc<Mutex<AcpiPm>>,
+    control: &MachineControl,
+) -> Result<Arc<Mutex<AcpiSlots>>, MachineError> {
+    let event = Arc::new(EventLine {
+        event: ports::SLOT_EVENT,
+        power: Arc::clone(power),
+    });
+    plugging::add(board, event, control)
 }
 
 /// The line that says whether a processor is there, and tells when it has gone.
@@ -447,23 +530,23 @@ fn add_old_disks(
     Ok(disks)
 }
 
-fn add_disk(
+pub(crate) fn add_disk(
     board: &mut Board,
     disk: &DiskConfig,
     control: &MachineControl,
-) -> Result<Arc<dyn BlockDevice>, MachineError> {
+) -> Result<Plugged, MachineError> {
     let opened = pc::open_disk(disk)?;
-    if disk.bus == DiskBus::Nvme {
-        board.add_nvme(Arc::clone(&opened), &disk.serial)?;
-        return Ok(opened);
-    }
     let options = BlockOptions {
         serial: disk.serial.clone(),
         ..BlockOptions::default()
     };
     let gate = control.gates().disk.clone();
-    board.add_virtio(Block::new(Arc::clone(&opened), &options).through(gate))?;
-    Ok(opened)
+    let device = Block::new(Arc::clone(&opened), &options).through(gate);
+    Ok(Plugged {
+        id: disk.id.clone(),
+        slot: board.add_removable(disk.slot, device)?,
+        disk: Some(opened),
+    })
 }
 
 fn add_folder(
@@ -511,12 +594,12 @@ fn own(tap: &OwnedFd) -> Result<OwnedFd, MachineError> {
 }
 
 /// A network card with a pair of queues for each vCPU.
-fn add_network(
+pub(crate) fn add_network(
     board: &mut Board,
     network: &NetworkConfig,
     vcpus: u32,
     control: &MachineControl,
-) -> Result<(), MachineError> {
+) -> Result<Plugged, MachineError> {
     let pairs = u16::try_from(vcpus).unwrap_or(u16::MAX).min(MAX_PAIRS);
     let links: Vec<Box<dyn Link>> = match &network.way {
         NetworkWay::User(options) => vec![Box::new(UserLink::new(options)?)],
@@ -542,5 +625,10 @@ fn add_network(
         pairs,
     };
     let gates = control.gates().network.clone();
-    board.add_virtio(Net::new(links, &options).through(gates))
+    let device = Net::new(links, &options).through(gates);
+    Ok(Plugged {
+        id: network.id.clone(),
+        slot: board.add_removable(network.slot, device)?,
+        disk: None,
+    })
 }

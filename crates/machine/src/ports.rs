@@ -1,6 +1,6 @@
 //! The ports and interrupts of a PC, in the one place that wires them.
 
-use devices::{acpi_cpus, acpi_pm};
+use devices::{acpi_cpus, acpi_pm, acpi_slots};
 
 /// A UART's first port and its interrupt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +52,9 @@ pub(crate) const PM_LEN: u8 = acpi_pm::PORTS[0].count as u8;
 /// The registers of processors that come and go, and the event that they raise.
 pub(crate) const CPUS: u16 = acpi_cpus::PORTS[0].first;
 pub(crate) const CPU_EVENT: u8 = 1;
+/// The registers of PCI slots whose devices come and go, and the event that they raise.
+pub(crate) const SLOTS: u16 = acpi_slots::PORTS[0].first;
+pub(crate) const SLOT_EVENT: u8 = 3;
 /// The event that tells of another generation.
 pub(crate) const GENERATION_EVENT: u8 = 2;
 pub(crate) const RESET: u16 = 0xcf9;

@@ -47,7 +47,7 @@ impl Machine {
             // Whoever does not read has not heard it, now or later.
             let _ = console.drain(DRAIN);
         }
-        for disk in &self.peripherals.disks {
+        for disk in self.peripherals.disks() {
             // What its files hold is then what the guest has written.
             disk.flush().map_err(|source| MachineError::Flush {
                 disk: disk.identify(),

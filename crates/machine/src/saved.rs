@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use x86::CpuState;
 
 use crate::MachineError;
+use crate::board::Named;
 use crate::machine::Machine;
+use crate::plugging::SLOTS_NAME;
 use crate::sync::lock;
 
 const VERSION: u16 = 1;
@@ -35,6 +37,14 @@ pub struct SavedMachine {
 }
 
 impl SavedMachine {
+    /// As it was saved before devices could come and go: for tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn before_hot_plug(mut self) -> SavedMachine {
+        self.devices.retain(|(name, _)| name != SLOTS_NAME);
+        self
+    }
+
     /// # Errors
     /// When the value cannot be encoded, which would be a bug.
     pub fn to_bytes(&self) -> Result<Vec<u8>, MachineError> {
@@ -42,6 +52,11 @@ impl SavedMachine {
         bytes.extend(VERSION.to_le_bytes());
         bytes.extend(postcard::to_stdvec(self).map_err(|error| damaged(&error.to_string()))?);
         Ok(bytes)
+    }
+
+    /// Devices that came to be later are as at power-on.
+    fn has(&self, named: &Named) -> bool {
+        named.name != SLOTS_NAME || self.devices.iter().any(|(name, _)| *name == named.name)
     }
 
     /// # Errors
@@ -99,9 +114,13 @@ impl Machine {
         self.check_shape(saved)?;
         self.shared.clock.set(saved.clock);
         self.board.timers.clock_changed();
-        for (named, (_, state)) in self.board.devices.iter().zip(&saved.devices) {
+        let known = |named: &&Named| saved.has(named);
+        let devices = self.board.devices.iter().filter(known);
+        for (named, (_, state)) in devices.zip(&saved.devices) {
             lock(&named.device).restore(state)?;
         }
+        self.peripherals.hot_plug = saved.devices.iter().any(|(name, _)| name == SLOTS_NAME);
+        self.forget_gone();
         let restored = self.engine.restore_devices(&saved.engine_devices);
         restored.map_err(|source| self.engine_error(source))?;
         for (runner, state) in self.vcpus.iter_mut().zip(&saved.vcpus) {
@@ -133,7 +152,9 @@ impl Machine {
             );
             return Err(damaged(&what));
         }
-        let names = self.board.devices.iter().map(|named| &named.name);
+        let known = |named: &&Named| saved.has(named);
+        let devices = self.board.devices.iter().filter(known);
+        let names = devices.map(|named| &named.name);
         if !names.eq(saved.devices.iter().map(|(name, _)| name)) {
             return Err(damaged("it has other devices"));
         }

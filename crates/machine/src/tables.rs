@@ -5,6 +5,7 @@ mod dsdt;
 mod generation;
 mod loader;
 mod processors;
+mod slots;
 mod smbios;
 
 pub use acpi::{AcpiRequest, FACS, build as acpi};

@@ -3,16 +3,17 @@
 use std::os::fd::{IntoRawFd, RawFd};
 use std::sync::Arc;
 
-use machine::{Line, MachineControl, MouseEvent, TabletEvent};
+use machine::{Line, MachineControl, MachineError, MouseEvent, NetworkWay, Plug, TabletEvent};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use crate::disk::OpenDisk;
 use crate::errors::{machine_error, raise};
 use crate::memory::Memory;
-use crate::network::FirewallSpec;
+use crate::network::{FirewallSpec, NetworkSpec};
 use crate::recording::{LayerFiles, Recording, record_order};
 use crate::screen::Screen;
-use crate::spec::{LimitsSpec, descriptor};
+use crate::spec::{DiskSpec, LimitsSpec, descriptor};
 use crate::statistics::Statistics;
 
 /// `innkeeper._core.Control`. Every call gives up the GIL first: it may wait for a lock whose holder
@@ -129,6 +130,45 @@ impl Control {
         py.detach(|| self.control.cpus())
     }
 
+    fn plug_disk(
+        &self,
+        py: Python<'_>,
+        disk: DiskSpec,
+        opened: Py<OpenDisk>,
+    ) -> PyResult<Option<u8>> {
+        let mut disk = disk.into_config(py)?;
+        opened.get().is_all_of(&mut disk);
+        let plug = Plug::Disk(Box::new(disk));
+        done(py, py.detach(|| self.control.plug(plug)))
+    }
+
+    fn plug_network(
+        &self,
+        py: Python<'_>,
+        network: NetworkSpec,
+        taps: Vec<i32>,
+    ) -> PyResult<Option<u8>> {
+        let mut network = network.into_config(py)?;
+        if let NetworkWay::Bridge(_, own) = &mut network.way {
+            let taps = taps
+                .into_iter()
+                .map(|tap| descriptor(py, tap).map(Arc::new));
+            *own = taps.collect::<PyResult<_>>()?;
+        }
+        let plug = Plug::Network(Box::new(network));
+        done(py, py.detach(|| self.control.plug(plug)))
+    }
+
+    fn ask_out(&self, py: Python<'_>, name: &str) -> PyResult<bool> {
+        let asked = done(py, py.detach(|| self.control.ask_out(name)))?;
+        Ok(asked.is_some())
+    }
+
+    fn plugged(&self, py: Python<'_>) -> Vec<(String, u8, bool)> {
+        let plugged = py.detach(|| self.control.plugged()).into_iter();
+        plugged.map(|it| (it.id, it.slot, it.leaving)).collect()
+    }
+
     fn request_memory(&self, py: Python<'_>, size: u64) {
         py.detach(|| self.control.request_memory(size));
     }
@@ -183,4 +223,10 @@ impl Control {
     fn resize_console(&self, py: Python<'_>, columns: u16, rows: u16) {
         py.detach(|| self.control.resize_console(columns, rows));
     }
+}
+
+fn done<T>(py: Python<'_>, result: Option<Result<T, MachineError>>) -> PyResult<Option<T>> {
+    result
+        .transpose()
+        .map_err(|error| machine_error(py, &error))
 }

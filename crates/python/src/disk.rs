@@ -1,13 +1,16 @@
 //! Disk images while no guest has them: made, looked into, converted, resized, checked.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use block::image::{self, NewImage, SnapshotChange};
 use block::{BlockDevice, BlockError, DiskOptions, Format, NbdServer, Overlay, Repair, Trust};
+use machine::DiskConfig;
 use pyo3::prelude::*;
 
 use crate::errors::{raise, sentence};
+use crate::spec::{DiskSpec, descriptor};
 
 /// `innkeeper.machine.new_image.NewImage`.
 #[derive(Debug, FromPyObject)]
@@ -281,6 +284,36 @@ impl OpenDisk {
     pub(crate) fn device(&self) -> Arc<dyn BlockDevice> {
         Arc::clone(&self.0)
     }
+
+    /// It has what `disk` says: image, overlay and all.
+    pub(crate) fn is_all_of(&self, disk: &mut DiskConfig) {
+        disk.opened = Some(self.device());
+        disk.overlay = Overlay::None;
+        disk.layers = Vec::new();
+    }
+}
+
+/// Opens a disk of files that somebody else has opened, by their names.
+#[pyfunction]
+pub(crate) fn open_disk(
+    py: Python<'_>,
+    disk: DiskSpec,
+    files: Vec<(PathBuf, i32)>,
+) -> PyResult<OpenDisk> {
+    let files = files.into_iter();
+    let files = files.map(|(path, fd)| Ok((path, File::from(descriptor(py, fd)?))));
+    let files = files.collect::<PyResult<Vec<_>>>()?;
+    let disk = disk.into_config(py)?;
+    let options = DiskOptions {
+        path: disk.path,
+        format: disk.format,
+        read_only: disk.read_only,
+        overlay: disk.overlay,
+        layers: Vec::new(),
+        trust: disk.trust,
+    };
+    let opened = py.detach(|| block::open_given(&options, files));
+    opened.map(OpenDisk).map_err(|error| disk_error(py, &error))
 }
 
 /// Connects to an NBD server.

@@ -36,6 +36,10 @@ fn class(error: &MachineError) -> &'static str {
         | MachineError::Boot(_)
         | MachineError::Disk { .. }
         | MachineError::Attach { .. }
+        | MachineError::NoSlot { .. }
+        | MachineError::IdTaken { .. }
+        | MachineError::NotPlugged { .. }
+        | MachineError::NoHotPlug
         | MachineError::NoCode { .. } => "InvalidInput",
         MachineError::Engine { .. } => "EngineUnavailable",
         _ => "HostFailure",

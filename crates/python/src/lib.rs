@@ -43,6 +43,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(jail::end_with_parent, module)?)?;
     module.add_function(wrap_pyfunction!(network::take_lease, module)?)?;
     module.add_function(wrap_pyfunction!(disk::nbd_connect, module)?)?;
+    module.add_function(wrap_pyfunction!(disk::open_disk, module)?)?;
     module.add_function(wrap_pyfunction!(disk::disk_serve, module)?)?;
     module.add_function(wrap_pyfunction!(disk::disk_check, module)?)?;
     module.add_function(wrap_pyfunction!(disk::disk_convert, module)?)?;

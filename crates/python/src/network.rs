@@ -12,6 +12,9 @@ use pyo3::prelude::*;
 use crate::errors::raise;
 use crate::spec::unknown;
 
+/// The id of the network card that a guest is made with.
+const FIRST: &str = "net0";
+
 /// `innkeeper.machine.network.NetworkSpec`.
 #[derive(Debug, FromPyObject)]
 pub(crate) struct NetworkSpec {
@@ -25,6 +28,9 @@ pub(crate) struct NetworkSpec {
     member: String,
     bridge: Option<BridgeSpec>,
     firewall: FirewallSpec,
+    id: String,
+    slot: Option<u8>,
+    gone: bool,
 }
 
 /// `innkeeper.machine.firewall.FirewallSpec`.
@@ -64,8 +70,22 @@ struct PortSpec {
 
 impl NetworkSpec {
     pub(crate) fn into_config(self, py: Python<'_>) -> PyResult<NetworkConfig> {
+        let (slot, gone) = (self.slot, self.gone);
+        let id = if self.id.is_empty() {
+            FIRST.to_owned()
+        } else {
+            self.id
+        };
         let mac = mac(&self.mac).ok_or_else(|| unknown(py, "Ethernet address", &self.mac))?;
         let rules = self.firewall.into_rules(py)?;
+        let card = |mac, way| NetworkConfig {
+            mac,
+            way,
+            rules,
+            id,
+            slot,
+            gone,
+        };
         if let Some(bridge) = self.bridge {
             let (IpAddr::V4(ipv4), IpAddr::V6(ipv6)) = (bridge.ipv4, bridge.ipv6) else {
                 return Err(unknown(py, "address of a guest", &bridge.ipv4.to_string()));
@@ -84,7 +104,7 @@ impl NetworkSpec {
             };
             // Its queues come with the wiring.
             let way = NetworkWay::Bridge(options, Vec::new());
-            return Ok(NetworkConfig { mac, way, rules });
+            return Ok(card(mac, way));
         }
         let ports = self.ports.into_iter().map(|port| port.into_forward(py));
         let network = self.directory.map(|directory| NetworkOptions {
@@ -103,7 +123,7 @@ impl NetworkSpec {
             ("tap", Some(interface)) => NetworkWay::Tap(interface),
             (other, _) => return Err(unknown(py, "network", other)),
         };
-        Ok(NetworkConfig { mac, way, rules })
+        Ok(card(mac, way))
     }
 }
 

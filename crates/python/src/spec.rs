@@ -32,6 +32,7 @@ pub(crate) struct MachineSpec {
     cpu_model: String,
     disks: Vec<DiskSpec>,
     network: Option<NetworkSpec>,
+    cards: Vec<NetworkSpec>,
     folders: Vec<FolderSpec>,
     screen: Option<ScreenSpec>,
     rng: bool,
@@ -122,7 +123,7 @@ struct ScreenSpec {
 
 /// `innkeeper.machine.spec.DiskSpec`.
 #[derive(Debug, FromPyObject)]
-struct DiskSpec {
+pub(crate) struct DiskSpec {
     path: PathBuf,
     format: String,
     read_only: bool,
@@ -133,6 +134,9 @@ struct DiskSpec {
     nbd: Option<String>,
     serial: String,
     bus: String,
+    id: String,
+    slot: Option<u8>,
+    gone: bool,
 }
 
 /// `innkeeper.vm.wiring.Wiring`.
@@ -145,6 +149,7 @@ pub(crate) struct Wiring {
     vsock: Option<Vsock>,
     taps: Vec<i32>,
     disks: Vec<(String, Py<OpenDisk>)>,
+    plugged: Vec<(String, Py<OpenDisk>)>,
     firmware_log: Option<i32>,
 }
 
@@ -169,6 +174,7 @@ impl MachineSpec {
     /// descriptor is not open.
     pub(crate) fn into_config(self, py: Python<'_>, wiring: Wiring) -> PyResult<MachineConfig> {
         let disks = self.disks.into_iter().map(|disk| disk.into_config(py));
+        let cards = self.cards.into_iter().map(|card| card.into_config(py));
         let mut config = MachineConfig {
             vcpus: self.vcpus,
             max_vcpus: self.growth.vcpus.unwrap_or(0),
@@ -180,10 +186,11 @@ impl MachineSpec {
             firmware: self.firmware.map(|it| it.into_config(py)).transpose()?,
             initrd: self.initrds,
             command_line: self.command_line,
-            disks: disks.collect::<PyResult<_>>()?,
+            disks: named(disks.collect::<PyResult<_>>()?),
             serial: [None, None],
             console: None,
             network: self.network.map(|it| it.into_config(py)).transpose()?,
+            cards: cards.collect::<PyResult<_>>()?,
             folders: self.folders.into_iter().map(FolderConfig::from).collect(),
             vsock: None,
             screen: self.screen.map(ScreenConfig::from),
@@ -201,6 +208,16 @@ impl MachineSpec {
         wiring.connect(py, &mut config)?;
         Ok(config)
     }
+}
+
+/// Those of no other id are known by their numbers.
+fn named(mut disks: Vec<DiskConfig>) -> Vec<DiskConfig> {
+    for (number, disk) in disks.iter_mut().enumerate() {
+        if disk.id.is_empty() {
+            disk.id = format!("virtio{number}");
+        }
+    }
+    disks
 }
 
 impl From<FolderSpec> for FolderConfig {
@@ -251,7 +268,7 @@ impl From<RateSpec> for RateLimit {
 }
 
 impl DiskSpec {
-    fn into_config(self, py: Python<'_>) -> PyResult<DiskConfig> {
+    pub(crate) fn into_config(self, py: Python<'_>) -> PyResult<DiskConfig> {
         let format = DiskFormat::named(&self.format)
             .ok_or_else(|| unknown(py, "disk format", &self.format))?;
         let overlay = match (self.overlay.as_str(), self.overlay_path) {
@@ -280,6 +297,9 @@ impl DiskSpec {
             opened: None,
             serial: self.serial,
             bus,
+            id: self.id,
+            slot: self.slot,
+            gone: self.gone,
         })
     }
 }
@@ -301,6 +321,12 @@ impl Wiring {
             let name = disk.path.to_string_lossy();
             let opened = self.disks.iter().find(|(uri, _)| *uri == name);
             disk.opened = opened.map(|(_, found)| found.get().device());
+        }
+        for disk in config.disks.iter_mut().filter(|disk| !disk.id.is_empty()) {
+            let opened = self.plugged.iter().find(|(id, _)| *id == disk.id);
+            if let Some((_, found)) = opened {
+                found.get().is_all_of(disk);
+            }
         }
         let open = |channel: Option<Channel>| channel.map(|it| it.open(py)).transpose();
         config.serial = [open(self.com1)?, open(self.com2)?];

@@ -1,11 +1,11 @@
-"""`inn disk`: disk images while no guest has them."""
+"""`inn disk`: disk images while no guest has them, and the disks of guests."""
 
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
-from innkeeper.cli import disk_snapshot
+from innkeeper.cli import disk_snapshot, plug
 from innkeeper.cli.disk_documents import check_document, info_document
 from innkeeper.cli.help import Command, Group
 from innkeeper.cli.output import AsJson, print_json, remark
@@ -21,11 +21,14 @@ from innkeeper.services.disks import ConvertedFormat, NewFormat, Repair
 
 app = typer.Typer(
     cls=Group,
-    help="Disk images: make, look into, convert, resize, check, snapshots inside.",
+    help="Disk images: make, look into, convert, resize, check; give them to guests.",
     no_args_is_help=True,
 )
 
 app.add_typer(disk_snapshot.app, name="snapshot")
+app.command("attach", cls=Command)(plug.attach_disk)
+app.command("detach", cls=Command)(plug.detach_disk)
+app.command("ls", cls=Command)(plug.list_disks)
 
 # What a check found wrong, and what it found that is merely lost: as qemu-img has it.
 WRONG: Final = 2

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from innkeeper.cli import network_rule
+from innkeeper.cli import network_rule, plug
 from innkeeper.cli.columns import ago, columns
 from innkeeper.cli.help import Command, Group
 from innkeeper.cli.names import for_each
@@ -14,9 +14,13 @@ from innkeeper.services import networks
 from innkeeper.services.networks import ListedNetwork
 
 app = typer.Typer(
-    cls=Group, help="Networks that guests share: make, list, remove.", no_args_is_help=True
+    cls=Group, help="Networks that guests share, and guests' cards.", no_args_is_help=True
 )
 app.add_typer(network_rule.app, name="rule")
+
+
+app.command("attach", cls=Command)(plug.attach_network)
+app.command("detach", cls=Command)(plug.detach_network)
 
 
 def complete_network(incomplete: str) -> list[str]:

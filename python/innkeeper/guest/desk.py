@@ -21,6 +21,7 @@ from innkeeper.guest import awakening
 from innkeeper.guest.connection import AGENT_PORT
 from innkeeper.guest.hub import AgentHub
 from innkeeper.guest.news import News
+from innkeeper.guest.plugs import Plugs
 from innkeeper.guest.qga.agent import QemuAgent
 from innkeeper.guest.qga.channel import PORT as QEMU_PORT
 from innkeeper.guest.recorder import Layers, Recorder
@@ -106,6 +107,7 @@ class Desk:
         self._memory = order.spec.memory
         self._vcpus = order.spec.vcpus
         self.spec = order.spec
+        self.plugs = Plugs(self)
         self._taps: tuple[int, ...] = ()
         self._disks: tuple[tuple[str, OpenDisk], ...] = ()
         self.machine: RunningMachine | None = None
@@ -182,7 +184,7 @@ class Desk:
             plug = Plug(network, self.order.spec.vcpus)
             self.spec = replace(self.order.spec, network=plug.network)
             self._taps = plug.taps
-        if any(disk.nbd for disk in self.spec.disks):
+        if any(disk.nbd for disk in self.spec.disks if not disk.gone):
             from innkeeper.vm.disk_images import connected
 
             self._disks = connected(self.spec)
@@ -321,6 +323,14 @@ class Desk:
 
     # The machine's life.
 
+    def tell_plugged(self) -> None:
+        if self._news is not None:
+            self._news.tell_plugged()
+
+    @property
+    def locked_in(self) -> bool:
+        return self.order.jail
+
     def control(self) -> Control:
         assert self.machine is not None
         return self.machine.control
@@ -342,7 +352,8 @@ class Desk:
     def _make_machine(self, beginning: Beginning | None = None) -> None:
         mine: list[int] = []
         try:
-            wiring = replace(self._wire(mine), taps=self._taps, disks=self._disks)
+            wiring = self._wire(mine)
+            wiring = replace(wiring, taps=self._taps, disks=self._disks, plugged=self.plugs.disks)
             spec = replace(self.spec, limits=self.limits)
             machine = RunningMachine(spec, wiring, on_end=self._post_end, beginning=beginning)
         finally:
@@ -352,7 +363,7 @@ class Desk:
         self.machine = machine
         if self._news is not None:
             self._news.close()
-        self._news = News(self.loop, self.server, machine)
+        self._news = News(self.loop, self.server, machine, self.plugs.gone)
         self._size_memory()
         machine.control.want_cpus(self._vcpus)
         machine.start()

@@ -2,10 +2,12 @@
 
 import contextlib
 import os
+from collections.abc import Callable
 from typing import Final
 
 from innkeeper.vm.detached.loop import READ, Loop
 from innkeeper.vm.qmp.memory import PLUGGABLE, actual, plugged_in
+from innkeeper.vm.qmp.plugging import PERIPHERAL
 from innkeeper.vm.qmp.processors import path, present
 from innkeeper.vm.qmp.server import Server
 from innkeeper.vm.running import RunningMachine
@@ -17,7 +19,14 @@ _SELDOM: Final = 1.0
 class News:
     """Of one machine, until `close`."""
 
-    def __init__(self, loop: Loop, server: Server, machine: RunningMachine) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        server: Server,
+        machine: RunningMachine,
+        on_gone: Callable[[str], None],
+    ) -> None:
+        """`on_gone` hears of each disk and network card that the guest has let go of."""
         self._loop = loop
         self._server = server
         self._machine = machine
@@ -26,6 +35,8 @@ class News:
         self._closed = False
         self._known = 0, 0
         self._processors: list[bool] = []
+        self._on_gone = on_gone
+        self._plugged = self._ids()
         self._known = self._look()
         self._processors = present(machine, 0)
         os.set_blocking(self._fd, False)
@@ -52,7 +63,19 @@ class News:
 
     def _tell(self) -> None:
         self._tell_memory()
+        self.tell_plugged()
         self.tell_processors()
+
+    def tell_plugged(self) -> None:
+        """Also where something has just come, so that it is known of it when it goes."""
+        before, self._plugged = self._plugged, self._ids()
+        for name in before:
+            if name not in self._plugged:
+                self._on_gone(name)
+                self._server.event("DEVICE_DELETED", device=name, path=f"{PERIPHERAL}{name}")
+
+    def _ids(self) -> list[str]:
+        return [name for name, _, _ in self._machine.control.plugged()]
 
     def tell_processors(self) -> None:
         """Also where some have just come, so that it is known of them when they go."""

@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 
 from innkeeper.errors import HostFailure, InnkeeperError
 from innkeeper.guest.hub import AgentHub
+from innkeeper.guest.plugs import Plugs
 from innkeeper.machine.spec import DiskSpec, MachineSpec
 from innkeeper.vm import disk_copy, inside
 from innkeeper.vm.detached import savings
@@ -43,6 +44,8 @@ class Subject(Protocol):
     def hub(self) -> AgentHub | None: ...
     @property
     def spec(self) -> MachineSpec: ...
+    @property
+    def plugs(self) -> Plugs: ...
     @property
     def paused(self) -> bool: ...
     def control(self) -> Control: ...
@@ -93,6 +96,11 @@ class Recorder:
                     f"what the guest writes to its disk {number}, {disk.path}, is kept nowhere, "
                     f"so it cannot be saved"
                 )
+        if unknown := sorted(guest.plugs.unknown):
+            raise CommandError(
+                f"{', '.join(unknown)} came by device_add, and nobody outside knows of it: "
+                "remove it first; what inn disk attach plugs in is saved"
+            )
         if self._below.name != parent or not parent or len(self._below.files) >= _DEEPEST:
             if keep:
                 self._below.close()
@@ -104,7 +112,9 @@ class Recorder:
         began = time.monotonic()
         was_paused = guest.paused
         try:
-            record.take(guest.control(), below, guest.spec.disks, guest.about())
+            record.take(
+                guest.control(), below, guest.spec.disks, guest.plugs.sources, guest.about()
+            )
         except (OSError, InnkeeperError) as error:
             record.discard()
             raise CommandError(f"cannot save the guest: {error}") from error
@@ -162,6 +172,7 @@ class _Record:
         control: Control,
         below: tuple[LayerFiles, ...],
         disks: tuple[DiskSpec, ...],
+        sources: Mapping[str, int],
         about: Mapping[str, object],
     ) -> None:
         """The guest stands still when this returns or raises.
@@ -177,9 +188,9 @@ class _Record:
             raise HostFailure("it does not run")
         self._write(savings.STATE, self._recording.state)
         for number, disk in enumerate(disks):
-            if not disk.read_only:
+            if not disk.read_only and not disk.gone:
                 # Names of its files are relative to where this process works.
-                disk_copy.copy(number, disk, Path(), self._create)
+                disk_copy.copy(number, disk, Path(), self._create, sources.get(disk.id))
         document: dict[str, Any] = {
             "version": VERSION,
             "name": self.name,

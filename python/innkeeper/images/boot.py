@@ -55,6 +55,7 @@ class ImageBoot:
     disks: tuple[DiskSpec, ...] = ()
     devices: tuple[str, ...] = ()
     network: NetworkSpec | None = USER_NETWORK
+    cards: tuple[NetworkSpec, ...] = ()
     folders: tuple[FolderSpec, ...] = ()
     hostname: str = ""
     vsock: VsockSpec | None = None
@@ -131,6 +132,7 @@ def machine_spec(image: Image, boot: ImageBoot) -> MachineSpec:
         disks=(_root(image, boot.kept), *boot.disks),
         devices=("pvpanic", *boot.devices),
         network=boot.network and connected(boot.network, boot.name),
+        cards=tuple(connected(card, boot.name) for card in boot.cards),
         folders=boot.folders,
         vsock=boot.vsock,
         screen=boot.screen,

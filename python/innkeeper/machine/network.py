@@ -62,7 +62,7 @@ class NetworkSpec:
     (the guest may use the host's own services) and `isolated` (it may use nothing else) are for
     `user` and `shared`, `interface` for `tap`. `shared` names the network; which
     `directory` that is, as which `member` the guest is in it, and on which `bridge`, is found out
-    when it starts.
+    when it starts. `id`, `slot` and `gone` are as in `DiskSpec`; the first card's id is net0.
     """
 
     kind: NetworkKind = NetworkKind.USER
@@ -76,6 +76,9 @@ class NetworkSpec:
     member: str = ""
     bridge: BridgeSpec | None = None
     firewall: FirewallSpec = NO_FIREWALL
+    id: str = ""
+    slot: int | None = None
+    gone: bool = False
 
 
 # What a guest has unless something else is asked for.

@@ -84,6 +84,10 @@ class DiskSpec:
 
     An image may name files in its own directory as its backing file or its parts, and with
     `trust_backing` any that the user may read: only for images whose maker is trusted.
+
+    `id` is by what it is taken out of a guest that runs; empty: virtio and its number. With `slot`,
+    it has that PCI slot, as disks have that came while their guest ran. One that is `gone` was
+    taken out, and keeps its place so that others have theirs.
     """
 
     path: Path
@@ -96,6 +100,9 @@ class DiskSpec:
     nbd: str | None = None
     serial: str = ""
     bus: DiskBus = DiskBus.VIRTIO
+    id: str = ""
+    slot: int | None = None
+    gone: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +111,7 @@ class MachineSpec:
 
     `memory` is in bytes. `kernel` is a bzImage, an ELF with a PVH note or a multiboot kernel; with
     `firmware`, which need not have one, a kernel that UEFI firmware starts.
+    `cards` are more network cards, which came while the guest ran.
     `devices` names Python devices: built-in ones, or `module:factory`. With `times`, statistics
     tell where each virtual processor's time goes. With `merges_memory`, the host may have pages of
     its memory in common with other guests. With `perf_map`, perf can name the guest's code,
@@ -122,6 +130,7 @@ class MachineSpec:
     disks: tuple[DiskSpec, ...] = ()
     devices: tuple[str, ...] = ("pvpanic",)
     network: NetworkSpec | None = None
+    cards: tuple[NetworkSpec, ...] = ()
     folders: tuple[FolderSpec, ...] = ()
     rng: bool = True
     balloon: bool = True
@@ -148,6 +157,9 @@ def validate(spec: MachineSpec) -> None:
     _require_utf_8(spec.cpu_model, "the CPU model")
     if spec.network is not None:
         validate_network(spec.network)
+    for card in spec.cards:
+        if not card.gone:
+            validate_network(card)
     validate_folders(spec.folders)
     if spec.vsock is not None:
         validate_vsock(spec.vsock)
@@ -205,12 +217,13 @@ def validate_choices(vcpus: int, memory: int, disks: Sequence[DiskSpec]) -> None
         )
     if memory % 4096:
         raise InvalidInput(f"memory is counted in pages of 4 KiB, not {memory} bytes")
+    disks = [disk for disk in disks if not disk.gone]
     if len(disks) > MAXIMUM_DISKS:
         raise InvalidInput(f"a guest has at most {MAXIMUM_DISKS} disks, not {len(disks)}")
     if sum(disk.bus is DiskBus.IDE for disk in disks) > MAXIMUM_IDE_DISKS:
         raise InvalidInput(f"a guest has at most {MAXIMUM_IDE_DISKS} IDE disks")
     for disk in disks:
-        _validate_disk(disk)
+        validate_disk(disk)
 
 
 def _validate_command_line(command_line: str) -> None:
@@ -221,7 +234,16 @@ def _validate_command_line(command_line: str) -> None:
         raise InvalidInput("the kernel command line has a zero byte in it")
 
 
-def _validate_disk(disk: DiskSpec) -> None:
+def disk_id(number: int, disk: DiskSpec) -> str:
+    """By what a machine's disk of this number is known."""
+    return disk.id or f"virtio{number}"
+
+
+def validate_disk(disk: DiskSpec) -> None:
+    """
+    Raises:
+        InvalidInput: for the first thing found wrong.
+    """
     if disk.nbd is not None:
         _require_utf_8(disk.nbd, "an NBD server's address")
         if disk.overlay is Overlay.KEEP or disk.format not in (DiskFormat.PROBE, DiskFormat.RAW):

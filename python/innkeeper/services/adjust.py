@@ -30,25 +30,25 @@ def adjust(name: str, change: Callable[[GuestRequest], GuestRequest]) -> None:
     Raises:
         GuestNotFound, InvalidInput; HostFailure: when it cannot be changed while it runs.
     """
-    with registry().open(name) as home, _alone(home):
+    with registry().open(name) as home, alone(home):
         old = definitions.read(home)
         new = replace(old, request=change(old.request))
         check_request(new.request)
-        if _write_at_rest(home, new):
+        if write_at_rest(home, new):
             return
         with _admitted(name, old, new):
-            _write_running(home, new)
+            write_running(home, new)
         # Whoever else wants something promised does not wait for what this guest's process says.
         try:
             with contextlib.suppress(GuestNotRunning):
                 _apply(home, old.request, new)
         except InnkeeperError:
-            _write_running(home, _taken_back(old, new))
+            write_running(home, _taken_back(old, new))
             raise
         journal.tell(home, "set")
 
 
-def _write_at_rest(home: Home, definition: Definition) -> bool:
+def write_at_rest(home: Home, definition: Definition) -> bool:
     """Of a guest that does not run, and does not begin to meanwhile: what it wants is looked at
     when it starts. Whether it is one.
     """
@@ -66,7 +66,8 @@ def _write_at_rest(home: Home, definition: Definition) -> bool:
     return True
 
 
-def _write_running(home: Home, definition: Definition) -> None:
+def write_running(home: Home, definition: Definition) -> None:
+    """Of a guest that runs, and is already what this says, or is told."""
     definition.write(home)
     # What its parent starts again is what it is now.
     beginnings.order(home, definition).write(home)
@@ -129,7 +130,7 @@ def _apply(home: Home, before: GuestRequest, definition: Definition) -> None:
 
 
 @contextlib.contextmanager
-def _alone(home: Home) -> Iterator[None]:
+def alone(home: Home) -> Iterator[None]:
     """While nobody else changes what the guest is."""
     fcntl.flock(home.directory, fcntl.LOCK_EX)
     try:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from innkeeper.errors import InvalidInput, NameInUse
 from innkeeper.images import Store
 from innkeeper.images.store import Image
-from innkeeper.machine import VsockSpec, mac_of
+from innkeeper.machine import NetworkSpec, VsockSpec, mac_of
 from innkeeper.services import beginnings, recording
 from innkeeper.services import definition as definitions
 from innkeeper.services.beginnings import Current
@@ -87,7 +87,9 @@ def _begin(
         was,
         id=str(uuid.uuid4()),
         created=time.time(),
-        request=replace(request, name=name, network=network, vsock=vsock),
+        request=replace(
+            request, name=name, network=network, cards=_cards(request.cards, name), vsock=vsock
+        ),
         autostart=False,
     )
     told = identity(order, name)
@@ -110,9 +112,16 @@ def _begin(
     start(name, lambda fresh: revived(order, fresh))
 
 
+def _cards(cards: Sequence[NetworkSpec], name: str) -> tuple[NetworkSpec, ...]:
+    """Those of the fork `name`, with addresses of their own."""
+    return tuple(replace(card, mac=mac_of(f"{name} {card.id}")) for card in cards)
+
+
 def identity(order: Order, name: str) -> dict[str, Any]:
     network = order.spec.network
     cards = []
-    if network is not None and network.mac:
+    if network is not None and network.mac and not network.gone:
         cards.append((network.mac.replace(":", ""), mac_of(name).replace(":", "")))
+    for old, new in zip(order.spec.cards, _cards(order.spec.cards, name), strict=True):
+        cards.append((old.mac.replace(":", ""), new.mac.replace(":", "")))
     return {"hostname": name, "cards": cards}

@@ -58,8 +58,16 @@ def inspect(name: str) -> Document:
             "control_socket": f"{path}/{files.CONTROL}",
             "console_socket": f"{path}/{files.CONSOLE}",
             "agent_socket": f"{path}/{files.AGENT}",
-            "request": definition.get("request"),
+            "request": _present(definition.get("request")),
         }
+
+
+def _present(request: object) -> object:
+    """Without disks that were taken out, which only keep a place."""
+    if not isinstance(request, dict) or not isinstance(disks := request.get("disks"), list):
+        return request
+    here = [disk for disk in disks if not (isinstance(disk, dict) and disk.get("gone"))]
+    return {**request, "disks": here}
 
 
 def _summary(home: Home, stands: standing.Standing) -> Document:

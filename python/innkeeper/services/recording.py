@@ -82,7 +82,7 @@ def copy_disks(home: Home, into: int, disks: Sequence[DiskSpec]) -> None:
 
     own = Path(home.path) / files.OWN
     for number, disk in enumerate(disks):
-        if not disk.read_only and not disk_copy.is_kept_nowhere(disk):
+        if not disk.read_only and not disk.gone and not disk_copy.is_kept_nowhere(disk):
             disk_copy.copy(number, disk, own, lambda name: inside.create(into, name))
     _put_over(home, into)
 

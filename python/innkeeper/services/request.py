@@ -56,6 +56,7 @@ class GuestRequest:
     disks: tuple[DiskSpec, ...] = ()
     devices: tuple[str, ...] = field(default=())
     network: NetworkSpec | None = USER_NETWORK
+    cards: tuple[NetworkSpec, ...] = ()
     folders: tuple[FolderSpec, ...] = ()
     seed: SeedSpec | None = None
     vsock: VsockSpec | None = field(default=VsockSpec())
@@ -148,6 +149,7 @@ def own_kernel_spec(request: GuestRequest) -> MachineSpec:
         disks=request.disks,
         devices=("pvpanic", *own),
         network=request.network and connected(request.network, request.name or ""),
+        cards=tuple(connected(card, request.name or "") for card in request.cards),
         folders=request.folders,
         vsock=request.vsock,
         screen=_screen(request),
@@ -200,6 +202,7 @@ def image_boot(request: GuestRequest, name: str) -> ImageBoot:
         disks=request.disks,
         devices=request.devices,
         network=request.network,
+        cards=request.cards,
         folders=request.folders,
         hostname="" if request.seed is None else request.seed.hostname,
         vsock=request.vsock,

@@ -32,7 +32,7 @@ def check(request: GuestRequest, name: str) -> None:
     """
     if request.seed is not None:
         seed.contents(request.seed, name)
-        if len(request.disks) >= MAXIMUM_DISKS:
+        if sum(not disk.gone for disk in request.disks) >= MAXIMUM_DISKS:
             raise InvalidInput(f"a guest with a seed has at most {MAXIMUM_DISKS - 1} other disks")
 
 
@@ -83,7 +83,7 @@ def added(spec: MachineSpec) -> MachineSpec:
 
 
 def _disk(path: Path) -> DiskSpec:
-    return DiskSpec(path=path, format=DiskFormat.RAW, read_only=True, serial="cidata")
+    return DiskSpec(path=path, format=DiskFormat.RAW, read_only=True, serial="cidata", id="seed")
 
 
 def _new_key(program: str, home: Home, name: str) -> str:

@@ -152,6 +152,7 @@ def revived(saved: Order, fresh: Order, engine: EngineChoice | None = None) -> O
         saved.spec,
         disks=fresh.spec.disks,
         network=fresh.spec.network,
+        cards=fresh.spec.cards,
         vsock=fresh.spec.vsock,
         command_line=fresh.spec.command_line,
         engine=saved.spec.engine if engine is None else engine,

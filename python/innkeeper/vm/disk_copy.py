@@ -9,24 +9,32 @@ from innkeeper.machine.spec import DiskFormat, DiskSpec, Overlay
 from innkeeper.vm import sparse
 from innkeeper.vm.detached import savings
 
+_FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC
 _QCOW2: Final = b"QFI\xfb"
 
 
 def is_kept_nowhere(disk: DiskSpec) -> bool:
     """Whether what the guest writes there is lost when it ends, and so cannot be copied."""
-    return disk.overlay is Overlay.TEMPORARY and not disk.read_only
+    return not disk.gone and disk.overlay is Overlay.TEMPORARY and not disk.read_only
 
 
-def copy(number: int, disk: DiskSpec, own: Path, create: Callable[[str], int]) -> str | None:
+def copy(
+    number: int,
+    disk: DiskSpec,
+    own: Path,
+    create: Callable[[str], int],
+    opened: int | None = None,
+) -> str | None:
     """Copies the file to which a guest writes what it writes to this disk, to one that `create`
-    makes; its name. Names of files are relative to `own`. None where there is no such file yet.
+    makes; its name. Names of files are relative to `own`; or it is `opened`. None where there is no
+    such file yet.
 
     Raises:
         OSError.
     """
     path = own / (disk.path if disk.overlay_path is None else disk.overlay_path)
     try:
-        source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        source = os.open(path, _FLAGS) if opened is None else os.dup(opened)
     except FileNotFoundError:
         if disk.overlay_path is not None:
             return None

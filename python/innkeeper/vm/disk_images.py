@@ -8,12 +8,14 @@ from innkeeper._core import (
     disk_check,
     disk_convert,
     disk_create,
+    disk_files,
     disk_info,
     disk_resize,
     disk_serve,
     disk_snapshot,
     disk_snapshots,
     nbd_connect,
+    open_disk,
 )
 from innkeeper.machine.spec import MachineSpec, Overlay
 
@@ -26,11 +28,13 @@ __all__ = [
     "disk_check",
     "disk_convert",
     "disk_create",
+    "disk_files",
     "disk_info",
     "disk_resize",
     "disk_serve",
     "disk_snapshot",
     "disk_snapshots",
+    "open_disk",
 ]
 
 
@@ -44,6 +48,6 @@ def connected(spec: MachineSpec) -> tuple[tuple[str, OpenDisk], ...]:
     wanted = {
         disk.nbd: disk.read_only or disk.overlay is not Overlay.NONE
         for disk in spec.disks
-        if disk.nbd is not None
+        if disk.nbd is not None and not disk.gone
     }
     return tuple((uri, nbd_connect(uri, read_only)) for uri, read_only in wanted.items())

@@ -95,7 +95,7 @@ def needs(spec: MachineSpec, own: Sequence[Path], here: Path | None, identity: s
         folders=tuple(folder.path for folder in spec.folders if not folder.read_only),
         has_folders=bool(spec.folders),
         devices=tuple(_devices(spec)),
-        network=network is not None and network.kind is not NetworkKind.TAP,
+        network=bool(spec.cards) or (network is not None and network.kind is not NetworkKind.TAP),
         tap=network is not None and network.kind is NetworkKind.TAP,
         user=user_of(identity),
         own_code=bool(_own(spec)),
@@ -117,7 +117,7 @@ def _read(spec: MachineSpec, here: Path | None) -> Iterator[Path]:
         yield Path(os.__file__).parent
     for name in own:
         yield from _module(name)
-    if spec.network is not None:
+    if spec.network is not None or spec.cards:
         yield Path(_RESOLVER)
     if spec.kernel is not None:
         yield spec.kernel
@@ -130,7 +130,7 @@ def _read(spec: MachineSpec, here: Path | None) -> Iterator[Path]:
         yield spec.screen.rom
     if spec.symbols is not None:
         yield spec.symbols
-    for disk in spec.disks:
+    for disk in (disk for disk in spec.disks if not disk.gone):
         yield from _files(disk)
         yield from disk.layers
     yield from (folder.path for folder in spec.folders)
@@ -157,7 +157,7 @@ def _module(device: str) -> Iterator[Path]:
 
 
 def _written(spec: MachineSpec) -> Iterator[Path]:
-    for disk in spec.disks:
+    for disk in (disk for disk in spec.disks if not disk.gone):
         if disk.overlay is Overlay.NONE and not disk.read_only and disk.nbd is None:
             yield disk.path
         if disk.overlay_path is not None:

@@ -42,7 +42,10 @@ class RunningMachine:
         on_end: Callable[[], None] = lambda: None,
         beginning: Beginning | None = None,
     ) -> None:
-        validate(spec)
+        # What is open already is nothing to look for.
+        given = {name for name, _ in wiring.plugged}
+        disks = tuple(disk for disk in spec.disks if disk.id not in given)
+        validate(replace(spec, disks=disks))
         self._plug: Plug | None = None
         if spec.network is not None and spec.network.bridge is not None and not wiring.taps:
             self._plug = Plug(spec.network, spec.vcpus)

@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use super::part_of;
 use crate::device::{Extent, refuse_write};
-use crate::file::open_image;
 use crate::open::Chain;
 use crate::storage::Storage;
 use crate::{BlockDevice, BlockError, RawDisk, check_range};
@@ -78,13 +77,13 @@ pub(super) fn open(
             let part = match extent.kind {
                 Kind::Zeros => Part::Zeros,
                 Kind::Flat { name, offset } => {
-                    let file = open_image(&part_of(chain, &path, &name)?, false)?;
+                    let file = chain.open_image(&part_of(chain, &path, &name)?, false)?;
                     chain.enter(&file)?;
                     let file = Arc::new(RawDisk::from_image(file, true, false));
                     Part::Flat(file, offset)
                 }
                 Kind::Sparse { name } => {
-                    let file = open_image(&part_of(chain, &path, &name)?, false)?;
+                    let file = chain.open_image(&part_of(chain, &path, &name)?, false)?;
                     chain.enter(&file)?;
                     Part::Sparse(SparseExtent::read(Arc::new(file.file)).map_err(damaged)?)
                 }

@@ -8,7 +8,7 @@
     reason = "a 64-bit register is written in halves"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use memory::{DeviceMemory, Gpa};
@@ -22,7 +22,8 @@ use crate::pci::{
 };
 use crate::{DeviceState, RestoreError};
 
-type SharedFunction = Arc<Mutex<dyn PciFunction>>;
+/// A function that others may hold as well.
+pub type SharedFunction = Arc<Mutex<dyn PciFunction>>;
 
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum InsertError {
@@ -48,6 +49,8 @@ struct Bus {
     assigned: bool,
     /// What [`PciRoot::set_interrupt_line`] was told, likewise.
     interrupt_lines: BTreeMap<DeviceFunction, u8>,
+    /// What [`PciRoot::may_go`] was told.
+    removable: BTreeSet<DeviceFunction>,
 }
 
 /// The root complex. Cloning shares it.
@@ -105,15 +108,27 @@ impl PciRoot {
         Ok(())
     }
 
-    /// Unplugs a function. It is dropped when the last access to it has ended.
-    pub fn remove(&self, at: DeviceFunction) -> bool {
+    /// Unplugs a function. Whoever has it may still be asked by an access that has begun.
+    pub fn remove(&self, at: DeviceFunction) -> Option<SharedFunction> {
         let mut bus = self.bus_mut();
         bus.set_routes(at, Vec::new());
         bus.memories.retain(|(owner, _), _| *owner != at);
         bus.interrupt_lines.remove(&at);
-        let removed = bus.functions.remove(&at);
-        drop(bus);
-        removed.is_some()
+        bus.removable.remove(&at);
+        bus.functions.remove(&at)
+    }
+
+    /// The function there comes and goes: a saved bus may be without it.
+    pub fn may_go(&self, at: DeviceFunction) {
+        self.bus_mut().removable.insert(at);
+    }
+
+    /// Is there a function, and may it go?
+    #[must_use]
+    pub fn find_removable(&self, at: DeviceFunction) -> Option<bool> {
+        let bus = self.bus.read().unwrap_or_else(PoisonError::into_inner);
+        let found = bus.functions.contains_key(&at);
+        found.then(|| bus.removable.contains(&at))
     }
 
     /// Gives every region an address in the windows and turns decoding on, as firmware does. Done
@@ -276,9 +291,13 @@ impl PciRoot {
             .collect()
     }
 
-    /// Restores all functions, or none.
+    /// Restores all functions, or none. Those that may go, and that the saved bus had no more, go.
     pub(crate) fn restore(&self, states: &[(u8, DeviceState)]) -> Result<(), RestoreError> {
-        let functions = self.functions();
+        let saved: BTreeSet<u8> = states.iter().map(|(at, _)| *at).collect();
+        let all = self.functions().into_iter();
+        let (functions, gone): (Vec<_>, Vec<_>) = all.partition(|(at, _)| {
+            saved.contains(&at.byte()) || self.find_removable(*at) != Some(true)
+        });
         let slots = states.iter().map(|(at, _)| *at);
         if !slots.eq(functions.iter().map(|(at, _)| at.byte())) {
             return Err(RestoreError::Damaged {
@@ -305,6 +324,11 @@ impl PciRoot {
             let guard = lock(function);
             let mappings = guard.config().mappings();
             self.bus_mut().set_routes(*at, mappings);
+        }
+        if failed.is_none() {
+            for (at, _) in gone {
+                self.remove(at);
+            }
         }
         failed.map_or(Ok(()), Err)
     }

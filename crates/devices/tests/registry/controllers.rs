@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use devices::acpi_cpus::{AcpiCpus, AcpiCpusParts};
+use devices::acpi_slots::{AcpiSlots, AcpiSlotsParts, Ejector};
 use devices::irqchip::testing::{FakeEvents, FakeTsc};
 use devices::irqchip::{IoApic, LapicParts, LocalApics, Pic};
 use devices::testing::{FakeClock, FakeLine, FakeMsi, FakeTimer};
@@ -27,6 +28,22 @@ pub(crate) fn entries() -> Vec<Entry> {
                 device.write(0, 4, 1);
                 // The guest lets go of the second.
                 device.write(4, 1, 8);
+            },
+        },
+        Entry {
+            kind: "acpi-slots",
+            make: || {
+                let mut device = AcpiSlots::new(AcpiSlotsParts {
+                    ejector: Arc::new(Nobody),
+                    event: FakeLine::new(),
+                });
+                device.comes(7);
+                device.ask(9);
+                Box::new(device)
+            },
+            change: |device| {
+                device.write(0, 4, 1 << 7);
+                device.write(4, 4, 1 << 9);
             },
         },
         Entry {
@@ -71,6 +88,13 @@ pub(crate) fn entries() -> Vec<Entry> {
             },
         },
     ]
+}
+
+#[derive(Debug)]
+struct Nobody;
+
+impl Ejector for Nobody {
+    fn eject(&self, _slots: u32) {}
 }
 
 /// A local APIC as a device: its page, and behind it at 1000h a place for MSIs by their data.

@@ -11,6 +11,7 @@ fn tables_have_room_for_the_most_processors() {
     let request = AcpiRequest {
         apic_ids: (0..MAX_VCPUS).collect(),
         present: None,
+        slots: (1..32).collect(),
         pci_window_64: Gpa(1 << 34),
         serial_count: 2,
         pc_window: None,
@@ -26,6 +27,7 @@ fn the_smallest_guest_has_its_tables() {
         memory: MIN_MEMORY,
         vcpus: 1,
         present: None,
+        slots: (1..32).collect(),
         uuid: [0; 16],
     };
     install(&memory, &facts).expect("there is RAM for them");

@@ -53,6 +53,9 @@ fn open_disc(path: &Path) -> Result<Arc<dyn BlockDevice>, MachineError> {
         trust: DiskTrust::Beside,
         serial: String::new(),
         bus: DiskBus::Ide,
+        id: String::new(),
+        slot: None,
+        gone: false,
     })
 }
 
@@ -68,6 +71,9 @@ pub(crate) fn open_floppy(path: &Path) -> Result<(Arc<dyn BlockDevice>, u8), Mac
         trust: DiskTrust::Beside,
         serial: String::new(),
         bus: DiskBus::Ide,
+        id: String::new(),
+        slot: None,
+        gone: false,
     })?;
     let format = Format::of(disk.len());
     let format = format.ok_or_else(|| MachineError::FloppySize {

@@ -56,6 +56,8 @@ pub struct AcpiRequest {
     pub apic_ids: Vec<u32>,
     /// Which of them are there, where they come and go; without, all.
     pub present: Option<Vec<bool>>,
+    /// PCI slots whose devices come and go.
+    pub slots: Vec<u8>,
     /// The window for 64-bit BARs.
     pub pci_window_64: Gpa,
     /// UARTs present, first COM1.

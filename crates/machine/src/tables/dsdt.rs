@@ -10,7 +10,7 @@ use devices::acpi_pm;
 
 use super::acpi::AcpiRequest;
 use super::generation::{self, GENERATION};
-use super::processors;
+use super::{processors, slots};
 use crate::layout::{
     ECAM, ECAM_LEN, PC_PCI_WINDOW_END, PCI_WINDOW, PCI_WINDOW_END, VGA_HOLE, VGA_HOLE_END,
 };
@@ -48,6 +48,9 @@ pub(super) fn build(request: &AcpiRequest) -> Vec<u8> {
     }
     if request.present.is_some() {
         add(&Raw(processors::controller(request.apic_ids.len())));
+    }
+    if !request.slots.is_empty() {
+        add(&Raw(slots::controller(&request.slots)));
     }
     if request.pc_window.is_none() {
         add(&system_bus(&Raw(generation::device(GENERATION.0))));
@@ -107,6 +110,8 @@ fn pci_root(request: &AcpiRequest) -> Vec<u8> {
         ),
     ])));
     let routing = Raw(routing_table(request));
+    let all = request.slots.iter().map(|&slot| slots::slot(slot));
+    let slots = Raw(all.flatten().collect());
     encode(&Device::new(
         "PCI0".into(),
         vec![
@@ -118,6 +123,7 @@ fn pci_root(request: &AcpiRequest) -> Vec<u8> {
             &Name::new("_UID".into(), &aml::ZERO),
             &Name::new("_CRS".into(), &resources),
             &Name::new("_PRT".into(), &routing),
+            &slots,
         ],
     ))
 }

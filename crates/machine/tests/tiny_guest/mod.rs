@@ -153,6 +153,7 @@ impl Built {
             serial: [Some(output), None],
             console: None,
             network: None,
+            cards: Vec::new(),
             folders: Vec::new(),
             vsock: None,
             screen: self.screen,

@@ -85,7 +85,7 @@ class _Taken:
 def _take(home: Home, source: int, *, memory: bool) -> _Taken:
     definition = definitions.read(home)
     for disk in definition.request.disks:
-        if disk.nbd is not None and not disk.read_only:
+        if disk.nbd is not None and not disk.read_only and not disk.gone:
             raise InvalidInput(f"the disk {disk.nbd} of {home.name} is kept by another server")
     image = None
     if definition.request.image is not None:

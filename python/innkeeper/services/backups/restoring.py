@@ -186,7 +186,7 @@ def _check_paths(backup: Backup, request: GuestRequest) -> None:
     needed += [
         disk.path
         for number, disk in enumerate(request.disks, first)
-        if number not in saved and disk.nbd is None
+        if number not in saved and disk.nbd is None and not disk.gone
     ]
     for path in needed:
         if path is not None and not path.exists():

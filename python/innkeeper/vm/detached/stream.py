@@ -13,6 +13,7 @@ from typing import Final
 from innkeeper.vm.detached.loop import READ, WRITE, Loop
 
 CHUNK: Final = 64 * 1024
+_MOST_DESCRIPTORS: Final = 16  # that come with one piece
 _GONE: Final = select.EPOLLHUP | select.EPOLLERR
 
 
@@ -39,8 +40,13 @@ class Stream:
         self._outbox = bytearray()
         self._open = True
         self._closing = False
+        self._on_descriptors: Callable[[list[int]], None] | None = None
         channel.setblocking(False)  # noqa: FBT003 - the one argument it has
         self._watch()
+
+    def take_descriptors(self, on_descriptors: Callable[[list[int]], None]) -> None:
+        """What comes with data is told before that. Without, it is closed."""
+        self._on_descriptors = on_descriptors
 
     @property
     def waiting(self) -> int:
@@ -104,7 +110,7 @@ class Stream:
 
     def _receive(self) -> None:
         try:
-            data = self._channel.recv(CHUNK)
+            data = self._read()
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
@@ -113,6 +119,15 @@ class Stream:
             self._on_data(data)
         else:
             self.close()
+
+    def _read(self) -> bytes:
+        if self._on_descriptors is None:
+            return self._channel.recv(CHUNK)
+        flags = socket.MSG_CMSG_CLOEXEC
+        data, descriptors, _, _ = socket.recv_fds(self._channel, CHUNK, _MOST_DESCRIPTORS, flags)
+        if descriptors:
+            self._on_descriptors(descriptors)
+        return data
 
     def _flush(self) -> None:
         try:

@@ -49,8 +49,20 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self._socket.close()
 
-    def execute(self, command: str, **arguments: object) -> object:
-        """What the command returns.
+    def pass_file(self, fd: int) -> int:
+        """Hands a descriptor over, which stays the caller's as well; the number of its set.
+
+        Raises:
+            CommandRefused, GuestNotRunning, HostFailure: as `execute`.
+        """
+        told = self.execute("add-fd", descriptor=fd)
+        assert isinstance(told, dict)
+        return int(told["fdset-id"])
+
+    def execute(
+        self, command: str, *, descriptor: int | None = None, **arguments: object
+    ) -> object:
+        """What the command returns; `descriptor` is handed over with it.
 
         Raises:
             CommandRefused: when it could not do its work.
@@ -61,7 +73,12 @@ class Client:
         request = json.dumps({"execute": command, "arguments": arguments})
         self._socket.settimeout(self._patience)
         try:
-            self._socket.sendall(request.encode() + b"\n")
+            data = request.encode() + b"\n"
+            if descriptor is not None:
+                # Whatever follows, the first byte has it.
+                sent = socket.send_fds(self._socket, [data], [descriptor])
+                data = data[sent:]
+            self._socket.sendall(data)
         except OSError as error:
             raise self._lost() from error
         while time.monotonic() < until:

@@ -9,12 +9,12 @@ from innkeeper.machine import firewall
 from innkeeper.machine.firewall import FirewallSpec
 from innkeeper.machine.limits import Limits, Rate, written
 from innkeeper.machine.network import NetworkSpec
-from innkeeper.machine.spec import DiskFormat, DiskSpec, MachineSpec, Overlay
+from innkeeper.machine.spec import DiskFormat, DiskSpec, MachineSpec, Overlay, disk_id
 from innkeeper.vm.detached.console import Console
 from innkeeper.vm.detached.home import CONSOLE, Home
 from innkeeper.vm.display.seat import Seat
 from innkeeper.vm.order import Order
-from innkeeper.vm.qmp import display, memory, processors, records
+from innkeeper.vm.qmp import display, memory, plugging, processors, records
 from innkeeper.vm.qmp.session import CommandError, Handler
 from innkeeper.vm.running import RunningMachine
 from innkeeper.vm.statistics import GuestStatistics
@@ -32,6 +32,10 @@ class Subject(Protocol):
     def home(self) -> Home: ...
     @property
     def order(self) -> Order: ...
+    @property
+    def spec(self) -> MachineSpec: ...
+    @property
+    def plugs(self) -> plugging.Plugs: ...
     @property
     def console(self) -> Console: ...
     @property
@@ -74,11 +78,12 @@ def handlers(guest: Subject) -> dict[str, Handler]:
     return {
         **display.handlers(guest),
         **memory.handlers(guest),
+        **plugging.handlers(guest),
         **processors.handlers(guest),
         **records.handlers(guest),
         "cont": just("resume"),
         "query-block": lambda _: [
-            _block(index, disk) for index, disk in enumerate(guest.order.spec.disks)
+            _block(index, disk) for index, disk in enumerate(guest.spec.disks) if not disk.gone
         ],
         "query-chardev": lambda _: _chardevs(guest),
         "query-name": lambda _: {"name": guest.home.name},
@@ -111,8 +116,8 @@ def _block(index: int, disk: DiskSpec) -> dict[str, Any]:
     if not own:
         inserted["backing_file"] = disk.nbd or str(disk.path)
     return {
-        "device": f"virtio{index}",
-        "qdev": f"/machine/peripheral/virtio{index}",
+        "device": disk_id(index, disk),
+        "qdev": f"{plugging.PERIPHERAL}{disk_id(index, disk)}",
         "type": "hd",
         "removable": False,
         "locked": False,

@@ -65,6 +65,9 @@ OBJECTS: Final[dict[str, Members]] = {
     },
     "MemoryDeviceInfo": {"type": "MemoryDeviceInfoKind", "data": "VirtioMEMDeviceInfo"},
     "MemoryInfo": {"base-memory": "int", "*plugged-memory": "int"},
+    "AddfdInfo": {"fdset-id": "int", "fd": "int"},
+    "FdsetFdInfo": {"fd": "int", "*opaque": "str"},
+    "FdsetInfo": {"fdset-id": "int", "fds": ["FdsetFdInfo"]},
     "NameInfo": {"*name": "str"},
     "StatusInfo": {"running": "bool", "status": "RunState"},
     "UuidInfo": {"UUID": "str"},
@@ -83,16 +86,46 @@ OBJECTS: Final[dict[str, Members]] = {
 }
 # Arguments, and what is returned.
 COMMANDS: Final[dict[str, tuple[Members, Type]]] = {
+    "add-fd": ({"*fdset-id": "int", "*opaque": "str"}, "AddfdInfo"),
     "balloon": ({"value": "int"}, "q_empty"),
+    # `BlockdevOptions`, a union in QEMU: as far as there is something to choose.
+    "blockdev-add": (
+        {
+            "driver": "str",
+            "node-name": "str",
+            "*read-only": "bool",
+            "*file": "any",
+            "*filename": "str",
+        },
+        "q_empty",
+    ),
+    "blockdev-del": ({"node-name": "str"}, "q_empty"),
     "cont": ({}, "q_empty"),
+    "device_add": (
+        {
+            "driver": "str",
+            "*bus": "str",
+            "*id": "str",
+            "*addr": "any",
+            "*drive": "str",
+            "*mac": "str",
+            "*netdev": "str",
+            "*serial": "str",
+        },
+        "q_empty",
+    ),
+    "device_del": ({"id": "str"}, "q_empty"),
     # `InputEvent` and `KeyValue`, unions in QEMU, are told as "any".
     "input-send-event": ({"*device": "str", "*head": "int", "events": ["any"]}, "q_empty"),
+    "netdev_add": ({"type": "str", "id": "str", "*restrict": "bool"}, "q_empty"),
+    "netdev_del": ({"id": "str"}, "q_empty"),
     "qmp_capabilities": ({"*enable": ["QMPCapability"]}, "q_empty"),
     "query-balloon": ({}, "BalloonInfo"),
     "query-block": ({}, ["BlockInfo"]),
     "query-chardev": ({}, ["ChardevInfo"]),
     "query-commands": ({}, ["CommandInfo"]),
     "query-cpus-fast": ({}, ["CpuInfoFast"]),
+    "query-fdsets": ({}, ["FdsetInfo"]),
     "query-hotpluggable-cpus": ({}, ["HotpluggableCPU"]),
     "query-memory-devices": ({}, ["MemoryDeviceInfo"]),
     "query-memory-size-summary": ({}, "MemoryInfo"),
@@ -103,6 +136,7 @@ COMMANDS: Final[dict[str, tuple[Members, Type]]] = {
     "query-uuid": ({}, "UuidInfo"),
     "query-version": ({}, "VersionInfo"),
     "quit": ({}, "q_empty"),
+    "remove-fd": ({"fdset-id": "int", "*fd": "int"}, "q_empty"),
     "screendump": (
         {"filename": "str", "*device": "str", "*head": "int", "*format": "ImageFormat"},
         "q_empty",
@@ -126,6 +160,10 @@ COMMANDS: Final[dict[str, tuple[Members, Type]]] = {
     # Ours: docs/guides/network.md, "Rules".
     "x-query-firewall": ({}, "any"),
     "x-set-firewall": ({"*in": "str", "*out": "str", "*rules": ["any"]}, "q_empty"),
+    # Ours: disks and network cards that come and go, as inn disk and inn network have them.
+    "x-plug-disk": ({"disk": "any", "number": "int", "files": ["any"]}, "any"),
+    "x-plug-network": ({"network": "any"}, "any"),
+    "x-query-plugged": ({}, "any"),
     # Ours: docs/guides/memory-of-a-guest.md.
     "x-query-memory": ({}, "any"),
     "x-set-cpus": ({"count": "int"}, "q_empty"),

@@ -66,10 +66,16 @@ class Server:
         def receive(data: bytes) -> None:
             self._clients[number][1].receive(data)
 
+        def take(descriptors: list[int]) -> None:
+            self._clients[number][1].receive_descriptors(descriptors)
+
         def leave() -> None:
-            self._clients.pop(number, None)
+            _, gone = self._clients.pop(number, (None, None))
+            if gone is not None:
+                gone.close()
             self._listener.left()
 
         stream = Stream(self._loop, connection, receive, leave, limit=_BEHIND)
+        stream.take_descriptors(take)
         session = Session(self._handlers, self._version, stream.send, stream.finish)
         self._clients[number] = (stream, session)

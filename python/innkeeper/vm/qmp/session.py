@@ -5,7 +5,9 @@ Spec: QMP specification, "Server Greeting", "Capabilities Negotiation", "Issuing
 """
 
 import json
-from collections.abc import Callable, Mapping
+import os
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from innkeeper.vm.qmp import schema
@@ -13,6 +15,9 @@ from innkeeper.vm.qmp.parser import Malformed, Overrun, Splitter, parse
 
 Handler = Callable[[Mapping[str, object]], object]
 
+# What came with a command that takes a descriptor, among its arguments.
+DESCRIPTOR: Final = "descriptor"
+_MOST_DESCRIPTORS: Final = 16
 _MEMBERS: Final = frozenset(("execute", "arguments", "id"))
 
 
@@ -34,6 +39,7 @@ class Session:
         self._send = send
         self._hang_up = hang_up
         self._splitter = Splitter()
+        self._descriptors: deque[int] = deque()
         self.negotiated = False
         self.tell({"QMP": {"version": version, "capabilities": []}})
 
@@ -46,6 +52,16 @@ class Session:
             return
         for text in texts:
             self.tell(self._answer(text))
+
+    def receive_descriptors(self, descriptors: Sequence[int]) -> None:
+        """They are this session's, until a command takes them."""
+        self._descriptors.extend(descriptors)
+        while len(self._descriptors) > _MOST_DESCRIPTORS:
+            os.close(self._descriptors.popleft())
+
+    def close(self) -> None:
+        while self._descriptors:
+            os.close(self._descriptors.popleft())
 
     def tell(self, message: Mapping[str, object]) -> None:
         self._send(encode(message))
@@ -90,10 +106,17 @@ class Session:
             if command == "qmp_capabilities":
                 self.negotiated = True
                 return {"return": {}}
+            if command == "add-fd":
+                arguments = {**arguments, DESCRIPTOR: self._descriptor()}
             found = self._handlers[command](arguments)
         except (schema.Mismatch, CommandError) as error:
             return _error("GenericError", str(error))
         return {"return": {} if found is None else found}
+
+    def _descriptor(self) -> int:
+        if not self._descriptors:
+            raise CommandError("No file descriptor supplied via SCM_RIGHTS")
+        return self._descriptors.popleft()
 
 
 def encode(message: Mapping[str, object]) -> bytes:

@@ -162,8 +162,8 @@ fn slots_are_taken_and_freed() {
     assert_eq!(taken, Err(error));
     root.assign_bars().unwrap();
     let base = u64::from(root.config_read(0, SLOT, 0x10, 4) & !0xf);
-    assert!(root.remove(SLOT));
-    assert!(!root.remove(SLOT));
+    assert!(root.remove(SLOT).is_some());
+    assert!(root.remove(SLOT).is_none());
     assert_eq!(root.memory_read(base, 4), u64::MAX);
 }
 
@@ -232,4 +232,19 @@ fn a_shared_line_is_high_while_anybody_holds_it() {
         [intx_index(0, 1), intx_index(3, 1), intx_index(3, 2)],
         [0, 3, 0]
     );
+}
+
+#[test]
+fn a_function_that_may_go_goes_when_the_saved_bus_was_without_it() {
+    let (root, at) = (root(), DeviceFunction::new(9, 0));
+    let before = root.save();
+    root.insert(at, Scratch::new(0x1000)).unwrap();
+    assert_eq!(root.find_removable(at), Some(false));
+    assert!(root.restore(&before).is_err());
+    root.may_go(at);
+    let with_it = root.save();
+    root.restore(&before).unwrap();
+    assert_eq!(root.find_removable(at), None);
+    assert_eq!(root.save(), before);
+    assert!(root.restore(&with_it).is_err());
 }

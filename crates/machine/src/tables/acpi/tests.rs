@@ -8,6 +8,7 @@ fn request(processors: u32) -> AcpiRequest {
     AcpiRequest {
         apic_ids: (0..processors).collect(),
         present: None,
+        slots: (1..32).collect(),
         pci_window_64: Gpa(0x4_0000_0000),
         serial_count: 2,
         pc_window: None,

@@ -11,6 +11,7 @@ fn made() -> AcpiFiles {
     acpi_files(&AcpiRequest {
         apic_ids: vec![0, 1],
         present: None,
+        slots: (1..32).collect(),
         pci_window_64: Gpa(0x4_0000_0000),
         serial_count: 2,
         pc_window: Some(Gpa(0x8000_0000)),
