@@ -1,4 +1,5 @@
-"""`make bench-snapshots`: how long guests stand still, how soon they go on, what forks take.
+"""`make bench-snapshots`: how soon guests begin, stand still and go on, and what forks
+take.
 
     python -m benches.snapshots
 
@@ -38,6 +39,28 @@ def start(name: str, memory: str) -> None:
 
 def milliseconds(began: float) -> float:
     return 1000 * (time.monotonic() - began)
+
+
+def measure_starts() -> list[tuple[str, str]]:
+    """Of `inn run debian -- true`, and what it takes of processors."""
+    run = ("run", "debian", "--", "true")
+    inn(*run)
+    kinds = (("boots (`--cold`)", ("run", "--cold", *run[1:])), ("begins warm", run))
+    rows = []
+    for what, words in kinds:
+        wall, worked = [], []
+        for _ in range(_ROUNDS):
+            before, began = os.times(), time.monotonic()
+            inn(*words)
+            wall.append(milliseconds(began))
+            after = os.times()
+            worked.append(
+                1000 * (after.children_user + after.children_system)
+                - 1000 * (before.children_user + before.children_system)
+            )
+        rows.append((f"{what}, until inn has ended", f"{statistics.median(wall):.0f} ms"))
+        rows.append((f"{what}, processor time", f"{statistics.median(worked):.0f} ms"))
+    return rows
 
 
 def measure_snapshots() -> list[tuple[str, str]]:
@@ -110,18 +133,26 @@ def private(pid: int, *, ram: bool) -> float:
     return total / 1024
 
 
-def page(rows: list[tuple[str, str]], forked: list[tuple[str, str]]) -> str:
+def page(
+    begun: list[tuple[str, str]],
+    rows: list[tuple[str, str]],
+    forked: list[tuple[str, str]],
+    load: float,
+) -> str:
     def table(head: str, rows: list[tuple[str, str]]) -> list[str]:
         lines = [f"| {head} | |", "| --- | ---: |"]
         return [*lines, *(f"| {what} | {value} |" for what, value in rows), ""]
 
     return "\n".join(
         [
-            "# What snapshots and forks take",
+            "# What warm starts, snapshots and forks take",
             "",
-            "Made by `make bench-snapshots`, medians where it was done more than once.",
-            "[What they are](../guides/snapshots.md).",
+            "Made by `make bench-snapshots`, medians where it was done more than once. "
+            f"{load:.1f} processes wanted one of the host's {os.cpu_count()} processors before.",
+            "[What warm starts are](../guides/warm-starts.md), "
+            "[snapshots and forks](../guides/snapshots.md).",
             "",
+            *table("`inn run debian -- true`, 512 MiB", begun),
             *table(f"a guest of 1 GiB with {_FILLED} MiB of random numbers in memory", rows),
             *table("a booted Debian of 256 MiB", forked),
         ]
@@ -137,14 +168,16 @@ def main() -> None:
         (Path(home) / "images").symlink_to(image.directory.parent)
         (names / "debian").symlink_to(Path("..") / "images" / image.digest)
         os.environ["INNKEEPER_HOME"] = home
+        load = os.getloadavg()[0]
         try:
+            begun = measure_starts()
             rows = measure_snapshots()
             inn("rm", "--force", "large")
             forked = measure_forks()
         finally:
             everybody = inn("ps", "--all", "--quiet").split()
             subprocess.run([_INN, "rm", "--force", *everybody], capture_output=True, check=False)
-    PAGE.write_text(page(rows, forked))
+    PAGE.write_text(page(begun, rows, forked, load))
     print(PAGE.read_text())
 
 

@@ -96,9 +96,12 @@ class Control:
     def memory_report(self) -> Memory | None:
         """None where the machine has gone."""
 
-    def save(self, files: LayerFiles, below: Sequence[LayerFiles]) -> Recording | None:
+    def save(
+        self, files: LayerFiles, below: Sequence[LayerFiles], overlays: Sequence[int] = ()
+    ) -> Recording | None:
         """Saves a machine that runs, and leaves it paused; its memory goes to `files`, which are
-        empty, as far as it is other than in the layers `below`. None where it does not run.
+        empty, as far as it is other than in the layers `below`. What temporary overlays of its
+        first disks hold goes to `overlays`, descriptors of empty files. None where it does not run.
 
         Raises:
             HostFailure: when a layer does not fit, or the host has no room.

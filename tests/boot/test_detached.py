@@ -51,7 +51,8 @@ def house(tmp_path_factory: pytest.TempPathFactory, debian: Image) -> Iterator[H
 @pytest.fixture(scope="module")
 def box(house: House) -> str:
     """A guest that all tests share which leave it as it is."""
-    assert house("run", "--detach", "--name", "box", "--memory", "256M", "debian") == "box\n"
+    run = ("run", "--cold", "--detach", "--name", "box", "--memory", "256M", "debian")
+    assert house(*run) == "box\n"
     return "box"
 
 

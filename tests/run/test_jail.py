@@ -187,7 +187,7 @@ def test_a_guest_of_a_program_is_in_a_jail(
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     spec = MachineSpec(kernel=halting, memory=16 << 20, devices=(), engine=EngineChoice.TRANSLATOR)
-    guest = GuestProcess(spec, Wiring(), ())
+    guest = GuestProcess(spec, Wiring())
     try:
         (own,) = tmp_path.glob("innkeeper-scratch-*")
         pid = wait(lambda: inner(guest.pid), lambda found: is_locked_in(found))

@@ -1,6 +1,7 @@
 //! What a disk is to whoever reads and writes it.
 
 use std::fmt::Debug;
+use std::fs::File;
 use std::io;
 
 /// The unit in which capacity is counted, bytes. Reads and writes need not be aligned to it.
@@ -78,6 +79,16 @@ pub trait BlockDevice: Send + Sync + Debug {
     fn extent(&self, offset: u64, len: u64) -> io::Result<(Extent, u64)> {
         check_range(self.len(), offset, len)?;
         Ok((Extent::Data, len))
+    }
+
+    /// Of an overlay that leaves nothing behind: writes what it holds to the empty file `to`, as a qcow2 that can
+    /// lie over the same base. False for any other disk.
+    ///
+    /// # Errors
+    /// When the host cannot read or write.
+    fn save_overlay(&self, to: &File) -> io::Result<bool> {
+        let _ = to;
+        Ok(false)
     }
 
     /// The image's name for messages and logs: its path, with what lies over it.

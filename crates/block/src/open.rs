@@ -9,7 +9,7 @@ use rustix::fs::fstat;
 use crate::file::{ImageFile, given_image, open_image};
 use crate::foreign::open_foreign;
 use crate::nbd::{NbdAddress, NbdDisk};
-use crate::overlay::{TemporaryOverlay, open_kept};
+use crate::overlay::{TemporaryOverlay, open_kept, open_layered};
 use crate::qcow2::Qcow2Disk;
 use crate::raw::read_or_zeros;
 use crate::{BlockDevice, BlockError, RawDisk};
@@ -112,7 +112,7 @@ pub struct DiskOptions {
     pub format: Format,
     pub read_only: bool,
     pub overlay: Overlay,
-    /// Between the image and an overlay that is kept: overlays that were kept before, the lowest first.
+    /// Between the image and an overlay: overlays that were kept before, the lowest first.
     pub layers: Vec<PathBuf>,
     pub trust: Trust,
 }
@@ -135,7 +135,11 @@ pub fn open(options: &DiskOptions) -> Result<Arc<dyn BlockDevice>, BlockError> {
     match overlay {
         Overlay::None => chain.open(path, *format, *read_only),
         Overlay::Temporary => {
-            let base = chain.open(path, *format, true)?;
+            let base = if layers.is_empty() {
+                chain.open(path, *format, true)?
+            } else {
+                open_layered((path, *format), layers, &mut chain)?
+            };
             if *read_only {
                 return Ok(base);
             }

@@ -44,6 +44,8 @@ pub enum MachineError {
     },
     #[error("cannot write what the guest has written to {disk}")]
     Flush { disk: String, source: io::Error },
+    #[error("cannot copy what the guest has written to {disk}")]
+    SaveOverlay { disk: String, source: io::Error },
     #[error("cannot use the folder {}", path.display())]
     Folder {
         path: PathBuf,

@@ -21,6 +21,9 @@ pub struct RecordOrder {
     /// Both empty; see [`memory::GuestMemory::record`].
     pub pages: File,
     pub index: File,
+    /// Where what the guest wrote to its disks goes, in the disks' order: of those whose overlays leave nothing
+    /// behind. May be shorter.
+    pub overlays: Vec<File>,
 }
 
 /// A saved machine, whose memory is still being written.
@@ -50,6 +53,13 @@ impl Machine {
         for disk in self.peripherals.disks() {
             // What its files hold is then what the guest has written.
             disk.flush().map_err(|source| MachineError::Flush {
+                disk: disk.identify(),
+                source,
+            })?;
+        }
+        for (disk, file) in self.peripherals.disks.iter().zip(&order.overlays) {
+            let saved = disk.save_overlay(file);
+            saved.map_err(|source| MachineError::SaveOverlay {
                 disk: disk.identify(),
                 source,
             })?;

@@ -100,13 +100,15 @@ impl Control {
         py.detach(|| self.control.stats()).map(Statistics::from)
     }
 
+    #[pyo3(signature = (files, below, overlays=Vec::new()))]
     fn save(
         &self,
         py: Python<'_>,
         files: LayerFiles,
         below: Vec<LayerFiles>,
+        overlays: Vec<i32>,
     ) -> PyResult<Option<Recording>> {
-        let order = record_order(py, &files, &below)?;
+        let order = record_order(py, &files, &below, &overlays)?;
         match py.detach(|| self.control.save(order)) {
             None => Ok(None),
             Some(Ok(recorded)) => Ok(Some(Recording::from(recorded))),

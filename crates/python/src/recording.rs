@@ -70,16 +70,22 @@ fn layers(py: Python<'_>, files: &[LayerFiles]) -> PyResult<Vec<Layer>> {
     files.iter().map(|layer| layer.open(py)).collect()
 }
 
-/// Where a machine is to be recorded to: `below` are the layers that the new one lies on.
+/// Where a machine is to be recorded to: `below` are the layers that the new one lies on, `overlays` descriptors
+/// for what temporary overlays of its disks hold.
 pub(crate) fn record_order(
     py: Python<'_>,
     files: &LayerFiles,
     below: &[LayerFiles],
+    overlays: &[i32],
 ) -> PyResult<RecordOrder> {
     Ok(RecordOrder {
         layers: layers(py, below)?,
         pages: File::from(descriptor(py, files.pages)?),
         index: File::from(descriptor(py, files.index)?),
+        overlays: overlays
+            .iter()
+            .map(|&fd| Ok(File::from(descriptor(py, fd)?)))
+            .collect::<PyResult<_>>()?,
     })
 }
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from innkeeper.cli import warm
 from innkeeper.cli.help import Command, Group
 from innkeeper.cli.options import complete_image
 from innkeeper.cli.output import AsJson, print_json, print_table, remark, table
@@ -16,6 +17,7 @@ from innkeeper.services.images import ListedImage
 app = typer.Typer(
     cls=Group, help="Images: list, build, import, remove, look into.", no_args_is_help=True
 )
+app.add_typer(warm.app, name="warm")
 
 Name = Annotated[
     str, typer.Argument(help="Such as debian.", metavar="NAME", autocompletion=complete_image)

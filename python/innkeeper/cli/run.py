@@ -40,6 +40,12 @@ def run(
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep what the guest writes to its disk, by --name.")
     ] = False,
+    cold: Annotated[
+        bool,
+        typer.Option(
+            "--cold", help="Boot the guest, also where it could begin as one that has booted."
+        ),
+    ] = False,
     tty: Annotated[
         bool, typer.Option("--tty", "-t", help="Give the command a terminal in the guest.")
     ] = False,
@@ -82,6 +88,7 @@ def run(
         console=console,
         timeout=None if timeout is None else parse_duration(timeout),
         keep=keep,
+        cold=cold,
         terminal=tty and sys.stdin.isatty() and sys.stdout.isatty(),
         statistics=stats,
         perf_map=perf_map,

@@ -9,12 +9,21 @@ import errno
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from innkeeper.errors import CommandNotStarted, GuestNotRunning
-from innkeeper.guest.errands import Errand, ErrandFailed, outcome, refusal
+from innkeeper.guest.errands import (
+    Errand,
+    ErrandFailed,
+    Identity,
+    outcome,
+    refusal,
+    renew,
+    set_time,
+)
 from innkeeper.guest.frames import (
     MAX_PAYLOAD,
     OUTPUT_WINDOW,
@@ -278,6 +287,14 @@ class Agent:
             GuestNotRunning: when the guest ended first.
             TimeoutError: after `timeout` seconds.
         """
+        number, waiting = self._ask(errand)
+        try:
+            return waiting.wait(timeout)
+        finally:
+            with self._lock:
+                self._jobs.pop(number, None)
+
+    def _ask(self, errand: Errand) -> tuple[int, _Waiting]:
         waiting = _Waiting(errand)
         with self._lock:
             number = self._next
@@ -287,11 +304,34 @@ class Agent:
             else:
                 self._jobs[number] = waiting
         self.tell(errand.kind, number, errand.payload)
-        try:
-            return waiting.wait(timeout)
-        finally:
-            with self._lock:
-                self._jobs.pop(number, None)
+        return number, waiting
+
+    def awaken(self, identity: Identity, timeout: float | None = None) -> bool:
+        """In place of `wait_ready`, for a guest that goes on as one that was ready and that nobody
+        had asked for anything: it is given the time, and becomes itself. False for one that booted
+        after all, and did likewise.
+
+        Raises:
+            ErrandFailed: when it cannot.
+            GuestNotRunning: when the guest ended first.
+            TimeoutError: after `timeout` seconds.
+        """
+        wanted = (set_time(time.time_ns()), renew(identity))
+        asked = [self._ask(errand) for errand in wanted]
+        for _, waiting in asked:
+            try:
+                waiting.wait(timeout)
+            except ErrandFailed:
+                # One that booted is itself.
+                if not self._greeted:
+                    raise
+        booted = self._greeted
+        if booted:
+            # The time that it was told is gone.
+            self.run_errand(set_time(time.time_ns()), timeout)
+        self._greeted = True
+        self._ready.set()
+        return not booted
 
     def console(self, device: str, term: str, columns: int, rows: int) -> None:
         """Gives `device` of the guest a login shell. The guest powers off when it ends."""

@@ -1,6 +1,8 @@
 """One command in a guest, its streams joined to those of this process."""
 
+import contextlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
@@ -11,6 +13,8 @@ from innkeeper.guest.connection import agent_channel, vsock_ends
 from innkeeper.guest.frames import Exec
 from innkeeper.guest.streams import not_started, run_joined
 from innkeeper.guest.surroundings import joined
+from innkeeper.guest.warm import Start
+from innkeeper.images.store import Image
 from innkeeper.machine.spec import MachineSpec
 from innkeeper.vm import terminal
 from innkeeper.vm.apart import Apart
@@ -27,7 +31,8 @@ _POWER_OFF_PATIENCE: Final = 60.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandRun:
     """`kept`: the guest powers off in order, so that its disk is complete. `timeout` in seconds.
-    Without `jail`, the guest's process keeps all rights that it has.
+    Without `jail`, the guest's process keeps all rights that it has. With `image`, the guest need
+    not boot, and is called `hostname`.
     """
 
     argv: tuple[str, ...]
@@ -37,6 +42,8 @@ class CommandRun:
     boot_messages: bool = False
     timeout: float | None = None
     jail: bool = True
+    image: Image | None = None
+    hostname: str = ""
 
 
 def run_command(spec: MachineSpec, command: CommandRun) -> Ending:
@@ -49,15 +56,21 @@ def run_command(spec: MachineSpec, command: CommandRun) -> Ending:
         Apart(jail=command.jail) as apart,
         agent_channel() as (agent, port),
         vsock_ends(spec) as vsock,
+        Start(command.image, spec, command.hostname) as start,
     ):
-        log = BootLog(partial(terminal.write_all, 2) if command.boot_messages else None)
-        wiring = Wiring(com1=Channel(output=log.write_end), ports=(port,), vsock=vsock)
+        echo = partial(terminal.write_all, 2) if command.boot_messages else None
+        log = BootLog(echo, start.console)
+        # Nobody sits at its console; but guests that begin as each other have the same devices.
+        wiring = Wiring(
+            com1=Channel(output=log.write_end), console=Channel(), ports=(port,), vsock=vsock
+        )
         try:
-            machine = apart.machine(spec, wiring, agent.disconnect)
+            machine = apart.machine(spec, wiring, agent.disconnect, warm=start.warm)
         finally:
             log.close_writer()
         with attended(machine, command.timeout) as attention:
-            ending = _execute(agent, command, attention)
+            ending = _execute(agent, command, attention, lambda: start.ready(agent, machine, log))
+            start.finish()
             if ending is not None and command.kept:
                 agent.power_off()
                 machine.wait(_POWER_OFF_PATIENCE)
@@ -75,12 +88,41 @@ def run_command(spec: MachineSpec, command: CommandRun) -> Ending:
     return outside.quoting(log.last_words())
 
 
-def _execute(agent: Agent, command: CommandRun, attention: Attention) -> Ending | None:
+def boot_once(spec: MachineSpec, image: Image, hostname: str) -> None:
+    """Boots `spec`, where no guest like it has booted, for those that then need not.
+
+    Raises:
+        As `run_command`.
+    """
+    with (
+        Apart() as apart,
+        agent_channel() as (agent, port),
+        vsock_ends(spec, silent=True) as vsock,
+        Start(image, spec, hostname) as start,
+    ):
+        if not start.is_kept:
+            return
+        log = BootLog()
+        wiring = Wiring(
+            com1=Channel(output=log.write_end), console=Channel(), ports=(port,), vsock=vsock
+        )
+        try:
+            machine = apart.machine(spec, wiring, agent.disconnect)
+        finally:
+            log.close_writer()
+        with attended(machine, None), contextlib.suppress(GuestNotRunning):
+            start.ready(agent, machine, log)
+            start.finish()
+
+
+def _execute(
+    agent: Agent, command: CommandRun, attention: Attention, wait_ready: Callable[[], None]
+) -> Ending | None:
     """The command's ending, or nothing when the guest ended first."""
     size = terminal.size() if command.terminal else None
     env = {"TERM": os.environ.get("TERM", "linux")} if command.terminal else {}
     try:
-        agent.wait_ready()
+        wait_ready()
         order = joined(Exec(argv=command.argv, env=env, terminal=size), command.surroundings)
         return Ending(run_joined(agent, order, leave=attention.leave).returncode)
     except CommandNotStarted as error:

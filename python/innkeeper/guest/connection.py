@@ -15,15 +15,16 @@ AGENT_PORT: Final = "innkeeper.agent"
 
 
 @contextlib.contextmanager
-def vsock_ends(spec: MachineSpec) -> Iterator[Vsock | None]:
-    """The host's side of the socket device of a guest that this process attends to.
+def vsock_ends(spec: MachineSpec, *, silent: bool = False) -> Iterator[Vsock | None]:
+    """The host's side of the socket device of a guest that this process attends to. A `silent` one
+    has nobody at the other side.
 
     Raises:
         HostFailure: when the path is taken, or cannot be made.
     """
     asked = spec.vsock
     if asked is None or asked.path is None:
-        yield None
+        yield Vsock(cid=asked.cid) if silent and asked is not None else None
         return
     path = str(asked.path)
     try:

@@ -10,6 +10,8 @@ from typing import Final, Self
 from innkeeper.errors import GuestNotRunning, InvalidInput
 from innkeeper.guest.connection import agent_channel, vsock_ends
 from innkeeper.guest.console_mode import ConsoleMode
+from innkeeper.guest.warm import Start
+from innkeeper.images.store import Image
 from innkeeper.machine.spec import MachineSpec
 from innkeeper.vm import terminal
 from innkeeper.vm.apart import Apart, MachineApart
@@ -24,25 +26,30 @@ DEVICES: Final = {ConsoleMode.SERIAL: "/dev/ttyS0", ConsoleMode.VIRTIO: "/dev/hv
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsoleRun:
-    """`timeout` in seconds. Without `jail`, the guest's process keeps all rights that it has."""
+    """`timeout` in seconds. Without `jail`, the guest's process keeps all rights that it has. With
+    `image`, the guest need not boot, and is called `hostname`.
+    """
 
     mode: ConsoleMode
     timeout: float | None = None
     jail: bool = True
+    image: Image | None = None
+    hostname: str = ""
 
 
 def run_shell(spec: MachineSpec, console: ConsoleRun) -> Ending:
     """Boots an image and gives its console a login shell; the guest ends with the shell."""
     with (
         Apart(jail=console.jail) as apart,
-        _Terminal(console.mode) as front,
+        Start(console.image, spec, console.hostname) as start,
+        _Terminal(console.mode, start.console) as front,
         agent_channel() as (agent, port),
         vsock_ends(spec) as vsock,
     ):
-        machine = front.machine(apart, spec, (port,), vsock, agent.disconnect)
+        machine = front.machine(apart, spec, (port,), vsock, agent.disconnect, start)
         with attended(machine, console.timeout) as attention:
             try:
-                agent.wait_ready()
+                start.ready(agent, machine, front.log)
                 columns, rows = terminal.size()
                 machine.control.resize_console(columns, rows)
                 device = DEVICES.get(console.mode, "/dev/console")
@@ -52,6 +59,7 @@ def run_shell(spec: MachineSpec, console: ConsoleRun) -> Ending:
                     machine.wait()
             except GuestNotRunning:
                 machine.wait()
+            start.finish()
         ending = front.ending(machine, attention)
         if ending.status == 0 and not agent.was_ready and not attention.left:
             lost = "the guest ended before it had a shell"
@@ -76,7 +84,7 @@ def run_kernel(spec: MachineSpec, console: ConsoleRun) -> Ending:
 class _Terminal:
     """Standard input and output as a guest's console."""
 
-    def __init__(self, mode: ConsoleMode) -> None:
+    def __init__(self, mode: ConsoleMode, before: str = "") -> None:
         self._mode = mode
         self._interactive = terminal.is_interactive()
         self._relay: Relay | None = None
@@ -84,7 +92,7 @@ class _Terminal:
             self._relay = Relay(0, self._leave)
         self._on_leave: Callable[[], None] = lambda: None
         shown = partial(terminal.write_all, 1) if mode is ConsoleMode.SERIAL else None
-        self.log = BootLog(shown)
+        self.log = BootLog(shown, before)
 
     def __enter__(self) -> Self:
         return self
@@ -99,18 +107,23 @@ class _Terminal:
         ports: tuple[tuple[str, Channel], ...],
         vsock: Vsock | None,
         on_end: Callable[[], None],
+        start: Start | None = None,
     ) -> MachineApart:
         typed = self._relay.read_end if self._relay else None
         serial = self._mode is ConsoleMode.SERIAL
         com1 = Channel(input=typed if serial else None, output=self.log.write_end)
         virtio = self._mode is ConsoleMode.VIRTIO
-        console = Channel(input=typed, output=1) if virtio else None
+        # Guests that begin as each other have the same devices, whoever sits where.
+        nobody = None if start is None else Channel()
+        console = Channel(input=typed, output=1) if virtio else nobody
         try:
             with _firmware_log(spec) as log:
                 wiring = Wiring(
                     com1=com1, console=console, ports=ports, vsock=vsock, firmware_log=log
                 )
-                return apart.machine(spec, wiring, on_end)
+                if start is None:
+                    return apart.machine(spec, wiring, on_end)
+                return apart.machine(spec, wiring, on_end, warm=start.warm)
         finally:
             self.log.close_writer()
             if self._relay:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -341,11 +342,16 @@ class Desk:
         self._vcpus = resumption.number("vcpus") or self._vcpus
         self._make_machine(resumption.beginning)
         if resumption.about.get("ready"):
-            resumption.awaken(self.hub, self._command, self._shell, self._awake)
+            awake = partial(self._awake, begins=resumption.about.get("begins") is True)
+            resumption.awaken(self.hub, self._command, self._shell, awake)
 
-    def _awake(self, failures: tuple[str, ...]) -> None:
+    def _awake(self, failures: tuple[str, ...], *, begins: bool) -> None:
+        """It `begins` where another had booted, and nothing was run for it so far."""
         for failure in failures:
             print(failure, file=sys.stderr, flush=True)
+        if begins:
+            self._ready()
+            return
         self._write_run()
         journal.tell(self.home, "ready")
 

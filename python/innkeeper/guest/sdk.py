@@ -10,6 +10,7 @@ from innkeeper.guest.agent import Agent
 from innkeeper.guest.attached_guest import AttachedGuest
 from innkeeper.guest.commands import CommandFailed, CommandResult, Commands
 from innkeeper.guest.connection import AGENT_PORT
+from innkeeper.guest.warm import Start
 from innkeeper.images import (
     Image,
     ImageBoot,
@@ -39,7 +40,8 @@ class Guest(Commands):
     which takes about half a minute. `network` and `ports` are written as there, too: user,
     user,host, none, and 8080:80; so are `rules`, as in accept tcp port 22, and `firewall`, as
     in=drop; `volumes` as ./src:/src:ro, and limits as 150%, 50M or 1000iops.
-    What the guest writes is thrown away. With `times`, `stats` tells where the time goes.
+    What the guest writes is thrown away. One like which another has booted begins as that was then,
+    unless it is to be `cold`. With `times`, `stats` tells where the time goes.
     Without `jail`, the guest's process keeps all rights that it has: see SECURITY.md.
 
     Raises InvalidInput when an argument is nothing that it can be, and on entering the block:
@@ -69,8 +71,10 @@ class Guest(Commands):
         boot_timeout: float | None = 300.0,
         times: bool = False,
         jail: bool = True,
+        cold: bool = False,
     ) -> None:
         super().__init__()
+        self._cold = bool(cold)
         self._image = arguments.text(image, "the image's name")
         self._jail = bool(jail)
         self._boot_timeout = arguments.seconds(boot_timeout, "boot_timeout")
@@ -88,6 +92,7 @@ class Guest(Commands):
         )
         self._process: GuestProcess | None = None
         self._log: BootLog | None = None
+        self._begun: Start | None = None
 
     def __enter__(self) -> Self:
         if self._process is not None:
@@ -97,7 +102,6 @@ class Guest(Commands):
         self._surroundings = surroundings_of(image)
         try:
             self._start(image)
-            self.agent.wait_ready(self._boot_timeout)
         except GuestNotRunning as error:
             raise self._explained(error) from error
         except BaseException:
@@ -135,25 +139,33 @@ class Guest(Commands):
 
     def close(self) -> None:
         """Ends the guest at once, as pulling its plug would. Harmless when it has ended."""
+        if self._begun is not None:
+            self._begun.__exit__(None, None, None)
         if self._process is not None:
             self._process.close()
         if self._agent is not None:
             self._agent.close()
-        self._process = self._agent = None
+        self._process = self._agent = self._begun = None
 
     def _start(self, image: Image) -> None:
         spec = machine_spec(image, self._boot)
+        start = Start(None if self._cold else image, spec, self._boot.name)
+        self._begun = start.__enter__()
         ours, theirs = socket.socketpair()
-        self._log = BootLog()
+        self._log = BootLog(before=start.console)
         self._agent = Agent(ours)
         port = Channel(input=theirs.fileno(), output=theirs.fileno())
-        wiring = Wiring(com1=Channel(output=self._log.write_end), ports=((AGENT_PORT, port),))
+        wiring = Wiring(
+            com1=Channel(output=self._log.write_end),
+            console=Channel(),
+            ports=((AGENT_PORT, port),),
+        )
         with theirs:
             try:
-                fds = (theirs.fileno(), self._log.write_end)
-                self._process = GuestProcess(spec, wiring, fds, jail=self._jail)
+                self._process = GuestProcess(spec, wiring, jail=self._jail, warm=start.warm)
             finally:
                 self._log.close_writer()
+        start.ready(self._agent, self._process, self._log, self._boot_timeout)
 
     def _explained(self, error: GuestNotRunning) -> InnkeeperError:
         """Why a guest ended before it was ready: its process knows, or its console."""

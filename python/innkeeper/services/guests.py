@@ -81,11 +81,17 @@ def _run_image(request: GuestRequest, name: str, report: Report) -> Ending:
     if request.keep:
         boot = replace(boot, kept=store.kept_guest(guest, image))
     spec = machine_spec(image, boot)
+    # Who wants to see it boot, or keeps its disk, gets a guest that boots.
+    boots = request.cold or request.keep or request.console is ConsoleMode.SERIAL
+    begun = None if boots else image
     # A script has no use for a terminal's echo and prompts: it gets a shell on plain pipes.
     argv = command_of(request, image)
     if (request.console and not request.command) or (not argv and is_interactive()):
         mode = request.console or ConsoleMode.VIRTIO
-        return run_shell(spec, ConsoleRun(mode=mode, timeout=request.timeout, jail=request.jail))
+        run = ConsoleRun(
+            mode=mode, timeout=request.timeout, jail=request.jail, image=begun, hostname=guest
+        )
+        return run_shell(spec, run)
     command = CommandRun(
         argv=argv or LOGIN_SHELL,
         surroundings=surroundings_of(image),
@@ -95,5 +101,7 @@ def _run_image(request: GuestRequest, name: str, report: Report) -> Ending:
         boot_messages=request.console is ConsoleMode.SERIAL,
         timeout=request.timeout,
         jail=request.jail,
+        image=begun,
+        hostname=guest,
     )
     return run_command(spec, command)

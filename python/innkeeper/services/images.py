@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from innkeeper import images
 from innkeeper.images import Image, Report, Store
+from innkeeper.images.warm import WarmStarts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +56,7 @@ def remove(name: str) -> ListedImage:
     """What was removed; its files stay for as long as `guests` do."""
     removed = find(name)
     Store().remove(name)
+    WarmStarts(Store()).sweep()
     return removed
 
 

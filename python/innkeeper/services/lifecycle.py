@@ -19,7 +19,7 @@ from innkeeper.errors import (
 )
 from innkeeper.images import Report, Store, check_name, ensure
 from innkeeper.images import check as check_boot
-from innkeeper.services import admission, beginnings, seeds
+from innkeeper.services import admission, beginnings, seeds, warm
 from innkeeper.services import definition as definitions
 from innkeeper.services.containers import settled
 from innkeeper.services.control import GRACE, kill_processes, stop
@@ -95,15 +95,31 @@ def _write(made: Definition, home: Home, name: str) -> None:
 
 
 def run(request: GuestRequest, report: Report, restart: RestartPolicy, *, autostart: bool) -> str:
-    """`create` and `start`; a guest that cannot be started is not there afterwards."""
+    """`create` and `start`; a guest that cannot be started is not there afterwards. One like which
+    another has booted need not boot.
+    """
     name = create(request, report, restart=restart, autostart=autostart)
     try:
-        start(name)
+        if not _began_warm(name):
+            start(name)
     except BaseException:
         with contextlib.suppress(InnkeeperError):
             remove(name, force=True)
         raise
     return name
+
+
+def _began_warm(name: str) -> bool:
+    with registry().open(name) as home:
+        if not warm.prepare(home):
+            return False
+        try:
+            start(name, lambda fresh: fresh)
+        except InnkeeperError:
+            # If it is not the start's fault, it is told once more.
+            warm.forget(home)
+            return False
+    return True
 
 
 def start(name: str, revive: Callable[[Order], Order] | None = None) -> None:

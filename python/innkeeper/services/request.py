@@ -37,7 +37,8 @@ class GuestRequest:
     for an image, the serial port for a kernel. `keep` holds on to what the guest writes to its root
     disk, under `name`. `entrypoint` stands in place of what a container's image has before its
     `command`, and `publish_exposed` is for the ports that it names. `statistics` come with the
-    ending, `perf_map` and `symbols` are as in `MachineSpec`.
+    ending, `perf_map` and `symbols` are as in `MachineSpec`. A `cold` guest boots, where another
+    need not.
     """
 
     image: str | None = None
@@ -73,6 +74,7 @@ class GuestRequest:
     statistics: bool = False
     perf_map: bool = False
     symbols: Path | None = None
+    cold: bool = False
 
 
 def check(request: GuestRequest) -> None:

@@ -26,7 +26,9 @@ from innkeeper.vm.bridge import host
 from innkeeper.vm.child import Order, descriptors
 from innkeeper.vm.ending import EndKind
 from innkeeper.vm.running import RunningMachine
+from innkeeper.vm.saved import LayerFiles
 from innkeeper.vm.statistics import GuestStatistics
+from innkeeper.vm.warm import RecordFiles, WarmStart
 from innkeeper.vm.wiring import Channel, Wiring
 
 _MOST_DESCRIPTORS: Final = 64
@@ -69,14 +71,26 @@ class Apart:
         self._left.close()
 
     def machine(
-        self, spec: MachineSpec, wiring: Wiring, on_end: Callable[[], None] = lambda: None
+        self,
+        spec: MachineSpec,
+        wiring: Wiring,
+        on_end: Callable[[], None] = lambda: None,
+        *,
+        warm: WarmStart | None = None,
     ) -> "MachineApart":
-        """The machine, once it is made. Closing what is in `wiring` stays the caller's.
+        """The machine, once it is made; `warm` is as `Order` has it. Closing what is in `wiring`
+        and in `warm` stays the caller's.
 
         Raises:
             InvalidInput, EngineUnavailable, HostFailure, DeviceFailed: as `RunningMachine`.
         """
-        order = Order(spec=spec, wiring=wiring, jail=self._jail, own=self._own)
+        order = Order(
+            spec=spec,
+            wiring=wiring,
+            jail=self._jail,
+            own=self._own,
+            warm=warm,
+        )
         return MachineApart(self._socket, order, on_end)
 
 
@@ -113,7 +127,7 @@ class MachineApart:
         self.control = ControlApart(channel)
         # Once it has ended, where `spec.times` asks for it.
         self.statistics: GuestStatistics | None = None
-        fds = sorted(descriptors(order.wiring))
+        fds = sorted(descriptors(order))
         data = pickle.dumps((order, fds))
         try:
             socket.send_fds(channel, [child.LENGTH.pack(len(data))], fds)
@@ -131,6 +145,11 @@ class MachineApart:
         self._thread.start()
         with contextlib.suppress(OSError):
             self._channel.sendall(child.GO)
+
+    def record(self, files: RecordFiles) -> None:
+        """Records it as it is then. Closing what is in `files` stays the caller's."""
+        with contextlib.suppress(OSError):
+            socket.send_fds(self._channel, [child.RECORD], files.all())
 
     def wait(self, timeout: float | None = None) -> bool:
         """As `RunningMachine.wait`."""
@@ -222,7 +241,15 @@ def _receive(owner: socket.socket) -> Order:
     (length,) = child.LENGTH.unpack(head)
     order: Order
     order, numbers = pickle.loads(child.receive(owner, length))
-    return replace(order, wiring=_renumbered(order.wiring, dict(zip(numbers, fds, strict=True))))
+    here = dict(zip(numbers, fds, strict=True))
+    warm = order.warm
+    if warm is not None:
+        layers = tuple(
+            LayerFiles(pages=here[layer.pages], index=here[layer.index])
+            for layer in warm.beginning.layers
+        )
+        warm = replace(warm, beginning=replace(warm.beginning, layers=layers))
+    return replace(order, wiring=_renumbered(order.wiring, here), warm=warm)
 
 
 def _renumbered(wiring: Wiring, here: dict[int, int]) -> Wiring:

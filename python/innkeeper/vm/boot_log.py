@@ -15,13 +15,15 @@ LIMIT: Final = 256 * 1024  # bytes kept
 
 
 class BootLog:
-    """Reads a pipe until all writers are gone. Connect `write_end` to COM1, then `close_writer`."""
+    """Reads a pipe until all writers are gone. Connect `write_end` to COM1, then `close_writer`.
+    `before` is what the guest had printed when it was another.
+    """
 
-    def __init__(self, echo: Callable[[bytes], None] | None = None) -> None:
+    def __init__(self, echo: Callable[[bytes], None] | None = None, before: str = "") -> None:
         self._read_end, self.write_end = os.pipe()
         self._echo = echo
         self._lock = threading.Lock()
-        self._bytes = bytearray()
+        self._bytes = bytearray(before.encode())
         self._reader = threading.Thread(target=self._read, name="boot log", daemon=True)
         self._reader.start()
 

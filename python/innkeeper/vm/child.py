@@ -26,8 +26,10 @@ from innkeeper.errors import DeviceFailed, InnkeeperError
 from innkeeper.machine.spec import MachineSpec
 from innkeeper.vm import first, jail
 from innkeeper.vm.bridge import Plug
+from innkeeper.vm.record import Records
 from innkeeper.vm.running import RunningMachine
 from innkeeper.vm.statistics import GuestStatistics
+from innkeeper.vm.warm import RecordFiles, WarmStart
 from innkeeper.vm.wiring import Wiring
 
 LENGTH: Final = struct.Struct("<I")
@@ -37,19 +39,23 @@ STOP: Final = b"s"
 POWER_BUTTON: Final = b"p"
 STATISTICS: Final = b"t"
 RESIZE: Final = b"r"
+RECORD: Final = b"w"  # with the descriptors of `RecordFiles`
+_MOST_FDS: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """What to run. The descriptors in `wiring` are this process's. From the owner, so trusted.
 
-    With `jail`, `own` is a directory that the process may write to.
+    `own` is a directory that the process may write to. The machine begins as `warm`, or boots where
+    it cannot.
     """
 
     spec: MachineSpec
     wiring: Wiring
     jail: bool
     own: Path
+    warm: WarmStart | None = None
 
 
 def main(argv: list[str]) -> int:
@@ -65,16 +71,17 @@ def serve(owner: socket.socket, arrive: Callable[[socket.socket], Order]) -> Non
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
     order = arrive(owner)
+    records = Records()
     try:
         if order.jail:
             first.become_first(order.spec)
         machine = _made(order)
-        _close(order.wiring)
+        _close(order)
         _tell(owner, {"made": True, "pid": first.number()})
         if receive(owner, 1) != GO:
             os._exit(1)
         machine.start()
-        threading.Thread(target=_obey, args=(machine, owner), daemon=True).start()
+        threading.Thread(target=_obey, args=(machine, owner, records), daemon=True).start()
         machine.wait()
         kind, code, what = machine.outcome
     except InnkeeperError as error:
@@ -83,6 +90,7 @@ def serve(owner: socket.socket, arrive: Callable[[socket.socket], Order]) -> Non
         return
     told = machine.statistics and machine.statistics.as_dict()
     _tell(owner, {"kind": kind, "code": code, "what": what, "statistics": told})
+    records.wait()
 
 
 def _inherited(owner: socket.socket) -> Order:
@@ -93,27 +101,31 @@ def _inherited(owner: socket.socket) -> Order:
 
 def _made(order: Order) -> RunningMachine:
     spec, wiring = order.spec, order.wiring
-    if not order.jail:
-        return RunningMachine(spec, wiring)
-    if spec.network is not None and spec.network.bridge is not None:
-        # What it publishes there, the owner takes away again.
-        plug = Plug(spec.network, spec.vcpus)
-        spec = replace(spec, network=plug.network)
-        wiring = replace(wiring, taps=plug.taps)
-    if any(disk.nbd for disk in spec.disks):
-        from innkeeper.vm.disk_images import connected
+    if order.jail:
+        if spec.network is not None and spec.network.bridge is not None:
+            # What it publishes there, the owner takes away again.
+            plug = Plug(spec.network, spec.vcpus)
+            spec = replace(spec, network=plug.network)
+            wiring = replace(wiring, taps=plug.taps)
+        if any(disk.nbd for disk in spec.disks):
+            from innkeeper.vm.disk_images import connected
 
-        wiring = replace(wiring, disks=connected(spec))
-    # Its devices are found as the owner finds them.
-    jail.enter(spec, (order.own,), Path.cwd(), order.own.name)
-    first.stay_with_parent()
+            wiring = replace(wiring, disks=connected(spec))
+        # Its devices are found as the owner finds them.
+        needed = spec if order.warm is None else order.warm.applied(spec)
+        jail.enter(needed, (order.own,), Path.cwd(), order.own.name)
+        first.stay_with_parent()
+    if order.warm is not None:
+        # Whatever is wrong with it, the guest can boot; its owner sees that it did.
+        with contextlib.suppress(InnkeeperError):
+            return RunningMachine(order.warm.applied(spec), wiring, beginning=order.warm.beginning)
     return RunningMachine(spec, wiring)
 
 
-def _obey(machine: RunningMachine, owner: socket.socket) -> None:
+def _obey(machine: RunningMachine, owner: socket.socket, records: Records) -> None:
     while True:
         try:
-            request, fds, _, _ = socket.recv_fds(owner, 1, 1)
+            request, fds, _, _ = socket.recv_fds(owner, 1, _MOST_FDS)
         except OSError:
             # It has gone without having heard all that we said.
             request, fds = b"", []
@@ -125,6 +137,10 @@ def _obey(machine: RunningMachine, owner: socket.socket) -> None:
             machine.control.resize_console(*SIZE.unpack(receive(owner, SIZE.size)))
         elif request == STATISTICS:
             _tell_statistics(machine, fds)
+        elif request == RECORD:
+            told, state, pages, index, disk = fds
+            files = RecordFiles(told=told, state=state, pages=pages, index=index, disk=disk)
+            records.take(machine, files)
         elif not request:
             os._exit(1)
 
@@ -143,14 +159,20 @@ def _tell(owner: socket.socket, answer: dict[str, object]) -> None:
         owner.sendall(json.dumps(answer).encode() + b"\n")
 
 
-def _close(wiring: Wiring) -> None:
+def _close(order: Order) -> None:
     """The machine has its own duplicates; ours would keep the other ends from seeing the end."""
-    for fd in descriptors(wiring) - {0, 1, 2}:
+    for fd in descriptors(order) - {0, 1, 2}:
         os.close(fd)
 
 
-def descriptors(wiring: Wiring) -> set[int]:
-    """All that are in `wiring`."""
+def descriptors(order: Order) -> set[int]:
+    """All that are in it."""
+    layers = () if order.warm is None else order.warm.beginning.layers
+    memory = {fd for layer in layers for fd in (layer.pages, layer.index)}
+    return memory | _of_wiring(order.wiring)
+
+
+def _of_wiring(wiring: Wiring) -> set[int]:
     channels = [wiring.com1, wiring.com2, wiring.console, *(channel for _, channel in wiring.ports)]
     fds = {fd for channel in channels if channel for fd in (channel.input, channel.output)}
     if wiring.vsock is not None:

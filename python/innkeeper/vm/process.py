@@ -7,16 +7,25 @@ import pickle
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
 from typing import Final
 
 from innkeeper import errors
 from innkeeper.errors import HostFailure
 from innkeeper.machine.spec import MachineSpec
 from innkeeper.vm import scratch
-from innkeeper.vm.child import GO, LENGTH, POWER_BUTTON, STATISTICS, STOP, Order
+from innkeeper.vm.child import (
+    GO,
+    LENGTH,
+    POWER_BUTTON,
+    RECORD,
+    STATISTICS,
+    STOP,
+    Order,
+    descriptors,
+)
 from innkeeper.vm.ending import EndKind
 from innkeeper.vm.statistics import GuestStatistics
+from innkeeper.vm.warm import RecordFiles, WarmStart
 from innkeeper.vm.wiring import Wiring
 
 # Not `-m innkeeper.vm.child`: the package has imported that module by then, and Python warns.
@@ -24,19 +33,27 @@ _CHILD: Final = "import sys; from innkeeper.vm.child import main; sys.exit(main(
 
 
 class GuestProcess:
-    """Starts the process at once. `fds` are the descriptors in `wiring`, for it to inherit."""
+    """Starts the process at once; `warm` is as `Order` has it. Closing what is
+    in `wiring` and in `warm` stays the caller's.
+    """
 
     def __init__(
-        self, spec: MachineSpec, wiring: Wiring, fds: Sequence[int], *, jail: bool = True
+        self,
+        spec: MachineSpec,
+        wiring: Wiring,
+        *,
+        jail: bool = True,
+        warm: WarmStart | None = None,
     ) -> None:
         self._left = contextlib.ExitStack()
         own = self._left.enter_context(scratch.place())
+        order = Order(spec=spec, wiring=wiring, jail=jail, own=own, warm=warm)
         self._socket, theirs = socket.socketpair()
         with theirs:
             try:
                 self._process = subprocess.Popen(
                     [sys.executable, "-c", _CHILD, str(theirs.fileno())],
-                    pass_fds=(theirs.fileno(), *fds),
+                    pass_fds=(theirs.fileno(), *descriptors(order)),
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                 )
@@ -44,10 +61,10 @@ class GuestProcess:
                 self._socket.close()
                 self._left.close()
                 raise HostFailure(f"cannot start the guest's process: {error}") from error
-        order = pickle.dumps(Order(spec=spec, wiring=wiring, jail=jail, own=own))
+        data = pickle.dumps(order)
         with contextlib.suppress(BrokenPipeError):
             # It may begin as soon as it can.
-            self._socket.sendall(LENGTH.pack(len(order)) + order + GO)
+            self._socket.sendall(LENGTH.pack(len(data)) + data + GO)
 
     @property
     def pid(self) -> int:
@@ -58,6 +75,11 @@ class GuestProcess:
 
     def power_button(self) -> None:
         self._ask(POWER_BUTTON)
+
+    def record(self, files: RecordFiles) -> None:
+        """As `MachineApart.record`."""
+        with contextlib.suppress(OSError):
+            socket.send_fds(self._socket, [RECORD], files.all())
 
     def statistics(self) -> GuestStatistics | None:
         """What its engine did so far; None when the guest does not run any more."""

@@ -25,6 +25,22 @@ pub(crate) fn open_kept(
     read_only: bool,
     chain: &mut Chain,
 ) -> Result<Qcow2Disk, BlockError> {
+    let (below, name, format) = open_below((base, format), layers, chain)?;
+    if !kept.exists() {
+        create(kept, name, format, below.len())?;
+    }
+    let image = open_image(kept, !read_only)?;
+    let header = Header::read(&image.file, &image.path, !read_only)?;
+    check_base(kept, name, header.backing.clone())?;
+    over(image, header, read_only, below, chain)
+}
+
+/// Opens the image `base` and the `layers` over it, to be written over; the name and the format of the uppermost.
+fn open_below<'a>(
+    (base, format): (&'a Path, Format),
+    layers: &'a [PathBuf],
+    chain: &mut Chain,
+) -> Result<(Arc<dyn BlockDevice>, &'a Path, Format), BlockError> {
     let base_image = open_image(base, false)?;
     let mut format = resolve_format(&base_image, format)?;
     let mut name = base;
@@ -35,13 +51,16 @@ pub(crate) fn open_kept(
         below = Arc::new(over(image, header, true, below, chain)?);
         (name, format) = (layer, Format::Qcow2);
     }
-    if !kept.exists() {
-        create(kept, name, format, below.len())?;
-    }
-    let image = open_image(kept, !read_only)?;
-    let header = Header::read(&image.file, &image.path, !read_only)?;
-    check_base(kept, name, header.backing.clone())?;
-    over(image, header, read_only, below, chain)
+    Ok((below, name, format))
+}
+
+/// The image `base` and the `layers` over it, only to be read.
+pub(crate) fn open_layered(
+    base: (&Path, Format),
+    layers: &[PathBuf],
+    chain: &mut Chain,
+) -> Result<Arc<dyn BlockDevice>, BlockError> {
+    Ok(open_below(base, layers, chain)?.0)
 }
 
 fn over(

@@ -13,6 +13,7 @@ use std::sync::{Arc, RwLock};
 use rustix::fs::{Access, CWD, Mode, OFlags, access, openat, unlink};
 use rustix::io::Errno;
 
+use super::copy::create;
 use crate::raw::{punch_hole, read_cached, read_or_zeros, zero_range};
 use crate::{BlockDevice, BlockError, check_range};
 
@@ -22,6 +23,8 @@ const BLOCK: u64 = 4096;
 /// Blocks whose bits are kept together.
 const GROUP: u64 = 64 * GROUP_WORDS as u64;
 const GROUP_WORDS: usize = 512;
+/// Blocks that are copied at a time.
+const LONGEST: u64 = 64;
 
 /// Which blocks the overlay holds. Costs memory only where the guest wrote, so that a disk that
 /// claims an absurd size costs nothing.
@@ -50,6 +53,27 @@ fn place(block: u64) -> (usize, u64) {
     // Below GROUP_WORDS by construction.
     let word = usize::try_from(inside / 64).unwrap_or(0);
     (word, 1 << (inside % 64))
+}
+
+impl Written {
+    /// First block and number, of at most [`LONGEST`] each.
+    fn runs(&self) -> Vec<(u64, u64)> {
+        let mut runs: Vec<(u64, u64)> = Vec::new();
+        for (number, group) in &self.groups {
+            for (word, bits) in (0..).zip(group.iter()) {
+                for bit in (0..64).filter(|bit| bits >> bit & 1 == 1) {
+                    let block = number * GROUP + word * 64 + bit;
+                    match runs.last_mut() {
+                        Some((first, count)) if *first + *count == block && *count < LONGEST => {
+                            *count += 1;
+                        }
+                        _ => runs.push((block, 1)),
+                    }
+                }
+            }
+        }
+        runs
+    }
 }
 
 /// A writable disk over a base that is only read.
@@ -219,6 +243,25 @@ impl BlockDevice for TemporaryOverlay {
     fn write_zeroes(&self, offset: u64, len: u64, _unmap: bool) -> io::Result<()> {
         // The overlay's file is sparse anyway: never spend storage on zeros.
         self.modify(offset, len, |file| zero_range(file, offset, len, true))
+    }
+
+    fn save_overlay(&self, to: &File) -> io::Result<bool> {
+        let written = self.written.read().map_err(|_| poisoned())?;
+        let copy = create(&self.base, to)?;
+        let mut bytes = vec![0; usize::try_from(LONGEST * BLOCK).unwrap_or(0)];
+        for (first, count) in written.runs() {
+            let offset = first * BLOCK;
+            let len = (count * BLOCK).min(self.len() - offset);
+            let piece = &mut bytes[..usize::try_from(len).unwrap_or(0)];
+            read_or_zeros(&self.file, piece, offset)?;
+            if piece.iter().all(|byte| *byte == 0) {
+                copy.write_zeroes(offset, len, true)?;
+            } else {
+                copy.write_at(piece, offset)?;
+            }
+        }
+        copy.close()?;
+        Ok(true)
     }
 
     fn identify(&self) -> String {

@@ -270,6 +270,7 @@ pub(crate) fn record_order(layers: &[Layer]) -> (RecordOrder, (File, File)) {
         layers: layers.to_vec(),
         pages,
         index,
+        overlays: Vec::new(),
     };
     (order, files)
 }

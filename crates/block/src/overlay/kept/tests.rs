@@ -79,3 +79,29 @@ fn where_it_cannot_be_made_is_said() {
     assert!(matches!(error, BlockError::Missing { .. }), "{error}");
     assert!(!directory.path("kept").exists());
 }
+
+#[test]
+fn what_was_kept_is_written_over_for_a_while() {
+    let directory = TestDirectory::new();
+    let base = directory.file("base", &[1; 4096 * 4]);
+    let layer = directory.path("layer.qcow2");
+    let first = open(&kept(&base, layer.clone())).unwrap();
+    first.write_at(&[2; 4096], 4096).unwrap();
+    first.flush().unwrap();
+    drop(first);
+    let before = bytes_of(&layer);
+    let options = DiskOptions {
+        path: base,
+        overlay: Overlay::Temporary,
+        layers: vec![layer.clone()],
+        ..DiskOptions::default()
+    };
+    // Both read the layer, and neither sees what the other writes.
+    let one = open(&options).unwrap();
+    let other = open(&options).unwrap();
+    one.write_at(&[3; 4096], 8192).unwrap();
+    let (one, other) = (read_all(&*one), read_all(&*other));
+    assert_eq!([one[0], one[4096], one[8192], one[12288]], [1, 2, 3, 1]);
+    assert_eq!([other[0], other[4096], other[8192]], [1, 2, 1]);
+    assert!(bytes_of(&layer) == before, "the layer was written");
+}

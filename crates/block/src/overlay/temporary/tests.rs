@@ -1,9 +1,10 @@
 #![allow(clippy::cast_possible_truncation, reason = "test values are small")]
 
+use std::fs::File;
 use std::sync::Arc;
 
-use crate::testing::{TestDirectory, pattern, read_all};
-use crate::{BlockDevice, RawDisk, TemporaryOverlay};
+use crate::testing::{TestDirectory, pattern, qemu_img, read_all};
+use crate::{BlockDevice, DiskOptions, Overlay, RawDisk, TemporaryOverlay, open};
 
 const LEN: usize = 10 * 4096 + 1024;
 
@@ -33,6 +34,37 @@ fn it_shows_the_base_and_then_what_was_written() {
         assert!(read_all(&overlay) == expected, "{offset} {len}");
     }
     overlay.flush().unwrap();
+}
+
+#[test]
+fn what_it_holds_can_lie_over_the_base_again() {
+    let directory = TestDirectory::new();
+    let (overlay, mut expected) = overlay(&directory);
+    for (offset, len) in [(5, 7), (8192, 4096), (LEN - 3, 3)] {
+        let data = pattern(len, offset as u64 + 3);
+        overlay.write_at(&data, offset as u64).unwrap();
+        expected[offset..offset + len].copy_from_slice(&data);
+    }
+    overlay.write_zeroes(16384, 8192, true).unwrap();
+    expected[16384..24576].fill(0);
+    let copy = directory.file("copy.qcow2", &[]);
+    let file = File::options().read(true).write(true).open(&copy).unwrap();
+    assert!(overlay.save_overlay(&file).unwrap());
+    // What is written later is not in it.
+    overlay.write_at(&[9; 4096], 0).unwrap();
+    let again = open(&DiskOptions {
+        path: directory.path("base"),
+        overlay: Overlay::Temporary,
+        layers: vec![copy.clone()],
+        ..DiskOptions::default()
+    });
+    assert!(read_all(&*again.unwrap()) == expected);
+    let used = std::fs::metadata(&copy).unwrap().len();
+    assert!(used < 16 * 4096, "{used} bytes, of the base as well");
+    qemu_img(&directory, &["check", "copy.qcow2"]);
+    // No other disk has what is nowhere else.
+    let base = RawDisk::open(&directory.path("base"), true).unwrap();
+    assert!(!base.save_overlay(&file).unwrap());
 }
 
 #[test]
