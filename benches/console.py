@@ -89,8 +89,8 @@ class GuestConsole:
         return self._seen[-400:].decode(errors="replace")
 
     def _processor(self) -> float:
-        """Processor seconds so far: of what runs now, to the nanosecond; and of children that ended, in
-        ticks.
+        """Processor seconds so far: of what runs now, to the nanosecond; of children that ended,
+        in ticks.
         """
         try:
             return sum(_seconds(pid) for pid in _family(self._process.pid))

@@ -102,7 +102,8 @@ def _apply(home: Home, before: GuestRequest, definition: Definition) -> None:
     request = definition.request
     if request.network is not None and request.network != before.network:
         with Client(home) as client:
-            client.execute("x-set-firewall", **firewall.written(request.network.firewall))
+            rules = firewall.written(request.network.firewall)
+            client.execute("x-set-firewall", descriptor=None, **rules)
     shares, limits = request.shares, request.limits
     try:
         document = share.settle(
