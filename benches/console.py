@@ -89,7 +89,7 @@ class GuestConsole:
         return self._seen[-400:].decode(errors="replace")
 
     def _processor(self) -> float:
-        """Processor seconds so far: of what runs now, to the nanosecond; and of children that ended, in
+        """Processor seconds so far: of what runs now, to the nanosecond; of children that ended, in
         ticks.
         """
         try:

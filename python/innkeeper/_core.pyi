@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import final
 
 from innkeeper.devices.base import MmioDevice, PortDevice
+from innkeeper.machine.firewall import FirewallSpec
 from innkeeper.machine.limits import Limits
 from innkeeper.machine.new_image import ExistingImage, Export, NewImage
 from innkeeper.machine.spec import MachineSpec
@@ -46,6 +47,7 @@ __all__ = [
     "disk_serve",
     "disk_snapshot",
     "disk_snapshots",
+    "end_with_parent",
     "engines",
     "enter_jail",
     "is_multiboot",
@@ -144,6 +146,8 @@ class Control:
     def resize_console(self, columns: int, rows: int) -> None: ...
     def set_limits(self, limits: Limits) -> None:
         """They hold from now on."""
+    def set_firewall(self, firewall: FirewallSpec) -> None:
+        """What may come to the guest's network card and leave it, from now on."""
     def connect_to_guest(self, stream: int, port: int) -> None:
         """Connects a Unix socket, which is duplicated, to a port of the guest's socket device. It
         ends where there is no such device, or nobody at that port.
@@ -362,6 +366,13 @@ def separate_children(network: bool, tap: bool) -> str | None:
 
 def adopt() -> None:
     """Children of this process's children become its own when these end before them.
+
+    Raises:
+        OSError: the kernel has no such thing.
+    """
+
+def end_with_parent() -> None:
+    """This process is killed when its parent ends. A change of its user takes that back.
 
     Raises:
         OSError: the kernel has no such thing.

@@ -11,6 +11,7 @@ import re
 import subprocess
 import tarfile
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from innkeeper.errors import ImageBuildFailed
@@ -40,9 +41,29 @@ def files(package: str, pattern: str, architecture: str = "amd64") -> Path:
     return kept
 
 
+def fetch(packages: Iterable[str], architecture: str = "amd64") -> None:
+    """Has these packages here, for `files`: those that are missing by one look at the lists."""
+    missing = [name for name in packages if not _kept(name, architecture).exists()]
+    if not missing:
+        return
+    (KEPT / architecture).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=KEPT / architecture) as scratch:
+        apt = Apt(Path(scratch) / "apt", architecture)
+        with contextlib.suppress(ImageBuildFailed):
+            apt.update()
+        for name in missing:
+            kept = _kept(name, architecture)
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            apt.download(name, Path(scratch)).rename(kept)
+
+
+def _kept(package: str, architecture: str) -> Path:
+    return KEPT / architecture / package / "package.deb"
+
+
 def _deb(package: str, pattern: str, architecture: str) -> Path:
     """The package with these files, fetched if it is not here yet."""
-    kept = KEPT / architecture / package / "package.deb"
+    kept = _kept(package, architecture)
     if not kept.exists():
         with tempfile.TemporaryDirectory(dir=kept.parent) as scratch:
             apt = Apt(Path(scratch) / "apt", architecture)

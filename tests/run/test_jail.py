@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -189,15 +190,36 @@ def test_a_guest_of_a_program_is_in_a_jail(
     guest = GuestProcess(spec, Wiring(), ())
     try:
         (own,) = tmp_path.glob("innkeeper-scratch-*")
-        status = Path(f"/proc/{guest.pid}/status")
-        wait(status.read_text, lambda text: "Seccomp:\t2" in text)
-        mounts = Path(f"/proc/{guest.pid}/mounts").read_text().splitlines()
+        pid = wait(lambda: inner(guest.pid), lambda found: is_locked_in(found))
+        status = Path(f"/proc/{pid}/status").read_text()
+        mounts = Path(f"/proc/{pid}/mounts").read_text().splitlines()
         if len(mounts) > 10:
             pytest.skip("this host gives no root directories to this user")
         assert [line.split(" ")[1] for line in mounts if " rw," in line] == [str(own)]
+        # It is the first of its own, and the process between holds nothing of the guest's.
+        assert "NSpid:\t" in status
+        assert next(line for line in status.splitlines() if "NSpid" in line).split()[2] == "1"
+        assert pid != guest.pid
+        held = {str(fd.readlink()) for fd in Path(f"/proc/{guest.pid}/fd").iterdir()}
+        assert not any(name.startswith("socket:") for name in held)
+        # Who kills that one has killed the guest.
+        os.kill(guest.pid, signal.SIGKILL)
+        wait(lambda: Path(f"/proc/{pid}").exists(), lambda there: not there)
     finally:
         guest.close()
     assert not own.exists()
+
+
+def inner(pid: int) -> int:
+    """The guest's process, of which the one that was started is the parent."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return int(children[0]) if children else pid
+
+
+def is_locked_in(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return "Seccomp:\t2" in Path(f"/proc/{pid}/status").read_text()
+    return False
 
 
 def test_without_the_jail_it_could_do_much(house: House, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@
 
 mod board;
 mod boot;
+mod bridge;
 mod devices;
 mod disk;
 mod folder;
@@ -96,6 +97,8 @@ pub const TARGETS: &[Target] = &[
     target("saved-machine", machines::restore),
     target("user-network", network::user_network),
     target("shared-network", shared_network::shared_network),
+    target("bridged-network", bridge::bridge),
+    target("firewall", bridge::firewall),
     Target {
         seeds: vga::seeds,
         ..target("vga", vga::vga)

@@ -67,6 +67,7 @@ fn machine() -> Machine {
         reboot: Reboot::Exit,
         limits: Limits::default(),
         times: false,
+        merges_memory: false,
     };
     Machine::new(config).expect("a machine")
 }

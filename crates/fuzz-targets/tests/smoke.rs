@@ -132,6 +132,8 @@ smoke! {
     user_network "user-network",
     shared_network "shared-network",
     gpu_commands "gpu-commands",
+    bridged_network "bridged-network",
+    firewall "firewall",
     vga "vga",
     vsock "vsock",
     disk_controller "disk-controller",

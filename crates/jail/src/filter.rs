@@ -62,8 +62,9 @@ const PLAIN: [c_ulong; 7] = [
     libc::TCGETS,
 ];
 /// Of a tap, when the guest's driver has said what it can do. Spec: Linux `include/uapi/linux/if_tun.h`.
-const TAP: [c_ulong; 2] = [
+const TAP: [c_ulong; 3] = [
     libc::TUNSETOFFLOAD as c_ulong,
+    libc::TUNSETQUEUE as c_ulong,
     libc::TUNSETVNETHDRSZ as c_ulong,
 ];
 /// All of KVM's are of one kind. Spec: Linux `include/uapi/linux/kvm.h`, KVMIO.

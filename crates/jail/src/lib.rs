@@ -173,6 +173,17 @@ pub fn adopt() -> std::io::Result<()> {
     Ok(rustix::process::set_child_subreaper(Some(own))?)
 }
 
+/// This process is killed when its parent ends, from now on. A change of its user takes that back.
+///
+/// # Errors
+/// When the kernel has no such thing.
+pub fn end_with_parent() -> std::io::Result<()> {
+    let signal = rustix::process::Signal::KILL;
+    Ok(rustix::process::set_parent_process_death_signal(Some(
+        signal,
+    ))?)
+}
+
 fn confine(needs: &Needs, walls: &mut Walls) -> Result<(), JailError> {
     walls.landlock = files::restrict(needs)?;
     match walls.landlock {

@@ -52,6 +52,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, Box<dyn Err
         reboot: Reboot::Exit,
         limits: Limits::default(),
         times: false,
+        merges_memory: false,
     };
     let (mut stats, mut seconds) = (false, None);
     while let Some(option) = words.next() {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use block::BlockDevice;
 pub use block::{Format as DiskFormat, Overlay, Trust as DiskTrust};
 pub use folder::FolderOptions;
+pub use netio::{Action, Direction, Peers, Rule, Rules, Transport};
 pub use netio::{BridgeOptions, Forward, NetworkOptions, Protocol, Subnet, UserOptions, lease};
 
 use crate::limits::Limits;
@@ -71,6 +72,8 @@ pub struct MachineConfig {
     pub limits: Limits,
     /// Samples where the time of each vCPU goes, for [`crate::MachineStats`].
     pub times: bool,
+    /// The host may merge pages of its memory with equal ones.
+    pub merges_memory: bool,
 }
 
 /// Firmware of a PC's: SeaBIOS and its like.
@@ -162,6 +165,8 @@ pub struct VsockConfig {
 pub struct NetworkConfig {
     pub mac: [u8; 6],
     pub way: NetworkWay,
+    /// What may come to the guest and leave it, until that is changed.
+    pub rules: Rules,
 }
 
 /// Where a network card's packets go.

@@ -15,6 +15,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, Weak};
 
 use devices::Lines;
+use netio::{Firewall, Rules};
 
 use crate::a20::A20Gate;
 use crate::config::Reboot;
@@ -121,6 +122,7 @@ struct Shared {
     held: AtomicBool,
     throttle: Arc<Throttle>,
     gates: DeviceGates,
+    firewall: Firewall,
     power_button: Hook<()>,
     memory: Memory,
     cpus: Cpus,
@@ -193,6 +195,15 @@ impl MachineControl {
         self.shared.gates.set(limits);
         let guest = HeldVcpus(Arc::downgrade(&self.shared));
         self.shared.throttle.set(limits.cpu, guest);
+    }
+
+    /// What may come to the guest's network card and leave it, from now on.
+    pub fn set_rules(&self, rules: Rules) {
+        self.shared.firewall.set(rules);
+    }
+
+    pub(crate) fn firewall(&self) -> Firewall {
+        self.shared.firewall.clone()
     }
 
     /// Resets the machine, as its reset button would.

@@ -73,6 +73,8 @@ pub enum MachineError {
     Rom { path: PathBuf, source: io::Error },
     #[error("cannot plug a device into the PCI bus: {what}")]
     Pci { what: String },
+    #[error("this host's kernel does not merge memory (KSM)")]
+    Merge { source: io::Error },
     #[error("the host has no {what} left")]
     Host {
         what: &'static str,

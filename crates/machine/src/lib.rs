@@ -51,10 +51,10 @@ mod vcpu;
 mod wires;
 
 pub use config::{
-    BootFrom, BridgeOptions, Chardev, ConsoleConfig, DiskBus, DiskConfig, DiskFormat, DiskTrust,
-    EngineChoice, FirmwareConfig, FolderConfig, FolderOptions, Forward, MachineConfig,
-    NetworkConfig, NetworkOptions, NetworkWay, Overlay, Protocol, Reboot, Subnet, UserOptions,
-    VariablesConfig, VsockConfig, lease,
+    Action, BootFrom, BridgeOptions, Chardev, ConsoleConfig, Direction, DiskBus, DiskConfig,
+    DiskFormat, DiskTrust, EngineChoice, FirmwareConfig, FolderConfig, FolderOptions, Forward,
+    MachineConfig, NetworkConfig, NetworkOptions, NetworkWay, Overlay, Peers, Protocol, Reboot,
+    Rule, Rules, Subnet, Transport, UserOptions, VariablesConfig, VsockConfig, lease,
 };
 pub use control::{MachineControl, MemoryReport, Outcome};
 // What a device made elsewhere needs, so that its crate need know no floor below this one.

@@ -112,6 +112,11 @@ impl Machine {
             rom: start.rom(),
             pluggable,
         })?;
+        if config.merges_memory {
+            memory
+                .merge()
+                .map_err(|source| MachineError::Merge { source })?;
+        }
         let chosen = choice::choose(config.engine, &memory, config.times)?;
         let physical_bits = u8::try_from(host.physical_bits()).unwrap_or(36);
         let rate = TscRate::host();

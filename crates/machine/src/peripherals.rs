@@ -21,7 +21,7 @@ use devices::virtio::{
 };
 use devices::{Line, Lines};
 use folder::Folder;
-use netio::{Link, TapLink, UserLink};
+use netio::{Guarded, Link, Subnet, TapLink, UserLink};
 use rustix::fs::{Mode, OFlags};
 
 use crate::MachineError;
@@ -521,6 +521,14 @@ fn add_network(
             links.map(|link| Box::new(link) as Box<dyn Link>).collect()
         }
     };
+    let subnet = match &network.way {
+        NetworkWay::User(_) => Some(Subnet::USER),
+        NetworkWay::Bridge(options, _) => Some(options.subnet),
+        NetworkWay::Tap(_) => None,
+    };
+    control.set_rules(network.rules.clone());
+    let guarded = |link| Box::new(Guarded::new(link, control.firewall(), subnet)) as Box<dyn Link>;
+    let links = links.into_iter().map(guarded).collect();
     let options = NetOptions {
         mac: network.mac,
         pairs,

@@ -121,6 +121,7 @@ fn endure(name: &str, options: &Options, write: impl FnOnce(&mut Code) -> Assemb
         reboot: options.reboot,
         limits: Limits::default(),
         times: false,
+        merges_memory: false,
         ..machine_config()
     };
     let mut machine = Machine::new(config).expect("a machine");
@@ -176,6 +177,7 @@ fn machine_config() -> MachineConfig {
         reboot: Reboot::Exit,
         limits: Limits::default(),
         times: false,
+        merges_memory: false,
     }
 }
 

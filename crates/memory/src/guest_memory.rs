@@ -5,13 +5,14 @@ mod given_back;
 mod kinds;
 mod layers;
 mod mapping_raw;
+mod merging;
 mod record;
 mod record_raw;
 mod shared;
 mod views;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use rustix::mm::ProtFlags;
 use serde::{Deserialize, Serialize};
@@ -84,6 +85,8 @@ pub struct GuestMemory {
     pieces: Arc<AtomicUsize>,
     rom: Option<RamRange>,
     shared: Option<Arc<Shared>>,
+    /// The host may merge its pages with equal ones.
+    mergeable: Arc<AtomicBool>,
 }
 
 /// What a guest's memory consists of.
@@ -138,6 +141,7 @@ impl GuestMemory {
             pieces: Arc::default(),
             rom: None,
             shared: None,
+            mergeable: Arc::default(),
         })
     }
 

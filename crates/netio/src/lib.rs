@@ -8,8 +8,11 @@
 //! - [`UserLink`]: user-mode network, no privilege needed.
 //! - [`TapLink`]: an interface of the host.
 //! - [`Hub`]: ports that see each other, for tests.
+//!
+//! [`Guarded`] is any of them behind its guest's [`Firewall`].
 
 mod checksum;
+mod firewall;
 mod hub;
 mod link;
 mod segment;
@@ -18,6 +21,7 @@ mod tap_raw;
 mod user;
 
 pub use checksum::Checksum;
+pub use firewall::{Action, Direction, Firewall, Guarded, Peers, Rule, Rules, Transport};
 pub use hub::{Hub, HubLink};
 pub use link::{DATA_VALID, OffloadHeader, Offloads};
 pub use link::{Frame, GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_TCPV6, Link, MAX_FRAME, NEEDS_CSUM};

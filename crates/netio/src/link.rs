@@ -131,6 +131,11 @@ pub trait Link: Send + Debug {
     /// [`Link::offloads`].
     fn accept(&mut self, guest: Offloads);
 
+    /// Whether the guest uses this pair of queues now: of several, those of the first do at all times.
+    fn use_queue(&mut self, wanted: bool) {
+        let _ = wanted;
+    }
+
     /// Takes a frame from the guest. Drops what cannot be sent now, as a wire would.
     fn send(&mut self, offload: &OffloadHeader, frame: &[u8]);
 

@@ -36,6 +36,8 @@ pub struct TapLink {
     buffer: Vec<u8>,
     /// Bytes of the frame in `buffer` that was not taken yet.
     held: Option<usize>,
+    /// The interface sends frames by this queue.
+    attached: bool,
 }
 
 impl TapLink {
@@ -70,6 +72,8 @@ impl TapLink {
     /// # Errors
     /// When the descriptor is something else.
     pub fn from_fd(tap: OwnedFd) -> Result<TapLink, TapError> {
+        // A queue that its last machine did not use tells nothing.
+        let _ = tap_raw::switch_queue(&tap, true);
         let ready = tap_raw::flags(&tap).and_then(|flags| {
             if !flags.fit() {
                 return Err(io::ErrorKind::InvalidInput.into());
@@ -107,6 +111,7 @@ impl TapLink {
             offloads,
             buffer: vec![0; HEADER + MAX_FRAME],
             held: None,
+            attached: true,
         })
     }
 }
@@ -119,6 +124,13 @@ impl Link for TapLink {
     fn accept(&mut self, guest: Offloads) {
         // It knew these when asked at first.
         let _ = tap_raw::set_offloads(&self.tap, guest);
+    }
+
+    fn use_queue(&mut self, wanted: bool) {
+        // An interface of one queue has none to switch.
+        if wanted != self.attached && tap_raw::switch_queue(&self.tap, wanted).is_ok() {
+            self.attached = wanted;
+        }
     }
 
     fn send(&mut self, offload: &OffloadHeader, frame: &[u8]) {

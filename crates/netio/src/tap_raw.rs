@@ -8,6 +8,7 @@ use crate::Offloads;
 const TUNSETIFF: libc::c_ulong = 0x4004_54ca;
 const TUNGETIFF: libc::c_ulong = 0x8004_54d2;
 const TUNSETOFFLOAD: libc::c_ulong = 0x4004_54d0;
+const TUNSETQUEUE: libc::c_ulong = 0x4004_54d9;
 const TUNSETVNETHDRSZ: libc::c_ulong = 0x4004_54d8;
 const F_CSUM: libc::c_ulong = 0x01;
 const F_TSO4: libc::c_ulong = 0x02;
@@ -15,6 +16,8 @@ const F_TSO6: libc::c_ulong = 0x04;
 const F_TSO_ECN: libc::c_ulong = 0x08;
 const IFF_TAP: libc::c_short = 0x0002;
 const IFF_MULTI_QUEUE: libc::c_short = 0x0100;
+const IFF_ATTACH_QUEUE: libc::c_short = 0x0200;
+const IFF_DETACH_QUEUE: libc::c_short = 0x0400;
 const IFF_NO_PI: libc::c_short = 0x1000;
 const IFF_VNET_HDR: libc::c_short = 0x4000;
 
@@ -51,6 +54,18 @@ pub(crate) fn attach(tap: &OwnedFd, name: &str, flags: Flags) -> io::Result<()> 
     request.ifr_ifru.ifru_flags = flags.0;
     // SAFETY: the kernel reads and writes a structure of this type, which lives here.
     check(unsafe { libc::ioctl(tap.as_raw_fd(), TUNSETIFF, &raw mut request) })
+}
+
+/// Whether the interface sends frames by this queue, one of several.
+pub(crate) fn switch_queue(tap: &OwnedFd, on: bool) -> io::Result<()> {
+    let mut request = empty();
+    request.ifr_ifru.ifru_flags = if on {
+        IFF_ATTACH_QUEUE
+    } else {
+        IFF_DETACH_QUEUE
+    };
+    // SAFETY: the kernel reads a structure of this type, which lives here.
+    check(unsafe { libc::ioctl(tap.as_raw_fd(), TUNSETQUEUE, &raw const request) })
 }
 
 pub(crate) fn flags(tap: &OwnedFd) -> io::Result<Flags> {

@@ -21,13 +21,13 @@ mod arp;
 mod bridge;
 mod dhcp;
 mod forward;
-mod header;
+pub(crate) mod header;
 mod honest;
-mod icmp;
+pub(crate) mod icmp;
 mod leases;
 mod names;
 mod ndp;
-mod packet;
+pub(crate) mod packet;
 mod ping;
 mod plan;
 mod policy;
@@ -178,12 +178,20 @@ impl UserLink {
     /// When the tap is none, or the network's directory cannot be opened.
     pub fn on_bridge(tap: OwnedFd, options: &BridgeOptions) -> Result<UserLink, UserError> {
         let tap = TapLink::from_fd(tap).map_err(|source| UserError::Tap { source })?;
+        UserLink::on_wire(Box::new(tap), options)
+    }
+
+    /// On a bridge that is at the other end of `wire`.
+    ///
+    /// # Errors
+    /// When the network's directory cannot be opened, or the wire tells of no events.
+    pub fn on_wire(wire: Box<dyn Link>, options: &BridgeOptions) -> Result<UserLink, UserError> {
         let mut link = UserLink::new(&UserOptions {
             isolated: options.isolated,
             mtu: ETHERNET_MTU,
             ..UserOptions::default()
         })?;
-        let bridge = Bridge::new(tap, options).and_then(|bridge| {
+        let bridge = Bridge::new(wire, options).and_then(|bridge| {
             let events = bridge.tap.events().ok_or(io::ErrorKind::InvalidInput)?;
             link.world.poller.add(events, Owner::Bridge)?;
             Ok(bridge)
@@ -364,6 +372,12 @@ impl Link for UserLink {
         self.world.guest = guest;
         if let Some(bridge) = &mut self.bridge {
             bridge.tap.accept(guest);
+        }
+    }
+
+    fn use_queue(&mut self, wanted: bool) {
+        if let Some(bridge) = &mut self.bridge {
+            bridge.tap.use_queue(wanted);
         }
     }
 

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 
 use crate::errors::{machine_error, raise};
 use crate::memory::Memory;
+use crate::network::FirewallSpec;
 use crate::recording::{LayerFiles, Recording, record_order};
 use crate::screen::Screen;
 use crate::spec::{LimitsSpec, descriptor};
@@ -86,6 +87,12 @@ impl Control {
     fn set_limits(&self, py: Python<'_>, limits: LimitsSpec) {
         let limits = limits.into();
         py.detach(|| self.control.set_limits(&limits));
+    }
+
+    fn set_firewall(&self, py: Python<'_>, firewall: FirewallSpec) -> PyResult<()> {
+        let rules = firewall.into_rules(py)?;
+        py.detach(|| self.control.set_rules(rules));
+        Ok(())
     }
 
     fn statistics(&self, py: Python<'_>) -> Option<Statistics> {

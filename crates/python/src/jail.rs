@@ -87,6 +87,12 @@ pub(crate) fn adopt() -> std::io::Result<()> {
     ::jail::adopt()
 }
 
+/// `innkeeper._core.end_with_parent`.
+#[pyfunction]
+pub(crate) fn end_with_parent() -> std::io::Result<()> {
+    ::jail::end_with_parent()
+}
+
 fn named(walls: &Walls) -> Vec<String> {
     let landlock = match walls.landlock {
         Enforcement::Full => Some("landlock".to_owned()),

@@ -40,6 +40,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(jail::enter_jail, module)?)?;
     module.add_function(wrap_pyfunction!(jail::separate_children, module)?)?;
     module.add_function(wrap_pyfunction!(jail::adopt, module)?)?;
+    module.add_function(wrap_pyfunction!(jail::end_with_parent, module)?)?;
     module.add_function(wrap_pyfunction!(network::take_lease, module)?)?;
     module.add_function(wrap_pyfunction!(disk::nbd_connect, module)?)?;
     module.add_function(wrap_pyfunction!(disk::disk_serve, module)?)?;

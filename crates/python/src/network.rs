@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use machine::{
-    BridgeOptions, Forward, NetworkConfig, NetworkOptions, NetworkWay, Protocol, Subnet,
-    UserOptions,
+    Action, BridgeOptions, Direction, Forward, NetworkConfig, NetworkOptions, NetworkWay, Peers,
+    Protocol, Rule, Rules, Subnet, Transport, UserOptions,
 };
 use pyo3::prelude::*;
 
@@ -24,6 +24,26 @@ pub(crate) struct NetworkSpec {
     directory: Option<PathBuf>,
     member: String,
     bridge: Option<BridgeSpec>,
+    firewall: FirewallSpec,
+}
+
+/// `innkeeper.machine.firewall.FirewallSpec`.
+#[derive(Debug, FromPyObject)]
+pub(crate) struct FirewallSpec {
+    into: String,
+    out: String,
+    rules: Vec<RuleSpec>,
+}
+
+/// `innkeeper.machine.firewall.RuleSpec`.
+#[derive(Debug, FromPyObject)]
+struct RuleSpec {
+    direction: String,
+    action: String,
+    protocol: Option<String>,
+    address: Option<IpAddr>,
+    bits: u8,
+    ports: Option<(u16, u16)>,
 }
 
 /// `innkeeper.machine.network.BridgeSpec`.
@@ -45,6 +65,7 @@ struct PortSpec {
 impl NetworkSpec {
     pub(crate) fn into_config(self, py: Python<'_>) -> PyResult<NetworkConfig> {
         let mac = mac(&self.mac).ok_or_else(|| unknown(py, "Ethernet address", &self.mac))?;
+        let rules = self.firewall.into_rules(py)?;
         if let Some(bridge) = self.bridge {
             let (IpAddr::V4(ipv4), IpAddr::V6(ipv6)) = (bridge.ipv4, bridge.ipv6) else {
                 return Err(unknown(py, "address of a guest", &bridge.ipv4.to_string()));
@@ -63,7 +84,7 @@ impl NetworkSpec {
             };
             // Its queues come with the wiring.
             let way = NetworkWay::Bridge(options, Vec::new());
-            return Ok(NetworkConfig { mac, way });
+            return Ok(NetworkConfig { mac, way, rules });
         }
         let ports = self.ports.into_iter().map(|port| port.into_forward(py));
         let network = self.directory.map(|directory| NetworkOptions {
@@ -82,7 +103,7 @@ impl NetworkSpec {
             ("tap", Some(interface)) => NetworkWay::Tap(interface),
             (other, _) => return Err(unknown(py, "network", other)),
         };
-        Ok(NetworkConfig { mac, way })
+        Ok(NetworkConfig { mac, way, rules })
     }
 }
 
@@ -100,6 +121,50 @@ pub(crate) fn take_lease(
         let what = format!("no address for the guest {name} in its network: {error}");
         raise(py, "HostFailure", (what,))
     })
+}
+
+impl FirewallSpec {
+    pub(crate) fn into_rules(self, py: Python<'_>) -> PyResult<Rules> {
+        let rules = self.rules.into_iter().map(|rule| rule.into_rule(py));
+        Ok(Rules {
+            into: action(py, &self.into)?,
+            out: action(py, &self.out)?,
+            rules: rules.collect::<PyResult<_>>()?,
+        })
+    }
+}
+
+impl RuleSpec {
+    fn into_rule(self, py: Python<'_>) -> PyResult<Rule> {
+        let transport = match self.protocol.as_deref() {
+            None => None,
+            Some("tcp") => Some(Transport::Tcp),
+            Some("udp") => Some(Transport::Udp),
+            Some("icmp") => Some(Transport::Icmp),
+            Some(other) => return Err(unknown(py, "protocol", other)),
+        };
+        let bits = self.bits;
+        Ok(Rule {
+            direction: match self.direction.as_str() {
+                "in" => Direction::In,
+                "out" => Direction::Out,
+                other => return Err(unknown(py, "direction", other)),
+            },
+            action: action(py, &self.action)?,
+            transport,
+            peers: self.address.map(|address| Peers { address, bits }),
+            ports: self.ports,
+        })
+    }
+}
+
+fn action(py: Python<'_>, name: &str) -> PyResult<Action> {
+    match name {
+        "accept" => Ok(Action::Accept),
+        "drop" => Ok(Action::Drop),
+        "reject" => Ok(Action::Reject),
+        other => Err(unknown(py, "action", other)),
+    }
 }
 
 impl PortSpec {

@@ -39,6 +39,7 @@ pub(crate) struct MachineSpec {
     reboots: bool,
     limits: LimitsSpec,
     times: bool,
+    merges_memory: bool,
 }
 
 /// `innkeeper.machine.firmware.FirmwareSpec`.
@@ -195,6 +196,7 @@ impl MachineSpec {
             },
             limits: self.limits.into(),
             times: self.times,
+            merges_memory: self.merges_memory,
         };
         wiring.connect(py, &mut config)?;
         Ok(config)

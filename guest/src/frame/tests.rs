@@ -44,6 +44,59 @@ fn what_is_not_followed_is_not_kept() {
     assert!(is_lost(decoder));
 }
 
+/// Not the same for all frames, and the same each time. Spec: Marsaglia, "Xorshift RNGs".
+struct Noise(u64);
+
+impl Noise {
+    fn next(&mut self, below: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 33).unwrap() % below
+    }
+}
+
+/// Frames with damage, in pieces of any lengths; `FUZZ_ROUNDS` for more than a look.
+#[test]
+fn whatever_the_host_says_is_read_to_an_end_and_not_piled_up() {
+    let rounds = std::env::var("FUZZ_ROUNDS").ok();
+    let rounds = rounds.map_or(3000, |rounds| rounds.parse::<u32>().unwrap());
+    let mut noise = Noise(0x9e37_79b9_7f4a_7c15);
+    let mut decoder = Decoder::default();
+    for _ in 0..rounds {
+        let mut bytes = Vec::new();
+        for _ in 0..=noise.next(3) {
+            let kind = u8::try_from(noise.next(20)).unwrap();
+            bytes.extend(match noise.next(4) {
+                0 => sync(),
+                1 => frame(kind, 1, &exec_payload()),
+                2 => frame(kind, 0, &vec![kind; noise.next(64)]),
+                _ => (0..noise.next(40))
+                    .map(|_| u8::try_from(noise.next(256)).unwrap())
+                    .collect(),
+            });
+        }
+        for _ in 0..noise.next(4) {
+            let at = noise.next(bytes.len().max(1));
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte = u8::try_from(noise.next(256)).unwrap();
+            }
+        }
+        while !bytes.is_empty() {
+            let rest = bytes.split_off(noise.next(bytes.len()) + 1);
+            decoder.push(&bytes);
+            bytes = rest;
+            while decoder.next().is_some() {}
+            assert!(decoder.bytes.len() < 2 * (HEADER + MAX_PAYLOAD));
+        }
+    }
+    // Whatever it was in the middle of, it hears whoever begins anew, once that is over.
+    decoder.push(&[255; HEADER + MAX_PAYLOAD]);
+    while decoder.next().is_some() {}
+    decoder.push(&sync());
+    assert!(matches!(decoder.next(), Some(Request::Sync { .. })));
+}
+
 fn exec_payload() -> Vec<u8> {
     let mut payload = vec![1, 80, 0, 24, 0];
     payload.extend_from_slice(&string("ann"));

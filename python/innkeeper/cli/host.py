@@ -6,7 +6,7 @@ from innkeeper.cli.columns import columns
 from innkeeper.cli.output import AsJson, print_json
 from innkeeper.machine.limits import format_cpu_limit
 from innkeeper.machine.size import format_size
-from innkeeper.services import admission
+from innkeeper.services import admission, merging
 from innkeeper.services.admission import Claim, HostShares
 
 _TITLES = ("GUEST", "CPUS", "LIMIT", "SHARES", "ON", "MEMORY", "PROMISED")
@@ -17,7 +17,8 @@ def host(as_json: AsJson = False) -> None:
     found = admission.look()
     if as_json:
         sums = {"promised": found.promised, "granted": found.granted, "vcpus": found.vcpus}
-        print_json({**asdict(found), **sums})
+        merged = merging.look()
+        print_json({**asdict(found), **sums, "merging": merged and asdict(merged)})
         return
     print("\n".join(_summary(found)))
     if found.claims:
@@ -30,8 +31,23 @@ def _summary(found: HostShares) -> list[str]:
         f"processors  {found.cpus}; guests have {found.vcpus}{_over(found.vcpus, found.cpus)}",
         f"memory      {format_size(found.memory)}, {format_size(found.available)} available; "
         f"guests have {format_size(found.granted)}{_over(found.granted, found.memory)}",
-        f"promised    {format_size(found.promised)} of {format_size(found.promisable)} that can be",
+        f"promised    {format_size(found.promised)} of {format_size(found.promisable)} that can be"
+        f"{_to_others(found.others)}",
+        *_merged(found),
     ]
+
+
+def _to_others(promised: int) -> str:
+    return f"; {format_size(promised)} to guests of others" if promised else ""
+
+
+def _merged(found: HostShares) -> list[str]:
+    """Where somebody wants it."""
+    state = merging.look()
+    if state is None or not (state.saved or any(claim.merges_memory for claim in found.claims)):
+        return []
+    off = "" if state.on else "; the kernel does not look now: /sys/kernel/mm/ksm/run is not 1"
+    return [f"merged      {format_size(state.saved)} saved by {format_size(state.shared)}{off}"]
 
 
 def _over(given: int, there: int) -> str:

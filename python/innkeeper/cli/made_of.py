@@ -58,6 +58,8 @@ class MadeOf:
     network: options.Network = "user"
     publish: options.Publish = None
     publish_all: options.PublishAll = False
+    rule: options.Rules = None
+    firewall_default: options.FirewallDefault = ""
     vsock: options.Vsock = None
     display: options.Display = "none"
     vnc: options.Vnc = None
@@ -73,6 +75,7 @@ class MadeOf:
     cpu_shares: options.CpuShares = None
     cpuset: options.Cpuset = None
     memory_min: options.MemoryMin = None
+    merge_memory: options.MergeMemory = False
     disk_limit: options.DiskLimit = None
     network_limit: options.NetworkLimit = None
     restart: options.Restart = RestartPolicy.NO
@@ -118,7 +121,9 @@ class MadeOf:
             cpu_model=self.cpu_model,
             disks=tuple(parse_disk(text) for text in self.disk or ()),
             devices=tuple(self.device or ()),
-            network=network_of(self.network, self.publish or []),
+            network=network_of(
+                self.network, self.publish or [], self.rule or [], self.firewall_default
+            ),
             folders=folders_of(self.volume or []),
             seed=seed_of(
                 SeedSpec(
@@ -136,6 +141,7 @@ class MadeOf:
             jail=self.jail,
             limits=limits_of(self.cpu_limit, self.disk_limit, self.network_limit, Limits()),
             shares=shares_of(self.cpu_shares, self.cpuset, self.memory_min, Shares()),
+            merges_memory=self.merge_memory,
         )
 
 

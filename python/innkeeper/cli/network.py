@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from innkeeper.cli import network_rule
 from innkeeper.cli.columns import ago, columns
 from innkeeper.cli.help import Command, Group
 from innkeeper.cli.names import for_each
@@ -15,6 +16,7 @@ from innkeeper.services.networks import ListedNetwork
 app = typer.Typer(
     cls=Group, help="Networks that guests share: make, list, remove.", no_args_is_help=True
 )
+app.add_typer(network_rule.app, name="rule")
 
 
 def complete_network(incomplete: str) -> list[str]:

@@ -103,6 +103,21 @@ PublishAll = Annotated[
         "inn inspect shows which.",
     ),
 ]
+Rules = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--rule",
+        metavar="RULE",
+        help="What may come to the guest or leave it, such as 'in accept tcp port 22' or 'out drop "
+        "to 10.0.0.0/8'; the first that fits decides. See inn network rule. Repeatable.",
+    ),
+]
+FirewallDefault = Annotated[
+    str,
+    typer.Option(
+        "--firewall", metavar="DEFAULT", help="What holds where no rule fits: in=drop,out=accept."
+    ),
+]
 Folders = Annotated[
     list[str] | None,
     typer.Option(
@@ -179,6 +194,14 @@ Cpuset = Annotated[
 MemoryMin = Annotated[
     str | None,
     typer.Option(metavar="SIZE", help="Memory that the host promises to a guest that stays."),
+]
+MergeMemory = Annotated[
+    bool,
+    typer.Option(
+        "--merge-memory",
+        help="Let the host have equal pages of this guest and others once (KSM). Guests that share "
+        "so can find out that another has some page.",
+    ),
 ]
 DiskLimit = Annotated[
     str | None,

@@ -1,6 +1,7 @@
 """What people write on the command line, as values."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import TIMEOUT_MAX
@@ -25,6 +26,7 @@ from innkeeper.machine import (
     parse_boot,
     parse_cpu_limit,
     parse_cpuset,
+    parse_firewall,
     parse_firmware,
     parse_folder,
     parse_network,
@@ -117,18 +119,22 @@ def firmware_of(name: str | None, media: Media) -> FirmwareSpec | None:
     )
 
 
-def network_of(network: str, publish: list[str]) -> NetworkSpec | None:
-    """What --network and --publish ask for together.
+def network_of(
+    network: str, publish: list[str], rules: Sequence[str] = (), default: str = ""
+) -> NetworkSpec | None:
+    """What --network, --publish, --rule and --firewall ask for together.
 
     Raises:
         InvalidInput: when one is nothing that exists, or they do not go together.
     """
     spec = parse_network(network)
-    if not publish:
-        return spec
+    for option, given in (("--publish", publish), ("--rule", rules), ("--firewall", default)):
+        if given and spec is None:
+            raise InvalidInput(f"{option} needs a network, and --network is none")
     if spec is None:
-        raise InvalidInput("--publish needs a network, and --network is none")
-    return replace(spec, ports=tuple(parse_port(text) for text in publish))
+        return None
+    ports = tuple(parse_port(text) for text in publish)
+    return replace(spec, ports=ports, firewall=parse_firewall(rules, default))
 
 
 def folders_of(volumes: list[str]) -> tuple[FolderSpec, ...]:

@@ -23,11 +23,13 @@ from innkeeper.machine import (
     Overlay,
     Rate,
     parse_cpu_limit,
+    parse_firewall,
     parse_folder,
     parse_network,
     parse_port,
     parse_rate,
 )
+from innkeeper.machine.firewall import NO_FIREWALL
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
@@ -68,14 +70,19 @@ def seconds(value: object, what: str) -> float | None:
     return min(float(value), TIMEOUT_MAX)
 
 
-def network(value: object, ports: object) -> NetworkSpec | None:
+def network(
+    value: object, ports: object, rules: object = (), firewall: object = ""
+) -> NetworkSpec | None:
     spec = parse_network(text(value, "the network"))
     published = tuple(parse_port(port) for port in texts(ports, "ports"))
+    wall = parse_firewall(texts(rules, "rules"), text(firewall, "firewall"))
     if spec is None:
         if published:
             raise InvalidInput("ports need a network")
+        if wall != NO_FIREWALL:
+            raise InvalidInput("rules need a network")
         return None
-    return replace(spec, ports=published)
+    return replace(spec, ports=published, firewall=wall)
 
 
 def texts(value: object, what: str) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from innkeeper.guest.qga.channel import PORT as QEMU_PORT
 from innkeeper.guest.recorder import Layers, Recorder
 from innkeeper.guest.resident import ConsoleShell, ResidentCommand
 from innkeeper.guest.resumption import Resumption, take
+from innkeeper.machine.firewall import FirewallSpec
 from innkeeper.machine.limits import Limits
 from innkeeper.machine.size import format_size
 from innkeeper.vm import jail, running, vsock
@@ -232,6 +233,12 @@ class Desk:
         """These hold from now on, also for machines that are made later."""
         self.limits = limits
         self.control().set_limits(limits)
+
+    def set_firewall(self, firewall: FirewallSpec) -> None:
+        """These rules hold from now on, also for machines that are made later."""
+        assert self.spec.network is not None
+        self.spec = replace(self.spec, network=replace(self.spec.network, firewall=firewall))
+        self.control().set_firewall(firewall)
 
     def set_memory(self, size: int) -> None:
         """So many bytes from now on, as far as the guest goes along; machines made later as well.

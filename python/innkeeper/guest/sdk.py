@@ -37,7 +37,8 @@ class Guest(Commands):
     The image may be a container's, such as oci:DIRECTORY:TAG.
     `memory` is written as on the command line: 512M, 2G. The image is built when it is missing,
     which takes about half a minute. `network` and `ports` are written as there, too: user,
-    user,host, none, and 8080:80; `volumes` as ./src:/src:ro, and limits as 150%, 50M or 1000iops.
+    user,host, none, and 8080:80; so are `rules`, as in accept tcp port 22, and `firewall`, as
+    in=drop; `volumes` as ./src:/src:ro, and limits as 150%, 50M or 1000iops.
     What the guest writes is thrown away. With `times`, `stats` tells where the time goes.
     Without `jail`, the guest's process keeps all rights that it has: see SECURITY.md.
 
@@ -58,6 +59,8 @@ class Guest(Commands):
         devices: Sequence[str] = (),
         network: str = "user",
         ports: Sequence[str] = (),
+        rules: Sequence[str] = (),
+        firewall: str = "",
         volumes: Sequence[str] = (),
         cpu_limit: str | None = None,
         disk_limit: str | None = None,
@@ -79,7 +82,7 @@ class Guest(Commands):
             disks=arguments.disks(disks),
             devices=arguments.texts(devices, "devices"),
             limits=arguments.limits(cpu_limit, disk_limit, network_limit),
-            network=arguments.network(network, ports),
+            network=arguments.network(network, ports, rules, firewall),
             folders=arguments.folders(volumes),
             times=bool(times),
         )

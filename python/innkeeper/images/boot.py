@@ -63,6 +63,7 @@ class ImageBoot:
     kept: Path | None = None
     limits: Limits = field(default=Limits())
     times: bool = False
+    merges_memory: bool = False
     perf_map: bool = False
     symbols: Path | None = None
 
@@ -136,6 +137,7 @@ def machine_spec(image: Image, boot: ImageBoot) -> MachineSpec:
         reboots=False,
         limits=boot.limits,
         times=boot.times,
+        merges_memory=boot.merges_memory,
         perf_map=boot.perf_map,
         symbols=boot.symbols,
     )

@@ -1,5 +1,6 @@
 """What a guest is: frozen descriptions, checked before anything is opened or started."""
 
+from innkeeper.machine.firewall import FirewallSpec, parse_firewall, parse_rule
 from innkeeper.machine.firmware import BootDevice, FirmwareSpec, parse_boot, parse_firmware
 from innkeeper.machine.folder import FolderSpec, parse_folder
 from innkeeper.machine.growth import Growth
@@ -43,6 +44,7 @@ __all__ = [
     "DiskFormat",
     "DiskSpec",
     "EngineChoice",
+    "FirewallSpec",
     "FirmwareSpec",
     "FolderSpec",
     "Growth",
@@ -65,11 +67,13 @@ __all__ = [
     "parse_boot",
     "parse_cpu_limit",
     "parse_cpuset",
+    "parse_firewall",
     "parse_firmware",
     "parse_folder",
     "parse_network",
     "parse_port",
     "parse_rate",
+    "parse_rule",
     "parse_screen",
     "parse_size",
     "parse_vnc",

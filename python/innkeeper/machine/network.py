@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from innkeeper.errors import InvalidInput
+from innkeeper.machine.firewall import NO_FIREWALL, FirewallSpec, check_rules
 
 MAXIMUM_PORTS: Final = 64
 ANY_ADDRESS: Final = IPv4Address("0.0.0.0")
@@ -74,6 +75,7 @@ class NetworkSpec:
     directory: Path | None = None
     member: str = ""
     bridge: BridgeSpec | None = None
+    firewall: FirewallSpec = NO_FIREWALL
 
 
 # What a guest has unless something else is asked for.
@@ -102,6 +104,7 @@ def validate_network(spec: NetworkSpec) -> None:
     if spec.kind is NetworkKind.SHARED and (spec.directory is None or not spec.member):
         raise InvalidInput("a shared network has a directory, and its guest a name in it")
     validate_ports(spec.ports)
+    check_rules(spec.firewall)
 
 
 def validate_ports(ports: Sequence[PortSpec]) -> None:

@@ -104,7 +104,8 @@ class MachineSpec:
     `memory` is in bytes. `kernel` is a bzImage, an ELF with a PVH note or a multiboot kernel; with
     `firmware` there is none.
     `devices` names Python devices: built-in ones, or `module:factory`. With `times`, statistics
-    tell where each virtual processor's time goes. With `perf_map`, perf can name the guest's code,
+    tell where each virtual processor's time goes. With `merges_memory`, the host may have pages of
+    its memory in common with other guests. With `perf_map`, perf can name the guest's code,
     its kernel's by the file `symbols`.
     """
 
@@ -128,6 +129,7 @@ class MachineSpec:
     reboots: bool = True
     limits: Limits = field(default=Limits())
     times: bool = False
+    merges_memory: bool = False
     perf_map: bool = False
     symbols: Path | None = None
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from innkeeper.errors import GuestNotRunning, HostFailure, InnkeeperError
+from innkeeper.machine import firewall
 from innkeeper.machine.limits import written
 from innkeeper.services import admission, beginnings
 from innkeeper.services import definition as definitions
@@ -15,7 +16,7 @@ from innkeeper.services.definition import Definition
 from innkeeper.services.request import GuestRequest
 from innkeeper.services.request import check as check_request
 from innkeeper.vm.detached import home as files
-from innkeeper.vm.detached import journal, share, standing
+from innkeeper.vm.detached import journal, promises, share, standing
 from innkeeper.vm.detached.home import Home
 from innkeeper.vm.detached.registry import registry
 from innkeeper.vm.qmp.client import Client
@@ -98,6 +99,9 @@ def _apply(home: Home, before: GuestRequest, definition: Definition) -> None:
     if process is None:
         return
     request = definition.request
+    if request.network is not None and request.network != before.network:
+        with Client(home) as client:
+            client.execute("x-set-firewall", **firewall.written(request.network.firewall))
     shares, limits = request.shares, request.limits
     try:
         document = share.settle(
@@ -108,6 +112,8 @@ def _apply(home: Home, before: GuestRequest, definition: Definition) -> None:
             shares.cpuset or _EVERYWHERE,
             share.group_of(home),
         )
+        document = share.promise(document, definition.id, process[0], shares.memory, request.memory)
+        promises.change(definition.id, shares.memory)
     except FileNotFoundError:
         return
     except OSError as error:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from innkeeper.errors import GuestNotFound, HostFailure, InvalidInput
 from innkeeper.machine import Shares, format_size
 from innkeeper.vm.detached import home as files
-from innkeeper.vm.detached import standing
+from innkeeper.vm.detached import promises, standing
 from innkeeper.vm.detached.registry import registry
 
 _LOCK: Final = ".admission"
@@ -26,22 +26,27 @@ class Claim:
     """
 
     name: str
+    id: str
     cpus: int
     cpu_limit: float | None
     cpu_shares: int | None
     cpuset: tuple[int, ...]
     memory: int
     memory_min: int
+    merges_memory: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostShares:
-    """The host and who has a claim to it. `promisable` is what may be promised of its `memory`."""
+    """The host and who has a claim to it. `promisable` is what may be promised of its `memory`,
+    `others` what guests that are not in this list were promised: other users'.
+    """
 
     cpus: int
     memory: int
     available: int
     promisable: int
+    others: int
     claims: tuple[Claim, ...]
 
     @property
@@ -65,12 +70,14 @@ def look() -> HostShares:
     memory = _memory()
     total = memory["MemTotal"]
     reserved = max(total // _RESERVED_PART, _LEAST_RESERVED)
+    claims = tuple(_claims())
     return HostShares(
         cpus=len(os.sched_getaffinity(0)),
         memory=total,
         available=memory["MemAvailable"],
         promisable=max(total - reserved, 0),
-        claims=tuple(_claims()),
+        others=promises.of_others({claim.id for claim in claims}, total),
+        claims=claims,
     )
 
 
@@ -106,7 +113,7 @@ def admitted(name: str, shares: Shares) -> Iterator[None]:
 
 def _check(name: str, wanted: int) -> None:
     host = look()
-    others = sum(claim.memory_min for claim in host.claims if claim.name != name)
+    others = sum(claim.memory_min for claim in host.claims if claim.name != name) + host.others
     if others + wanted > host.promisable:
         raise InvalidInput(
             f"the guest {name!r} wants {format_size(wanted)} promised, and of the host's "
@@ -130,12 +137,14 @@ def _claim(name: str, document: dict[str, Any]) -> Claim:
     shares, limits = request.get("shares") or {}, request.get("limits") or {}
     return Claim(
         name=name,
+        id=str(document.get("id", "")),
         cpus=request.get("vcpus", 1),
         cpu_limit=limits.get("cpu"),
         cpu_shares=shares.get("cpu"),
         cpuset=tuple(shares.get("cpuset") or ()),
         memory=request.get("memory", 0),
         memory_min=shares.get("memory", 0),
+        merges_memory=request.get("merges_memory", False) is True,
     )
 
 

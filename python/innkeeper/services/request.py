@@ -63,6 +63,7 @@ class GuestRequest:
     jail: bool = True
     limits: Limits = field(default=Limits())
     shares: Shares = field(default=Shares())
+    merges_memory: bool = False
     console: ConsoleMode | None = None
     timeout: float | None = None
     keep: bool = False
@@ -151,6 +152,7 @@ def own_kernel_spec(request: GuestRequest) -> MachineSpec:
         reboots=False,
         limits=request.limits,
         times=request.statistics,
+        merges_memory=request.merges_memory,
         perf_map=request.perf_map,
         symbols=request.symbols,
     )
@@ -203,6 +205,7 @@ def image_boot(request: GuestRequest, name: str) -> ImageBoot:
         append=request.append,
         limits=request.limits,
         times=request.statistics,
+        merges_memory=request.merges_memory,
         perf_map=request.perf_map,
         symbols=request.symbols,
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from innkeeper.errors import GuestNotRunning, InnkeeperError
-from innkeeper.services import listing
+from innkeeper.services import listing, merging
 from innkeeper.vm.detached.registry import registry
 from innkeeper.vm.qmp.client import Client
 
@@ -27,6 +27,7 @@ _RESIDENT: Final = 21
 class Usage:
     """`cpu` is the share of one host processor since the sample before, or since its start.
     `memory` is what the process has of the host's; of that `granted` at most is the guest's.
+    `memory_merged` is what of it the host has merged with equal pages.
     `disk_read` and `disk_written` have reached a disk. `guest_memory` is as `x-query-memory` of the
     control socket tells it, None where nobody answered. All in bytes and seconds.
     """
@@ -42,6 +43,7 @@ class Usage:
     disk_written: int
     taken: float
     guest_memory: Mapping[str, Any] | None = field(default=None)
+    memory_merged: int | None = None
 
     @property
     def used(self) -> int | None:
@@ -117,6 +119,7 @@ def _of(document: listing.Document) -> Usage | None:
         disk_written=int(counters[b"write_bytes"]),
         taken=time.monotonic(),
         guest_memory=_guest_memory(str(document["name"])),
+        memory_merged=merging.of_process(pid),
     )
 
 

@@ -24,7 +24,7 @@ from typing import Final
 
 from innkeeper.errors import DeviceFailed, InnkeeperError
 from innkeeper.machine.spec import MachineSpec
-from innkeeper.vm import jail
+from innkeeper.vm import first, jail
 from innkeeper.vm.bridge import Plug
 from innkeeper.vm.running import RunningMachine
 from innkeeper.vm.statistics import GuestStatistics
@@ -66,9 +66,11 @@ def serve(owner: socket.socket, arrive: Callable[[socket.socket], Order]) -> Non
         signal.signal(number, signal.SIG_IGN)
     order = arrive(owner)
     try:
+        if order.jail:
+            first.become_first(order.spec)
         machine = _made(order)
         _close(order.wiring)
-        _tell(owner, {"made": True})
+        _tell(owner, {"made": True, "pid": first.number()})
         if receive(owner, 1) != GO:
             os._exit(1)
         machine.start()
@@ -104,6 +106,7 @@ def _made(order: Order) -> RunningMachine:
         wiring = replace(wiring, disks=connected(spec))
     # Its devices are found as the owner finds them.
     jail.enter(spec, (order.own,), Path.cwd(), order.own.name)
+    first.stay_with_parent()
     return RunningMachine(spec, wiring)
 
 

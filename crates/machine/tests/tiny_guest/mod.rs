@@ -138,6 +138,7 @@ impl Built {
             output: Some(OwnedFd::from(writer)),
         };
         let config = MachineConfig {
+            merges_memory: false,
             vcpus: self.vcpus,
             memory: 4 << 20,
             max_memory: 0,

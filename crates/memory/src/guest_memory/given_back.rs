@@ -59,6 +59,7 @@ impl GuestMemory {
         } else if pieces < MOST_PIECES {
             self.pieces.fetch_add(1, Ordering::Relaxed);
             stretch.map_zeros()?;
+            self.as_the_rest(stretch);
         } else {
             write_zeros(region, offset, len)?;
         }

@@ -112,6 +112,11 @@ impl GuestMemory {
                     (false, false, false) => self.copy_from(&layer.file, page * PAGE_SIZE, len, at),
                 };
                 done.map_err(LayerError::Map)?;
+                if let Ok(stretch) = self.stretch(range)
+                    && !is_shared
+                {
+                    self.as_the_rest(stretch);
+                }
                 mapped += usize::from(map || run.zero);
                 page += len / PAGE_SIZE;
             }

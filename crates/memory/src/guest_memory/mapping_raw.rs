@@ -60,6 +60,14 @@ impl Stretch {
         }
     }
 
+    /// The host may have pages in common with others that hold the same, until somebody writes.
+    /// Spec: Linux Documentation/admin-guide/mm/ksm.rst.
+    pub(super) fn merge(self) -> io::Result<()> {
+        // SAFETY: what the pages hold stays as it is.
+        unsafe { madvise(self.host, self.len, Advice::LinuxMergeable) }?;
+        Ok(())
+    }
+
     /// Its first byte, and how many there are.
     pub(super) fn bytes(self) -> (*const u8, usize) {
         (self.host.cast_const().cast(), self.len)

@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags, open};
 
-use crate::tap::TapLink;
 use crate::user::honest::{Identity, is_configuration};
 use crate::user::leases::{self, Lease};
 use crate::user::packet::{ETHERNET, TYPE_IPV4, TYPE_IPV6, word};
@@ -53,7 +52,7 @@ pub(super) enum Way {
 
 #[derive(Debug)]
 pub(super) struct Bridge {
-    pub(super) tap: TapLink,
+    pub(super) tap: Box<dyn Link>,
     directory: OwnedFd,
     lease: Lease,
     subnet: Subnet,
@@ -64,7 +63,7 @@ pub(super) struct Bridge {
 }
 
 impl Bridge {
-    pub(super) fn new(tap: TapLink, options: &BridgeOptions) -> io::Result<Bridge> {
+    pub(super) fn new(tap: Box<dyn Link>, options: &BridgeOptions) -> io::Result<Bridge> {
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(Bridge {
             tap,

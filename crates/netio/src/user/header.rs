@@ -12,21 +12,21 @@ const TTL: u8 = 64;
 
 /// The front of a frame, up to its data.
 #[derive(Debug)]
-pub(super) struct Header {
+pub(crate) struct Header {
     bytes: [u8; CAPACITY],
     len: usize,
 }
 
 /// The two ends of an IP packet, of one family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ends {
+pub(crate) enum Ends {
     V4(Ipv4Addr, Ipv4Addr),
     V6(Ipv6Addr, Ipv6Addr),
 }
 
 impl Ends {
     /// `None` for two families.
-    pub(super) fn new(source: IpAddr, destination: IpAddr) -> Option<Ends> {
+    pub(crate) fn new(source: IpAddr, destination: IpAddr) -> Option<Ends> {
         match (source, destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => Some(Ends::V4(source, destination)),
             (IpAddr::V6(source), IpAddr::V6(destination)) => Some(Ends::V6(source, destination)),
@@ -34,7 +34,7 @@ impl Ends {
         }
     }
 
-    pub(super) fn header_len(self) -> usize {
+    pub(crate) fn header_len(self) -> usize {
         match self {
             Ends::V4(..) => 20,
             Ends::V6(..) => 40,
@@ -42,7 +42,7 @@ impl Ends {
     }
 
     /// The sum of the pseudo-header.
-    pub(super) fn pseudo(self, protocol: u8, len: usize) -> Checksum {
+    pub(crate) fn pseudo(self, protocol: u8, len: usize) -> Checksum {
         match self {
             Ends::V4(source, destination) => {
                 Checksum::pseudo(&source.octets(), &destination.octets(), protocol, len)
@@ -55,7 +55,7 @@ impl Ends {
 }
 
 impl Header {
-    pub(super) fn new(to: Mac, kind: u16) -> Header {
+    pub(crate) fn new(to: Mac, kind: u16) -> Header {
         let mut header = Header {
             bytes: [0; CAPACITY],
             len: 0,
@@ -67,7 +67,7 @@ impl Header {
     }
 
     /// Ethernet and IP before `len` bytes of `protocol`.
-    pub(super) fn ip(to: Mac, ends: Ends, protocol: u8, len: usize) -> Header {
+    pub(crate) fn ip(to: Mac, ends: Ends, protocol: u8, len: usize) -> Header {
         // A longer packet is not made: `Link::mtu` is below, and so is what a socket gives.
         let bytes = |len: usize| u16::try_from(len).unwrap_or(u16::MAX).to_be_bytes();
         match ends {
@@ -95,29 +95,29 @@ impl Header {
     }
 
     /// Neighbour discovery is heard only with this hop limit. Spec: RFC 4861, "Validation".
-    pub(super) fn set_hop_limit(&mut self, limit: u8) {
+    pub(crate) fn set_hop_limit(&mut self, limit: u8) {
         self.bytes[14 + 7] = limit;
     }
 
     /// # Panics
     /// When the headers are longer than headers can be.
-    pub(super) fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.bytes[self.len..self.len + bytes.len()].copy_from_slice(bytes);
         self.len += bytes.len();
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
 }
 
 /// A whole frame with `message`, whose checksum stands at `sum_at` and is over `pseudo` where the
 /// protocol has that.
-pub(super) fn frame(
+pub(crate) fn frame(
     to: Mac,
     ends: Ends,
     protocol: u8,

@@ -8,15 +8,15 @@ use crate::user::header::{Ends, Header, frame};
 use crate::user::packet::{ETHERNET, ICMP, ICMPV6, Packet};
 use crate::user::plan::{GATEWAY4, GATEWAY6, Mac};
 
-pub(super) const ECHO_REQUEST4: u8 = 8;
-pub(super) const ECHO_REPLY4: u8 = 0;
-pub(super) const ECHO_REQUEST6: u8 = 128;
-pub(super) const ECHO_REPLY6: u8 = 129;
+pub(crate) const ECHO_REQUEST4: u8 = 8;
+pub(crate) const ECHO_REPLY4: u8 = 0;
+pub(crate) const ECHO_REQUEST6: u8 = 128;
+pub(crate) const ECHO_REPLY6: u8 = 129;
 /// Of the packet that an error is about: the longest header, and the ports.
 const QUOTED: usize = 60 + 8;
 
 /// The answer to an echo request to one of our addresses.
-pub(super) fn echo(to: Mac, packet: &Packet<'_>) -> Option<Vec<u8>> {
+pub(crate) fn echo(to: Mac, packet: &Packet<'_>) -> Option<Vec<u8>> {
     let reply = match packet.destination {
         IpAddr::V4(_) => ECHO_REPLY4,
         IpAddr::V6(_) => ECHO_REPLY6,
@@ -29,7 +29,7 @@ pub(super) fn echo(to: Mac, packet: &Packet<'_>) -> Option<Vec<u8>> {
 }
 
 /// A frame with an ICMP message, whose checksum is still missing.
-pub(super) fn message_frame(to: Mac, ends: Ends, message: &mut [u8]) -> Vec<u8> {
+pub(crate) fn message_frame(to: Mac, ends: Ends, message: &mut [u8]) -> Vec<u8> {
     match ends {
         Ends::V4(..) => frame(to, ends, ICMP, message, 2, false),
         Ends::V6(..) => frame(to, ends, ICMPV6, message, 2, true),
@@ -37,7 +37,7 @@ pub(super) fn message_frame(to: Mac, ends: Ends, message: &mut [u8]) -> Vec<u8> 
 }
 
 /// Is it for an error message, rather than for the protocol's own way to refuse?
-pub(super) fn is_unreachable(error: Errno) -> bool {
+pub(crate) fn is_unreachable(error: Errno) -> bool {
     let refused = [
         Errno::CONNREFUSED,
         Errno::CONNRESET,
@@ -62,13 +62,13 @@ fn kind(is_v4: bool, error: Errno) -> [u8; 2] {
 }
 
 /// What was in the way of a packet.
-pub(super) fn unreachable(to: Mac, packet: &Packet<'_>, error: Errno) -> Option<Vec<u8>> {
+pub(crate) fn unreachable(to: Mac, packet: &Packet<'_>, error: Errno) -> Option<Vec<u8>> {
     let quoted = &packet.whole[..packet.whole.len().min(QUOTED)];
     error_frame(to, packet.source, quoted, error)
 }
 
 /// Likewise for a flow, whose packets are gone.
-pub(super) fn unreachable_flow(
+pub(crate) fn unreachable_flow(
     to: Mac,
     guest: SocketAddr,
     peer: SocketAddr,

@@ -5,24 +5,24 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::user::plan::Mac;
 
-pub(super) const ETHERNET: usize = 14;
-pub(super) const TYPE_IPV4: u16 = 0x0800;
-pub(super) const TYPE_ARP: u16 = 0x0806;
-pub(super) const TYPE_IPV6: u16 = 0x86dd;
+pub(crate) const ETHERNET: usize = 14;
+pub(crate) const TYPE_IPV4: u16 = 0x0800;
+pub(crate) const TYPE_ARP: u16 = 0x0806;
+pub(crate) const TYPE_IPV6: u16 = 0x86dd;
 
-pub(super) const ICMP: u8 = 1;
-pub(super) const TCP: u8 = 6;
-pub(super) const UDP: u8 = 17;
-pub(super) const ICMPV6: u8 = 58;
+pub(crate) const ICMP: u8 = 1;
+pub(crate) const TCP: u8 = 6;
+pub(crate) const UDP: u8 = 17;
+pub(crate) const ICMPV6: u8 = 58;
 
 #[derive(Debug)]
-pub(super) struct Ethernet<'a> {
-    pub(super) source: Mac,
-    pub(super) kind: u16,
-    pub(super) payload: &'a [u8],
+pub(crate) struct Ethernet<'a> {
+    pub(crate) source: Mac,
+    pub(crate) kind: u16,
+    pub(crate) payload: &'a [u8],
 }
 
-pub(super) fn ethernet(frame: &[u8]) -> Option<Ethernet<'_>> {
+pub(crate) fn ethernet(frame: &[u8]) -> Option<Ethernet<'_>> {
     let (header, payload) = frame.split_first_chunk::<ETHERNET>()?;
     let &[_, _, _, _, _, _, s0, s1, s2, s3, s4, s5, t0, t1] = header;
     Some(Ethernet {
@@ -34,17 +34,17 @@ pub(super) fn ethernet(frame: &[u8]) -> Option<Ethernet<'_>> {
 
 /// An IP packet that is no fragment.
 #[derive(Debug)]
-pub(super) struct Packet<'a> {
-    pub(super) source: IpAddr,
-    pub(super) destination: IpAddr,
-    pub(super) protocol: u8,
-    pub(super) payload: &'a [u8],
+pub(crate) struct Packet<'a> {
+    pub(crate) source: IpAddr,
+    pub(crate) destination: IpAddr,
+    pub(crate) protocol: u8,
+    pub(crate) payload: &'a [u8],
     /// Header and payload, to quote in an error.
-    pub(super) whole: &'a [u8],
+    pub(crate) whole: &'a [u8],
 }
 
 /// `None` for what is damaged, and for fragments: the card's MTU makes none necessary.
-pub(super) fn ip(kind: u16, bytes: &[u8]) -> Option<Packet<'_>> {
+pub(crate) fn ip(kind: u16, bytes: &[u8]) -> Option<Packet<'_>> {
     match kind {
         TYPE_IPV4 => ipv4(bytes),
         TYPE_IPV6 => ipv6(bytes),
@@ -94,6 +94,6 @@ fn ipv6(bytes: &[u8]) -> Option<Packet<'_>> {
 }
 
 /// The big-endian 16 bits at an offset.
-pub(super) fn word(bytes: &[u8], at: usize) -> Option<u16> {
+pub(crate) fn word(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
 }

@@ -2,20 +2,20 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-pub(super) type Mac = [u8; 6];
+pub(crate) type Mac = [u8; 6];
 
 pub(super) const ALL_NODES_MAC: Mac = [0x33, 0x33, 0, 0, 0, 1];
 /// Of everything that is not the guest. Locally administered.
-pub(super) const GATEWAY_MAC: Mac = [0x02, b'i', b'n', b'n', 0, 2];
+pub(crate) const GATEWAY_MAC: Mac = [0x02, b'i', b'n', b'n', 0, 2];
 
-pub(super) const GATEWAY4: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
+pub(crate) const GATEWAY4: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 pub(super) const RESOLVER4: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 3);
 pub(super) const GUEST4: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
 pub(super) const MASK4: Ipv4Addr = Ipv4Addr::new(255, 255, 255, 0);
 
 /// A unique local prefix of 64 bits. Spec: RFC 4193.
 pub(super) const PREFIX6: Ipv6Addr = Ipv6Addr::new(0xfd69, 0x6e6e, 0, 0, 0, 0, 0, 0);
-pub(super) const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0xfd69, 0x6e6e, 0, 0, 0, 0, 0, 2);
+pub(crate) const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0xfd69, 0x6e6e, 0, 0, 0, 0, 0, 2);
 pub(super) const RESOLVER6: Ipv6Addr = Ipv6Addr::new(0xfd69, 0x6e6e, 0, 0, 0, 0, 0, 3);
 pub(super) const ROUTER6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2);
 pub(super) const ALL_NODES6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
@@ -40,12 +40,12 @@ impl Subnet {
         Ipv4Addr::new(a, b, c, last)
     }
 
-    pub(super) fn gateway(self) -> Ipv4Addr {
+    pub(crate) fn gateway(self) -> Ipv4Addr {
         let [.., last] = GATEWAY4.octets();
         self.address(last)
     }
 
-    pub(super) fn contains(self, address: IpAddr) -> bool {
+    pub(crate) fn contains(self, address: IpAddr) -> bool {
         match address {
             IpAddr::V4(address) => address.octets().starts_with(&self.v4),
             IpAddr::V6(address) => u128::from(address) >> 64 == u128::from(self.v6) >> 64,

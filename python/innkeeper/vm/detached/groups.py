@@ -66,6 +66,23 @@ class Group:
         else:
             self._write("cpu.shares", str(shares))
 
+    def promise_memory(self, size: int) -> None:
+        """So much of what it has in memory stays there, whatever others want. The groups around it
+        promise what is promised within them, as far as that is ours to say. Version 1 has no such
+        promise.
+
+        Raises:
+            OSError: as `add`.
+        """
+        self._write("memory.min", str(size))
+        ours = os.path.dirname(self.directory)
+        total = 0
+        for name in os.listdir(ours):
+            # It may be no group, or going just now.
+            with contextlib.suppress(OSError, ValueError):
+                total += int(_read(os.path.join(ours, name, "memory.min")))
+        Group(ours)._write("memory.min", str(total))
+
     def throttled(self) -> float | None:
         """Seconds for which its processes had to wait for their limit's sake."""
         with contextlib.suppress(OSError, ValueError):
@@ -122,6 +139,9 @@ def _make(parent: str, origin: str, name: str, pid: int) -> Group:
         if Group(parent).version == 2:
             for directory in (parent, ours):
                 Group(directory)._write("cgroup.subtree_control", "+cpu")
+                # Not everybody who is given processors is given memory.
+                with contextlib.suppress(OSError):
+                    Group(directory)._write("cgroup.subtree_control", "+memory")
         sweep(ours)
         with contextlib.suppress(FileExistsError):
             os.mkdir(group.directory)

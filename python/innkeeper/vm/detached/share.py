@@ -19,6 +19,8 @@ VERSION = 1
 # One step of a nice value is this much of the processors, more or less. Spec: sched(7).
 _STEP = 1.25
 _NICEST = 19
+# Of the thousand points of an OOM score. Spec: proc_pid_oom_score_adj(5).
+_MOST_SPARED = 500
 
 
 def settle(
@@ -52,6 +54,27 @@ def settle(
     return {"version": VERSION, "group": directory, "limits_cpu": limited}
 
 
+def promise(
+    document: dict[str, object], name: str, pid: int, promised: int, memory: int
+) -> dict[str, object]:
+    """What `settle` has said, and whether the host's kernel knows what was `promised` of a guest's
+    `memory`: by a group of version 2. Where we may, its process is also among the last that the
+    kernel ends when it has no memory left.
+    """
+    directory = document["group"]
+    group = Group(directory) if isinstance(directory, str) else None
+    if group is None and promised and name:
+        group = groups.create(name, pid)
+        document["group"] = None if group is None else group.directory
+    kept = group is not None and _takes(lambda: group.promise_memory(promised))
+    spared = round(_MOST_SPARED * min(promised / memory, 1)) if memory else 0
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/oom_score_adj") as file:
+        if int(file.read()) != -spared:
+            with open(f"/proc/{pid}/oom_score_adj", "w") as changed:
+                changed.write(str(-spared))
+    return {**document, "promises_memory": kept and promised > 0}
+
+
 def _by(group: Group | None, cpu_limit: float | None, cpu_shares: int | None) -> tuple[bool, bool]:
     """Whether the group keeps the limit, and the weight."""
     if group is None:
@@ -80,13 +103,23 @@ def settle_ordered(order: dict[str, object], pid: int) -> dict[str, object]:
     limits = _member(_member(order, "spec"), "limits")
     shares = _member(order, "shares")
     cpu, weight, cpuset = limits.get("cpu"), shares.get("cpu"), shares.get("cpuset")
-    return settle(
-        str(order.get("id", pid)),
+    name = str(order.get("id", pid))
+    document = settle(
+        name,
         pid,
         float(cpu) if isinstance(cpu, int | float) else None,
         weight if isinstance(weight, int) else None,
         [cpu for cpu in cpuset if isinstance(cpu, int)] if isinstance(cpuset, list) else (),
     )
+    memory = _member(order, "spec").get("memory")
+    size = memory if isinstance(memory, int) else 0
+    return promise(document, name, pid, promised(order), size)
+
+
+def promised(order: dict[str, object]) -> int:
+    """Bytes of memory that the guest of this order was promised."""
+    found = _member(order, "shares").get("memory")
+    return found if isinstance(found, int) else 0
 
 
 def _member(document: dict[str, object], name: str) -> dict[str, object]:

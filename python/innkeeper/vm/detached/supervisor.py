@@ -19,7 +19,7 @@ import signal
 import time
 from collections.abc import Callable
 
-from innkeeper.vm.detached import alone, journal, processes, share
+from innkeeper.vm.detached import alone, journal, processes, promises, share
 from innkeeper.vm.detached import home as files
 from innkeeper.vm.detached.home import Home
 from innkeeper.vm.vsock import Switchboard, remove
@@ -73,6 +73,7 @@ class _Supervisor:
         self._vsock_path = vsock_path(home, order)
         self._switchboard: Switchboard | None = None
         self._become_guest = become_guest
+        self._promise: promises.Promise | None = None
         self._restarts = 0
         self._unwanted = False
         # Why it can not have its children's children, where it is to.
@@ -110,6 +111,9 @@ class _Supervisor:
             ending = unexpected(status)
             self._home.write(files.ENDING, ending)
         share.forget(self._home)
+        if self._promise is not None:
+            self._promise.end()
+            self._promise = None
         if self._switchboard is not None:
             self._switchboard.close()
             remove(self._switchboard.path)
@@ -171,9 +175,11 @@ class _Supervisor:
 
     def _settle(self, pid: int) -> None:
         """Its share of the host, which may have changed since the run before."""
+        order = self._home.read(files.ORDER) or {}
+        self._promise = promises.make(str(order.get("id", pid)), share.promised(order))
         # Processors that were there when somebody looked may have gone.
         with contextlib.suppress(OSError):
-            document = share.settle_ordered(self._home.read(files.ORDER) or {}, pid)
+            document = share.settle_ordered(order, pid)
             self._home.write(files.SHARE, document)
 
     def _listen(self, board: Switchboard) -> None:

@@ -4,8 +4,12 @@ from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 from innkeeper._core import __version__
+from innkeeper.errors import InvalidInput
+from innkeeper.machine import firewall
+from innkeeper.machine.firewall import FirewallSpec
 from innkeeper.machine.limits import Limits, Rate, written
-from innkeeper.machine.spec import DiskFormat, DiskSpec, Overlay
+from innkeeper.machine.network import NetworkSpec
+from innkeeper.machine.spec import DiskFormat, DiskSpec, MachineSpec, Overlay
 from innkeeper.vm.detached.console import Console
 from innkeeper.vm.detached.home import CONSOLE, Home
 from innkeeper.vm.display.seat import Seat
@@ -42,6 +46,9 @@ class Subject(Protocol):
     @property
     def limits(self) -> Limits: ...
     def set_limits(self, limits: Limits) -> None: ...
+    @property
+    def spec(self) -> MachineSpec: ...
+    def set_firewall(self, firewall: FirewallSpec) -> None: ...
     def set_memory(self, size: int) -> None: ...
     def set_vcpus(self, count: int) -> None: ...
     @property
@@ -81,6 +88,8 @@ def handlers(guest: Subject) -> dict[str, Handler]:
         "stop": just("pause"),
         "system_powerdown": just("power_down"),
         "system_reset": just("reset"),
+        "x-query-firewall": lambda _: firewall.written(_network(guest).firewall),
+        "x-set-firewall": lambda arguments: _set_firewall(guest, arguments),
         "x-query-limits": lambda _: written(guest.limits),
         "x-set-limits": lambda arguments: _set_limits(guest, arguments),
         "x-query-statistics": lambda _: _statistics(guest),
@@ -150,6 +159,27 @@ def _set_limits(guest: Subject, arguments: Arguments) -> None:
             network=_rate(wanted, "network"),
         )
     )
+
+
+def _network(guest: Subject) -> NetworkSpec:
+    network = guest.spec.network
+    if network is None:
+        raise CommandError("the guest has no network")
+    return network
+
+
+def _set_firewall(guest: Subject, arguments: Arguments) -> None:
+    now = firewall.written(_network(guest).firewall)
+    told = {**now, **arguments}
+    rules = told["rules"]
+    assert isinstance(rules, list)
+    if not all(isinstance(rule, str) for rule in rules):
+        raise CommandError("Parameter 'rules' expects a list of texts")
+    try:
+        wanted = firewall.parse_firewall(rules, f"in={told['in']},out={told['out']}")
+    except InvalidInput as error:
+        raise CommandError(str(error)) from error
+    guest.set_firewall(wanted)
 
 
 def _rate(wanted: Mapping[str, int], kind: str) -> Rate:

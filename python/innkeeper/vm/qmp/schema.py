@@ -123,6 +123,9 @@ COMMANDS: Final[dict[str, tuple[Members, Type]]] = {
         },
         "q_empty",
     ),
+    # Ours: docs/guides/network.md, "Rules".
+    "x-query-firewall": ({}, "any"),
+    "x-set-firewall": ({"*in": "str", "*out": "str", "*rules": ["any"]}, "q_empty"),
     # Ours: docs/guides/memory-of-a-guest.md.
     "x-query-memory": ({}, "any"),
     "x-set-cpus": ({"count": "int"}, "q_empty"),

@@ -55,20 +55,22 @@ def read(group: Group, name: str) -> str:
 
 def test_version_2(host: Host) -> None:
     host.mounted("cgroup2", "rw,nsdelegate", "0::/user.slice/session-1.scope\n")
-    host.populates("cgroup.procs", "cgroup.controllers", "cpu.max", "cpu.weight")
+    host.populates("cgroup.procs", "cgroup.controllers", "cpu.max", "cpu.weight", "memory.min")
     for name in ("cgroup.controllers", "cgroup.subtree_control"):
         (host.root / name).touch()
     (host.root / "innkeeper").mkdir()
     (host.root / "innkeeper" / "cgroup.controllers").touch()
     (host.root / "innkeeper" / "cgroup.subtree_control").touch()
     (host.root / "innkeeper" / "cgroup.procs").touch()
+    (host.root / "innkeeper" / "memory.min").touch()
     (host.root / "cgroup.procs").touch()
     group = groups.create("a", 77, str(host.proc))
     assert group is not None
     assert group.directory == f"{host.root}/innkeeper/a"
     assert (group.version, read(group, "cgroup.procs")) == (2, "77")
-    assert (host.root / "cgroup.subtree_control").read_text() == "+cpu"
-    assert (host.root / "innkeeper" / "cgroup.subtree_control").read_text() == "+cpu"
+    for place in (host.root, host.root / "innkeeper"):
+        # What was there is written over, where the kernel adds.
+        assert (place / "cgroup.subtree_control").read_text() == "+memory"
     group.limit_cpu(1.5)
     group.weigh(3072)
     assert (read(group, "cpu.max"), read(group, "cpu.weight")) == ("150000 100000", "300")
@@ -76,6 +78,16 @@ def test_version_2(host: Host) -> None:
     group.weigh(None)
     assert read(group, "cpu.max").startswith("max 100000")
     assert read(group, "cpu.weight").startswith("100")
+    group.promise_memory(512 << 20)
+    other = groups.create("b", 78, str(host.proc))
+    assert other is not None
+    other.promise_memory(1 << 30)
+    assert (read(group, "memory.min"), read(other, "memory.min")) == (
+        str(512 << 20),
+        str(1 << 30),
+    )
+    # Without that, the group around both would promise nothing.
+    assert (host.root / "innkeeper" / "memory.min").read_text() == str((512 << 20) + (1 << 30))
 
 
 def test_version_1(host: Host) -> None:

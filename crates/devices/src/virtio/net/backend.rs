@@ -73,6 +73,13 @@ impl NetBackend {
         (self.features & F_CTRL_VQ != 0).then_some(2 * pairs)
     }
 
+    /// Of a link a pair, those are used whose queues the driver does.
+    fn use_queue(&mut self) {
+        let pair = self.first / 2;
+        self.link
+            .use_queue(pair < self.settings.active_pairs.into());
+    }
+
     /// Takes over what control or the host has changed.
     fn follow(&mut self, rings: &[Ring]) {
         let changes = self.shared.changes();
@@ -85,6 +92,7 @@ impl NetBackend {
         if self.settings.guest != guest {
             self.link.accept(self.settings.guest);
         }
+        self.use_queue();
         if self.settings.status != status && self.first == 0 {
             rings.first().inspect(|ring| ring.config_changed());
         }
@@ -180,6 +188,7 @@ impl Backend for NetBackend {
         }
         self.settings = Settings::of(&self.shared);
         self.link.accept(self.settings.guest);
+        self.use_queue();
     }
 
     fn serve(&mut self, queue: usize, rings: &mut [Ring]) -> Result<Next, Nonsense> {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::tap::testing_raw::enter_namespace;
-use crate::{UserLink, lease};
+use crate::{TapLink, UserLink, lease};
 
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 7];
 const OTHER: [u8; 6] = [2, 0, 0, 0, 0, 8];
@@ -21,7 +21,7 @@ fn with_bridge(name: &str, work: impl FnOnce(Bridge) + Send + 'static) {
             return;
         }
         let tap = TapLink::by_name("inn7", 1).unwrap().remove(0);
-        work(Bridge::new(tap, &options(mine)).unwrap());
+        work(Bridge::new(Box::new(tap), &options(mine)).unwrap());
     });
     thread.join().unwrap();
     std::fs::remove_dir_all(directory).unwrap();
