@@ -5,6 +5,7 @@ pub mod acpi_cpus;
 pub mod acpi_pm;
 mod device;
 mod edid;
+pub mod ethernet;
 pub mod floppy;
 pub mod i8042;
 pub mod ide;
@@ -16,6 +17,7 @@ pub mod pflash;
 pub mod port92;
 mod ports;
 pub mod serial;
+pub mod sound;
 #[doc(hidden)]
 pub mod testing;
 pub mod timers;

@@ -9,6 +9,7 @@ mod board;
 mod boot;
 mod devices;
 mod disk;
+mod ethernet;
 mod folder;
 mod foreign;
 mod gpu;
@@ -22,6 +23,7 @@ mod network;
 mod pc;
 mod pci;
 mod shared_network;
+mod sound;
 mod vga;
 mod vsock;
 
@@ -103,6 +105,8 @@ pub const TARGETS: &[Target] = &[
     target("vsock", vsock::vsock),
     target("disk-controller", pc::disk_controller),
     target("chipset", pc::chipset),
+    target("ethernet-cards", ethernet::cards),
+    target("sound", sound::card),
 ];
 
 /// Runs one input of the target with this name, for the fuzzer.

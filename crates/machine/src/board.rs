@@ -10,12 +10,12 @@ use devices::irqchip::{Irqchip, LapicParts, VcpuEvents, ioapic, pic};
 use devices::isa_dma::{self, DmaChannel, IsaDma};
 use devices::pc::{I440fx, Piix3, Piix4Pm, PirqRouter};
 use devices::pci::{
-    ConfigPorts, DeviceFunction, Ecam, IoWindow, PciFunction, PciRoot, PciWindows, SharedLine,
-    intx_index,
+    ConfigPorts, DeviceFunction, Ecam, IoWindow, OptionRom, PciFunction, PciRoot, PciWindows,
+    SharedLine, intx_index,
 };
 use devices::pflash::Pflash;
 use devices::virtio::{VirtioDevice, VirtioPci};
-use devices::{Clock, Device, Line, Lines, PortRange, Timer};
+use devices::{Clock, Device, Line, Lines, MsiSink, PortRange, Timer};
 use engine::{Engine, InterruptModel};
 use memory::{Gpa, GuestMemory};
 
@@ -312,13 +312,31 @@ impl Board {
         &mut self,
         device: impl VirtioDevice + 'static,
     ) -> Result<(), MachineError> {
+        self.add_virtio_with(device, OptionRom::default())
+    }
+
+    /// Likewise with what firmware runs of it.
+    pub(crate) fn add_virtio_with(
+        &mut self,
+        device: impl VirtioDevice + 'static,
+        rom: OptionRom,
+    ) -> Result<(), MachineError> {
+        let (memory, msi) = (self.memory.clone(), self.wires.msi());
+        self.plug(|wire| Ok(virtio(device, memory, msi, wire)?.with_rom(rom)))
+    }
+
+    /// Plugs a function into the next slot. `make` gets its interrupt wire.
+    pub(crate) fn plug<F: PciFunction + 'static>(
+        &mut self,
+        make: impl FnOnce(Arc<dyn Line>) -> Result<F, MachineError>,
+    ) -> Result<(), MachineError> {
         let slot = self.next_slot;
         if slot >= PCI_SLOTS {
             return Err(MachineError::Pci {
                 what: format!("all {PCI_SLOTS} slots are taken"),
             });
         }
-        self.insert_virtio(slot, device)?;
+        self.plug_into(slot, make)?;
         self.next_slot = slot + 1;
         Ok(())
     }
@@ -328,21 +346,20 @@ impl Board {
         &mut self,
         device: impl VirtioDevice + 'static,
     ) -> Result<(), MachineError> {
-        if self.is_pc() {
-            return self.insert_virtio(pc::DISPLAY_SLOT, device);
+        if !self.is_pc() {
+            return self.add_virtio(device);
         }
-        self.add_virtio(device)
+        let (memory, msi) = (self.memory.clone(), self.wires.msi());
+        self.plug_into(pc::DISPLAY_SLOT, |wire| virtio(device, memory, msi, wire))
     }
 
-    fn insert_virtio(
+    fn plug_into<F: PciFunction + 'static>(
         &self,
         slot: u8,
-        device: impl VirtioDevice + 'static,
+        make: impl FnOnce(Arc<dyn Line>) -> Result<F, MachineError>,
     ) -> Result<(), MachineError> {
-        let failed = |what: String| MachineError::Pci { what };
         let (wire, irq) = self.slot_wire(slot);
-        let function = VirtioPci::new(device, self.memory.clone(), self.wires.msi(), wire)
-            .map_err(|error| failed(crate::choice::chain(&error)))?;
+        let function = make(wire)?;
         let at = DeviceFunction::new(slot, 0);
         self.insert(at, function)?;
         if let Some(irq) = irq {
@@ -449,6 +466,17 @@ impl Board {
         self.clock.pause();
         self.timers.clock_changed();
     }
+}
+
+fn virtio(
+    device: impl VirtioDevice + 'static,
+    memory: GuestMemory,
+    msi: Arc<dyn MsiSink>,
+    wire: Arc<dyn Line>,
+) -> Result<VirtioPci, MachineError> {
+    VirtioPci::new(device, memory, msi, wire).map_err(|error| MachineError::Pci {
+        what: crate::choice::chain(&error),
+    })
 }
 
 /// A wire that goes to two places.

@@ -30,6 +30,7 @@ mod limits;
 mod machine;
 mod measured;
 mod msrs;
+mod network;
 mod pc;
 mod pci_windows;
 mod perf_map;
@@ -40,6 +41,7 @@ mod saved;
 mod screen;
 mod signal;
 mod sleep;
+mod sound;
 mod stats;
 mod survey;
 mod sync;
@@ -52,9 +54,9 @@ mod wires;
 
 pub use config::{
     BootFrom, BridgeOptions, Chardev, ConsoleConfig, DiskBus, DiskConfig, DiskFormat, DiskTrust,
-    EngineChoice, FirmwareConfig, FolderConfig, FolderOptions, Forward, MachineConfig,
-    NetworkConfig, NetworkOptions, NetworkWay, Overlay, Protocol, Reboot, Subnet, UserOptions,
-    VariablesConfig, VsockConfig, lease,
+    EngineChoice, FirmwareConfig, FolderConfig, FolderOptions, Forward, MachineConfig, NetworkBoot,
+    NetworkConfig, NetworkModel, NetworkOptions, NetworkWay, Overlay, Protocol, Reboot,
+    SoundConfig, Subnet, UserOptions, VariablesConfig, VsockConfig, lease,
 };
 pub use control::{MachineControl, MemoryReport, Outcome};
 // What a device made elsewhere needs, so that its crate need know no floor below this one.

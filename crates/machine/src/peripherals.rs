@@ -14,14 +14,12 @@ use devices::port92::{self, Port92};
 use devices::serial::{self, Serial};
 use devices::timers::pit::{self, Pit};
 use devices::timers::rtc::{self, Rtc, RtcMemory};
-use devices::virtio::net::MAX_PAIRS;
 use devices::virtio::{
-    Balloon, Block, BlockOptions, Console, ConsoleHandle, Fs, HotplugMemory, Net, NetOptions, Port,
-    Rng, RngLimit, Tablet, Vsock, VsockOptions,
+    Balloon, Block, BlockOptions, Console, ConsoleHandle, Fs, HotplugMemory, Port, Rng, RngLimit,
+    Tablet, Vsock, VsockOptions,
 };
 use devices::{Line, Lines};
 use folder::Folder;
-use netio::{Link, TapLink, UserLink};
 use rustix::fs::{Mode, OFlags};
 
 use crate::MachineError;
@@ -29,17 +27,18 @@ use crate::board::Board;
 use crate::bus::SharedDevice;
 use crate::chardev::{Abandon, FdOutput, Gathered, Input, Inputs, Waker};
 use crate::config::{
-    Chardev, ConsoleConfig, DiskBus, DiskConfig, FolderConfig, MachineConfig, NetworkConfig,
-    NetworkWay, VsockConfig,
+    Chardev, ConsoleConfig, DiskBus, DiskConfig, FolderConfig, MachineConfig, VsockConfig,
 };
 use crate::control::MachineControl;
 use crate::firmware::Facts;
 use crate::fw_cfg::{self, FwCfg};
 use crate::layout::LOW_RAM_LIMIT;
+use crate::network;
 use crate::pc::{self, BootPlaces, DebugConsole, FilesRequest};
 use crate::ports;
 use crate::screen::{self, MachineScreen};
 use crate::signal::{Presence, VcpuSignal};
+use crate::sound;
 use crate::sync::lock;
 
 /// What of the devices the machine needs later.
@@ -164,7 +163,10 @@ pub(crate) fn add(
     }
     if let Some(network) = &config.network {
         places.network = Some(board.next_slot());
-        add_network(board, network, config.vcpus, control)?;
+        network::add(board, network, config.vcpus, control)?;
+    }
+    if let Some(wanted) = &config.sound {
+        sound::add(board, wanted)?;
     }
     if config.rng {
         board.add_virtio(Rng::new(RngLimit::default()))?;
@@ -494,37 +496,4 @@ fn add_vsock(
         let _ = handle.connect(stream, port);
     });
     board.add_virtio(device)
-}
-
-fn own(tap: &OwnedFd) -> Result<OwnedFd, MachineError> {
-    tap.try_clone().map_err(|source| MachineError::Tap {
-        source: netio::TapError::Descriptor { source },
-    })
-}
-
-/// A network card with a pair of queues for each vCPU.
-fn add_network(
-    board: &mut Board,
-    network: &NetworkConfig,
-    vcpus: u32,
-    control: &MachineControl,
-) -> Result<(), MachineError> {
-    let pairs = u16::try_from(vcpus).unwrap_or(u16::MAX).min(MAX_PAIRS);
-    let links: Vec<Box<dyn Link>> = match &network.way {
-        NetworkWay::User(options) => vec![Box::new(UserLink::new(options)?)],
-        NetworkWay::Bridge(options, taps) => taps
-            .iter()
-            .map(|tap| Ok(Box::new(UserLink::on_bridge(own(tap)?, options)?) as Box<dyn Link>))
-            .collect::<Result<_, MachineError>>()?,
-        NetworkWay::Tap(name) => {
-            let links = TapLink::by_name(name, pairs.into())?.into_iter();
-            links.map(|link| Box::new(link) as Box<dyn Link>).collect()
-        }
-    };
-    let options = NetOptions {
-        mac: network.mac,
-        pairs,
-    };
-    let gates = control.gates().network.clone();
-    board.add_virtio(Net::new(links, &options).through(gates))
 }

@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use machine::{
-    BridgeOptions, Forward, NetworkConfig, NetworkOptions, NetworkWay, Protocol, Subnet,
-    UserOptions,
+    BridgeOptions, Forward, NetworkBoot, NetworkConfig, NetworkModel, NetworkOptions, NetworkWay,
+    Protocol, Subnet, UserOptions,
 };
 use pyo3::prelude::*;
 
@@ -24,6 +24,10 @@ pub(crate) struct NetworkSpec {
     directory: Option<PathBuf>,
     member: String,
     bridge: Option<BridgeSpec>,
+    model: String,
+    rom: Option<PathBuf>,
+    tftp: Option<PathBuf>,
+    bootfile: String,
 }
 
 /// `innkeeper.machine.network.BridgeSpec`.
@@ -45,6 +49,18 @@ struct PortSpec {
 impl NetworkSpec {
     pub(crate) fn into_config(self, py: Python<'_>) -> PyResult<NetworkConfig> {
         let mac = mac(&self.mac).ok_or_else(|| unknown(py, "Ethernet address", &self.mac))?;
+        let model = match self.model.as_str() {
+            "virtio" => NetworkModel::Virtio,
+            "e1000" => NetworkModel::E1000,
+            "rtl8139" => NetworkModel::Rtl8139,
+            other => return Err(unknown(py, "network card", other)),
+        };
+        let card = |way| NetworkConfig {
+            mac,
+            way,
+            model,
+            rom: self.rom.clone(),
+        };
         if let Some(bridge) = self.bridge {
             let (IpAddr::V4(ipv4), IpAddr::V6(ipv6)) = (bridge.ipv4, bridge.ipv6) else {
                 return Err(unknown(py, "address of a guest", &bridge.ipv4.to_string()));
@@ -63,7 +79,7 @@ impl NetworkSpec {
             };
             // Its queues come with the wiring.
             let way = NetworkWay::Bridge(options, Vec::new());
-            return Ok(NetworkConfig { mac, way });
+            return Ok(card(way));
         }
         let ports = self.ports.into_iter().map(|port| port.into_forward(py));
         let network = self.directory.map(|directory| NetworkOptions {
@@ -77,12 +93,16 @@ impl NetworkSpec {
                 reach_host: self.reach_host,
                 isolated: self.isolated,
                 network,
+                boot: (self.tftp.is_some() || !self.bootfile.is_empty()).then_some(NetworkBoot {
+                    directory: self.tftp,
+                    file: self.bootfile,
+                }),
                 ..UserOptions::default()
             }),
             ("tap", Some(interface)) => NetworkWay::Tap(interface),
             (other, _) => return Err(unknown(py, "network", other)),
         };
-        Ok(NetworkConfig { mac, way })
+        Ok(card(way))
     }
 }
 

@@ -10,6 +10,7 @@ from innkeeper.images import Image, ImageBoot, connected
 from innkeeper.machine import (
     MIB,
     USER_NETWORK,
+    BootDevice,
     DiskSpec,
     EngineChoice,
     FirmwareSpec,
@@ -21,7 +22,10 @@ from innkeeper.machine import (
     ScreenSpec,
     SeedSpec,
     Shares,
+    SoundSpec,
     VsockSpec,
+    prepare_sound,
+    rom_of,
 )
 from innkeeper.machine.growth import validate_growth, validate_vcpu_growth
 from innkeeper.machine.screen import vga_bios
@@ -59,6 +63,7 @@ class GuestRequest:
     seed: SeedSpec | None = None
     vsock: VsockSpec | None = field(default=VsockSpec())
     screen: ScreenSpec | None = None
+    sound: SoundSpec | None = None
     name: str | None = None
     jail: bool = True
     limits: Limits = field(default=Limits())
@@ -144,16 +149,28 @@ def own_kernel_spec(request: GuestRequest) -> MachineSpec:
         cpu_model=request.cpu_model,
         disks=request.disks,
         devices=("pvpanic", *own),
-        network=request.network and connected(request.network, request.name or ""),
+        network=_network(request),
         folders=request.folders,
         vsock=request.vsock,
         screen=_screen(request),
+        sound=_sound(request),
         reboots=False,
         limits=request.limits,
         times=request.statistics,
         perf_map=request.perf_map,
         symbols=request.symbols,
     )
+
+
+def _network(request: GuestRequest) -> NetworkSpec | None:
+    """With what firmware needs to boot from it."""
+    network = request.network and connected(request.network, request.name or "")
+    firmware = request.firmware
+    if firmware is None or BootDevice.NET not in firmware.boot:
+        return network
+    if network is None:
+        raise InvalidInput("--boot net needs a network, and --network is none")
+    return network if network.rom is not None else replace(network, rom=rom_of(network.model))
 
 
 def _screen(request: GuestRequest) -> ScreenSpec | None:
@@ -178,6 +195,13 @@ def command_of(request: GuestRequest, image: Image) -> tuple[str, ...]:
     return request.command
 
 
+def _sound(request: GuestRequest) -> SoundSpec | None:
+    """With the file that it writes."""
+    if request.sound is not None:
+        prepare_sound(request.sound)
+    return request.sound
+
+
 def host_name(image: str) -> str:
     """What a guest of `image` is called where nobody says. A host name has no dots and
     underscores, which an image's name may have."""
@@ -200,6 +224,7 @@ def image_boot(request: GuestRequest, name: str) -> ImageBoot:
         hostname="" if request.seed is None else request.seed.hostname,
         vsock=request.vsock,
         screen=request.screen,
+        sound=_sound(request),
         append=request.append,
         limits=request.limits,
         times=request.statistics,
