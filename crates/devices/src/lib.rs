@@ -6,6 +6,7 @@ pub mod acpi_pm;
 pub mod acpi_slots;
 mod device;
 mod edid;
+pub mod ethernet;
 pub mod floppy;
 pub mod i8042;
 pub mod ide;
@@ -18,6 +19,7 @@ pub mod pflash;
 pub mod port92;
 mod ports;
 pub mod serial;
+pub mod sound;
 #[doc(hidden)]
 pub mod testing;
 pub mod timers;

@@ -29,6 +29,8 @@ mod function;
 mod host_bridge;
 mod intx;
 mod msix;
+mod option_rom;
+mod pin;
 mod root;
 
 pub use access::{ConfigPorts, Ecam, IoWindow, MemoryWindow};
@@ -42,4 +44,6 @@ pub use function::{DeviceFunction, PciFunction};
 pub use host_bridge::HostBridge;
 pub use intx::{SharedLine, intx_index};
 pub use msix::{MSIX_CAPABILITY, Msix, MsixState, msix_capability};
+pub use option_rom::{OptionRom, OptionRomError};
+pub(crate) use pin::Pin;
 pub use root::{InsertError, PciRoot, SharedFunction};

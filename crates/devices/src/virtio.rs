@@ -46,7 +46,7 @@ pub mod vsock;
 mod worker;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use balloon::{Balloon, BalloonHandle, BalloonReport, MemoryStatistics};
 pub use block::{Block, BlockOptions};

@@ -10,6 +10,7 @@ mod boot;
 mod bridge;
 mod devices;
 mod disk;
+mod ethernet;
 mod folder;
 mod foreign;
 mod gpu;
@@ -24,6 +25,7 @@ mod network;
 mod pc;
 mod pci;
 mod shared_network;
+mod sound;
 mod vga;
 mod vsock;
 
@@ -109,6 +111,8 @@ pub const TARGETS: &[Target] = &[
     target("disk-controller", pc::disk_controller),
     target("nvme", pc::nvme),
     target("chipset", pc::chipset),
+    target("ethernet-cards", ethernet::cards),
+    target("sound", sound::card),
 ];
 
 /// Runs one input of the target with this name, for the fuzzer.

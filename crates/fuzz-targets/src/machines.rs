@@ -63,6 +63,7 @@ fn machine() -> Machine {
         folders: Vec::new(),
         vsock: None,
         screen: None,
+        sound: None,
         rng: true,
         balloon: true,
         reboot: Reboot::Exit,

@@ -4,7 +4,8 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 
 use netio::{
-    Checksum, Forward, Link, MAX_FRAME, OffloadHeader, Offloads, Protocol, UserLink, UserOptions,
+    Checksum, Forward, Link, MAX_FRAME, NetworkBoot, OffloadHeader, Offloads, Protocol, UserLink,
+    UserOptions,
 };
 
 use crate::namespace_raw::alone;
@@ -54,6 +55,7 @@ pub(crate) fn user_network(bytes: &[u8]) {
             }
             6 | 7 => send(&mut link, &mut input, |input| udp(input, &world)),
             8 => send(&mut link, &mut input, other),
+            12 => send(&mut link, &mut input, tftp),
             9 | 10 => host(&mut world, &mut input),
             11 => {
                 let bits = input.byte();
@@ -85,6 +87,10 @@ fn start(alone: bool, mtu: u16) -> Option<(UserLink, World)> {
         isolated: !alone,
         network: None,
         mtu,
+        boot: Some(NetworkBoot {
+            directory: Some(env!("CARGO_MANIFEST_DIR").into()),
+            file: "pxelinux.0".to_owned(),
+        }),
     };
     // A host without descriptors or ports is no finding.
     let link = UserLink::new(&options).ok()?;
@@ -198,6 +204,37 @@ fn udp(input: &mut Input<'_>, world: &World) -> Vec<u8> {
     message.extend((0..len / 8).map(|_| input.byte()));
     let to_all = input.byte() & 3 == 0;
     ip(UDP, &message, if to_all { [255; 4] } else { GATEWAY })
+}
+
+/// Requests for files, and what clients say of blocks.
+fn tftp(input: &mut Input<'_>) -> Vec<u8> {
+    let to: u16 = input.choose(&[69, 69, 49_152, 49_153, 49_160]);
+    let mut body = vec![0, input.byte() & 7];
+    if to == 69 {
+        let names = ["Cargo.toml", "/src/lib.rs", "..", "src", "\\src\\pc.rs", ""];
+        let words = [
+            "octet",
+            "blksize",
+            "8",
+            "65464",
+            "tsize",
+            "0",
+            "windowsize",
+            "\u{e9}",
+        ];
+        body.extend(input.choose(&names).bytes().chain([0]));
+        for _ in 0..input.byte() & 7 {
+            body.extend(input.choose(&words).bytes().chain([0]));
+        }
+    }
+    body.extend([0, input.byte() & 3]);
+    body.truncate(usize::from(input.byte()));
+    let from = 5000 + u16::from(input.byte() & 15);
+    let mut message = [from.to_be_bytes(), to.to_be_bytes()].concat();
+    message.extend(u16::try_from(8 + body.len()).unwrap_or(8).to_be_bytes());
+    message.extend([0, 0]);
+    message.extend(body);
+    ip(UDP, &message, GATEWAY)
 }
 
 fn other(input: &mut Input<'_>) -> Vec<u8> {

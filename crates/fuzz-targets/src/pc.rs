@@ -45,7 +45,7 @@ fn ide(memory: &GuestMemory) -> Ide {
 }
 
 /// What was saved is taken back, and what others saved is refused or survived.
-fn states(function: &mut dyn PciFunction, input: &mut Input<'_>) {
+pub(crate) fn states(function: &mut dyn PciFunction, input: &mut Input<'_>) {
     let saved = function.save();
     assert!(saved.bytes.len() < LARGEST_STATE);
     assert_eq!(function.restore(&saved), Ok(()));

@@ -53,6 +53,7 @@ pub(crate) const OPEN_FILES: &[c_long] = &[
 pub(crate) const LOOK: &[c_long] = &[
     libc::SYS_open,
     libc::SYS_openat,
+    libc::SYS_openat2,
     libc::SYS_stat,
     libc::SYS_lstat,
     libc::SYS_newfstatat,
@@ -176,7 +177,6 @@ pub(crate) const FAMILIES: [libc::c_int; 2] = [libc::AF_INET, libc::AF_INET6];
 
 /// For folders that the guest has, in which the root and Landlock say what may be changed.
 pub(crate) const FOLDERS: &[c_long] = &[
-    libc::SYS_openat2,
     libc::SYS_mkdirat,
     libc::SYS_symlinkat,
     libc::SYS_linkat,

@@ -48,6 +48,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, Box<dyn Err
         folders: Vec::new(),
         vsock: None,
         screen: None,
+        sound: None,
         rng: true,
         balloon: true,
         reboot: Reboot::Exit,

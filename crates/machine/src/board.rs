@@ -11,8 +11,8 @@ use devices::isa_dma::{self, DmaChannel, IsaDma};
 use devices::nvme::Nvme;
 use devices::pc::{I440fx, Piix3, Piix4Pm, PirqRouter};
 use devices::pci::{
-    ConfigPorts, DeviceFunction, Ecam, IoWindow, PciFunction, PciRoot, PciWindows, SharedLine,
-    intx_index,
+    ConfigPorts, DeviceFunction, Ecam, IoWindow, OptionRom, PciFunction, PciRoot, PciWindows,
+    SharedLine, intx_index,
 };
 use devices::pflash::Pflash;
 use devices::virtio::{VirtioDevice, VirtioPci};
@@ -313,7 +313,7 @@ impl Board {
         &mut self,
         device: impl VirtioDevice + 'static,
     ) -> Result<(), MachineError> {
-        let make = self.virtio(device);
+        let make = self.virtio(device, OptionRom::default());
         self.plug(None, make).map(drop)
     }
 
@@ -323,8 +323,9 @@ impl Board {
         &mut self,
         slot: Option<u8>,
         device: impl VirtioDevice + 'static,
+        rom: OptionRom,
     ) -> Result<u8, MachineError> {
-        let make = self.virtio(device);
+        let make = self.virtio(device, rom);
         let slot = self.plug(slot, make)?;
         self.pci.may_go(DeviceFunction::new(slot, 0));
         Ok(slot)
@@ -336,7 +337,7 @@ impl Board {
         device: impl VirtioDevice + 'static,
     ) -> Result<(), MachineError> {
         let slot = self.is_pc().then_some(pc::DISPLAY_SLOT);
-        let make = self.virtio(device);
+        let make = self.virtio(device, OptionRom::default());
         self.plug(slot, make).map(drop)
     }
 
@@ -350,21 +351,24 @@ impl Board {
         self.plug(None, |wire| Ok(Nvme::new(disk, serial, memory, msi, wire)))
     }
 
-    /// What makes a virtio device a PCI function.
+    /// What makes a virtio device a PCI function, with what firmware runs of it.
     fn virtio<D: VirtioDevice + 'static>(
         &self,
         device: D,
+        rom: OptionRom,
     ) -> impl FnOnce(Arc<dyn Line>) -> Result<VirtioPci, MachineError> + use<D> {
         let (memory, msi) = (self.memory.clone(), self.wires.msi());
         move |wire| {
-            VirtioPci::new(device, memory, msi, wire).map_err(|error| MachineError::Pci {
+            let function = VirtioPci::new(device, memory, msi, wire);
+            let function = function.map_err(|error| MachineError::Pci {
                 what: crate::choice::chain(&error),
-            })
+            });
+            Ok(function?.with_rom(rom))
         }
     }
 
     /// Plugs a function into this slot, or the next one where none is said. `make` gets its interrupt wire.
-    fn plug<F: PciFunction + 'static>(
+    pub(crate) fn plug<F: PciFunction + 'static>(
         &mut self,
         wanted: Option<u8>,
         make: impl FnOnce(Arc<dyn Line>) -> Result<F, MachineError>,

@@ -8,7 +8,9 @@ use block::BlockDevice;
 pub use block::{Format as DiskFormat, Overlay, Trust as DiskTrust};
 pub use folder::FolderOptions;
 pub use netio::{Action, Direction, Peers, Rule, Rules, Transport};
-pub use netio::{BridgeOptions, Forward, NetworkOptions, Protocol, Subnet, UserOptions, lease};
+pub use netio::{
+    BridgeOptions, Forward, NetworkBoot, NetworkOptions, Protocol, Subnet, UserOptions, lease,
+};
 
 use crate::limits::Limits;
 use crate::screen::ScreenConfig;
@@ -64,6 +66,7 @@ pub struct MachineConfig {
     pub cards: Vec<NetworkConfig>,
     pub folders: Vec<FolderConfig>,
     pub vsock: Option<VsockConfig>,
+    pub sound: Option<SoundConfig>,
     /// A VGA and a monitor.
     pub screen: Option<ScreenConfig>,
     /// A virtio entropy device.
@@ -159,6 +162,12 @@ pub struct FolderConfig {
     pub options: FolderOptions,
 }
 
+/// A sound card, and the file that gets what it plays.
+#[derive(Debug, Clone)]
+pub struct SoundConfig {
+    pub wave: PathBuf,
+}
+
 /// A virtio socket device.
 #[derive(Debug)]
 pub struct VsockConfig {
@@ -181,6 +190,18 @@ pub struct NetworkConfig {
     pub id: String,
     pub slot: Option<u8>,
     pub gone: bool,
+    pub model: NetworkModel,
+    /// The file of what firmware boots from the network by.
+    pub rom: Option<PathBuf>,
+}
+
+/// Which card it is.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum NetworkModel {
+    #[default]
+    Virtio,
+    E1000,
+    Rtl8139,
 }
 
 /// Where a network card's packets go.

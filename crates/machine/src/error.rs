@@ -71,8 +71,15 @@ pub enum MachineError {
         #[from]
         source: BusError,
     },
+    #[error("cannot write what the guest plays to {}", path.display())]
+    Sound { path: PathBuf, source: io::Error },
     #[error("cannot read the option ROM {}", path.display())]
     Rom { path: PathBuf, source: io::Error },
+    #[error("the option ROM {} cannot be used", path.display())]
+    OptionRom {
+        path: PathBuf,
+        source: devices::pci::OptionRomError,
+    },
     #[error("cannot plug a device into the PCI bus: {what}")]
     Pci { what: String },
     #[error("this host's kernel does not merge memory (KSM)")]

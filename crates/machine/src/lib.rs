@@ -30,6 +30,7 @@ mod limits;
 mod machine;
 mod measured;
 mod msrs;
+mod network;
 mod pc;
 mod pci_windows;
 mod perf_map;
@@ -41,6 +42,7 @@ mod saved;
 mod screen;
 mod signal;
 mod sleep;
+mod sound;
 mod stats;
 mod survey;
 mod sync;
@@ -54,8 +56,9 @@ mod wires;
 pub use config::{
     Action, BootFrom, BridgeOptions, Chardev, ConsoleConfig, Direction, DiskBus, DiskConfig,
     DiskFormat, DiskTrust, EngineChoice, FirmwareConfig, FolderConfig, FolderOptions, Forward,
-    MachineConfig, NetworkConfig, NetworkOptions, NetworkWay, Overlay, Peers, Protocol, Reboot,
-    Rule, Rules, Subnet, Transport, UserOptions, VariablesConfig, VsockConfig, lease,
+    MachineConfig, NetworkBoot, NetworkConfig, NetworkModel, NetworkOptions, NetworkWay, Overlay,
+    Peers, Protocol, Reboot, Rule, Rules, SoundConfig, Subnet, Transport, UserOptions,
+    VariablesConfig, VsockConfig, lease,
 };
 pub use control::{MachineControl, MemoryReport, Outcome};
 // What a device made elsewhere needs, so that its crate need know no floor below this one.

@@ -11,18 +11,17 @@ use devices::acpi_pm::{self, AcpiPm, AcpiPmParts, TimerWidth};
 use devices::acpi_slots::AcpiSlots;
 use devices::i8042::{self, I8042};
 use devices::ide::Drive;
+use devices::pci::OptionRom;
 use devices::port92::{self, Port92};
 use devices::serial::{self, Serial};
 use devices::timers::pit::{self, Pit};
 use devices::timers::rtc::{self, Rtc, RtcMemory};
-use devices::virtio::net::MAX_PAIRS;
 use devices::virtio::{
-    Balloon, Block, BlockOptions, Console, ConsoleHandle, Fs, HotplugMemory, Net, NetOptions, Port,
-    Rng, RngLimit, Tablet, Vsock, VsockOptions,
+    Balloon, Block, BlockOptions, Console, ConsoleHandle, Fs, HotplugMemory, Port, Rng, RngLimit,
+    Tablet, Vsock, VsockOptions,
 };
 use devices::{Line, Lines};
 use folder::Folder;
-use netio::{Guarded, Link, Subnet, TapLink, UserLink};
 use rustix::fs::{Mode, OFlags};
 
 use crate::MachineError;
@@ -31,18 +30,19 @@ use crate::boot;
 use crate::bus::SharedDevice;
 use crate::chardev::{Abandon, FdOutput, Gathered, Input, Inputs, Waker};
 use crate::config::{
-    Chardev, ConsoleConfig, DiskBus, DiskConfig, FolderConfig, MachineConfig, NetworkConfig,
-    NetworkWay, VsockConfig,
+    Chardev, ConsoleConfig, DiskBus, DiskConfig, FolderConfig, MachineConfig, VsockConfig,
 };
 use crate::control::MachineControl;
 use crate::firmware::Facts;
 use crate::fw_cfg::{self, FwCfg};
 use crate::layout::LOW_RAM_LIMIT;
+use crate::network;
 use crate::pc::{self, BootPlaces, DebugConsole, FilesRequest};
 use crate::plugging::{self, Plugged};
 use crate::ports;
 use crate::screen::{self, MachineScreen};
 use crate::signal::{Presence, VcpuSignal};
+use crate::sound;
 use crate::sync::lock;
 
 /// What of the devices the machine needs later.
@@ -172,6 +172,9 @@ pub(crate) fn add(
         made.add_console(board, console, control)?;
     }
     made.add_cards(board, config, control, &mut places)?;
+    if let Some(wanted) = &config.sound {
+        sound::add(board, wanted)?;
+    }
     if config.rng {
         board.add_virtio(Rng::new(RngLimit::default()))?;
     }
@@ -247,15 +250,15 @@ impl Peripherals {
         match &config.network {
             Some(network) if network.gone => board.skip_slot(),
             Some(network) => {
-                let added = add_network(board, network, config.vcpus, control)?;
-                places.network = Some(added.slot);
-                self.plugged.push(added);
+                let (slot, added) = network::add(board, network, config.vcpus, control)?;
+                places.network = Some(slot);
+                self.plugged.extend(added);
             }
             None => {}
         }
         for card in config.cards.iter().filter(|card| !card.gone) {
-            let added = add_network(board, card, config.vcpus, control)?;
-            self.plugged.push(added);
+            let (_, added) = network::add(board, card, config.vcpus, control)?;
+            self.plugged.extend(added);
         }
         Ok(())
     }
@@ -544,7 +547,7 @@ pub(crate) fn add_disk(
     let device = Block::new(Arc::clone(&opened), &options).through(gate);
     Ok(Plugged {
         id: disk.id.clone(),
-        slot: board.add_removable(disk.slot, device)?,
+        slot: board.add_removable(disk.slot, device, OptionRom::default())?,
         disk: Some(opened),
     })
 }
@@ -585,50 +588,4 @@ fn add_vsock(
         let _ = handle.connect(stream, port);
     });
     board.add_virtio(device)
-}
-
-fn own(tap: &OwnedFd) -> Result<OwnedFd, MachineError> {
-    tap.try_clone().map_err(|source| MachineError::Tap {
-        source: netio::TapError::Descriptor { source },
-    })
-}
-
-/// A network card with a pair of queues for each vCPU.
-pub(crate) fn add_network(
-    board: &mut Board,
-    network: &NetworkConfig,
-    vcpus: u32,
-    control: &MachineControl,
-) -> Result<Plugged, MachineError> {
-    let pairs = u16::try_from(vcpus).unwrap_or(u16::MAX).min(MAX_PAIRS);
-    let links: Vec<Box<dyn Link>> = match &network.way {
-        NetworkWay::User(options) => vec![Box::new(UserLink::new(options)?)],
-        NetworkWay::Bridge(options, taps) => taps
-            .iter()
-            .map(|tap| Ok(Box::new(UserLink::on_bridge(own(tap)?, options)?) as Box<dyn Link>))
-            .collect::<Result<_, MachineError>>()?,
-        NetworkWay::Tap(name) => {
-            let links = TapLink::by_name(name, pairs.into())?.into_iter();
-            links.map(|link| Box::new(link) as Box<dyn Link>).collect()
-        }
-    };
-    let subnet = match &network.way {
-        NetworkWay::User(_) => Some(Subnet::USER),
-        NetworkWay::Bridge(options, _) => Some(options.subnet),
-        NetworkWay::Tap(_) => None,
-    };
-    control.set_rules(network.rules.clone());
-    let guarded = |link| Box::new(Guarded::new(link, control.firewall(), subnet)) as Box<dyn Link>;
-    let links = links.into_iter().map(guarded).collect();
-    let options = NetOptions {
-        mac: network.mac,
-        pairs,
-    };
-    let gates = control.gates().network.clone();
-    let device = Net::new(links, &options).through(gates);
-    Ok(Plugged {
-        id: network.id.clone(),
-        slot: board.add_removable(network.slot, device)?,
-        disk: None,
-    })
 }

@@ -24,6 +24,7 @@ use crate::board::{Board, PCI_SLOTS};
 use crate::config::{DiskConfig, NetworkConfig};
 use crate::control::MachineControl;
 use crate::machine::Machine;
+use crate::network;
 use crate::peripherals;
 use crate::sync::lock;
 
@@ -139,7 +140,12 @@ impl Machine {
         let (board, control) = (&mut self.board, &self.shared.control);
         let plugged = match plug {
             Plug::Disk(disk) => peripherals::add_disk(board, &disk, control)?,
-            Plug::Network(network) => peripherals::add_network(board, &network, vcpus, control)?,
+            Plug::Network(card) => {
+                let (_, plugged) = network::add(board, &card, vcpus, control)?;
+                plugged.ok_or_else(|| MachineError::Pci {
+                    what: "only virtio cards come to a guest that runs".to_owned(),
+                })?
+            }
         };
         self.peripherals.plugged.push(plugged);
         lock(&self.peripherals.slots).comes(slot);

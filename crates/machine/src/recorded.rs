@@ -57,7 +57,7 @@ impl Machine {
                 source,
             })?;
         }
-        for (disk, file) in self.peripherals.disks.iter().zip(&order.overlays) {
+        for (disk, file) in self.peripherals.disks().zip(&order.overlays) {
             let saved = disk.save_overlay(file);
             saved.map_err(|source| MachineError::SaveOverlay {
                 disk: disk.identify(),

@@ -25,6 +25,9 @@ pub use firewall::{Action, Direction, Firewall, Guarded, Peers, Rule, Rules, Tra
 pub use hub::{Hub, HubLink};
 pub use link::{DATA_VALID, OffloadHeader, Offloads};
 pub use link::{Frame, GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_TCPV6, Link, MAX_FRAME, NEEDS_CSUM};
+pub use segment::finish;
 pub use tap::{TapError, TapLink};
 pub use user::{BridgeOptions, Subnet, lease};
-pub use user::{Forward, NetworkOptions, Protocol, UserError, UserFlows, UserLink, UserOptions};
+pub use user::{
+    Forward, NetworkBoot, NetworkOptions, Protocol, UserError, UserFlows, UserLink, UserOptions,
+};

@@ -9,8 +9,8 @@ const ETHERNET: usize = 14;
 const FIN_PSH: u8 = 0x09;
 
 /// Hands out `frame` as frames that need no more than `accepted`, until one is not taken. What does
-/// not make sense is dropped.
-pub(crate) fn finish(
+/// not make sense is dropped. Answers whether all were taken.
+pub fn finish(
     mut offload: OffloadHeader,
     frame: &mut [u8],
     accepted: Offloads,

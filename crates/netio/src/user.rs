@@ -37,6 +37,7 @@ mod ring;
 mod switch;
 mod table;
 mod tcp;
+mod tftp;
 mod udp;
 mod world;
 
@@ -62,6 +63,8 @@ use poller::Owner;
 pub use switch::NetworkOptions;
 use switch::Switch;
 use tcp::Tcp;
+pub use tftp::NetworkBoot;
+use tftp::Tftp;
 use udp::Udp;
 use world::{Emitted, World};
 
@@ -97,6 +100,8 @@ pub struct UserOptions {
     pub isolated: bool,
     /// The longest IP packet: 1280 to 65,520.
     pub mtu: u16,
+    /// What it may boot.
+    pub boot: Option<NetworkBoot>,
 }
 
 impl Default for UserOptions {
@@ -107,6 +112,7 @@ impl Default for UserOptions {
             network: None,
             isolated: false,
             mtu: DEFAULT_MTU,
+            boot: None,
         }
     }
 }
@@ -127,6 +133,11 @@ pub enum UserError {
     },
     #[error("cannot connect to the bridge")]
     Tap { source: TapError },
+    #[error("cannot offer the guest the files in {}", directory.display())]
+    Tftp {
+        directory: PathBuf,
+        source: io::Error,
+    },
     #[error("no event descriptor for the guest's network")]
     Events { source: io::Error },
 }
@@ -147,6 +158,7 @@ pub struct UserLink {
     udp: Udp,
     ping: Ping,
     forwards: Forwards,
+    tftp: Option<Tftp>,
     switch: Option<Switch>,
     bridge: Option<Bridge>,
     advertised: Option<Instant>,
@@ -160,7 +172,9 @@ impl UserLink {
         let mtu = options.mtu.clamp(MIN_MTU, DEFAULT_MTU);
         let mut world = World::new(policy, mtu).map_err(|source| UserError::Events { source })?;
         let switch = join(&mut world, options)?;
+        world.boot.clone_from(&options.boot);
         Ok(UserLink {
+            tftp: offer_files(options)?,
             forwards: Forwards::open(&world, &options.forwards)?,
             world,
             tcp: Tcp::new(),
@@ -238,6 +252,7 @@ impl UserLink {
             TCP if !to_all => self.tcp.packet(world, packet),
             UDP if to_all => Udp::dhcp(world, packet),
             UDP if to_us && Udp::is_dhcp(packet) => Udp::dhcp(world, packet),
+            UDP if to_us && self.answer_file(packet) => {}
             UDP if self.answer_name(packet) => {}
             UDP => self.udp.packet(&mut self.world, packet),
             ICMP if packet.payload.first() == Some(&icmp::ECHO_REQUEST4) => {
@@ -249,6 +264,16 @@ impl UserLink {
             ICMPV6 => self.discovery(from, packet),
             _ => {}
         }
+    }
+
+    /// A datagram of a transfer is nobody else's.
+    fn answer_file(&mut self, packet: &Packet<'_>) -> bool {
+        let Some(tftp) = self.tftp.as_mut().filter(|it| it.is_for_us(packet)) else {
+            return false;
+        };
+        let answer = tftp.answer(self.world.mac, packet, self.world.mtu);
+        self.world.answer(answer);
+        true
     }
 
     /// A question for another guest of the network is not the resolver's.
@@ -337,6 +362,18 @@ impl UserLink {
             }
         }
     }
+}
+
+fn offer_files(options: &UserOptions) -> Result<Option<Tftp>, UserError> {
+    let boot = options.boot.as_ref();
+    let Some(directory) = boot.and_then(|boot| boot.directory.as_ref()) else {
+        return Ok(None);
+    };
+    let opened = Tftp::open(directory).map_err(|source| UserError::Tftp {
+        directory: directory.clone(),
+        source,
+    })?;
+    Ok(Some(opened))
 }
 
 fn join(world: &mut World, options: &UserOptions) -> Result<Option<Switch>, UserError> {

@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use machine::{
-    Action, BridgeOptions, Direction, Forward, NetworkConfig, NetworkOptions, NetworkWay, Peers,
-    Protocol, Rule, Rules, Subnet, Transport, UserOptions,
+    Action, BridgeOptions, Direction, Forward, NetworkBoot, NetworkConfig, NetworkModel,
+    NetworkOptions, NetworkWay, Peers, Protocol, Rule, Rules, Subnet, Transport, UserOptions,
 };
 use pyo3::prelude::*;
 
@@ -31,6 +31,10 @@ pub(crate) struct NetworkSpec {
     id: String,
     slot: Option<u8>,
     gone: bool,
+    model: String,
+    rom: Option<PathBuf>,
+    tftp: Option<PathBuf>,
+    bootfile: String,
 }
 
 /// `innkeeper.machine.firewall.FirewallSpec`.
@@ -77,10 +81,19 @@ impl NetworkSpec {
             self.id
         };
         let mac = mac(&self.mac).ok_or_else(|| unknown(py, "Ethernet address", &self.mac))?;
+        let model = match self.model.as_str() {
+            "virtio" => NetworkModel::Virtio,
+            "e1000" => NetworkModel::E1000,
+            "rtl8139" => NetworkModel::Rtl8139,
+            other => return Err(unknown(py, "network card", other)),
+        };
         let rules = self.firewall.into_rules(py)?;
-        let card = |mac, way| NetworkConfig {
+        let rom = self.rom.clone();
+        let card = |way| NetworkConfig {
             mac,
             way,
+            model,
+            rom,
             rules,
             id,
             slot,
@@ -104,7 +117,7 @@ impl NetworkSpec {
             };
             // Its queues come with the wiring.
             let way = NetworkWay::Bridge(options, Vec::new());
-            return Ok(card(mac, way));
+            return Ok(card(way));
         }
         let ports = self.ports.into_iter().map(|port| port.into_forward(py));
         let network = self.directory.map(|directory| NetworkOptions {
@@ -118,12 +131,16 @@ impl NetworkSpec {
                 reach_host: self.reach_host,
                 isolated: self.isolated,
                 network,
+                boot: (self.tftp.is_some() || !self.bootfile.is_empty()).then_some(NetworkBoot {
+                    directory: self.tftp,
+                    file: self.bootfile,
+                }),
                 ..UserOptions::default()
             }),
             ("tap", Some(interface)) => NetworkWay::Tap(interface),
             (other, _) => return Err(unknown(py, "network", other)),
         };
-        Ok(card(mac, way))
+        Ok(card(way))
     }
 }
 

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use machine::{
     BootFrom, Card, Chardev, ConsoleConfig, DiskBus, DiskConfig, DiskFormat, DiskTrust,
     EngineChoice, FirmwareConfig, FolderConfig, FolderOptions, Limits, MachineConfig,
-    NetworkConfig, NetworkWay, Overlay, RateLimit, Reboot, ScreenConfig, VariablesConfig,
-    VsockConfig,
+    NetworkConfig, NetworkWay, Overlay, RateLimit, Reboot, ScreenConfig, SoundConfig,
+    VariablesConfig, VsockConfig,
 };
 use pyo3::prelude::*;
 
@@ -35,6 +35,7 @@ pub(crate) struct MachineSpec {
     cards: Vec<NetworkSpec>,
     folders: Vec<FolderSpec>,
     screen: Option<ScreenSpec>,
+    sound: Option<SoundSpec>,
     rng: bool,
     balloon: bool,
     reboots: bool,
@@ -121,6 +122,12 @@ struct ScreenSpec {
     rom: Option<PathBuf>,
 }
 
+/// `innkeeper.machine.sound.SoundSpec`.
+#[derive(Debug, FromPyObject)]
+struct SoundSpec {
+    wave: PathBuf,
+}
+
 /// `innkeeper.machine.spec.DiskSpec`.
 #[derive(Debug, FromPyObject)]
 pub(crate) struct DiskSpec {
@@ -194,6 +201,7 @@ impl MachineSpec {
             folders: self.folders.into_iter().map(FolderConfig::from).collect(),
             vsock: None,
             screen: self.screen.map(ScreenConfig::from),
+            sound: self.sound.map(|sound| SoundConfig { wave: sound.wave }),
             rng: self.rng,
             balloon: self.balloon,
             reboot: if self.reboots {

@@ -29,6 +29,7 @@ from innkeeper.machine import (
     Shares,
     VsockSpec,
     parse_size,
+    parse_sound,
     parse_vsock,
 )
 from innkeeper.services.definition import RestartPolicy
@@ -64,6 +65,7 @@ class MadeOf:
     display: options.Display = "none"
     vnc: options.Vnc = None
     vnc_password: options.VncPassword = None
+    sound: options.Sound = "none"
     volume: options.Folders = None
     user_data: options.UserData = None
     meta_data: options.MetaData = None
@@ -136,6 +138,7 @@ class MadeOf:
                 wanted=self.cloud_init,
             ),
             screen=screen_of(self.display, self.vnc, self.vnc_password),
+            sound=parse_sound(self.sound),
             vsock=VsockSpec() if self.vsock is None else parse_vsock(self.vsock),
             name=self.name,
             jail=self.jail,

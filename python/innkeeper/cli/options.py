@@ -80,8 +80,9 @@ Network = Annotated[
     typer.Option(
         metavar="NETWORK",
         help="user: by the host's own connections. After it may follow ,host (and to the host's "
-        "own services) and ,isolated (to nothing else). Or one that guests share, see inn network; "
-        "tap=INTERFACE; none.",
+        "own services), ,isolated (to nothing else), ,tftp=DIRECTORY and ,bootfile=NAME (what it "
+        "boots from the network). Or one that guests share, see inn network; tap=INTERFACE; none. "
+        "With ,model=e1000 or rtl8139 the card is one of the old world.",
     ),
 ]
 Publish = Annotated[
@@ -226,6 +227,13 @@ Vsock = Annotated[
         help="The host's socket of the guest's vsock device, as Firecracker has it: connect there "
         "and say CONNECT PORT. After it may follow ,cid=3. A guest that stays has one in its "
         "directory without this; none: no device.",
+    ),
+]
+Sound = Annotated[
+    str,
+    typer.Option(
+        metavar="SOUND",
+        help="A sound card: wav=FILE gets what it plays; ,model=ac97 is what there is; none.",
     ),
 ]
 Kernel = Annotated[

@@ -16,6 +16,7 @@ from innkeeper.machine.limits import Limits
 from innkeeper.machine.network import USER_NETWORK, NetworkSpec, validate_ports
 from innkeeper.machine.screen import ScreenSpec
 from innkeeper.machine.size import format_size
+from innkeeper.machine.sound import SoundSpec
 from innkeeper.machine.spec import (
     MAXIMUM_MEMORY,
     MAXIMUM_VCPUS,
@@ -60,6 +61,7 @@ class ImageBoot:
     hostname: str = ""
     vsock: VsockSpec | None = None
     screen: ScreenSpec | None = None
+    sound: SoundSpec | None = None
     append: str = ""
     kept: Path | None = None
     limits: Limits = field(default=Limits())
@@ -136,6 +138,7 @@ def machine_spec(image: Image, boot: ImageBoot) -> MachineSpec:
         folders=boot.folders,
         vsock=boot.vsock,
         screen=boot.screen,
+        sound=boot.sound,
         reboots=False,
         limits=boot.limits,
         times=boot.times,

@@ -13,17 +13,20 @@ from innkeeper.machine.limits import (
 )
 from innkeeper.machine.network import (
     USER_NETWORK,
+    CardModel,
     NetworkKind,
     NetworkSpec,
     PortSpec,
     mac_of,
     parse_network,
     parse_port,
+    rom_of,
 )
 from innkeeper.machine.screen import ScreenSpec, VncSpec, parse_screen, parse_vnc
 from innkeeper.machine.seed import SeedSpec
 from innkeeper.machine.shares import Shares, check_cpu_shares, parse_cpuset
 from innkeeper.machine.size import format_size, parse_size
+from innkeeper.machine.sound import SoundSpec, parse_sound, prepare_sound
 from innkeeper.machine.spec import (
     MIB,
     DiskBus,
@@ -40,6 +43,7 @@ __all__ = [
     "MIB",
     "USER_NETWORK",
     "BootDevice",
+    "CardModel",
     "DiskBus",
     "DiskFormat",
     "DiskSpec",
@@ -58,6 +62,7 @@ __all__ = [
     "ScreenSpec",
     "SeedSpec",
     "Shares",
+    "SoundSpec",
     "VncSpec",
     "VsockSpec",
     "check_cpu_shares",
@@ -76,7 +81,10 @@ __all__ = [
     "parse_rule",
     "parse_screen",
     "parse_size",
+    "parse_sound",
     "parse_vnc",
     "parse_vsock",
+    "prepare_sound",
+    "rom_of",
     "validate",
 ]

@@ -1,9 +1,10 @@
 """A guest's network card, and where its packets go."""
 
 import hashlib
+import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
@@ -13,6 +14,10 @@ from innkeeper.errors import InvalidInput
 from innkeeper.machine.firewall import NO_FIREWALL, FirewallSpec, check_rules
 
 MAXIMUM_PORTS: Final = 64
+# What fits in a DHCP message's own field.
+MAXIMUM_BOOTFILE: Final = 127
+# Of iPXE, for BIOS and UEFI in one, as Debian and Ubuntu package it.
+_ROMS: Final = Path("/usr/lib/ipxe/qemu")
 ANY_ADDRESS: Final = IPv4Address("0.0.0.0")
 _MAC: Final = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
@@ -29,6 +34,14 @@ class NetworkKind(StrEnum):
     USER = "user"
     SHARED = "shared"
     TAP = "tap"
+
+
+class CardModel(StrEnum):
+    """Which card it is: of virtio, or of the old world for systems that know no virtio."""
+
+    VIRTIO = "virtio"
+    E1000 = "e1000"
+    RTL8139 = "rtl8139"
 
 
 class Protocol(StrEnum):
@@ -63,6 +76,8 @@ class NetworkSpec:
     `user` and `shared`, `interface` for `tap`. `shared` names the network; which
     `directory` that is, as which `member` the guest is in it, and on which `bridge`, is found out
     when it starts. `id`, `slot` and `gone` are as in `DiskSpec`; the first card's id is net0.
+    when it starts. Firmware boots from the network by what is in `rom`. What a `user` network's
+    guest may boot are the files in `tftp`; by DHCP it is told of `bootfile`.
     """
 
     kind: NetworkKind = NetworkKind.USER
@@ -79,6 +94,10 @@ class NetworkSpec:
     id: str = ""
     slot: int | None = None
     gone: bool = False
+    model: CardModel = CardModel.VIRTIO
+    rom: Path | None = None
+    tftp: Path | None = None
+    bootfile: str = ""
 
 
 # What a guest has unless something else is asked for.
@@ -108,6 +127,12 @@ def validate_network(spec: NetworkSpec) -> None:
         raise InvalidInput("a shared network has a directory, and its guest a name in it")
     validate_ports(spec.ports)
     check_rules(spec.firewall)
+    if spec.kind is not NetworkKind.USER and (spec.tftp is not None or spec.bootfile):
+        raise InvalidInput("tftp and bootfile are for a user network, which has a DHCP of its own")
+    if len(os.fsencode(spec.bootfile)) > MAXIMUM_BOOTFILE:
+        raise InvalidInput(f"a bootfile's name has at most {MAXIMUM_BOOTFILE} bytes")
+    if spec.tftp is not None and not spec.tftp.is_dir():
+        raise InvalidInput(f"there is no directory {spec.tftp} to boot from")
 
 
 def validate_ports(ports: Sequence[PortSpec]) -> None:
@@ -125,24 +150,73 @@ def validate_ports(ports: Sequence[PortSpec]) -> None:
 
 
 def parse_network(text: str) -> NetworkSpec | None:
-    """`user[,host][,isolated]`, the name of a shared network, `tap=INTERFACE` or `none`.
+    """`user[,host][,isolated][,tftp=DIRECTORY][,bootfile=NAME]`, the name of a shared network,
+    `tap=INTERFACE` or `none`; each but the last with `,model=CARD`. A comma in a value is written
+    twice.
 
     Raises:
         InvalidInput: when `text` is none of these.
     """
-    match re.split("[,=]", text):
-        case ["none"]:
-            return None
-        case ["user", *options] if set(options) <= {"host", "isolated"} and "=" not in text:
-            return NetworkSpec(reach_host="host" in options, isolated="isolated" in options)
-        case ["tap", interface] if interface and "=" in text:
-            return NetworkSpec(kind=NetworkKind.TAP, interface=interface)
-        case [name] if _NAME.fullmatch(name) and name not in ("tap", "shared"):
-            return NetworkSpec(kind=NetworkKind.SHARED, shared=name)
-    raise InvalidInput(
-        f"{text!r} is no network; there are user[,host][,isolated], those of inn network, "
-        "tap=INTERFACE and none"
+    way, *options = re.split(r"(?<!,),(?!,)", text)
+    if way == "none" and not options:
+        return None
+    interface = way.removeprefix("tap=")
+    if way == "user":
+        spec = USER_NETWORK
+    elif interface and interface != way and "=" not in interface:
+        spec = NetworkSpec(kind=NetworkKind.TAP, interface=interface)
+    elif _NAME.fullmatch(way) and way not in ("tap", "shared", "none"):
+        spec = NetworkSpec(kind=NetworkKind.SHARED, shared=way)
+    else:
+        raise _no_network(text)
+    for option in options:
+        changed = _with_option(spec, option)
+        if changed is None:
+            raise _no_network(text)
+        spec = changed
+    return spec
+
+
+def _with_option(spec: NetworkSpec, option: str) -> NetworkSpec | None:
+    is_user = spec.kind is NetworkKind.USER
+    match option.replace(",,", ",").partition("="):
+        case ["host", "", ""] if is_user:
+            return replace(spec, reach_host=True)
+        case ["isolated", "", ""] if is_user:
+            return replace(spec, isolated=True)
+        case ["tftp", "=", directory] if is_user and directory:
+            return replace(spec, tftp=Path(directory))
+        case ["bootfile", "=", name] if is_user and name:
+            return replace(spec, bootfile=name)
+        case ["model", "=", name]:
+            if name not in tuple(CardModel):
+                known = ", ".join(CardModel)
+                raise InvalidInput(f"{name!r} is no network card: there are {known}")
+            return replace(spec, model=CardModel(name))
+    return None
+
+
+def _no_network(text: str) -> InvalidInput:
+    return InvalidInput(
+        f"{text!r} is no network; there are user[,host][,isolated][,tftp=DIRECTORY]"
+        "[,bootfile=NAME], those of inn network, tap=INTERFACE and none, "
+        "with ,model=virtio, e1000 or rtl8139"
     )
+
+
+def rom_of(model: CardModel) -> Path:
+    """What firmware boots from the network by, with this card.
+
+    Raises:
+        InvalidInput: when it is not on this host.
+    """
+    rom = _ROMS / f"efi-{model}.rom"
+    if not rom.exists():
+        raise InvalidInput(
+            f"{rom}, by which firmware boots from the network, is not on this host: "
+            "install the package ipxe-qemu"
+        )
+    return rom
 
 
 def parse_port(text: str) -> PortSpec:

@@ -16,6 +16,7 @@ from innkeeper.machine.limits import Limits
 from innkeeper.machine.network import NetworkSpec, validate_network
 from innkeeper.machine.screen import ScreenSpec, validate_screen
 from innkeeper.machine.size import format_size
+from innkeeper.machine.sound import SoundSpec
 from innkeeper.machine.vsock import VsockSpec, validate_vsock
 
 MIB: Final = 1 << 20
@@ -136,6 +137,7 @@ class MachineSpec:
     balloon: bool = True
     vsock: VsockSpec | None = None
     screen: ScreenSpec | None = None
+    sound: SoundSpec | None = None
     reboots: bool = True
     limits: Limits = field(default=Limits())
     times: bool = False

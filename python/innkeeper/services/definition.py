@@ -12,6 +12,7 @@ from innkeeper.images import Store, machine_spec, surroundings_of
 from innkeeper.machine import (
     DiskSpec,
     FirmwareSpec,
+    NetworkSpec,
     ScreenSpec,
     SeedSpec,
     VsockSpec,
@@ -151,9 +152,11 @@ def _anywhere(request: GuestRequest) -> GuestRequest:
         firmware=request.firmware and _firmware(request.firmware),
         initrds=tuple(initrd.absolute() for initrd in request.initrds),
         disks=tuple(_disk(disk) for disk in request.disks),
+        network=request.network and _network(request.network),
         folders=tuple(replace(folder, path=folder.path.absolute()) for folder in request.folders),
         vsock=request.vsock and _vsock(request.vsock),
         screen=request.screen and _screen(request.screen),
+        sound=request.sound and replace(request.sound, wave=request.sound.wave.absolute()),
         symbols=None if request.symbols is None else request.symbols.absolute(),
         seed=None if request.seed is None else _seed(request.seed),
     )
@@ -176,6 +179,10 @@ def _firmware(firmware: FirmwareSpec) -> FirmwareSpec:
         if (path := getattr(firmware, name)) is not None
     }
     return replace(firmware, **paths)
+
+
+def _network(network: NetworkSpec) -> NetworkSpec:
+    return replace(network, tftp=None if network.tftp is None else network.tftp.absolute())
 
 
 def _vsock(vsock: VsockSpec) -> VsockSpec:

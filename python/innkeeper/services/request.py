@@ -10,6 +10,7 @@ from innkeeper.images import Image, ImageBoot, connected
 from innkeeper.machine import (
     MIB,
     USER_NETWORK,
+    BootDevice,
     DiskSpec,
     EngineChoice,
     FirmwareSpec,
@@ -21,7 +22,10 @@ from innkeeper.machine import (
     ScreenSpec,
     SeedSpec,
     Shares,
+    SoundSpec,
     VsockSpec,
+    prepare_sound,
+    rom_of,
 )
 from innkeeper.machine.firmware import NAMED
 from innkeeper.machine.growth import validate_growth, validate_vcpu_growth
@@ -62,6 +66,7 @@ class GuestRequest:
     seed: SeedSpec | None = None
     vsock: VsockSpec | None = field(default=VsockSpec())
     screen: ScreenSpec | None = None
+    sound: SoundSpec | None = None
     name: str | None = None
     jail: bool = True
     limits: Limits = field(default=Limits())
@@ -150,11 +155,12 @@ def own_kernel_spec(request: GuestRequest) -> MachineSpec:
         cpu_model=request.cpu_model,
         disks=request.disks,
         devices=("pvpanic", *own),
-        network=request.network and connected(request.network, request.name or ""),
+        network=_network(request),
         cards=tuple(connected(card, request.name or "") for card in request.cards),
         folders=request.folders,
         vsock=request.vsock,
         screen=_screen(request),
+        sound=_sound(request),
         reboots=False,
         limits=request.limits,
         times=request.statistics,
@@ -162,6 +168,17 @@ def own_kernel_spec(request: GuestRequest) -> MachineSpec:
         perf_map=request.perf_map,
         symbols=request.symbols,
     )
+
+
+def _network(request: GuestRequest) -> NetworkSpec | None:
+    """With what firmware needs to boot from it."""
+    network = request.network and connected(request.network, request.name or "")
+    firmware = request.firmware
+    if firmware is None or BootDevice.NET not in firmware.boot:
+        return network
+    if network is None:
+        raise InvalidInput("--boot net needs a network, and --network is none")
+    return network if network.rom is not None else replace(network, rom=rom_of(network.model))
 
 
 def _screen(request: GuestRequest) -> ScreenSpec | None:
@@ -184,6 +201,13 @@ def command_of(request: GuestRequest, image: Image) -> tuple[str, ...]:
     if request.entrypoint is not None:
         raise InvalidInput(f"--entrypoint is for a container's image, and {image.name} is none")
     return request.command
+
+
+def _sound(request: GuestRequest) -> SoundSpec | None:
+    """With the file that it writes."""
+    if request.sound is not None:
+        prepare_sound(request.sound)
+    return request.sound
 
 
 def host_name(image: str) -> str:
@@ -209,6 +233,7 @@ def image_boot(request: GuestRequest, name: str) -> ImageBoot:
         hostname="" if request.seed is None else request.seed.hostname,
         vsock=request.vsock,
         screen=request.screen,
+        sound=_sound(request),
         append=request.append,
         limits=request.limits,
         times=request.statistics,

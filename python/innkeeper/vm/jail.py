@@ -119,6 +119,9 @@ def _read(spec: MachineSpec, here: Path | None) -> Iterator[Path]:
         yield from _module(name)
     if spec.network is not None or spec.cards:
         yield Path(_RESOLVER)
+    for card in (spec.network, *spec.cards):
+        if card is not None:
+            yield from (path for path in (card.rom, card.tftp) if path is not None)
     if spec.kernel is not None:
         yield spec.kernel
     if spec.firmware is not None:
@@ -167,6 +170,8 @@ def _written(spec: MachineSpec) -> Iterator[Path]:
             yield spec.firmware.floppy
         if spec.firmware.store is not None:
             yield spec.firmware.store.parent
+    if spec.sound is not None:
+        yield spec.sound.wave
     if spec.perf_map:
         yield Path("/tmp")
     network = spec.network

@@ -1,11 +1,13 @@
 from dataclasses import replace
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 
 from innkeeper.errors import InvalidInput
 from innkeeper.machine.network import (
     USER_NETWORK,
+    CardModel,
     NetworkKind,
     NetworkSpec,
     PortSpec,
@@ -60,6 +62,15 @@ def test_what_is_no_port_is_refused(text: str) -> None:
         ("user,host,isolated", NetworkSpec(reach_host=True, isolated=True)),
         ("lab-1", NetworkSpec(kind=NetworkKind.SHARED, shared="lab-1")),
         ("tap=tap0", NetworkSpec(kind=NetworkKind.TAP, interface="tap0")),
+        ("user,model=e1000", NetworkSpec(model=CardModel.E1000)),
+        (
+            "tap=tap0,model=rtl8139",
+            NetworkSpec(kind=NetworkKind.TAP, interface="tap0", model=CardModel.RTL8139),
+        ),
+        (
+            "user,tftp=/srv/a,,b,bootfile=pxelinux.0",
+            NetworkSpec(tftp=Path("/srv/a,b"), bootfile="pxelinux.0"),
+        ),
     ],
 )
 def test_networks_as_they_are_written(text: str, spec: NetworkSpec | None) -> None:
@@ -80,6 +91,10 @@ def test_networks_as_they_are_written(text: str, spec: NetworkSpec | None) -> No
         "tap=",
         "tap,a",
         "none,host",
+        "none,model=e1000",
+        "lab,tftp=/srv",
+        "user,tftp=",
+        "user,bootfile",
     ],
 )
 def test_what_is_no_network_is_refused(text: str) -> None:
@@ -109,3 +124,20 @@ def test_a_guest_s_card_has_the_same_address_each_time_and_its_own() -> None:
 def test_impossible_networks_are_refused(spec: NetworkSpec) -> None:
     with pytest.raises(InvalidInput):
         validate_network(spec)
+
+
+def test_a_card_that_there_is_not_is_named() -> None:
+    with pytest.raises(InvalidInput, match="'ne2k' is no network card: there are virtio, e1000"):
+        parse_network("user,model=ne2k")
+
+
+def test_what_is_booted_by_net_is_checked(tmp_path: Path) -> None:
+    spec = replace(USER_NETWORK, mac=mac_of("a"), tftp=tmp_path, bootfile="x")
+    validate_network(spec)
+    with pytest.raises(InvalidInput, match="there is no directory"):
+        validate_network(replace(spec, tftp=tmp_path / "missing"))
+    with pytest.raises(InvalidInput, match="at most 127 bytes"):
+        validate_network(replace(spec, bootfile="x" * 128))
+    tap = replace(spec, kind=NetworkKind.TAP, interface="tap0")
+    with pytest.raises(InvalidInput, match="for a user network"):
+        validate_network(tap)

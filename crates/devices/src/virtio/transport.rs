@@ -17,8 +17,8 @@ use memory::{DeviceMemory, GuestMemory};
 use thiserror::Error;
 
 use crate::pci::{
-    BarKind, COMMAND_BUS_MASTER, COMMAND_INTX_DISABLE, ConfigSpace, Identity, MSIX_CAPABILITY,
-    PciFunction, STATUS, STATUS_INTX, msix_capability,
+    BarKind, COMMAND_BUS_MASTER, COMMAND_INTX_DISABLE, ConfigSpace, EXPANSION_ROM, Identity,
+    MSIX_CAPABILITY, OptionRom, PciFunction, STATUS, STATUS_INTX, msix_capability,
 };
 use crate::vga;
 use crate::virtio::interrupts::Interrupts;
@@ -84,6 +84,7 @@ pub struct VirtioPci {
     config: ConfigSpace,
     /// The region of virtio's registers.
     bar: u8,
+    rom: OptionRom,
     capabilities: Capabilities,
     interrupts: Arc<Interrupts>,
     registers: Registers,
@@ -138,6 +139,7 @@ impl VirtioPci {
             device,
             config,
             bar,
+            rom: OptionRom::default(),
             capabilities,
             interrupts,
             registers: Registers::new(&sizes),
@@ -145,6 +147,14 @@ impl VirtioPci {
             served_by,
             paused: false,
         })
+    }
+
+    /// With what firmware runs of the device's own.
+    #[must_use]
+    pub fn with_rom(mut self, rom: OptionRom) -> VirtioPci {
+        self.config = rom.declare(self.config);
+        self.rom = rom;
+        self
     }
 
     /// The eventfd that notifies queue `index`, and where a guest rings it in region 0: an engine
@@ -294,6 +304,7 @@ impl PciFunction for VirtioPci {
     fn bar_read(&mut self, bar: u8, offset: u64, size: u8) -> u64 {
         match self.device.beside() {
             _ if bar == self.bar => self.region_read(offset, size),
+            _ if bar == EXPANSION_ROM => self.rom.read(offset, size),
             Some(face) => face.read(bar, offset, size),
             None => u64::MAX,
         }

@@ -5,9 +5,11 @@
 //! sources and in no list fails `every_kind_is_registered`.
 
 mod controllers;
+mod ethernet;
 mod legacy;
 mod pc;
 mod pci;
+mod sound;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -28,8 +30,10 @@ fn registry() -> Vec<Entry> {
     [
         legacy::entries(),
         controllers::entries(),
+        ethernet::entries(),
         pc::entries(),
         pci::entries(),
+        sound::entries(),
     ]
     .into_iter()
     .flatten()

@@ -148,7 +148,7 @@ fn others() -> Vec<Entry> {
 }
 
 /// Where [`Function`] shows region 0.
-const REGION: u64 = 0x1000;
+pub(crate) const REGION: u64 = 0x1000;
 
 /// A PCI function as a device: its configuration space, and behind it region 0.
 #[derive(Debug)]
@@ -188,7 +188,7 @@ impl<F: PciFunction> Device for Function<F> {
     }
 }
 
-fn memory() -> GuestMemory {
+pub(crate) fn memory() -> GuestMemory {
     let ram = RamRange {
         base: Gpa(0),
         len: 1 << 20,

@@ -157,6 +157,7 @@ impl Built {
             folders: Vec::new(),
             vsock: None,
             screen: self.screen,
+            sound: None,
             rng: false,
             balloon: false,
             reboot: self.reboot,

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use crate::user::NetworkBoot;
 use crate::user::header::{Ends, frame};
 use crate::user::packet::UDP;
 use crate::user::plan::{MASK4, Mac, RESOLVER4, Subnet};
@@ -11,6 +12,11 @@ const CLIENT_PORT: u16 = 68;
 const COOKIE: [u8; 4] = [99, 130, 83, 99];
 /// Before the options.
 const FIXED: usize = 236;
+/// The class of clients that boot from the network. Spec: PXE 2.1, "DHCP Discover".
+const FIRMWARE: &[u8] = b"PXEClient";
+/// Where the name of the file to boot stands.
+const FILE: usize = 108;
+const FILE_LEN: usize = 128;
 /// Shorter answers are not heard by some clients. Spec: RFC 1542, "Client behaviour".
 const MIN_LEN: usize = 300;
 const LEASE_SECONDS: u32 = 24 * 3600;
@@ -23,8 +29,18 @@ const ACK: u8 = 5;
 const NAK: u8 = 6;
 const INFORM: u8 = 8;
 
+/// What is offered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Offer<'a> {
+    pub(super) lent: Ipv4Addr,
+    pub(super) subnet: Subnet,
+    pub(super) mtu: u16,
+    pub(super) boot: Option<&'a NetworkBoot>,
+}
+
 /// The frame that answers a message to [`SERVER_PORT`], if it has an answer.
-pub(super) fn answer(message: &[u8], lent: Ipv4Addr, subnet: Subnet, mtu: u16) -> Option<Vec<u8>> {
+pub(super) fn answer(message: &[u8], offer: &Offer<'_>) -> Option<Vec<u8>> {
+    let (lent, subnet) = (offer.lent, offer.subnet);
     let fixed: &[u8; FIXED] = message.first_chunk()?;
     let options = message.get(FIXED..)?.strip_prefix(&COOKIE)?;
     let (is_request, is_ethernet) = (fixed[0] == 1, fixed[1..3] == [1, 6]);
@@ -45,7 +61,7 @@ pub(super) fn answer(message: &[u8], lent: Ipv4Addr, subnet: Subnet, mtu: u16) -
     };
     let informs = option(options, 53) == Some(&[INFORM]);
     let lent = (!informs).then_some(lent);
-    Some(reply(fixed, kind, lent, subnet, mtu))
+    Some(reply(fixed, options, kind, lent, offer))
 }
 
 /// The value of an option. Spec: RFC 2132, "BOOTP Extension/DHCP Option Field Format".
@@ -68,12 +84,13 @@ fn option(mut options: &[u8], wanted: u8) -> Option<&[u8]> {
 
 fn reply(
     request: &[u8; FIXED],
+    options: &[u8],
     kind: u8,
     lent: Option<Ipv4Addr>,
-    subnet: Subnet,
-    mtu: u16,
+    offer: &Offer<'_>,
 ) -> Vec<u8> {
-    let gateway = subnet.gateway();
+    let gateway = offer.subnet.gateway();
+    let boot = offer.boot.filter(|_| kind != NAK);
     let mut reply = request.to_vec();
     reply[0] = 2;
     reply[8..10].fill(0); // seconds
@@ -82,6 +99,17 @@ fn reply(
     }
     reply[20..28].fill(0); // the next server, the relay
     reply[44..].fill(0); // names
+    if let Some(boot) = boot {
+        if boot.directory.is_some() {
+            reply[20..24].copy_from_slice(&gateway.octets());
+        }
+        // One that is longer comes by option only.
+        if let Some(place) = reply.get_mut(FILE..FILE + boot.file.len())
+            && boot.file.len() < FILE_LEN
+        {
+            place.copy_from_slice(boot.file.as_bytes());
+        }
+    }
     reply.extend(COOKIE);
     reply.extend([53, 1, kind]);
     let mut put = |code: u8, value: &[u8]| {
@@ -97,8 +125,19 @@ fn reply(
         put(1, &MASK4.octets());
         put(3, &gateway.octets());
         put(6, &RESOLVER4.octets());
-        if mtu != ETHERNET_MTU {
-            put(26, &mtu.to_be_bytes());
+        // Firmware has its own idea of frames; iPXE takes a large number for a negative one.
+        let class = option(options, 60).unwrap_or_default();
+        if offer.mtu != ETHERNET_MTU && !class.starts_with(FIRMWARE) {
+            put(26, &offer.mtu.to_be_bytes());
+        }
+        let asked = option(options, 55).unwrap_or_default();
+        if let Some(boot) = boot {
+            if boot.directory.is_some() && asked.contains(&66) {
+                put(66, gateway.to_string().as_bytes());
+            }
+            if asked.contains(&67) {
+                put(67, boot.file.as_bytes());
+            }
         }
     }
     reply.push(255);
@@ -116,3 +155,7 @@ fn datagram(request: &[u8; FIXED], reply: &[u8], gateway: Ipv4Addr) -> Vec<u8> {
     let ends = Ends::V4(gateway, Ipv4Addr::BROADCAST);
     frame(client, ends, UDP, &mut message, 6, true)
 }
+
+#[cfg(test)]
+#[allow(clippy::cast_possible_truncation, reason = "test values are small")]
+mod tests;

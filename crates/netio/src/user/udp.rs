@@ -106,12 +106,14 @@ impl Udp {
         if Udp::is_dhcp(packet)
             && let Some(message) = packet.payload.get(HEADER..)
         {
-            world.answer(dhcp::answer(
-                message,
-                world.address,
-                world.subnet,
-                world.mtu,
-            ));
+            let offer = dhcp::Offer {
+                lent: world.address,
+                subnet: world.subnet,
+                mtu: world.mtu,
+                boot: world.boot.as_ref(),
+            };
+            let answer = dhcp::answer(message, &offer);
+            world.answer(answer);
         }
     }
 

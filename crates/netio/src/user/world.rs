@@ -5,6 +5,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
+use crate::user::NetworkBoot;
 use crate::user::plan::{GUEST4, Mac, Subnet};
 use crate::user::policy::Policy;
 use crate::user::poller::{Owner, Poller};
@@ -43,6 +44,7 @@ pub(super) struct World {
     pub(super) address: Ipv4Addr,
     pub(super) subnet: Subnet,
     pub(super) mtu: u16,
+    pub(super) boot: Option<NetworkBoot>,
     pub(super) now: Instant,
     alarm: Option<Instant>,
 }
@@ -59,6 +61,7 @@ impl World {
             address: GUEST4,
             subnet: Subnet::USER,
             mtu,
+            boot: None,
             now: Instant::now(),
             alarm: None,
         })

@@ -181,6 +181,8 @@ def _check_paths(backup: Backup, request: GuestRequest) -> None:
         firmware = request.firmware
         needed += [firmware.image, firmware.variables, firmware.cdrom, firmware.floppy]
     saved = savings.disks(file.name for file in backup.files)
+    if request.network is not None:
+        needed.append(request.network.tftp)
     # An image's own disk is the first.
     first = 0 if request.image is None else 1
     needed += [

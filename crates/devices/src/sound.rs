@@ -1,0 +1,7 @@
+//! Sound: cards, and where what they play goes.
+
+mod ac97;
+mod wave;
+
+pub use ac97::{Ac97, Ac97Parts};
+pub use wave::{RATE, Wave, WaveError};

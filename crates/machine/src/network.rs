@@ -1,0 +1,126 @@
+//! A guest's network card, over what its packets go by.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use devices::ethernet::{CardOptions, E1000Card, Rtl8139Card};
+use devices::pci::OptionRom;
+use devices::virtio::net::MAX_PAIRS;
+use devices::virtio::{Net, NetOptions};
+use netio::{Guarded, Link, Subnet, TapLink, UserLink, UserOptions};
+
+use crate::MachineError;
+use crate::board::Board;
+use crate::config::{NetworkConfig, NetworkModel, NetworkWay};
+use crate::control::MachineControl;
+use crate::plugging::Plugged;
+
+/// What cards of the old world take for the longest packet.
+const ETHERNET_MTU: u16 = 1500;
+
+/// Plugs the card in, and answers into which slot, and how it is taken out again where it can be: one of virtio with a pair of queues for each vCPU, one of the old world with one.
+pub(crate) fn add(
+    board: &mut Board,
+    network: &NetworkConfig,
+    vcpus: u32,
+    control: &MachineControl,
+) -> Result<(u8, Option<Plugged>), MachineError> {
+    let virtio = network.model == NetworkModel::Virtio;
+    let pairs = match virtio {
+        true => u16::try_from(vcpus).unwrap_or(u16::MAX).min(MAX_PAIRS),
+        false => 1,
+    };
+    // iPXE keeps buffers of its card's longest packets, and has room for short ones.
+    let links = links(&network.way, pairs, virtio && network.rom.is_none())?;
+    control.set_rules(network.rules.clone());
+    let subnet = match &network.way {
+        NetworkWay::User(_) => Some(Subnet::USER),
+        NetworkWay::Bridge(options, _) => Some(options.subnet),
+        NetworkWay::Tap(_) => None,
+    };
+    let guarded = |link| Box::new(Guarded::new(link, control.firewall(), subnet)) as Box<dyn Link>;
+    let mut links: Vec<Box<dyn Link>> = links.into_iter().map(guarded).collect();
+    // Only firmware looks at it.
+    let rom = network.rom.as_deref().filter(|_| board.is_pc());
+    let rom = rom.map(read_rom).transpose()?.unwrap_or_default();
+    let gates = control.gates().network.clone();
+    if virtio {
+        let options = NetOptions {
+            mac: network.mac,
+            pairs,
+        };
+        let device = Net::new(links, &options).through(gates);
+        let slot = board.add_removable(network.slot, device, rom)?;
+        let plugged = Plugged {
+            id: network.id.clone(),
+            slot,
+            disk: None,
+        };
+        return Ok((slot, Some(plugged)));
+    }
+    let options = CardOptions {
+        mac: network.mac,
+        link: links.swap_remove(0),
+        gates,
+        rom,
+    };
+    let memory = board.memory().clone();
+    let failed = |source| MachineError::Host {
+        what: "file descriptor",
+        source,
+    };
+    let slot = match network.model {
+        NetworkModel::Rtl8139 => board.plug(network.slot, |wire| {
+            Rtl8139Card::new(options, memory, wire).map_err(failed)
+        }),
+        _ => board.plug(network.slot, |wire| {
+            E1000Card::new(options, memory, wire).map_err(failed)
+        }),
+    }?;
+    Ok((slot, None))
+}
+
+/// One link, or one for each pair of queues.
+fn links(way: &NetworkWay, pairs: u16, long: bool) -> Result<Vec<Box<dyn Link>>, MachineError> {
+    let links = match way {
+        NetworkWay::User(options) => {
+            let options = UserOptions {
+                mtu: if long { options.mtu } else { ETHERNET_MTU },
+                ..options.clone()
+            };
+            vec![Box::new(UserLink::new(&options)?) as Box<dyn Link>]
+        }
+        NetworkWay::Bridge(options, taps) => {
+            let taps = taps.iter().take(pairs.into());
+            taps.map(|tap| Ok(Box::new(UserLink::on_bridge(own(tap)?, options)?) as Box<dyn Link>))
+                .collect::<Result<_, MachineError>>()?
+        }
+        NetworkWay::Tap(name) => {
+            let links = TapLink::by_name(name, pairs.into())?.into_iter();
+            links.map(|link| Box::new(link) as Box<dyn Link>).collect()
+        }
+    };
+    if links.is_empty() {
+        return Err(MachineError::Pci {
+            what: "a network card has no link".to_owned(),
+        });
+    }
+    Ok(links)
+}
+
+fn own(tap: &OwnedFd) -> Result<OwnedFd, MachineError> {
+    tap.try_clone().map_err(|source| MachineError::Tap {
+        source: netio::TapError::Descriptor { source },
+    })
+}
+
+fn read_rom(path: &Path) -> Result<OptionRom, MachineError> {
+    let bytes = std::fs::read(path).map_err(|source| MachineError::Rom {
+        path: path.to_owned(),
+        source,
+    })?;
+    OptionRom::new(bytes).map_err(|source| MachineError::OptionRom {
+        path: path.to_owned(),
+        source,
+    })
+}

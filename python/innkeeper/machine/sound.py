@@ -1,0 +1,57 @@
+"""What a guest is heard by."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from innkeeper.errors import InvalidInput
+
+_MODELS: Final = ("ac97",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoundSpec:
+    """A sound card, and the file that gets what it plays: a WAVE of 48 kHz, begun anew with each
+    machine. `model` is ac97, an Intel 82801AA.
+    """
+
+    wave: Path
+    model: str = "ac97"
+
+
+def parse_sound(text: str) -> SoundSpec | None:
+    """`wav=FILE[,model=ac97]`, or none; a comma in a name is written twice.
+
+    Raises:
+        InvalidInput: when `text` is neither.
+    """
+    if text == "none":
+        return None
+    wave, model = None, "ac97"
+    for option in re.split(r"(?<!,),(?!,)", text):
+        match option.replace(",,", ",").partition("="):
+            case ["wav", "=", name] if name:
+                wave = Path(name)
+            case ["model", "=", name]:
+                if name not in _MODELS:
+                    raise InvalidInput(f"{name!r} is no sound card: there is ac97")
+                model = name
+            case _:
+                raise InvalidInput(f"{text!r} is no sound; write it like wav=FILE, or none")
+    if wave is None:
+        raise InvalidInput(f"{text!r} names no file; write it like wav=FILE")
+    return SoundSpec(wave=wave, model=model)
+
+
+def prepare_sound(spec: SoundSpec) -> None:
+    """Makes the file, if it is missing: whoever is locked in finds it then.
+
+    Raises:
+        InvalidInput: when it cannot be written.
+    """
+    try:
+        spec.wave.open("ab").close()
+    except OSError as error:
+        what = f"cannot write what the guest plays to {spec.wave}: {error.strerror}"
+        raise InvalidInput(what) from error
