@@ -1,6 +1,6 @@
 # The commands of this project; `make help` lists them. The work is in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-guests test-leaks lint build bench bench-shares bench-memory bench-start bench-snapshots clean
+.PHONY: help demo test test-guests test-leaks lint build bench bench-shares bench-memory bench-start bench-snapshots bench-migration clean
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
@@ -57,6 +57,11 @@ bench-snapshots: ## Measure what snapshots and forks take, and write docs/refere
 	@scripts/setup
 	@scripts/build
 	@.venv/bin/python -m benches.snapshots
+
+bench-migration: ## Measure what moving a guest takes, and write docs/reference/migration-measured.md
+	@scripts/setup
+	@scripts/build
+	@.venv/bin/python -m benches.migration
 
 clean: ## Remove what was built here; images stay, see inn image rm
 	rm -rf target build .venv

@@ -3,10 +3,12 @@
 //! Requests are flags under one lock. vCPUs look at one atomic after every exit; a request sets it,
 //! then kicks them all. Whoever runs the machine asks here what is to be done.
 
+mod aside;
 mod cpus;
 mod memory;
 mod save;
 mod seat;
+mod slow;
 
 use std::fmt::{self, Debug};
 use std::os::fd::OwnedFd;
@@ -25,6 +27,7 @@ use crate::sync::{lock, wait};
 use crate::threads;
 use crate::throttle::{Holds, Throttle};
 
+use aside::Aside;
 use cpus::Cpus;
 use memory::Memory;
 pub use memory::MemoryReport;
@@ -55,6 +58,8 @@ pub(crate) enum Request {
     Report,
     /// Somebody wants the machine to be saved.
     Save,
+    /// Somebody has something to do while nothing of it runs.
+    Aside,
     Pause,
     Reset,
     /// The guest sleeps: wait until it wakes.
@@ -81,6 +86,7 @@ struct State {
     reports: Vec<Sender<MachineStats>>,
     /// Who waits for a saved machine.
     saving: Option<Saving>,
+    aside: Option<Aside>,
     paused: bool,
     reset: bool,
     sleep: Sleep,
@@ -97,6 +103,9 @@ impl State {
         }
         if self.saving.is_some() {
             return Some(Request::Save);
+        }
+        if self.aside.is_some() {
+            return Some(Request::Aside);
         }
         match (self.reset, self.paused, self.sleep) {
             (true, _, _) => Some(Request::Reset),
@@ -119,6 +128,7 @@ struct Shared {
     vcpus: Mutex<Vec<Arc<VcpuSignal>>>,
     /// The vCPUs stand still: the guest has had its share of the host's processors.
     held: AtomicBool,
+    slow: slow::Slow,
     throttle: Arc<Throttle>,
     gates: DeviceGates,
     power_button: Hook<()>,
@@ -228,6 +238,7 @@ impl MachineControl {
             state.running = false;
             state.reports.clear();
             state.saving = None;
+            state.aside = None;
         });
     }
 
@@ -268,7 +279,7 @@ impl MachineControl {
 
     /// Must vCPUs stand still? Asked as [`MachineControl::attention`] is.
     pub(crate) fn is_held(&self) -> bool {
-        self.shared.held.load(Ordering::SeqCst)
+        self.shared.held.load(Ordering::SeqCst) || self.shared.slow.holds()
     }
 
     pub(crate) fn gates(&self) -> &DeviceGates {
@@ -332,6 +343,7 @@ impl MachineControl {
     /// Drops what holds devices: they hold this handle in turn.
     pub(crate) fn disconnect(&self) {
         self.set_limits(&Limits::default());
+        self.slow_down(0);
         lock(&self.shared.vcpus).clear();
         *lock(&self.shared.power_button) = None;
         self.shared.memory.disconnect();

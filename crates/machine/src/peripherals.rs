@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use ::migration::Tracked;
 use block::BlockDevice;
 use devices::acpi_cpus::{self, AcpiCpus, AcpiCpusParts};
 use devices::acpi_pm::{self, AcpiPm, AcpiPmParts, TimerWidth};
@@ -48,6 +49,8 @@ pub(crate) struct Peripherals {
     pub(crate) inputs: Inputs,
     pub(crate) console: Option<ConsoleHandle>,
     pub(crate) disks: Vec<Arc<dyn BlockDevice>>,
+    /// Disks that a migration can copy, by their number in the description.
+    pub(crate) tracked: Vec<(usize, Arc<Tracked>)>,
     pub(crate) abandon: Abandon,
     /// Power management, which wakes the machine.
     pub(crate) power: Arc<Mutex<AcpiPm>>,
@@ -140,6 +143,7 @@ pub(crate) fn add(
         },
         console: None,
         disks: Vec::new(),
+        tracked: Vec::new(),
         abandon: Abandon::new(control.clone()),
         power,
         screen,
@@ -150,11 +154,15 @@ pub(crate) fn add(
     }
     let mut places = BootPlaces::default();
     made.disks.extend(add_old_disks(board, config)?);
-    let virtio = |disk: &&DiskConfig| disk.bus == DiskBus::Virtio;
-    places.ide_disk = config.disks.first().is_some_and(|disk| !virtio(&disk));
-    for disk in config.disks.iter().filter(virtio) {
-        places.disk.get_or_insert(board.next_slot());
-        made.disks.push(add_disk(board, disk, control)?);
+    let virtio = |disk: &DiskConfig| disk.bus == DiskBus::Virtio;
+    places.ide_disk = config.disks.first().is_some_and(|disk| !virtio(disk));
+    for (number, disk) in config.disks.iter().enumerate() {
+        if virtio(disk) {
+            places.disk.get_or_insert(board.next_slot());
+            let added = add_disk(board, disk, control)?;
+            made.disks.push(Arc::<Tracked>::clone(&added));
+            made.tracked.push((number, added));
+        }
     }
     for folder in &config.folders {
         add_folder(board, folder, control)?;
@@ -447,14 +455,14 @@ fn add_disk(
     board: &mut Board,
     disk: &DiskConfig,
     control: &MachineControl,
-) -> Result<Arc<dyn BlockDevice>, MachineError> {
-    let opened = pc::open_disk(disk)?;
+) -> Result<Arc<Tracked>, MachineError> {
+    let opened = Arc::new(Tracked::new(pc::open_disk(disk)?));
     let options = BlockOptions {
         serial: disk.serial.clone(),
         ..BlockOptions::default()
     };
     let gate = control.gates().disk.clone();
-    board.add_virtio(Block::new(Arc::clone(&opened), &options).through(gate))?;
+    board.add_virtio(Block::new(Arc::<Tracked>::clone(&opened), &options).through(gate))?;
     Ok(opened)
 }
 

@@ -289,5 +289,6 @@ pub(crate) fn beginning(
     Beginning {
         state: recorded.state,
         layers: [layers, &[layer]].concat(),
+        moved: false,
     }
 }

@@ -20,7 +20,8 @@ class Stream:
     """Owns `channel`. `on_data` gets what comes, `on_end` is called once, however it ends.
 
     Whoever does not take what it is sent until `limit` bytes wait for it is cut off: neither this
-    process's memory nor the others who talk to it are at its mercy.
+    process's memory nor the others who talk to it are at its mercy. With `on_descriptor`, which
+    then owns it, a descriptor may come along with the data, and is handed on before that.
     """
 
     def __init__(
@@ -30,7 +31,9 @@ class Stream:
         on_data: Callable[[bytes], None],
         on_end: Callable[[], None],
         limit: int,
+        on_descriptor: "Callable[[int], None] | None" = None,
     ) -> None:
+        self._on_descriptor = on_descriptor
         self._loop = loop
         self._channel = channel
         self._on_data = on_data
@@ -104,7 +107,7 @@ class Stream:
 
     def _receive(self) -> None:
         try:
-            data = self._channel.recv(CHUNK)
+            data = self._take()
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
@@ -113,6 +116,15 @@ class Stream:
             self._on_data(data)
         else:
             self.close()
+
+    def _take(self) -> bytes:
+        if self._on_descriptor is None:
+            return self._channel.recv(CHUNK)
+        data, descriptors, _, _ = socket.recv_fds(self._channel, CHUNK, 1)
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, False)  # noqa: FBT003 - the one argument it has
+            self._on_descriptor(descriptor)
+        return data
 
     def _flush(self) -> None:
         try:

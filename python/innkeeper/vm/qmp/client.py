@@ -3,6 +3,7 @@
 import json
 import socket
 import time
+from collections.abc import Mapping
 from typing import Final, Self
 
 from innkeeper.errors import GuestNotRunning, HostFailure, InnkeeperError
@@ -49,6 +50,14 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self._socket.close()
 
+    def give(self, name: str, descriptor: int) -> None:
+        """Hands a descriptor to the guest's process, which calls it by this name.
+
+        Raises:
+            As `execute`.
+        """
+        self._ask({"execute": "getfd", "arguments": {"fdname": name}}, descriptor)
+
     def execute(self, command: str, **arguments: object) -> object:
         """What the command returns.
 
@@ -57,11 +66,17 @@ class Client:
             GuestNotRunning: when the guest's process has gone.
             HostFailure: when it does not answer in time, whatever else it says.
         """
+        return self._ask({"execute": command, "arguments": arguments})
+
+    def _ask(self, request: Mapping[str, object], descriptor: int | None = None) -> object:
         until = time.monotonic() + self._patience
-        request = json.dumps({"execute": command, "arguments": arguments})
+        text = json.dumps(request).encode() + b"\n"
         self._socket.settimeout(self._patience)
         try:
-            self._socket.sendall(request.encode() + b"\n")
+            if descriptor is not None:
+                sent = socket.send_fds(self._socket, [text], [descriptor])
+                text = text[sent:]
+            self._socket.sendall(text)
         except OSError as error:
             raise self._lost() from error
         while time.monotonic() < until:

@@ -10,7 +10,7 @@ from innkeeper.vm.detached.console import Console
 from innkeeper.vm.detached.home import CONSOLE, Home
 from innkeeper.vm.display.seat import Seat
 from innkeeper.vm.order import Order
-from innkeeper.vm.qmp import display, memory, processors, records
+from innkeeper.vm.qmp import display, memory, migration, processors, records
 from innkeeper.vm.qmp.session import CommandError, Handler
 from innkeeper.vm.running import RunningMachine
 from innkeeper.vm.statistics import GuestStatistics
@@ -47,6 +47,10 @@ class Subject(Protocol):
     @property
     def recorder(self) -> records.Recorder: ...
     @property
+    def departure(self) -> migration.Departure: ...
+    @property
+    def server(self) -> migration.Server: ...
+    @property
     def seat(self) -> Seat: ...
 
 
@@ -67,6 +71,7 @@ def handlers(guest: Subject) -> dict[str, Handler]:
     return {
         **display.handlers(guest),
         **memory.handlers(guest),
+        **migration.handlers(guest),
         **processors.handlers(guest),
         **records.handlers(guest),
         "cont": just("resume"),

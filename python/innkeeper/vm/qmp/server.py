@@ -1,5 +1,6 @@
 """The control socket of a running guest: sessions, and events for those that have negotiated."""
 
+import os
 import socket
 import time
 from collections.abc import Mapping
@@ -35,6 +36,7 @@ class Server:
         self._version = version
         self._clients: dict[int, tuple[Stream, Session]] = {}
         self._number = 0
+        self._descriptor: int | None = None
         self._listener = Listener(loop, home.socket_path(CONTROL), MOST, self._come)
 
     def event(self, name: str, **data: object) -> None:
@@ -54,6 +56,16 @@ class Server:
         """Bytes that clients have not taken yet."""
         return sum(stream.waiting for stream, _ in self._clients.values())
 
+    def take_descriptor(self) -> int | None:
+        """The one that came with the command that is just run."""
+        taken, self._descriptor = self._descriptor, None
+        return taken
+
+    def _came_along(self, descriptor: int) -> None:
+        if (unwanted := self.take_descriptor()) is not None:
+            os.close(unwanted)
+        self._descriptor = descriptor
+
     def close(self) -> None:
         self._listener.close()
         for stream, _ in list(self._clients.values()):
@@ -70,6 +82,8 @@ class Server:
             self._clients.pop(number, None)
             self._listener.left()
 
-        stream = Stream(self._loop, connection, receive, leave, limit=_BEHIND)
+        stream = Stream(
+            self._loop, connection, receive, leave, limit=_BEHIND, on_descriptor=self._came_along
+        )
         session = Session(self._handlers, self._version, stream.send, stream.finish)
         self._clients[number] = (stream, session)
