@@ -1,6 +1,6 @@
 # The commands of this project; `make help` lists them. The work is in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-guests test-desktop test-leaks lint build bench bench-shares bench-memory bench-start bench-snapshots bench-screen clean
+.PHONY: help demo test test-guests test-desktop test-leaks lint build bench bench-shares bench-memory bench-start bench-snapshots bench-screen bench-migration clean
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
@@ -69,6 +69,11 @@ bench-screen: ## Measure what viewers of a screen take, and write docs/reference
 	@scripts/setup
 	@scripts/build
 	@.venv/bin/python -m benches.screen
+
+bench-migration: ## Measure what moving a guest takes, and write docs/reference/migration-measured.md
+	@scripts/setup
+	@scripts/build
+	@.venv/bin/python -m benches.migration
 
 clean: ## Remove what was built here; images stay, see inn image rm
 	rm -rf target build .venv

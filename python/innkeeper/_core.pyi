@@ -6,7 +6,7 @@ and comes out of `Machine.run` as DeviceFailed.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import final
+from typing import Self, final
 
 from innkeeper.devices.base import MmioDevice, PortDevice
 from innkeeper.machine.firewall import FirewallSpec
@@ -15,6 +15,7 @@ from innkeeper.machine.network import NetworkSpec
 from innkeeper.machine.new_image import ExistingImage, Export, NewImage
 from innkeeper.machine.spec import DiskSpec, MachineSpec
 from innkeeper.vm.jail import Needs
+from innkeeper.vm.moving import MigrationOptions
 from innkeeper.vm.saved import Beginning, LayerFiles
 from innkeeper.vm.wiring import Wiring
 
@@ -29,8 +30,11 @@ __all__ = [
     "DiskReport",
     "DiskSnapshot",
     "EngineReport",
+    "Incoming",
     "Machine",
     "Memory",
+    "Migration",
+    "MigrationProgress",
     "OpenDisk",
     "Outcome",
     "Recording",
@@ -54,6 +58,7 @@ __all__ = [
     "is_multiboot",
     "nbd_connect",
     "open_disk",
+    "processor",
     "rehearse",
     "separate_children",
     "take_lease",
@@ -105,6 +110,13 @@ class Control:
 
         Raises:
             HostFailure: when a layer does not fit, or the host has no room.
+        """
+
+    def migrate(self, stream: int, options: MigrationOptions) -> Migration:
+        """Begins to send the guest by a Unix socket; it runs on.
+
+        Raises:
+            HostFailure: when that cannot be begun.
         """
 
     def set_balloon(self, size: int) -> None:
@@ -534,4 +546,111 @@ def nbd_connect(uri: str, read_only: bool) -> OpenDisk:
 def disk_serve(export: Export, ready: Callable[[int | None], object]) -> None:
     """Lets others have a disk by NBD. `ready` hears of the port, or None, when they can connect; an
     exception of a signal's handler ends it.
+    """
+
+@final
+class MigrationProgress:
+    """How a migration stands. Sizes are in bytes, times in seconds; `dirty_rate` is what the guest
+    writes a second, `slowed` for how many hundredths of the time it stands still."""
+
+    @property
+    def phase(self) -> str: ...
+    @property
+    def over(self) -> bool: ...
+    @property
+    def reason(self) -> str | None: ...
+    @property
+    def memory(self) -> int: ...
+    @property
+    def disks(self) -> int: ...
+    @property
+    def left(self) -> int: ...
+    @property
+    def sent(self) -> int: ...
+    @property
+    def zero_pages(self) -> int: ...
+    @property
+    def like_pages(self) -> int: ...
+    @property
+    def same_pages(self) -> int: ...
+    @property
+    def data_pages(self) -> int: ...
+    @property
+    def rounds(self) -> int: ...
+    @property
+    def slowed(self) -> int: ...
+    @property
+    def dirty_rate(self) -> int: ...
+    @property
+    def downtime(self) -> float | None: ...
+    @property
+    def took(self) -> float: ...
+
+@final
+class Migration:
+    """A guest on its way to another host."""
+
+    def fileno(self) -> int:
+        """Becomes readable when the phase has changed."""
+
+    def progress(self) -> MigrationProgress: ...
+    def stop(self) -> bool:
+        """In the phase `pre-switchover`: stops the guest. False when that is over.
+
+        Raises:
+            HostFailure: when it cannot be saved; it goes on then.
+        """
+
+    def finish(self, about: bytes) -> None:
+        """After `stop`: sends the rest, and `about`."""
+
+    def cancel(self) -> bool:
+        """False when the other host was told to go on with the guest already."""
+
+    def take_back(self) -> bool:
+        """Of a guest `in-doubt`: it goes on here. False when it is not."""
+
+    def give_up(self) -> bool:
+        """Likewise: it runs there."""
+
+@final
+class Incoming:
+    """A guest that comes by a socket."""
+
+    def __new__(cls, stream: int) -> Self: ...
+    def receive(
+        self,
+        pages: int,
+        index: int,
+        disks: Sequence[tuple[int, int]],
+        *,
+        most_memory: int,
+        most_state: int,
+        most_about: int,
+    ) -> tuple[bytes, bytes]:
+        """Takes all of it: memory into the files `pages` and `index`, disks into files of so many
+        bytes. Answers its state, and what its process knew.
+
+        Raises:
+            HostFailure: when it does not come whole.
+        """
+
+    def ready(self) -> None:
+        """Says that the guest could go on here, and returns once it is to.
+
+        Raises:
+            HostFailure: when it is not to.
+        """
+
+    def running(self) -> None:
+        """Says that it runs here."""
+
+    def refuse(self, reason: str) -> None:
+        """Says why it does not."""
+
+def processor(model: str) -> str:
+    """What a processor of this model is on this host, in words that are equal where it is.
+
+    Raises:
+        InvalidInput: when there is no such model.
     """

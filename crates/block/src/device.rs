@@ -91,6 +91,16 @@ pub trait BlockDevice: Send + Sync + Debug {
         Ok(false)
     }
 
+    /// Lets another process have the image, of which this one then makes no use; or takes it back. What was
+    /// flushed, the other finds.
+    ///
+    /// # Errors
+    /// When another process has it.
+    fn hold(&self, held: bool) -> io::Result<()> {
+        let _ = held;
+        Ok(())
+    }
+
     /// The image's name for messages and logs: its path, with what lies over it.
     fn identify(&self) -> String;
 }

@@ -128,6 +128,18 @@ fn explain_open(path: &Path, write: bool, source: io::Error) -> BlockError {
     }
 }
 
+/// Lets go of the lock of a file that is written to, or takes it again.
+pub(crate) fn hold(file: &File, held: bool) -> io::Result<()> {
+    let done = match held {
+        false => file.unlock(),
+        true => file.try_lock().map_err(io::Error::from),
+    };
+    match done {
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
+        done => done,
+    }
+}
+
 /// The lock belongs to the open file description, so clones of `file` keep it.
 fn lock(file: &File, path: &Path, write: bool) -> Result<(), BlockError> {
     let locked = if write {

@@ -253,6 +253,13 @@ impl BlockDevice for Qcow2Disk {
         self.zero(offset, len, unmap)
     }
 
+    fn hold(&self, held: bool) -> io::Result<()> {
+        match self.read_only {
+            true => Ok(()),
+            false => self.storage.hold(held),
+        }
+    }
+
     fn extent(&self, offset: u64, len: u64) -> io::Result<(Extent, u64)> {
         check_range(self.len(), offset, len)?;
         self.extent_at(offset, len)

@@ -9,7 +9,7 @@ use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
 use crate::device::{Extent, refuse_write, round_to_sectors};
-use crate::file::{ImageFile, open_image};
+use crate::file::{ImageFile, hold, open_image};
 use crate::open::{START, is_image_magic};
 use crate::{BlockDevice, BlockError, check_range};
 
@@ -62,6 +62,13 @@ impl BlockDevice for RawDisk {
 
     fn read_only(&self) -> bool {
         self.read_only
+    }
+
+    fn hold(&self, held: bool) -> io::Result<()> {
+        match self.read_only {
+            true => Ok(()),
+            false => hold(&self.image.file, held),
+        }
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use crate::file::hold;
 use crate::raw::{punch_hole, read_cached, read_or_zeros};
 
 /// Bytes that a format is kept in. Offsets and lengths are bytes.
@@ -46,6 +47,15 @@ pub(crate) trait Storage: Send + Sync + Debug {
     /// # Errors
     /// Of kind [`io::ErrorKind::Unsupported`] where the host has no such thing.
     fn punch(&self, offset: u64, len: u64) -> io::Result<()>;
+
+    /// As [`crate::BlockDevice::hold`].
+    ///
+    /// # Errors
+    /// When another process has it.
+    fn hold(&self, held: bool) -> io::Result<()> {
+        let _ = held;
+        Ok(())
+    }
 }
 
 impl Storage for File {
@@ -78,5 +88,9 @@ impl Storage for File {
 
     fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
         punch_hole(self, offset, len)
+    }
+
+    fn hold(&self, held: bool) -> io::Result<()> {
+        hold(self, held)
     }
 }

@@ -19,6 +19,7 @@ mod input;
 mod interpreter;
 mod lockstep;
 mod machines;
+mod migration;
 mod namespace_raw;
 mod nbd;
 mod network;
@@ -88,6 +89,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         seeds: nbd::seeds,
         ..target("nbd", nbd::nbd)
+    },
+    Target {
+        seeds: migration::seeds,
+        ..target("migration", migration::receive)
     },
     target("block-requests", pci::block_requests),
     target("virtio-devices", pci::virtio_devices),

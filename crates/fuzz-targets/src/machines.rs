@@ -139,6 +139,7 @@ pub(crate) fn restore(bytes: &[u8]) {
     let beginning = Beginning {
         state,
         layers: (0..input.byte() & 3).map(|_| layer(&mut input)).collect(),
+        moved: false,
     };
     let mut machine = machine();
     if machine.begin_as(&beginning).is_ok() {

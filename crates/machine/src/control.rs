@@ -3,11 +3,13 @@
 //! Requests are flags under one lock. vCPUs look at one atomic after every exit; a request sets it,
 //! then kicks them all. Whoever runs the machine asks here what is to be done.
 
+mod aside;
 mod cpus;
 mod memory;
 mod plug;
 mod save;
 mod seat;
+mod slow;
 
 use std::fmt::{self, Debug};
 use std::os::fd::OwnedFd;
@@ -27,6 +29,7 @@ use crate::sync::{lock, wait};
 use crate::threads;
 use crate::throttle::{Holds, Throttle};
 
+use aside::Aside;
 use cpus::Cpus;
 use memory::Memory;
 pub use memory::MemoryReport;
@@ -62,6 +65,8 @@ pub(crate) enum Request {
     Eject,
     /// Somebody wants the machine to be saved.
     Save,
+    /// Somebody has something to do while nothing of it runs.
+    Aside,
     Pause,
     Reset,
     /// The guest sleeps: wait until it wakes.
@@ -91,6 +96,7 @@ struct State {
     /// What somebody wants done to the machine.
     changes: Changes,
     ejected: bool,
+    aside: Option<Aside>,
     paused: bool,
     reset: bool,
     sleep: Sleep,
@@ -114,6 +120,9 @@ impl State {
         if self.saving.is_some() {
             return Some(Request::Save);
         }
+        if self.aside.is_some() {
+            return Some(Request::Aside);
+        }
         match (self.reset, self.paused, self.sleep) {
             (true, _, _) => Some(Request::Reset),
             (_, true, _) => Some(Request::Pause),
@@ -135,6 +144,7 @@ struct Shared {
     vcpus: Mutex<Vec<Arc<VcpuSignal>>>,
     /// The vCPUs stand still: the guest has had its share of the host's processors.
     held: AtomicBool,
+    slow: slow::Slow,
     throttle: Arc<Throttle>,
     gates: DeviceGates,
     firewall: Firewall,
@@ -256,6 +266,7 @@ impl MachineControl {
             state.reports.clear();
             state.saving = None;
             state.changes.0.clear();
+            state.aside = None;
         });
     }
 
@@ -296,7 +307,7 @@ impl MachineControl {
 
     /// Must vCPUs stand still? Asked as [`MachineControl::attention`] is.
     pub(crate) fn is_held(&self) -> bool {
-        self.shared.held.load(Ordering::SeqCst)
+        self.shared.held.load(Ordering::SeqCst) || self.shared.slow.holds()
     }
 
     pub(crate) fn gates(&self) -> &DeviceGates {
@@ -360,6 +371,7 @@ impl MachineControl {
     /// Drops what holds devices: they hold this handle in turn.
     pub(crate) fn disconnect(&self) {
         self.set_limits(&Limits::default());
+        self.slow_down(0);
         lock(&self.shared.vcpus).clear();
         *lock(&self.shared.power_button) = None;
         self.shared.memory.disconnect();

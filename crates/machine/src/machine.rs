@@ -427,6 +427,11 @@ impl Machine {
                     let _ = answer.send(self.record(&order));
                 }
             }
+            Request::Aside => {
+                if let Some(work) = self.shared.control.take_aside() {
+                    work(self);
+                }
+            }
             Request::Pause => self.shared.control.wait_while_paused(),
             Request::Reset => {
                 self.power_on()?;
@@ -542,6 +547,22 @@ fn check(config: &MachineConfig) -> Result<(), MachineError> {
         });
     }
     Ok(())
+}
+
+/// What a processor of this model is on this host, in words that are equal where it is.
+///
+/// # Errors
+/// When there is no such model.
+pub fn processor(model: &str) -> Result<String, MachineError> {
+    let host = HostCpuid::read();
+    let choice = CpuChoice::parse(model, &host)?;
+    // However fast the host counts: guests hear of that by other ways.
+    let params = VcpuParams {
+        id: 0,
+        count: 1,
+        tsc_khz: 1,
+    };
+    Ok(format!("{:?}", choice.table(&host, &params)))
 }
 
 fn vcpu_params(id: u32, count: u32, rate: TscRate) -> VcpuParams {

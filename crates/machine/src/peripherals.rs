@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use ::migration::Tracked;
 use block::BlockDevice;
 use devices::acpi_cpus::{self, AcpiCpus, AcpiCpusParts};
 use devices::acpi_pm::{self, AcpiPm, AcpiPmParts, TimerWidth};
@@ -58,6 +59,8 @@ pub(crate) struct Peripherals {
     pub(crate) slots: Arc<Mutex<AcpiSlots>>,
     /// The guest has found these registers in its tables.
     pub(crate) hot_plug: bool,
+    /// Disks that a migration can copy, by their number in the description.
+    pub(crate) tracked: Vec<(usize, Arc<Tracked>)>,
     pub(crate) abandon: Abandon,
     /// Power management, which wakes the machine.
     pub(crate) power: Arc<Mutex<AcpiPm>>,
@@ -154,6 +157,7 @@ pub(crate) fn add(
         plugged: Vec::new(),
         slots,
         hot_plug: true,
+        tracked: Vec::new(),
         abandon: Abandon::new(control.clone()),
         power,
         screen,
@@ -220,7 +224,7 @@ impl Peripherals {
             .disks
             .first()
             .is_some_and(|disk| disk.bus == DiskBus::Ide);
-        for disk in &config.disks {
+        for (number, disk) in config.disks.iter().enumerate() {
             if disk.bus == DiskBus::Ide {
                 // The controller of old has those.
             } else if disk.bus == DiskBus::Nvme {
@@ -229,8 +233,9 @@ impl Peripherals {
                 places.disk.get_or_insert((slot, disk.bus));
                 self.old_disks.push(opened);
             } else if !disk.gone {
-                let added = add_disk(board, disk, control)?;
+                let (added, tracked) = add_disk(board, disk, control)?;
                 places.disk.get_or_insert((added.slot, disk.bus));
+                self.tracked.push((number, tracked));
                 self.plugged.push(added);
             } else if disk.slot.is_none() {
                 board.skip_slot();
@@ -537,19 +542,20 @@ pub(crate) fn add_disk(
     board: &mut Board,
     disk: &DiskConfig,
     control: &MachineControl,
-) -> Result<Plugged, MachineError> {
-    let opened = pc::open_disk(disk)?;
+) -> Result<(Plugged, Arc<Tracked>), MachineError> {
+    let opened = Arc::new(Tracked::new(pc::open_disk(disk)?));
     let options = BlockOptions {
         serial: disk.serial.clone(),
         ..BlockOptions::default()
     };
     let gate = control.gates().disk.clone();
-    let device = Block::new(Arc::clone(&opened), &options).through(gate);
-    Ok(Plugged {
+    let device = Block::new(Arc::<Tracked>::clone(&opened), &options).through(gate);
+    let plugged = Plugged {
         id: disk.id.clone(),
         slot: board.add_removable(disk.slot, device, OptionRom::default())?,
-        disk: Some(opened),
-    })
+        disk: Some(Arc::<Tracked>::clone(&opened)),
+    };
+    Ok((plugged, opened))
 }
 
 fn add_folder(

@@ -139,7 +139,7 @@ impl Machine {
         let vcpus = u32::try_from(self.vcpus.len()).unwrap_or(u32::MAX);
         let (board, control) = (&mut self.board, &self.shared.control);
         let plugged = match plug {
-            Plug::Disk(disk) => peripherals::add_disk(board, &disk, control)?,
+            Plug::Disk(disk) => peripherals::add_disk(board, &disk, control)?.0,
             Plug::Network(card) => {
                 let (_, plugged) = network::add(board, &card, vcpus, control)?;
                 plugged.ok_or_else(|| MachineError::Pci {

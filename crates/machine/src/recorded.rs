@@ -41,22 +41,14 @@ pub struct Beginning {
     pub state: Vec<u8>,
     /// Its memory, the lowest layer first.
     pub layers: Vec<Layer>,
+    /// It is the machine itself that goes on, elsewhere, and no copy of it.
+    pub moved: bool,
 }
 
 impl Machine {
     /// While nothing of the guest runs.
     pub(crate) fn record(&mut self, order: &RecordOrder) -> Result<Recorded, MachineError> {
-        if let Some(console) = &self.peripherals.console {
-            // Whoever does not read has not heard it, now or later.
-            let _ = console.drain(DRAIN);
-        }
-        for disk in self.peripherals.disks() {
-            // What its files hold is then what the guest has written.
-            disk.flush().map_err(|source| MachineError::Flush {
-                disk: disk.identify(),
-                source,
-            })?;
-        }
+        self.settle_outside()?;
         for (disk, file) in self.peripherals.disks().zip(&order.overlays) {
             let saved = disk.save_overlay(file);
             saved.map_err(|source| MachineError::SaveOverlay {
@@ -74,8 +66,24 @@ impl Machine {
         })
     }
 
-    /// Becomes what was recorded, of another generation: the first run goes on there. Before any other run, and with all its devices
-    /// attached. After an error the machine must not be run.
+    /// What is on its way out of the machine gets there.
+    pub(crate) fn settle_outside(&self) -> Result<(), MachineError> {
+        if let Some(console) = &self.peripherals.console {
+            // Whoever does not read has not heard it, now or later.
+            let _ = console.drain(DRAIN);
+        }
+        for disk in self.peripherals.disks() {
+            // What its files hold is then what the guest has written.
+            disk.flush().map_err(|source| MachineError::Flush {
+                disk: disk.identify(),
+                source,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Becomes what was recorded, of another generation unless it has moved: the first run goes on there. Before
+    /// any other run, and with all its devices attached. After an error the machine must not be run.
     ///
     /// # Errors
     /// When that was a machine of another shape, or a part of it is damaged.
@@ -84,7 +92,7 @@ impl Machine {
         self.check_shape(&saved)?;
         self.memory().map_layers(&beginning.layers)?;
         self.restore(&saved)?;
-        if self.memory().rom().is_none() {
+        if !beginning.moved && self.memory().rom().is_none() {
             firmware::renew_generation(self.memory())?;
             lock(&self.peripherals.power).raise_gpe(ports::GENERATION_EVENT);
         }

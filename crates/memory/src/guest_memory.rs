@@ -35,7 +35,7 @@ pub(crate) const READ_WRITE: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE)
 const PRIVATE_LAZY: i32 = libc::MAP_PRIVATE | libc::MAP_NORESERVE;
 
 pub use layers::{Layer, LayerError, Run};
-pub use record::{DamagedIndex, Recording, read_index};
+pub use record::{DamagedIndex, Recording, index_of, read_index};
 
 /// RAM as the rust-vmm crates (virtio-queue, linux-loader) know it.
 pub type GuestRam = GuestMemoryMmap<PageTracker>;
@@ -251,6 +251,28 @@ impl GuestMemory {
         for region in self.ram.iter() {
             region.bitmap().set_logging(on);
         }
+    }
+
+    /// As [`GuestMemory::take_dirty_log`]: whole stretches of pages, ascending.
+    #[must_use]
+    pub fn take_dirty_ranges(&self) -> Vec<RamRange> {
+        let mut ranges: Vec<RamRange> = Vec::new();
+        for region in self.ram.iter() {
+            let start = region.start_addr().0;
+            for page in region.bitmap().take_dirty_pages() {
+                let base = Gpa(start + page as u64 * PAGE_SIZE);
+                match ranges.last_mut() {
+                    Some(range) if base.0 != start && range.base.0 + range.len == base.0 => {
+                        range.len += PAGE_SIZE;
+                    }
+                    _ => ranges.push(RamRange {
+                        base,
+                        len: PAGE_SIZE,
+                    }),
+                }
+            }
+        }
+        ranges
     }
 
     /// Pages written since the log began or was last taken, ascending; clears the log.

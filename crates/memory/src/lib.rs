@@ -20,7 +20,7 @@ pub use bell::{Bell, Named, news};
 pub use device_memory::{DeviceMemories, DeviceMemory, Placement};
 pub use guest_memory::{
     DamagedIndex, GuestMemory, GuestRam, HostPage, Layer, LayerError, MemoryError, MemoryPlan,
-    RamRange, Recording, Run, read_index,
+    RamRange, Recording, Run, index_of, read_index,
 };
 pub use lines::Lines;
 pub use tracker::{PageKind, PageTracker};

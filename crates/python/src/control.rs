@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use crate::disk::OpenDisk;
 use crate::errors::{machine_error, raise};
 use crate::memory::Memory;
+use crate::migration::{Migration, MigrationOptions};
 use crate::network::{FirewallSpec, NetworkSpec};
 use crate::recording::{LayerFiles, Recording, record_order};
 use crate::screen::Screen;
@@ -114,6 +115,20 @@ impl Control {
             Some(Ok(recorded)) => Ok(Some(Recording::from(recorded))),
             Some(Err(error)) => Err(machine_error(py, &error)),
         }
+    }
+
+    fn migrate(
+        &self,
+        py: Python<'_>,
+        stream: i32,
+        options: MigrationOptions,
+    ) -> PyResult<Migration> {
+        let stream = descriptor(py, stream)?;
+        let begun = py.detach(|| self.control.migrate(stream, options.into()));
+        begun.map(Migration).map_err(|error| {
+            let what = format!("cannot begin to migrate: {error}");
+            raise(py, "HostFailure", (what,))
+        })
     }
 
     fn memory_report(&self, py: Python<'_>) -> Option<Memory> {

@@ -11,6 +11,7 @@ mod guest;
 mod jail;
 mod kernel;
 mod memory;
+mod migration;
 mod network;
 mod recording;
 mod screen;
@@ -29,6 +30,10 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<control::Control>()?;
     module.add_class::<memory::Memory>()?;
     module.add_class::<recording::Recording>()?;
+    module.add_class::<migration::Migration>()?;
+    module.add_class::<migration::Progress>()?;
+    module.add_class::<migration::Incoming>()?;
+    module.add_function(wrap_pyfunction!(migration::processor, module)?)?;
     module.add_class::<screen::Screen>()?;
     module.add_class::<doctor::EngineReport>()?;
     module.add_class::<disk::OpenDisk>()?;

@@ -25,6 +25,7 @@ pub(crate) struct LayerFiles {
 pub(crate) struct BeginningFiles {
     state: Vec<u8>,
     layers: Vec<LayerFiles>,
+    moved: bool,
 }
 
 impl LayerFiles {
@@ -62,6 +63,7 @@ impl BeginningFiles {
         Ok(Beginning {
             state: self.state,
             layers: layers(py, &self.layers)?,
+            moved: self.moved,
         })
     }
 }

@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Final
 
 from innkeeper.errors import DeviceFailed, HostFailure, InnkeeperError, InvalidInput
 from innkeeper.guest import awakening
+from innkeeper.guest.arrival import Arrival
 from innkeeper.guest.connection import AGENT_PORT
+from innkeeper.guest.departure import Departure
 from innkeeper.guest.hub import AgentHub
 from innkeeper.guest.news import News
 from innkeeper.guest.plugs import Plugs
@@ -34,6 +36,7 @@ from innkeeper.machine.size import format_size
 from innkeeper.vm import jail, running, vsock
 from innkeeper.vm import order as orders
 from innkeeper.vm.bridge import Plug
+from innkeeper.vm.bridge.plug import announce
 from innkeeper.vm.detached import alone, journal
 from innkeeper.vm.detached import home as files
 from innkeeper.vm.detached.console import Console
@@ -50,6 +53,7 @@ from innkeeper.vm.last_words import last_words
 from innkeeper.vm.order import Order
 from innkeeper.vm.qmp.commands import handlers, version
 from innkeeper.vm.qmp.server import Server
+from innkeeper.vm.qmp.session import CommandError
 from innkeeper.vm.running import Control, RunningMachine
 from innkeeper.vm.saved import Beginning
 from innkeeper.vm.wiring import Channel, Vsock, Wiring
@@ -117,7 +121,7 @@ class Desk:
         self._news: News | None = None
         self._began = time.time()
         self._asked: str | None = None  # why, as a ShutdownCause
-        self._resetting = False
+        self._resetting = self._has_moved = False
         self._powering_down = False
         self._command: ResidentCommand | None = None
         self._shell: ConsoleShell | None = None
@@ -125,6 +129,7 @@ class Desk:
         self._serial = SerialLine(self.loop, self.log.write)
         self._ending: tuple[Ending, bool] | None = None
         self._walls = jail.Walls()
+        self._arrival: Arrival | None = None
         if order.image:
             self._command = ResidentCommand(
                 order.command, order.surroundings, self.log.write, self._power_off
@@ -142,6 +147,7 @@ class Desk:
         if order.spec.screen is not None:
             listeners = listen(home, order.spec.screen)
             self._rfb = RfbServer(self.loop, self.seat, lambda: self.home.name, listeners)
+        self.departure = Departure(self, self._tell_migration)
         self.server = Server(self.loop, home, handlers(self), version())
 
     def start(self) -> None:
@@ -159,13 +165,24 @@ class Desk:
             self.limits = replace(self.limits, cpu=None)
         self._plug_in()
         # It lies where the jail does not reach.
-        resumption = take(self.home)
+        self._arrival = Arrival.take(self.home)
+        try:
+            self._begin()
+        except InnkeeperError as error:
+            if self._arrival is not None:
+                self._arrival.refuse(str(error))
+            raise
+
+    def _begin(self) -> None:
+        resumption = None if self._arrival is not None else take(self.home)
         if self.order.jail:
             # What is not there by then, it cannot make.
             os.close(journal.open_directory(self.home))
             home = Path(self.home.path)
             own = (home / files.OWN, home.parent / journal.DIRECTORY)
             self._walls = jail.enter(self.spec, own, self.order.here, self.order.id)
+        if self._arrival is not None:
+            resumption = self._arrival.receive()
         if resumption is None:
             self.recorder = Recorder(self, Layers())
             self._make_machine()
@@ -173,8 +190,20 @@ class Desk:
             self._resume_as(resumption)
         assert self.machine is not None
         self.machine.wait_begun()
+        if self._arrival is not None:
+            self._arrival.began()
+            self._announce()
         self._write_run()
-        journal.tell(self.home, "start", pid=alone.number())
+        how = "start" if self._arrival is None else "arrive"
+        # What came is all here: nothing is heard of the other host any more.
+        self._arrival = None
+        journal.tell(self.home, how, pid=alone.number())
+
+    def _announce(self) -> None:
+        """Switches learn that the guest's address is here now, before it says anything itself."""
+        network = self.spec.network
+        if network is not None and network.mac:
+            announce(self._taps, network.mac)
 
     def _plug_in(self) -> None:
         """Onto its bridge and to its disks of NBD servers, which needs rights that this process
@@ -205,6 +234,11 @@ class Desk:
             self._changed(PAUSED, "STOP", "pause")
 
     def resume(self) -> None:
+        if self.departure.holds:
+            raise CommandError(
+                f"the guest {self.home.name!r} was handed over to another host: "
+                f"inn migrate {self.home.name} --status says how that stands"
+            )
         if self.paused:
             self.control().resume()
             self._changed(RUNNING, "RESUME", "resume")
@@ -302,13 +336,24 @@ class Desk:
         self.loop.after(_INSIST, insist)
 
     def _told_to_end(self) -> None:
-        if self._asked is not None:
+        if self._asked is not None or self.departure.holds:
             self.quit("host-signal")
             return
         self.resume()
         self.power_down("host-signal")
         # Of the machine that there is then.
         self.loop.after(_GRACE, lambda: self.control().stop())
+
+    def moved(self) -> None:
+        """It runs on another host: here it ends, and is not started again."""
+        journal.tell(self.home, "migrated")
+        self._has_moved = True
+        self.quit("host-qmp-quit")
+
+    def _tell_migration(self, phase: str) -> None:
+        self.server.event("MIGRATION", status=phase)
+        if phase not in ("device", "handed-over"):
+            journal.tell(self.home, "migration", status=phase)
 
     def about(self) -> dict[str, object]:
         """What this process knows and the machine does not: for one that goes on with it."""
@@ -372,6 +417,8 @@ class Desk:
         self._news = News(self.loop, self.server, machine, self.plugs.gone)
         self._size_memory()
         machine.control.want_cpus(self._vcpus)
+        if self._arrival is not None:
+            self._arrival.own()
         machine.start()
         if self.paused:
             machine.control.pause()
@@ -445,7 +492,9 @@ class Desk:
         if kind is EndKind.PANIC:
             self.server.event("GUEST_PANICKED", action="shutdown")
         found = ending(kind, code, what)
-        if self._command is not None and self._command.ending is not None and found.status == 0:
+        if self._has_moved:
+            found = Ending(0, "it was moved to another host")
+        elif self._command is not None and self._command.ending is not None and found.status == 0:
             found = self._command.ending
         reason = _CAUSES.get(kind, self._asked or "host-error")
         self._finish(found, guest=kind in _CAUSES, reason=reason)

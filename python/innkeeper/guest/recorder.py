@@ -107,7 +107,7 @@ class Recorder:
             below: tuple[LayerFiles, ...] = ()
         else:
             below = tuple(self._below.files)
-        self._settle()
+        settle(guest.hub)
         record = _Record(guest.home, name, keep=keep)
         began = time.monotonic()
         was_paused = guest.paused
@@ -143,17 +143,18 @@ class Recorder:
             os.close(files.index)
         self._status = {"status": "completed"}
 
-    def _settle(self) -> None:
-        """Until nothing is on its way to the agent: there, half of it would be nobody's.
 
-        Raises:
-            CommandError: when the guest does not take it.
-        """
-        until = time.monotonic() + _SETTLE
-        while self._guest.hub is not None and self._guest.hub.settle():
-            if time.monotonic() > until:
-                raise CommandError("the guest's agent does not take what is sent to it")
-            time.sleep(0.001)
+def settle(hub: AgentHub | None) -> None:
+    """Until nothing is on its way to the agent: there, half of it would be nobody's.
+
+    Raises:
+        CommandError: when the guest does not take it.
+    """
+    until = time.monotonic() + _SETTLE
+    while hub is not None and hub.settle():
+        if time.monotonic() > until:
+            raise CommandError("the guest's agent does not take what is sent to it")
+        time.sleep(0.001)
 
 
 class _Record:

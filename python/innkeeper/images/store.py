@@ -146,7 +146,15 @@ class Store:
         Raises:
             OSError: when the link cannot be made.
         """
-        (directory / _BASE).symlink_to(Path("..") / ".." / "images" / image.digest)
+        self.hold(directory, image.digest)
+
+    def hold(self, directory: Path, digest: str) -> None:
+        """Likewise, the image of this digest, which is there."""
+        (directory / _BASE).symlink_to(Path("..") / ".." / "images" / digest)
+
+    def has(self, digest: str) -> bool:
+        """Whether the image of this digest is there."""
+        return _DIGEST.fullmatch(digest) is not None and (self._home / "images" / digest).is_dir()
 
     def guests(self) -> list[str]:
         """The names of kept guests."""

@@ -21,6 +21,7 @@ from innkeeper.errors import HostFailure
 from innkeeper.machine import DiskFormat, DiskSpec, MachineSpec, Overlay, stored
 from innkeeper.services import definition as definitions
 from innkeeper.services.definition import Definition
+from innkeeper.services.request import GuestRequest
 from innkeeper.vm import inside
 from innkeeper.vm.detached import home as files
 from innkeeper.vm.detached import savings
@@ -82,9 +83,17 @@ def _fill(fresh: int, source: int, record: str, identity: Mapping[str, Any] | No
         about = {**about, "name": record, "identity": identity}
         inside.write(fresh, savings.ABOUT, json.dumps(about).encode())
     disks = tuple((number, tuple(layers)) for number, layers in savings.disks(names).items())
-    begun = Begun(id=uuid.uuid4().hex, record=record, disks=disks)
+    write(fresh, Begun(id=uuid.uuid4().hex, record=record, disks=disks))
+
+
+def write(saved: int, begun: Begun) -> None:
+    """To a directory that is to be a guest's `saved`.
+
+    Raises:
+        OSError.
+    """
     document = {"version": _VERSION, **stored.encode(begun)}
-    inside.write(fresh, "begun.json", json.dumps(document).encode())
+    inside.write(saved, "begun.json", json.dumps(document).encode())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,9 +174,10 @@ def order(home: Home, definition: Definition) -> Order:
         InvalidInput, HostFailure: as `definitions.order`.
     """
     found = begun(home)
+    request = _located(home, definition.request)
+    definition = replace(definition, request=request)
     if found is None:
         return definitions.order(definition, home.name)
-    request = definition.request
     disks = list(request.disks)
     for number, names in found.disks:
         # An image's own is the first of the machine's, and none of those that were asked for.
@@ -177,6 +187,17 @@ def order(home: Home, definition: Definition) -> Order:
     own = replace(request, disks=tuple(disks))
     made = definitions.order(replace(definition, request=own), home.name)
     return replace(made, spec=_over(made.spec, _saved(home), found))
+
+
+def _located(home: Home, request: GuestRequest) -> GuestRequest:
+    """Files that came along with a guest from another host are in its directory, wherever it is."""
+    own = Path(home.path)
+    return replace(
+        request,
+        # A path that is absolute stays what it is.
+        kernel=None if request.kernel is None else own / request.kernel,
+        initrds=tuple(own / initrd for initrd in request.initrds),
+    )
 
 
 def _saved(home: Home) -> Path:
@@ -203,7 +224,7 @@ def _over(spec: MachineSpec, saved: Path, found: Begun) -> MachineSpec:
             disks[number] = _layered(disks[number], [saved / name for name in names])
     own = (
         replace(disk, overlay_path=Path(f"disk{number}-{found.id}.qcow2"))
-        if disk.layers or disk.path.parent == saved
+        if disk.overlay is Overlay.KEEP and (disk.layers or disk.path.parent == saved)
         else disk
         for number, disk in enumerate(disks)
     )
@@ -211,15 +232,17 @@ def _over(spec: MachineSpec, saved: Path, found: Begun) -> MachineSpec:
 
 
 def _layered(disk: DiskSpec, files: Sequence[Path]) -> DiskSpec:
-    """What was written over an image goes over it again; what was no overlay is the image."""
-    if disk.overlay is Overlay.KEEP:
+    """What was written over an image goes over it again; what was no overlay, or is raw, is the
+    image.
+    """
+    if disk.overlay is Overlay.KEEP and files[0].suffix != ".raw":
         return replace(disk, layers=tuple(files))
     first, *layers = files
     return replace(
         disk,
         path=first,
         format=DiskFormat(first.suffix.removeprefix(".")),
-        overlay=Overlay.KEEP,
+        overlay=Overlay.NONE if disk.read_only else Overlay.KEEP,
         layers=tuple(layers),
     )
 

@@ -24,6 +24,7 @@ from innkeeper.services import definition as definitions
 from innkeeper.services.containers import settled
 from innkeeper.services.control import GRACE, kill_processes, stop
 from innkeeper.services.definition import Definition, RestartPolicy
+from innkeeper.services.migration import fence
 from innkeeper.services.request import GuestRequest, check, command_of, host_name, image_boot
 from innkeeper.vm.detached import home as files
 from innkeeper.vm.detached import journal, share
@@ -134,6 +135,7 @@ def start(name: str, revive: Callable[[Order], Order] | None = None) -> None:
         locked(home) as lock,
         _admitted(home, name) as definition,
     ):
+        fence.check(home)
         order = beginnings.order(home, definition)
         if revive is not None:
             order = revive(order)
@@ -193,7 +195,8 @@ def autostarted() -> list[str]:
     for name in registry().names():
         with contextlib.suppress(GuestNotFound), registry().open(name) as home:
             document = home.read(files.DEFINITION) or {}
-            if document.get("autostart") is True and not home.is_taken():
+            moved = home.read(files.MOVED) is not None
+            if document.get("autostart") is True and not moved and not home.is_taken():
                 found.append(name)
     return found
 

@@ -107,6 +107,12 @@ def user_of(identity: str) -> int:
     return FIRST_USER + zlib.crc32(identity.encode()) % USERS
 
 
+def _network_boot(spec: MachineSpec) -> Iterator[Path]:
+    for card in (spec.network, *spec.cards):
+        if card is not None:
+            yield from (path for path in (card.rom, card.tftp) if path is not None)
+
+
 def _read(spec: MachineSpec, here: Path | None) -> Iterator[Path]:
     yield from (Path(name) for name in _HOST)
     # Those that are loaded otherwise are ours, and loaded.
@@ -119,9 +125,7 @@ def _read(spec: MachineSpec, here: Path | None) -> Iterator[Path]:
         yield from _module(name)
     if spec.network is not None or spec.cards:
         yield Path(_RESOLVER)
-    for card in (spec.network, *spec.cards):
-        if card is not None:
-            yield from (path for path in (card.rom, card.tftp) if path is not None)
+    yield from _network_boot(spec)
     if spec.kernel is not None:
         yield spec.kernel
     if spec.firmware is not None:

@@ -15,7 +15,10 @@ class LayerFiles:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beginning:
-    """What a machine begins as. `layers` are its memory, the lowest first."""
+    """What a machine begins as. `layers` are its memory, the lowest first. One that has `moved` is
+    that machine itself, rather than a copy of it.
+    """
 
     state: bytes
     layers: tuple[LayerFiles, ...]
+    moved: bool = False

@@ -77,7 +77,7 @@ impl<A: Adapter> Setup<A> {
 
 pub(super) fn frame(to: Mac, len: usize) -> Vec<u8> {
     let mut frame = [&to[..], &OTHER, &[8, 0]].concat();
-    frame.extend((14..len).map(|at| (at % 251) as u8));
+    frame.extend((14..=u8::MAX).cycle().take(len - 14));
     frame
 }
 

@@ -293,5 +293,6 @@ pub(crate) fn beginning(
     Beginning {
         state: recorded.state,
         layers: [layers, &[layer]].concat(),
+        moved: false,
     }
 }

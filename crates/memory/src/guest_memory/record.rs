@@ -128,6 +128,17 @@ pub(super) fn header(pages: u64, runs: u64) -> [u8; HEADER] {
     header
 }
 
+/// The bytes of an index of these runs, of so many pages of RAM.
+#[must_use]
+pub fn index_of(pages: u64, runs: &[Run]) -> Vec<u8> {
+    let mut bytes = header(pages, runs.len() as u64).to_vec();
+    for run in runs {
+        bytes.extend(run.first.to_le_bytes());
+        bytes.extend((run.count | if run.zero { ZERO } else { 0 }).to_le_bytes());
+    }
+    bytes
+}
+
 /// An index that cannot be used, in words.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("the index of its memory {0}")]

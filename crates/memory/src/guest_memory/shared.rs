@@ -109,6 +109,14 @@ impl GuestMemory {
         copies.collect()
     }
 
+    /// Memory that may be seen, and written, at other addresses as well: the dirty log has it where it was
+    /// written.
+    #[must_use]
+    pub fn shared_ranges(&self) -> Vec<RamRange> {
+        let shared = self.shared.as_deref();
+        shared.map_or_else(Vec::new, |shared| shared.pieces().collect())
+    }
+
     /// The mapping of a range that is within one region.
     pub(super) fn stretch(&self, range: RamRange) -> io::Result<Stretch> {
         let outside = || io::Error::from(io::ErrorKind::AddrNotAvailable);

@@ -126,3 +126,20 @@ def _made_of(prefix: IPv6Address, mac: str) -> IPv6Address:
     first, *rest = bytes.fromhex(mac.replace(":", ""))
     identifier = bytes((first ^ 2, *rest[:2], 0xFF, 0xFE, *rest[2:]))
     return prefix + int.from_bytes(identifier)
+
+
+# Spec: RFC 903; virtio's header before each frame, with its count of buffers.
+_HEADER: Final = bytes(12)
+_RARP: Final = bytes.fromhex("8035 0001 0800 06 04 0003")
+
+
+def announce(taps: tuple[int, ...], mac: str) -> None:
+    """Tells all on the bridge that the card of this address is here: RARP, in which a card asks for
+    an address of its own. That needs none, and switches listen only to who sends.
+    """
+    own = bytes.fromhex(mac.replace(":", ""))
+    frame = b"\xff" * 6 + own + _RARP + own + bytes(4) + own + bytes(4)
+    for tap in taps[:1]:
+        # A frame can always be lost, and the guest's own will do as well.
+        with contextlib.suppress(OSError):
+            os.write(tap, _HEADER + frame.ljust(60, b"\0"))

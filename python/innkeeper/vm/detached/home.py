@@ -6,6 +6,9 @@
     share.json        by which group of the host's it is kept to its share, while it runs
     saved/            what it begins as when it was saved before, see savings.py
     snapshots/NAME/   what it was, see innkeeper.services.snapshots
+    moved.json        where it went, or may have: see innkeeper.services.migration.fence
+    arrived.json      by which migration it came, if it did
+    brought/          files that came along with it
     seed.img          what cloud-init is told, where it was asked for; ssh_key is for it
     known_hosts       who the guest was when inn ssh came to it first
     lock              held by supervisor and guest's process, for as long as one of them lives
@@ -38,6 +41,8 @@ ORDER = "order.json"
 SUPERVISOR = "supervisor.json"
 SUPERVISOR_PID = "supervisor.pid"
 SHARE = "share.json"
+MOVED = "moved.json"
+ARRIVED = "arrived.json"
 SEED = "seed.img"
 SAVED = "saved"
 SNAPSHOTS = "snapshots"

@@ -17,6 +17,9 @@ from typing import Final
 
 STATE: Final = "state"
 ABOUT: Final = "about.json"
+# Of a guest that comes from another host: what it is to expect, and where it comes.
+ARRIVAL: Final = "arrival.json"
+ARRIVAL_SOCKET: Final = "arrival"
 PREFIX: Final = "recording."
 _LAYER: Final = re.compile(r"(pages|index)\.(0|[1-9]\d{0,3})")
 _DISK: Final = re.compile(r"disk(\d{1,3})\.(0|[1-9]\d{0,3})\.(qcow2|raw)")

@@ -239,6 +239,9 @@ class _Supervisor:
     def _goes_on(self, ending: "dict[str, object]") -> bool:
         if self._unwanted or ending.get("asked"):
             return False
+        # It may run on another host, or does.
+        if self._home.read(files.MOVED) is not None:
+            return False
         return self._policy == ALWAYS or (self._policy == ON_FAILURE and ending["status"] != 0)
 
     def _wait_to_restart(self, pause: float) -> bool:

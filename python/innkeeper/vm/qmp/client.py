@@ -49,6 +49,14 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self._socket.close()
 
+    def give(self, name: str, descriptor: int) -> None:
+        """Hands a descriptor to the guest's process, which calls it by this name.
+
+        Raises:
+            CommandRefused, GuestNotRunning, HostFailure: as `execute`.
+        """
+        self.execute("getfd", descriptor=descriptor, fdname=name)
+
     def pass_file(self, fd: int) -> int:
         """Hands a descriptor over, which stays the caller's as well; the number of its set.
 

@@ -14,7 +14,7 @@ from innkeeper.vm.detached.console import Console
 from innkeeper.vm.detached.home import CONSOLE, Home
 from innkeeper.vm.display.seat import Seat
 from innkeeper.vm.order import Order
-from innkeeper.vm.qmp import display, memory, plugging, processors, records
+from innkeeper.vm.qmp import display, memory, migration, plugging, processors, records
 from innkeeper.vm.qmp.session import CommandError, Handler
 from innkeeper.vm.running import RunningMachine
 from innkeeper.vm.statistics import GuestStatistics
@@ -56,6 +56,8 @@ class Subject(Protocol):
     @property
     def recorder(self) -> records.Recorder: ...
     @property
+    def departure(self) -> migration.Departure: ...
+    @property
     def seat(self) -> Seat: ...
 
 
@@ -77,6 +79,7 @@ def handlers(guest: Subject) -> dict[str, Handler]:
         **display.handlers(guest),
         **memory.handlers(guest),
         **plugging.handlers(guest),
+        **migration.handlers(guest),
         **processors.handlers(guest),
         **records.handlers(guest),
         "cont": just("resume"),

@@ -15,6 +15,18 @@ Members = Mapping[str, Type]
 ENUMS: Final[dict[str, tuple[str, ...]]] = {
     "ImageFormat": ("png", "ppm"),
     "MemoryDeviceInfoKind": ("virtio-mem",),
+    "MigrationStatus": (
+        "none",
+        "active",
+        "pre-switchover",
+        "device",
+        # Ours: the other host was told to go on with the guest; and nothing was heard since.
+        "handed-over",
+        "in-doubt",
+        "completed",
+        "failed",
+        "cancelled",
+    ),
     "QMPCapability": (),
     "RunState": ("running", "paused", "shutdown", "prelaunch", "guest-panicked"),
     "ShutdownCause": (
@@ -68,6 +80,29 @@ OBJECTS: Final[dict[str, Members]] = {
     "AddfdInfo": {"fdset-id": "int", "fd": "int"},
     "FdsetFdInfo": {"fd": "int", "*opaque": "str"},
     "FdsetInfo": {"fdset-id": "int", "fds": ["FdsetFdInfo"]},
+    # QEMU's capabilities are an enumeration of many; here any text, of which few are known.
+    "MigrationCapabilityStatus": {"capability": "str", "state": "bool"},
+    "MigrationInfo": {
+        "*status": "MigrationStatus",
+        "*ram": "MigrationStats",
+        "*total-time": "int",
+        "*downtime": "int",
+        "*cpu-throttle-percentage": "int",
+        "*error-desc": "str",
+    },
+    "MigrationParameters": {"*downtime-limit": "int"},
+    "MigrationStats": {
+        "transferred": "int",
+        "remaining": "int",
+        "total": "int",
+        "duplicate": "int",
+        "skipped": "int",
+        "normal": "int",
+        "normal-bytes": "int",
+        "dirty-pages-rate": "int",
+        "dirty-sync-count": "int",
+        "page-size": "int",
+    },
     "NameInfo": {"*name": "str"},
     "StatusInfo": {"running": "bool", "status": "RunState"},
     "UuidInfo": {"UUID": "str"},
@@ -100,7 +135,6 @@ COMMANDS: Final[dict[str, tuple[Members, Type]]] = {
         "q_empty",
     ),
     "blockdev-del": ({"node-name": "str"}, "q_empty"),
-    "cont": ({}, "q_empty"),
     "device_add": (
         {
             "driver": "str",
@@ -115,8 +149,16 @@ COMMANDS: Final[dict[str, tuple[Members, Type]]] = {
         "q_empty",
     ),
     "device_del": ({"id": "str"}, "q_empty"),
+    "closefd": ({"fdname": "str"}, "q_empty"),
+    "cont": ({}, "q_empty"),
+    "getfd": ({"fdname": "str"}, "q_empty"),
     # `InputEvent` and `KeyValue`, unions in QEMU, are told as "any".
     "input-send-event": ({"*device": "str", "*head": "int", "events": ["any"]}, "q_empty"),
+    "migrate": ({"uri": "str"}, "q_empty"),
+    "migrate-continue": ({"state": "MigrationStatus"}, "q_empty"),
+    "migrate-set-capabilities": ({"capabilities": ["MigrationCapabilityStatus"]}, "q_empty"),
+    "migrate-set-parameters": ({"*downtime-limit": "int"}, "q_empty"),
+    "migrate_cancel": ({}, "q_empty"),
     "netdev_add": ({"type": "str", "id": "str", "*restrict": "bool"}, "q_empty"),
     "netdev_del": ({"id": "str"}, "q_empty"),
     "qmp_capabilities": ({"*enable": ["QMPCapability"]}, "q_empty"),
@@ -129,6 +171,9 @@ COMMANDS: Final[dict[str, tuple[Members, Type]]] = {
     "query-hotpluggable-cpus": ({}, ["HotpluggableCPU"]),
     "query-memory-devices": ({}, ["MemoryDeviceInfo"]),
     "query-memory-size-summary": ({}, "MemoryInfo"),
+    "query-migrate": ({}, "MigrationInfo"),
+    "query-migrate-capabilities": ({}, ["MigrationCapabilityStatus"]),
+    "query-migrate-parameters": ({}, "MigrationParameters"),
     "query-name": ({}, "NameInfo"),
     # What `SchemaInfo` is in QEMU, a union, is told as "any".
     "query-qmp-schema": ({}, ["any"]),
@@ -171,6 +216,9 @@ COMMANDS: Final[dict[str, tuple[Members, Type]]] = {
     # Ours: what inn snapshot and inn fork ask for.
     "x-query-record": ({}, "any"),
     "x-record": ({"name": "str", "parent": "str", "keep": "bool"}, "any"),
+    # Ours: which disks go along, and where a guest is that was in doubt.
+    "x-migrate-disks": ({"copied": ["int"]}, "q_empty"),
+    "x-migrate-settle": ({"here": "bool"}, "q_empty"),
     # Ours: text as an American keyboard has it.
     "x-type": ({"text": "str"}, "any"),
     # Ours: docs/reference/statistics.md.
@@ -183,6 +231,7 @@ EVENTS: Final[dict[str, Members]] = {
     "DEVICE_DELETED": {"*device": "str", "path": "str"},
     "GUEST_PANICKED": {"action": "str"},
     "MEMORY_DEVICE_SIZE_CHANGE": {"*id": "str", "size": "int", "qom-path": "str"},
+    "MIGRATION": {"status": "MigrationStatus"},
     "POWERDOWN": {},
     "RESET": {"guest": "bool", "reason": "ShutdownCause"},
     "RESUME": {},
@@ -207,14 +256,18 @@ def check(command: str, arguments: Mapping[str, object]) -> None:
         Mismatch: as QEMU words it.
     """
     members, _ = COMMANDS[command]
+    _check_members(members, arguments, "")
+
+
+def _check_members(members: Members, arguments: Mapping[str, object], place: str) -> None:
     known = {name.removeprefix("*"): kind for name, kind in members.items()}
     for name in members:
         if not name.startswith("*") and name not in arguments:
-            raise Mismatch(f"Parameter '{name}' is missing")
+            raise Mismatch(f"Parameter '{place}{name}' is missing")
     for name, value in arguments.items():
         if name not in known:
-            raise Mismatch(f"Parameter '{name}' is unexpected")
-        _check_value(known[name], value, name)
+            raise Mismatch(f"Parameter '{place}{name}' is unexpected")
+        _check_value(known[name], value, f"{place}{name}")
 
 
 def _check_value(kind: Type, value: object, name: str) -> None:
@@ -223,6 +276,10 @@ def _check_value(kind: Type, value: object, name: str) -> None:
             raise Mismatch(f"Invalid parameter type for '{name}', expected: array")
         for index, element in enumerate(value):
             _check_value(kind[0], element, f"{name}[{index}]")
+    elif kind in OBJECTS:
+        if not isinstance(value, Mapping):
+            raise Mismatch(f"Invalid parameter type for '{name}', expected: object")
+        _check_members(OBJECTS[kind], value, f"{name}.")
     elif kind in ENUMS:
         if not isinstance(value, str):
             raise Mismatch(f"Invalid parameter type for '{name}', expected: string")

@@ -17,6 +17,7 @@ Handler = Callable[[Mapping[str, object]], object]
 
 # What came with a command that takes a descriptor, among its arguments.
 DESCRIPTOR: Final = "descriptor"
+_TAKING: Final = ("add-fd", "getfd")
 _MOST_DESCRIPTORS: Final = 16
 _MEMBERS: Final = frozenset(("execute", "arguments", "id"))
 
@@ -106,7 +107,7 @@ class Session:
             if command == "qmp_capabilities":
                 self.negotiated = True
                 return {"return": {}}
-            if command == "add-fd":
+            if command in _TAKING:
                 arguments = {**arguments, DESCRIPTOR: self._descriptor()}
             found = self._handlers[command](arguments)
         except (schema.Mismatch, CommandError) as error:

@@ -1,0 +1,165 @@
+//! How a migration stands, and who may change that.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Condvar, Mutex};
+use std::time::Duration;
+
+use ::migration::Sent;
+use rustix::event::{EventfdFlags, eventfd};
+
+use super::Rest;
+use crate::sync::lock;
+
+/// Where a migration is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum MigrationPhase {
+    /// The guest runs here, and is sent.
+    #[default]
+    Active,
+    /// What is left can be sent while the guest stands still, as soon as whoever ordered it says so.
+    Converged,
+    /// The guest stands still, and the rest is sent.
+    Stopped,
+    /// The target was told to go on with the guest.
+    HandedOver,
+    /// It runs there.
+    Completed,
+    /// It runs here.
+    Failed,
+    Cancelled,
+    /// The target was told to go on with it, and nothing was heard since. It stands still here.
+    InDoubt,
+}
+
+impl MigrationPhase {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            MigrationPhase::Active => "active",
+            MigrationPhase::Converged => "pre-switchover",
+            MigrationPhase::Stopped => "device",
+            MigrationPhase::HandedOver => "handed-over",
+            MigrationPhase::Completed => "completed",
+            MigrationPhase::Failed => "failed",
+            MigrationPhase::Cancelled => "cancelled",
+            MigrationPhase::InDoubt => "in-doubt",
+        }
+    }
+
+    /// Is nothing going to happen any more by itself?
+    #[must_use]
+    pub fn is_over(self) -> bool {
+        matches!(
+            self,
+            MigrationPhase::Completed
+                | MigrationPhase::Failed
+                | MigrationPhase::Cancelled
+                | MigrationPhase::InDoubt
+        )
+    }
+}
+
+/// Figures of a migration. Bytes, unless it says otherwise.
+#[derive(Debug, Clone, Default)]
+pub struct MigrationProgress {
+    pub phase: MigrationPhase,
+    /// Why it failed.
+    pub reason: Option<String>,
+    pub memory: u64,
+    pub disks: u64,
+    /// What is known to be left to be sent, of memory and disks.
+    pub left: u64,
+    pub sent: Sent,
+    pub rounds: u32,
+    /// Hundredths of the time that the guest stands still for, so that it ends.
+    pub slowed: u8,
+    /// What the guest wrote in the last round, a second.
+    pub dirty_rate: u64,
+    /// For how long the guest stood still in the end.
+    pub downtime: Option<Duration>,
+    pub took: Duration,
+    pub(super) was_paused: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) progress: Mutex<MigrationProgress>,
+    pub(super) changed: Condvar,
+    pub(super) rest: Mutex<Option<Rest>>,
+    pub(super) about: Mutex<Option<Vec<u8>>>,
+    pub(super) news: OwnedFd,
+}
+
+impl Shared {
+    pub(super) fn new() -> io::Result<Shared> {
+        Ok(Shared {
+            progress: Mutex::default(),
+            changed: Condvar::new(),
+            rest: Mutex::default(),
+            about: Mutex::default(),
+            news: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+        })
+    }
+
+    pub(super) fn hear(&self) {
+        let mut count = [0; 8];
+        let _ = rustix::io::read(&self.news, &mut count);
+    }
+
+    fn tell(&self) {
+        // It fails only when nobody ever listens, and rings then.
+        let _ = rustix::io::write(&self.news, &1u64.to_ne_bytes());
+        self.changed.notify_all();
+    }
+
+    /// Goes on to the next phase. False where the migration is over already.
+    pub(super) fn enter(&self, phase: MigrationPhase) -> bool {
+        let mut progress = lock(&self.progress);
+        if progress.phase.is_over() {
+            return false;
+        }
+        progress.phase = phase;
+        drop(progress);
+        self.tell();
+        true
+    }
+
+    /// What ends it before the target was told to go on leaves the guest here.
+    pub(super) fn fail(&self, reason: &str) {
+        let mut progress = lock(&self.progress);
+        if progress.phase.is_over() {
+            return;
+        }
+        progress.reason = Some(reason.to_owned());
+        progress.phase = match progress.phase {
+            MigrationPhase::HandedOver => MigrationPhase::InDoubt,
+            _ => MigrationPhase::Failed,
+        };
+        drop(progress);
+        self.tell();
+    }
+
+    pub(super) fn cancel(&self) -> bool {
+        let mut progress = lock(&self.progress);
+        if progress.phase.is_over() || progress.phase == MigrationPhase::HandedOver {
+            return false;
+        }
+        progress.phase = MigrationPhase::Cancelled;
+        progress.reason = Some("it was cancelled".to_owned());
+        drop(progress);
+        self.tell();
+        true
+    }
+
+    pub(super) fn settle(&self, phase: MigrationPhase) -> bool {
+        let mut progress = lock(&self.progress);
+        if progress.phase != MigrationPhase::InDoubt {
+            return false;
+        }
+        progress.phase = phase;
+        drop(progress);
+        self.tell();
+        true
+    }
+}

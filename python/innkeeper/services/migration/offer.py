@@ -1,0 +1,134 @@
+"""What the source tells the target before anything moves; and the target takes apart with care."""
+
+import hashlib
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from innkeeper.errors import HostFailure, InvalidInput
+from innkeeper.machine import DiskSpec, MachineSpec, Overlay, stored
+from innkeeper.machine.new_image import ExistingImage
+from innkeeper.services.definition import Definition
+from innkeeper.services.request import GuestRequest
+from innkeeper.vm import disk_copy, disk_images
+from innkeeper.vm.moving import processor
+from innkeeper.vm.order import Order
+from innkeeper.vm.qmp.commands import version
+
+PROTOCOL: Final = 1
+VERSION: Final = str(version()["package"])
+_SECTOR: Final = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brought:
+    """A file that goes along as it is: `role` says which."""
+
+    role: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copied:
+    """A disk whose content goes along: its number, and its bytes."""
+
+    number: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """`processor` is what the guest's model is on that host, in short. `address` is the last number
+    of the guest's address in its network, 0 where it has none that matters.
+    """
+
+    protocol: int
+    version: str
+    migration: str
+    name: str
+    definition: Definition
+    order: Order
+    engine: str
+    processor: str
+    copied: tuple[Copied, ...] = ()
+    brought: tuple[Brought, ...] = ()
+    address: int = 0
+
+
+def read(word: Mapping[str, Any]) -> Offer:
+    """
+    Raises:
+        InvalidInput: when it is none that can be taken here, in words for the source.
+    """
+    protocol = word.get("protocol")
+    if protocol != PROTOCOL:
+        raise InvalidInput(
+            f"this host ({VERSION}) migrates by protocol {PROTOCOL}, not {protocol!r}"
+        )
+    try:
+        offer = stored.decode(Offer, word)
+        uuid.UUID(offer.migration)
+        uuid.UUID(offer.definition.id)
+    except (stored.Unreadable, ValueError) as error:
+        raise InvalidInput(f"this host ({VERSION}) cannot read it: {error}") from error
+    return offer
+
+
+def model_of(spec: MachineSpec) -> str:
+    return hashlib.sha256(processor(spec.cpu_model).encode()).hexdigest()
+
+
+def files_of(definition: Definition, seed: Path | None) -> dict[str, Path]:
+    """What of a guest of one's own kernel goes along, by role."""
+    found: dict[str, Path] = {}
+    request = definition.request
+    if request.kernel is not None:
+        found["kernel"] = request.kernel
+    for number, path in enumerate(request.initrds):
+        found[f"initrd{number}"] = path
+    if seed is not None:
+        found["seed"] = seed
+    return found
+
+
+def disks_of(spec: MachineSpec, own: Path, *, shared: bool, seed: int | None) -> tuple[Copied, ...]:
+    """Those whose content goes along. `own` is where the guest's process works; `seed` is the
+    number of one that goes along as a file.
+
+    Raises:
+        InvalidInput: for a disk that cannot go.
+    """
+    copied = []
+    for number, disk in enumerate(spec.disks):
+        if disk_copy.is_kept_nowhere(disk):
+            raise InvalidInput(
+                f"what the guest writes to its disk {number}, {disk.path}, is kept nowhere, so it "
+                "cannot be migrated"
+            )
+        if disk.nbd is not None or number == seed or (shared and _is_shared(disk)):
+            continue
+        copied.append(Copied(number=number, size=_size(disk, own)))
+    return tuple(copied)
+
+
+def _is_shared(disk: DiskSpec) -> bool:
+    # What is written over a disk is the guest's own, and lies in its directory.
+    return disk.overlay is Overlay.NONE and not disk.layers
+
+
+def _size(disk: DiskSpec, own: Path) -> int:
+    image = ExistingImage(
+        path=own / disk.path, format=disk.format, trust_backing=disk.trust_backing
+    )
+    try:
+        size = disk_images.disk_info(image).size
+    except InvalidInput as error:
+        raise HostFailure(f"cannot look at the disk {disk.path}: {error}") from error
+    return -(-size // _SECTOR) * _SECTOR
+
+
+def has_plugged(what: MachineSpec | GuestRequest) -> bool:
+    """Did devices come to the guest, or go from it, while it ran?"""
+    return bool(what.cards) or any(disk.gone or disk.slot is not None for disk in what.disks)

@@ -1,0 +1,335 @@
+"""The source of a migration: asks the other host, lets the guest's process send, and says in the
+end where the guest is.
+"""
+
+import contextlib
+import os
+import shlex
+import socket
+import struct
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from innkeeper.errors import GuestNotRunning, HostFailure, InnkeeperError, InvalidInput
+from innkeeper.machine import stored
+from innkeeper.services import definition as definitions
+from innkeeper.services.migration import fence, identity, offer
+from innkeeper.services.migration.fence import Fence
+from innkeeper.services.migration.line import PATIENCE, Line
+from innkeeper.services.migration.offer import VERSION, Brought, Offer
+from innkeeper.vm import order as orders
+from innkeeper.vm.detached import home as files
+from innkeeper.vm.detached import journal
+from innkeeper.vm.detached.home import Home
+from innkeeper.vm.detached.registry import registry
+from innkeeper.vm.qmp.client import Client, CommandRefused
+
+_NAME: Final = "migration"
+_OVER: Final = ("completed", "failed", "cancelled", "in-doubt")
+# Seconds: between two looks, and for which a host that took the guest is asked about it.
+_LOOK: Final = 0.01
+_ASKING: Final = 10.0
+# Seconds for which the guest stands still at most, for a host that does not answer.
+_STANDING: Final = 20
+_CHUNK: Final = 1 << 20
+
+# Told what `query-migrate` says.
+Progress = Callable[[Mapping[str, Any]], None]
+
+
+class MigrationFailed(InnkeeperError):
+    """The guest was not moved; the text says why, and where it is."""
+
+    code = "migration_failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """`downtime` in seconds. Disks that are `shared` lie where the other host finds them too."""
+
+    shared: bool = False
+    downtime: float = 0.3
+    slows: bool = True
+    compress: bool = True
+
+
+def migrate(
+    guest: str, target: str, wishes: Wishes, progress: Progress = lambda _: None
+) -> Mapping[str, Any]:
+    """Moves a running guest to the host `target`; what `query-migrate` says in the end.
+
+    Raises:
+        GuestNotFound, GuestNotRunning, InvalidInput, HostFailure.
+        MigrationFailed: also when it is not known where the guest is.
+    """
+    with registry().open(guest) as home:
+        if not home.is_taken():
+            raise GuestNotRunning(f"the guest {guest!r} is not running; only one that does moves")
+        moving = _Moving(home, target, wishes)
+        with Client(home) as client, connect(target) as line:
+            return moving.run(client, line, progress)
+
+
+def connect(target: str) -> Line:
+    """To a host: `ssh://[USER@]HOST[:PORT][/PATH/OF/inn]`, the name of one that is trusted, or its
+    address.
+
+    Raises:
+        InvalidInput: when it cannot be meant.
+        HostFailure: when nobody answers there, or not who is trusted.
+    """
+    if target.startswith("ssh://"):
+        return Line.spoken_to(_ssh(target))
+    hosts = identity.trusted()
+    known = next((host for host in hosts if host.name == target), None)
+    if known is not None and not known.address:
+        raise InvalidInput(
+            f"where the host {target} answers is not known: inn host trust --address"
+        )
+    host, port = identity.parse_address(known.address if known is not None else target)
+    try:
+        connection = socket.create_connection((host, port), timeout=PATIENCE / 6)
+        line = Line.secured(connection, identity.context(server=False), server=False)
+    except OSError as error:
+        said = error.strerror or str(error)
+        raise HostFailure(
+            f"cannot reach the host {target} at {host}, port {port}: {said}"
+        ) from error
+    found = identity.peer(line.certificate)
+    if found is None or (known is not None and found.name != known.name):
+        line.close()
+        raise HostFailure(f"who answers at {host}, port {port}, is not {target}")
+    return line
+
+
+def _ssh(target: str) -> list[str]:
+    place, _, path = target.removeprefix("ssh://").partition("/")
+    host, colon, port = place.partition(":")
+    if not host or host.startswith("-") or (colon and not port.isdecimal()):
+        raise InvalidInput(f"{target!r} is no host: ssh://USER@HOST is")
+    program = os.environ.get("INNKEEPER_SSH", "ssh")
+    alive = ("-o", "ServerAliveInterval=3", "-o", "ServerAliveCountMax=3")
+    there = f"{shlex.quote('/' + path) if path else 'inn'} migrate --receive"
+    return [program, "-T", *alive, *(("-p", port) if port else ()), "--", host, there]
+
+
+class _Moving:
+    def __init__(self, home: Home, target: str, wishes: Wishes) -> None:
+        self._home = home
+        self._target = target
+        self._wishes = wishes
+        self._id = str(uuid.uuid4())
+
+    def run(self, client: Client, line: Line, progress: Progress) -> Mapping[str, Any]:
+        made, brought = self._offer(client)
+        line.say(stored.encode(made))
+        _agreed(line)
+        for path in brought.values():
+            _send_file(line, path)
+        _agreed(line)
+        ours, theirs = socket.socketpair()
+        for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
+            # From inside of its jail the guest's process can set neither.
+            theirs.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", _STANDING, 0))
+        with ours:
+            with theirs:
+                client.give(_NAME, theirs.fileno())
+            self._begin(client, made)
+            over = threading.Event()
+            relay = threading.Thread(target=_relay, args=(line, ours, over), daemon=True)
+            relay.start()
+            try:
+                found = self._watch(client, progress, relay)
+            except KeyboardInterrupt:
+                with contextlib.suppress(InnkeeperError):
+                    client.execute("migrate_cancel")
+                raise
+            finally:
+                over.set()
+                relay.join(PATIENCE)
+        return self._conclude(client, found)
+
+    def _offer(self, client: Client) -> tuple[Offer, dict[str, Path]]:
+        definition = definitions.read(self._home)
+        order = orders.read(self._home)
+        if order.spec.firmware is not None:
+            raise InvalidInput("a guest that firmware boots cannot be migrated yet")
+        if order.spec.folders:
+            raise InvalidInput("a guest with folders of this host cannot be migrated")
+        if offer.has_plugged(order.spec):
+            raise InvalidInput("a guest with devices that were plugged into it cannot be migrated")
+        if order.spec.sound is not None:
+            raise InvalidInput("a guest whose sound is a file of this host cannot be migrated")
+        own = Path(self._home.path) / files.OWN
+        seeded = definition.request.seed is not None
+        seed = len(order.spec.disks) - 1 if seeded else None
+        copied = offer.disks_of(order.spec, own, shared=self._wishes.shared, seed=seed)
+        brought = offer.files_of(definition, Path(self._home.path) / files.SEED if seeded else None)
+        run = self._home.read(files.RUN) or {}
+        made = Offer(
+            protocol=offer.PROTOCOL,
+            version=VERSION,
+            migration=self._id,
+            name=self._home.name,
+            definition=definition,
+            order=order,
+            engine=str(run.get("engine")),
+            processor=offer.model_of(order.spec),
+            copied=copied,
+            brought=tuple(
+                Brought(role=role, size=path.stat().st_size) for role, path in brought.items()
+            ),
+            address=_address(order),
+        )
+        return made, brought
+
+    def _begin(self, client: Client, made: Offer) -> None:
+        wishes = self._wishes
+        capabilities = {
+            "pause-before-switchover": True,
+            "auto-converge": wishes.slows,
+            "compress": wishes.compress,
+        }
+        told = [{"capability": name, "state": on} for name, on in capabilities.items()]
+        client.execute("migrate-set-capabilities", capabilities=told)
+        limit = {"downtime-limit": round(wishes.downtime * 1000)}
+        client.execute("migrate-set-parameters", **limit)
+        client.execute("x-migrate-disks", copied=[disk.number for disk in made.copied])
+        client.execute("migrate", uri=f"fd:{_NAME}")
+        journal.tell(self._home, "migrate", host=self._target)
+
+    def _watch(
+        self, client: Client, progress: Progress, relay: threading.Thread
+    ) -> Mapping[str, Any]:
+        while True:
+            try:
+                found = client.execute("query-migrate")
+            except GuestNotRunning:
+                return {"status": "gone", "error-desc": "its process here has ended"}
+            assert isinstance(found, dict)
+            progress(found)
+            if found["status"] in _OVER:
+                return found
+            if found["status"] == "pre-switchover":
+                # Before the other host can be told to go on: from then on it may run there.
+                fence.put(self._home, Fence(migration=self._id, host=self._target))
+                with contextlib.suppress(CommandRefused):
+                    client.execute("migrate-continue", state="pre-switchover")
+            time.sleep(_LOOK)
+
+    def _conclude(self, client: Client, found: Mapping[str, Any]) -> Mapping[str, Any]:
+        if found["status"] == "in-doubt" or (
+            found["status"] == "gone" and fence.find(self._home) is not None
+        ):
+            found = self._ask(client, found)
+        reason = found.get("error-desc", "")
+        match found["status"]:
+            case "completed":
+                fence.put(self._home, Fence(migration=self._id, host=self._target, settled=True))
+                _wait_for_end(self._home)
+                return found
+            case "cancelled":
+                fence.remove(self._home)
+                raise MigrationFailed(
+                    f"the migration of {self._home.name!r} was cancelled; the guest goes on here"
+                )
+            case "failed":
+                fence.remove(self._home)
+                raise MigrationFailed(
+                    f"the guest {self._home.name!r} was not moved and goes on here: {reason}"
+                )
+            case "gone":
+                raise MigrationFailed(f"the guest {self._home.name!r} was not moved: {reason}")
+        raise MigrationFailed(
+            f"the connection to {self._target} was cut when it had been told to go on with the "
+            f"guest {self._home.name!r}, and it does not answer. The guest stands still here. "
+            f"inn migrate {self._home.name} --status asks again; inn migrate {self._home.name} "
+            "--here lets it go on here, only if it does not run there"
+        )
+
+    def _ask(self, client: Client, found: Mapping[str, Any]) -> Mapping[str, Any]:
+        until = time.monotonic() + _ASKING
+        while time.monotonic() < until:
+            answer = ask(self._target, self._id)
+            if answer is not None:
+                return settle(client, found, runs_there=answer)
+            time.sleep(1)
+        return found
+
+
+def ask(target: str, migration: str) -> bool | None:
+    """Whether the guest runs on the other host; None when that cannot be found out. Once it is said
+    that it does not, it never will.
+    """
+    try:
+        with connect(target) as line:
+            line.say({"ask": migration})
+            state = line.hear().get("state")
+    except InnkeeperError:
+        return None
+    return {"runs": True, "never": False}.get(str(state))
+
+
+def settle(
+    client: Client | None, found: Mapping[str, Any], *, runs_there: bool
+) -> Mapping[str, Any]:
+    """What becomes of a guest that was in doubt, and still has its process here or has not."""
+    if client is not None:
+        with contextlib.suppress(InnkeeperError):
+            client.execute("x-migrate-settle", here=not runs_there)
+    status = "completed" if runs_there else "failed"
+    return {**found, "status": status}
+
+
+def _agreed(line: Line) -> None:
+    """
+    Raises:
+        HostFailure: when the other host does not want it.
+    """
+    answer = line.hear()
+    if "refused" in answer:
+        raise HostFailure(
+            f"the other host does not take the guest: {str(answer['refused'])[:1000]}"
+        )
+
+
+def _send_file(line: Line, path: Path) -> None:
+    with path.open("rb") as file:
+        left = os.fstat(file.fileno()).st_size
+        while left > 0:
+            data = file.read(min(left, _CHUNK))
+            if not data:
+                raise HostFailure(f"{path} has become shorter")
+            line.send(data)
+            left -= len(data)
+
+
+def _relay(line: Line, guest: socket.socket, over: threading.Event) -> None:
+    with contextlib.suppress(InnkeeperError, OSError):
+        line.relay(guest, over.is_set)
+    # The guest's process hears that there is nobody any more.
+    with contextlib.suppress(OSError):
+        guest.shutdown(socket.SHUT_RDWR)
+
+
+def _address(order: orders.Order) -> int:
+    network = order.spec.network
+    if network is None or network.directory is None:
+        return 0
+    with contextlib.suppress(OSError):
+        for lease in (network.directory / "leases").read_text(errors="replace").splitlines():
+            name, _, rest = lease.partition(" ")
+            if name == network.member:
+                return int(rest.split(" ")[0])
+    return 0
+
+
+def _wait_for_end(home: Home) -> None:
+    until = time.monotonic() + PATIENCE
+    while home.is_taken() and time.monotonic() < until:
+        time.sleep(_LOOK)
