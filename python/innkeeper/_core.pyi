@@ -102,7 +102,7 @@ class Control:
         """None where the machine has gone."""
 
     def save(
-        self, files: LayerFiles, below: Sequence[LayerFiles], overlays: Sequence[int] = ()
+        self, files: LayerFiles, below: Sequence[LayerFiles], overlays: Sequence[int] = ...
     ) -> Recording | None:
         """Saves a machine that runs, and leaves it paused; its memory goes to `files`, which are
         empty, as far as it is other than in the layers `below`. What temporary overlays of its

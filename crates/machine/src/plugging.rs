@@ -21,7 +21,7 @@ use devices::pci::DeviceFunction;
 
 use crate::MachineError;
 use crate::board::{Board, PCI_SLOTS};
-use crate::config::{DiskConfig, NetworkConfig};
+use crate::config::{DiskConfig, NetworkConfig, NetworkModel};
 use crate::control::MachineControl;
 use crate::machine::Machine;
 use crate::network;
@@ -136,15 +136,19 @@ impl Machine {
                 .ok_or(MachineError::NoSlot { most: PCI_SLOTS })?,
         };
         plug.set_slot(slot);
+        let refused = || MachineError::Pci {
+            what: "only virtio cards come to a guest that runs".to_owned(),
+        };
+        if matches!(&plug, Plug::Network(card) if card.model != NetworkModel::Virtio) {
+            return Err(refused());
+        }
         let vcpus = u32::try_from(self.vcpus.len()).unwrap_or(u32::MAX);
         let (board, control) = (&mut self.board, &self.shared.control);
         let plugged = match plug {
             Plug::Disk(disk) => peripherals::add_disk(board, &disk, control)?.0,
             Plug::Network(card) => {
                 let (_, plugged) = network::add(board, &card, vcpus, control)?;
-                plugged.ok_or_else(|| MachineError::Pci {
-                    what: "only virtio cards come to a guest that runs".to_owned(),
-                })?
+                plugged.ok_or_else(refused)?
             }
         };
         self.peripherals.plugged.push(plugged);
