@@ -1,5 +1,6 @@
 //! A disk that knows which of it was written, while somebody wants to know.
 
+use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -108,6 +109,10 @@ impl BlockDevice for Tracked {
 
     fn extent(&self, offset: u64, len: u64) -> io::Result<(Extent, u64)> {
         self.disk.extent(offset, len)
+    }
+
+    fn save_overlay(&self, to: &File) -> io::Result<bool> {
+        self.disk.save_overlay(to)
     }
 
     fn hold(&self, held: bool) -> io::Result<()> {
