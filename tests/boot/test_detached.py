@@ -267,7 +267,7 @@ def test_a_guest_that_stays_and_a_kept_one_do_not_share_a_name(house: House) -> 
 
 
 def test_a_guest_that_still_boots_powers_off_once_it_can(house: House) -> None:
-    house("run", "-d", "--name", "young", "debian")
+    house("run", "-d", "--cold", "--name", "young", "debian")
     house("stop", "--timeout", "5m", "young")
     assert house.inspect("young")["status"] == 0
     past = house("events", "--no-follow", "--json").splitlines()
