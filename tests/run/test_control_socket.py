@@ -56,7 +56,7 @@ def test_the_control_socket_speaks_qmp(house: House, tmp_path: Path, halting: Pa
             schema = await qmp.execute("query-qmp-schema")
             assert names == {one["name"] for one in schema if one["meta-type"] == "command"}
             with pytest.raises(ExecuteError, match="has not been found"):
-                await qmp.execute("migrate")
+                await qmp.execute("migrate-incoming")
             with pytest.raises(ExecuteError, match="Parameter 'x' is unexpected"):
                 await qmp.execute("stop", {"x": 1})
             assert (await qmp.execute("x-query-statistics"))["engine"] == found["engine"]
