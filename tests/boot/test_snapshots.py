@@ -28,7 +28,7 @@ def house(tmp_path_factory: pytest.TempPathFactory, debian: Image) -> Iterator[H
 
 def start(house: House, name: str, *words: str) -> str:
     command = words or ("sh", "-c", COUNTER)
-    house("run", "--detach", "--name", name, "--memory", "192M", "debian", "--", *command)
+    house("run", "--detach", "--cold", "--name", name, "--memory", "192M", "debian", "--", *command)
     house("wait", "--ready", name)
     return name
 
