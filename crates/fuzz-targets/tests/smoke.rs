@@ -139,5 +139,8 @@ smoke! {
     vsock "vsock",
     disk_controller "disk-controller",
     nvme "nvme",
+    ethernet_cards "ethernet-cards",
+    sound "sound",
+    migration "migration",
     chipset "chipset",
 }

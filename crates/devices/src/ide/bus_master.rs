@@ -41,10 +41,11 @@ impl Channel {
                 master.command = value & (START | TO_MEMORY);
                 if started {
                     master.status |= ACTIVE;
-                    self.run_dma();
                 } else if value & START == 0 {
                     master.status &= !ACTIVE;
                 }
+                // Also where the direction is another one now: what can be done does not wait.
+                self.run_dma();
             }
             2 => {
                 let cleared = value & (ERROR | INTERRUPT);

@@ -225,6 +225,20 @@ fn dma_moves_a_disks_sectors_both_ways() {
 }
 
 #[test]
+fn a_transfer_waits_for_its_direction_and_for_nothing_else() {
+    let mut bench = bench();
+    table(&bench, 0x400);
+    bench.ide.bar_write(4, 4, 4, 0x1000);
+    bench.command(0, [0, 3, 10, 0, 0, 0xe0, 0xc8]);
+    // Started towards the disk, which has something to read.
+    bench.ide.bar_write(4, 0, 1, 0x01);
+    assert!(!bench.irqs[0].high());
+    bench.ide.bar_write(4, 0, 1, 0x09);
+    assert!(bench.irqs[0].high());
+    assert_eq!(word_at(&bench, 0x2000), 10);
+}
+
+#[test]
 fn a_table_that_is_too_short_leaves_the_drive_waiting() {
     let mut bench = bench();
     table(&bench, 0x200);
