@@ -32,7 +32,9 @@ def house(tmp_path: Path) -> Iterator[House]:
 
 @pytest.fixture
 def page() -> Iterator["Page"]:
-    playwright = pytest.importorskip("playwright.sync_api")
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="there is no playwright; see scripts/setup-desktop"
+    )
     browser = shutil.which("chromium")
     if browser is None:
         pytest.skip("there is no chromium; see scripts/setup-desktop")

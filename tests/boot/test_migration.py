@@ -28,12 +28,15 @@ accept(C, S); while (sysread(C, $line, 1000)) { syswrite(C, $line); }
 TALK = """
 import socket, sys, time, pathlib
 line = socket.create_connection((sys.argv[1], 80), timeout=120)
-count = 0
+count, last = 0, False
 print("talking", flush=True)
-while not pathlib.Path(sys.argv[2]).exists():
+# Once more after it was told to end: the guest is at the other host by then.
+while not last:
+    last = pathlib.Path(sys.argv[2]).exists()
     line.sendall(b"%d" % count)
     assert line.recv(1000) == b"%d" % count
     count += 1
+    # Not as fast as can be: the guest has to get away.
     time.sleep(0.02)
 print(count)
 """

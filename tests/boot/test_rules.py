@@ -120,9 +120,10 @@ def test_ping_curl_and_iperf3_between_guests_on_a_bridge(place: Place) -> None:
     assert place.reaches(A, B)
     assert place.reaches(A, WORLD)
     assert place.run(B, "iperf3 --server --daemon --one-off").returncode == 0
-    # The server has forked before it listens.
-    client = f"iperf3 --json --time 1 --parallel 2 --client {B}"
-    told = place.run(A, f"{client} || (sleep 1; {client})")
+    # The server has forked before it listens, at port 5201.
+    listens = "cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -q ':1451 '"
+    assert place.run(B, f"until {listens}; do sleep 0.05; done").returncode == 0
+    told = place.run(A, f"iperf3 --json --time 1 --parallel 2 --client {B}")
     assert told.returncode == 0, told.stdout + told.stderr
     assert json.loads(told.stdout)["end"]["sum_received"]["bits_per_second"] > 0
     page = "(echo 'HTTP/1.0 200 OK'; echo; echo of the guest) > /tmp/page"
@@ -159,6 +160,10 @@ def test_rules_of_a_running_guest_hold_at_once(place: Place) -> None:
     assert place.hears_nothing(A, B)
     # What the guest itself begins has its answers.
     assert place.reaches(B, A)
+    # They are those of all its cards, and another one has none of its own.
+    assert place.host.inn("network", "attach", B, "user", "--id", "more").returncode == 0
+    assert place.hears_nothing(A, B)
+    assert place.host.inn("network", "detach", B, "more").returncode == 0
     place.rule(B, "add", "in reject tcp from", place.address(A), "--at", "1")
     assert not place.connects(A, B, 80)
     listed = place.host.inn("network", "rule", "ls", B, "--json")

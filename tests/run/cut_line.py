@@ -3,7 +3,7 @@ and a connection that breaks where somebody wants it to.
 
 The environment says HOME_THERE, and BREAK, which is once: a number is so many bytes that get to the
 other host; `go`, the word by which the guest is handed over, is lost; so is `running`, by which the
-other host says that it has it; `dead` hosts do not answer at all, `slow` ones take their time.
+other host says that it has it; `dead` hosts do not answer at all.
 """
 
 import os
@@ -53,8 +53,6 @@ def _relay(process: "subprocess.Popen[bytes]", how: str, broken: Path | None) ->
         found, _, _ = select.select([0, outward], [], [])
         if 0 in found:
             data = os.read(0, 1 << 16)
-            if how == "slow":
-                time.sleep(0.05)
             if (ready and how == "go") or not data or left <= 0:
                 break
             data, left = data[:left], left - len(data)

@@ -259,7 +259,7 @@ def test_there_is_nothing_in_its_root_but_what_it_needs(house: House, halting: P
 
 def test_guests_of_root_are_users_of_their_own(house: House, halting: Path) -> None:
     if os.geteuid() != 0:
-        pytest.skip("for root")
+        pytest.skip("only root can give guests users of their own")
     first = walls(house, halting)
     second = house.start("b", halting)
     users = [Path(f"/proc/{found['pid']}").stat().st_uid for found in (first, second)]

@@ -1,4 +1,4 @@
-//! Formats of other hypervisors, which are only read. Each says where runs of its disk's bytes are;
+//! Formats of other hypervisors, which guests only read. Each says where runs of its disk's bytes are;
 //! what reading has in common is here.
 
 mod crc32c;

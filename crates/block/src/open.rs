@@ -25,7 +25,7 @@ pub enum Format {
     Probe,
     Raw,
     Qcow2,
-    /// Of VMware; only read.
+    /// Of VMware; guests only read it, and conversion makes it anew.
     Vmdk,
     /// Of `VirtualBox`; only read.
     Vdi,

@@ -28,8 +28,8 @@ use memory::GuestMemory;
 use serde::{Deserialize, Serialize};
 
 use crate::pci::{
-    BarKind, COMMAND_BUS_MASTER, COMMAND_INTX_DISABLE, ConfigSpace, ConfigState, Identity,
-    MSIX_CAPABILITY, Msix, MsixState, PciFunction, STATUS, STATUS_INTX, msix_capability,
+    BarKind, COMMAND_BUS_MASTER, ConfigSpace, ConfigState, Identity, MSIX_CAPABILITY, Msix,
+    MsixState, PciFunction, Pin, msix_capability,
 };
 use crate::{DeviceState, Line, MsiSink, RestoreError, decode_state, encode_state};
 
@@ -99,7 +99,7 @@ pub struct Nvme {
     config: ConfigSpace,
     msix: Msix,
     msix_control: u16,
-    line: Arc<dyn Line>,
+    pin: Pin,
     memory: GuestMemory,
     disk: Arc<dyn BlockDevice>,
     /// Its first 20 bytes are what the guest reads.
@@ -128,7 +128,7 @@ impl Nvme {
             config,
             msix: Msix::new(VECTORS, sink),
             msix_control: at.map_or(0, |at| u16::from(at) + 2),
-            line,
+            pin: Pin::new(line),
             memory,
             disk,
             serial: serial.to_owned(),
@@ -158,8 +158,8 @@ impl Nvme {
     }
 
     fn drive_line(&self) {
-        let allowed = self.config.command() & COMMAND_INTX_DISABLE == 0;
-        self.line.set(allowed && self.wants_attention());
+        self.pin.set(self.wants_attention());
+        self.pin.follow(self.config.command());
     }
 
     /// The driver's queues and requests are gone.
@@ -184,13 +184,7 @@ impl PciFunction for Nvme {
     }
 
     fn config_read(&mut self, offset: u16, size: u8) -> u32 {
-        let value = self.config.read(offset, size);
-        let pending = self.wants_attention() && (STATUS..STATUS + 2).contains(&(offset & !1));
-        match (offset, size, pending) {
-            (0x04, 4, _) if self.wants_attention() => value | u32::from(STATUS_INTX) << 16,
-            (STATUS, _, true) => value | u32::from(STATUS_INTX),
-            _ => value,
-        }
+        self.config.read(offset, size) | self.pin.status(offset, size)
     }
 
     fn config_write(&mut self, offset: u16, size: u8, value: u32) {

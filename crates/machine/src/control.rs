@@ -29,11 +29,11 @@ use crate::sync::{lock, wait};
 use crate::threads;
 use crate::throttle::{Holds, Throttle};
 
-use aside::Aside;
+use aside::Asides;
 use cpus::Cpus;
 use memory::Memory;
 pub use memory::MemoryReport;
-use plug::{Changes, Plugs};
+use plug::Plugs;
 use save::Saving;
 
 /// How a run ended.
@@ -59,8 +59,6 @@ pub enum Outcome {
 pub(crate) enum Request {
     /// Somebody wants statistics.
     Report,
-    /// Somebody wants devices to be changed.
-    Change,
     /// The guest has let go of devices.
     Eject,
     /// Somebody wants the machine to be saved.
@@ -93,10 +91,9 @@ struct State {
     reports: Vec<Sender<MachineStats>>,
     /// Who waits for a saved machine.
     saving: Option<Saving>,
-    /// What somebody wants done to the machine.
-    changes: Changes,
     ejected: bool,
-    aside: Option<Aside>,
+    /// What somebody wants done to the machine.
+    asides: Asides,
     paused: bool,
     reset: bool,
     sleep: Sleep,
@@ -114,14 +111,11 @@ impl State {
         if self.ejected {
             return Some(Request::Eject);
         }
-        if !self.changes.0.is_empty() {
-            return Some(Request::Change);
+        if !self.asides.is_empty() {
+            return Some(Request::Aside);
         }
         if self.saving.is_some() {
             return Some(Request::Save);
-        }
-        if self.aside.is_some() {
-            return Some(Request::Aside);
         }
         match (self.reset, self.paused, self.sleep) {
             (true, _, _) => Some(Request::Reset),
@@ -265,8 +259,7 @@ impl MachineControl {
             state.running = false;
             state.reports.clear();
             state.saving = None;
-            state.changes.0.clear();
-            state.aside = None;
+            state.asides.clear();
         });
     }
 

@@ -416,7 +416,6 @@ impl Machine {
     fn serve(&mut self, request: Request) -> Result<Option<Outcome>, MachineError> {
         match request {
             Request::Report => self.shared.control.report(&self.stats()),
-            Request::Change => self.change(),
             Request::Eject => {
                 self.shared.control.ejected_taken();
                 self.take_ejected();
@@ -428,7 +427,7 @@ impl Machine {
                 }
             }
             Request::Aside => {
-                if let Some(work) = self.shared.control.take_aside() {
+                while let Some(work) = self.shared.control.take_aside() {
                     work(self);
                 }
             }

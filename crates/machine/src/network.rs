@@ -18,7 +18,8 @@ use crate::plugging::Plugged;
 /// What cards of the old world take for the longest packet.
 const ETHERNET_MTU: u16 = 1500;
 
-/// Plugs the card in, and answers into which slot, and how it is taken out again where it can be: one of virtio with a pair of queues for each vCPU, one of the old world with one.
+/// Plugs the card in, and answers into which slot, and how it is taken out again where it can be: one of virtio with
+/// a pair of queues for each vCPU, one of the old world with one. All cards have one firewall.
 pub(crate) fn add(
     board: &mut Board,
     network: &NetworkConfig,
@@ -32,7 +33,6 @@ pub(crate) fn add(
     };
     // iPXE keeps buffers of its card's longest packets, and has room for short ones.
     let links = links(&network.way, pairs, virtio && network.rom.is_none())?;
-    control.set_rules(network.rules.clone());
     let subnet = match &network.way {
         NetworkWay::User(_) => Some(Subnet::USER),
         NetworkWay::Bridge(options, _) => Some(options.subnet),
@@ -55,6 +55,7 @@ pub(crate) fn add(
             id: network.id.clone(),
             slot,
             disk: None,
+            number: None,
         };
         return Ok((slot, Some(plugged)));
     }

@@ -59,8 +59,6 @@ pub(crate) struct Peripherals {
     pub(crate) slots: Arc<Mutex<AcpiSlots>>,
     /// The guest has found these registers in its tables.
     pub(crate) hot_plug: bool,
-    /// Disks that a migration can copy, by their number in the description.
-    pub(crate) tracked: Vec<(usize, Arc<Tracked>)>,
     pub(crate) abandon: Abandon,
     /// Power management, which wakes the machine.
     pub(crate) power: Arc<Mutex<AcpiPm>>,
@@ -157,7 +155,6 @@ pub(crate) fn add(
         plugged: Vec::new(),
         slots,
         hot_plug: true,
-        tracked: Vec::new(),
         abandon: Abandon::new(control.clone()),
         power,
         screen,
@@ -207,9 +204,16 @@ pub(crate) fn add(
 
 impl Peripherals {
     /// All that the guest writes to.
-    pub(crate) fn disks(&self) -> impl Iterator<Item = &Arc<dyn BlockDevice>> {
-        let plugged = self.plugged.iter().filter_map(|it| it.disk.as_ref());
-        self.old_disks.iter().chain(plugged)
+    pub(crate) fn disks(&self) -> impl Iterator<Item = &dyn BlockDevice> {
+        let plugged = self.plugged.iter().filter_map(|it| it.disk.as_deref());
+        let plugged = plugged.map(|disk| -> &dyn BlockDevice { disk });
+        self.old_disks.iter().map(|disk| &**disk).chain(plugged)
+    }
+
+    /// Those that a migration can copy, by their number in the description.
+    pub(crate) fn tracked(&self) -> impl Iterator<Item = (usize, &Arc<Tracked>)> {
+        let plugged = self.plugged.iter();
+        plugged.filter_map(|it| Some((it.number?, it.disk.as_ref()?)))
     }
 
     /// NVMe and virtio disks; what has gone leaves the slot empty that it would have got.
@@ -233,10 +237,12 @@ impl Peripherals {
                 places.disk.get_or_insert((slot, disk.bus));
                 self.old_disks.push(opened);
             } else if !disk.gone {
-                let (added, tracked) = add_disk(board, disk, control)?;
+                let added = add_disk(board, disk, control)?;
                 places.disk.get_or_insert((added.slot, disk.bus));
-                self.tracked.push((number, tracked));
-                self.plugged.push(added);
+                self.plugged.push(Plugged {
+                    number: Some(number),
+                    ..added
+                });
             } else if disk.slot.is_none() {
                 board.skip_slot();
             }
@@ -255,6 +261,8 @@ impl Peripherals {
         match &config.network {
             Some(network) if network.gone => board.skip_slot(),
             Some(network) => {
+                // The rules are the guest's, and said with its first card.
+                control.set_rules(network.rules.clone());
                 let (slot, added) = network::add(board, network, config.vcpus, control)?;
                 places.network = Some(slot);
                 self.plugged.extend(added);
@@ -542,7 +550,7 @@ pub(crate) fn add_disk(
     board: &mut Board,
     disk: &DiskConfig,
     control: &MachineControl,
-) -> Result<(Plugged, Arc<Tracked>), MachineError> {
+) -> Result<Plugged, MachineError> {
     let opened = Arc::new(Tracked::new(pc::open_disk(disk)?));
     let options = BlockOptions {
         serial: disk.serial.clone(),
@@ -550,12 +558,12 @@ pub(crate) fn add_disk(
     };
     let gate = control.gates().disk.clone();
     let device = Block::new(Arc::<Tracked>::clone(&opened), &options).through(gate);
-    let plugged = Plugged {
+    Ok(Plugged {
         id: disk.id.clone(),
         slot: board.add_removable(disk.slot, device, OptionRom::default())?,
-        disk: Some(Arc::<Tracked>::clone(&opened)),
-    };
-    Ok((plugged, opened))
+        disk: Some(opened),
+        number: None,
+    })
 }
 
 fn add_folder(

@@ -19,6 +19,8 @@ use devices::Line;
 use devices::acpi_slots::{self, AcpiSlots, AcpiSlotsParts, Ejector};
 use devices::pci::DeviceFunction;
 
+use migration::Tracked;
+
 use crate::MachineError;
 use crate::board::{Board, PCI_SLOTS};
 use crate::config::{DiskConfig, NetworkConfig, NetworkModel};
@@ -33,7 +35,9 @@ use crate::sync::lock;
 pub(crate) struct Plugged {
     pub(crate) id: String,
     pub(crate) slot: u8,
-    pub(crate) disk: Option<Arc<dyn BlockDevice>>,
+    pub(crate) disk: Option<Arc<Tracked>>,
+    /// The disk's number in the description, where the machine was made with it.
+    pub(crate) number: Option<usize>,
 }
 
 /// A device with a name, as others see it.
@@ -145,7 +149,7 @@ impl Machine {
         let vcpus = u32::try_from(self.vcpus.len()).unwrap_or(u32::MAX);
         let (board, control) = (&mut self.board, &self.shared.control);
         let plugged = match plug {
-            Plug::Disk(disk) => peripherals::add_disk(board, &disk, control)?.0,
+            Plug::Disk(disk) => peripherals::add_disk(board, &disk, control)?,
             Plug::Network(card) => {
                 let (_, plugged) = network::add(board, &card, vcpus, control)?;
                 plugged.ok_or_else(refused)?
@@ -221,12 +225,5 @@ impl Machine {
             leaving: asked & 1 << it.slot != 0,
         });
         self.shared.control.set_plugged(reports.collect());
-    }
-
-    /// Does what somebody wants done to a machine whose guest stands still.
-    pub(crate) fn change(&mut self) {
-        while let Some(change) = self.shared.control.take_change() {
-            change(self);
-        }
     }
 }

@@ -24,7 +24,8 @@ from innkeeper.vm.saved import Beginning, LayerFiles
 
 # What its memory may have beside what it was asked to have: firmware's ROM, and what lies between.
 _BESIDE: Final = 64 << 20
-_STATE: Final = 256 << 20
+# Of the pictures that a GPU keeps and its video memory, above all.
+_STATE: Final = 640 << 20
 _ABOUT: Final = 1 << 20
 _LONGEST: Final = 1 << 20
 

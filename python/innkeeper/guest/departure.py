@@ -26,6 +26,7 @@ _SENDING: Final = 0.4
 _DOWNTIME: Final = 0.3
 # Seconds in which somebody asks how it went.
 _FAREWELL: Final = 2.0
+_MOST_DESCRIPTORS: Final = 16
 
 
 class Subject(Protocol):
@@ -65,6 +66,9 @@ class Departure:
     def keep(self, name: str, descriptor: int) -> None:
         """One that is of that name already is closed."""
         self.drop(name)
+        if len(self._descriptors) >= _MOST_DESCRIPTORS:
+            os.close(descriptor)
+            raise CommandError(f"there are {_MOST_DESCRIPTORS} descriptors at most")
         self._descriptors[name] = descriptor
 
     def drop(self, name: str) -> bool:

@@ -166,6 +166,7 @@ class Desk:
         self._plug_in()
         # It lies where the jail does not reach.
         self._arrival = Arrival.take(self.home)
+        self._migration = (self.home.read(files.ARRIVED) or {}).get("migration")
         try:
             self._begin()
         except InnkeeperError as error:
@@ -258,7 +259,16 @@ class Desk:
         self._asked = why
         self.control().stop()
 
+    def require_here(self) -> None:
+        """
+        Raises:
+            CommandError: when the guest is on its way to another host.
+        """
+        if self.departure.holds or self.departure.active:
+            raise CommandError(f"the guest {self.home.name!r} is being handed over to another host")
+
     def reset(self) -> None:
+        self.require_here()
         if self.order.spec.reboots:
             self.control().reset()
             self._tell_reset(guest=False, reason="host-qmp-system-reset")
@@ -419,6 +429,9 @@ class Desk:
         machine.control.want_cpus(self._vcpus)
         if self._arrival is not None:
             self._arrival.own()
+            # It is nowhere else by now: it runs whether that can be written down or not.
+            with contextlib.suppress(OSError):
+                self.home.write(files.WHOLE, {"migration": self._migration}, lasting=True)
         machine.start()
         if self.paused:
             machine.control.pause()

@@ -49,6 +49,7 @@ class Subject(Protocol):
     @property
     def paused(self) -> bool: ...
     def control(self) -> Control: ...
+    def require_here(self) -> None: ...
     def about(self) -> dict[str, object]: ...
 
 
@@ -90,6 +91,8 @@ class Recorder:
         if self._running is not None:
             raise CommandError("the guest is just being saved")
         guest = self._guest
+        # Whoever saves a guest lets it go on afterwards.
+        guest.require_here()
         for number, disk in enumerate(guest.spec.disks):
             if disk_copy.is_kept_nowhere(disk):
                 raise CommandError(

@@ -136,6 +136,11 @@ def start(name: str, revive: Callable[[Order], Order] | None = None) -> None:
         _admitted(home, name) as definition,
     ):
         fence.check(home)
+        if revive is None and not files.came_whole(home):
+            raise HostFailure(
+                f"the guest {name!r} was to come from another host and never came whole: "
+                f"inn rm {name} removes what is here of it"
+            )
         order = beginnings.order(home, definition)
         if revive is not None:
             order = revive(order)
@@ -195,8 +200,8 @@ def autostarted() -> list[str]:
     for name in registry().names():
         with contextlib.suppress(GuestNotFound), registry().open(name) as home:
             document = home.read(files.DEFINITION) or {}
-            moved = home.read(files.MOVED) is not None
-            if document.get("autostart") is True and not moved and not home.is_taken():
+            here = home.read(files.MOVED) is None and files.came_whole(home)
+            if document.get("autostart") is True and here and not home.is_taken():
                 found.append(name)
     return found
 

@@ -4,15 +4,26 @@ import json
 import os
 import socket
 import threading
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from innkeeper.errors import HostFailure, InvalidInput
-from innkeeper.services.migration import fence, identity, offer, sending
+from innkeeper.machine import DiskFormat, DiskSpec, MachineSpec, Overlay, SoundSpec
+from innkeeper.machine.network import NetworkKind, NetworkSpec
+from innkeeper.services.definition import Definition
+from innkeeper.services.migration import fence, identity, offer, sending, strangers
 from innkeeper.services.migration.fence import Fence, GuestMoved
 from innkeeper.services.migration.line import Line
+from innkeeper.services.migration.offer import Copied, Offer
+from innkeeper.services.request import GuestRequest
+from innkeeper.vm.detached import home as files
 from innkeeper.vm.detached.home import Home
+from innkeeper.vm.order import Order
 
 
 @pytest.fixture(autouse=True)
@@ -145,3 +156,96 @@ def test_a_fence_keeps_a_guest_from_being_started(tmp_path: Path) -> None:
             fence.check(home)
         fence.remove(home)
         fence.check(home)
+
+
+Fields = Mapping[str, Any]
+NOTHING: Fields = {}
+
+
+def offered(
+    request: Fields = NOTHING,
+    spec: Fields = NOTHING,
+    order: Fields = NOTHING,
+    copied: tuple[Copied, ...] = (),
+) -> Offer:
+    """Of a guest with a kernel of its own, of which these fields are other."""
+    asked = GuestRequest(kernel=Path("/k"), network=None, vsock=None)
+    had = MachineSpec(kernel=Path("/k"), devices=("pvpanic",), network=None, vsock=None)
+    run = Order(id=str(uuid.uuid4()), spec=replace(had, **spec), restart="no", image=False)
+    definition = Definition(id=run.id, created=0.0, request=replace(asked, **request))
+    return Offer(
+        protocol=offer.PROTOCOL,
+        version=offer.VERSION,
+        migration=str(uuid.uuid4()),
+        name="box",
+        definition=definition,
+        order=replace(run, **order),
+        engine="interpreter",
+        processor="",
+        copied=copied,
+    )
+
+
+TAP = NetworkSpec(kind=NetworkKind.TAP, interface="tap0")
+FOREIGN: dict[str, dict[str, Any]] = {
+    "Python devices": {"spec": {"devices": ("this:x",)}},
+    "without a jail": {"order": {"jail": False}},
+    "without a jail at all": {"request": {"jail": False}},
+    "has to come along": {
+        "request": {
+            "disks": (
+                DiskSpec(path=Path("/d"), overlay=Overlay.KEEP, overlay_path=Path("/home/x")),
+            )
+        }
+    },
+    "may name files": {"request": {"disks": (DiskSpec(path=Path("/d"), trust_backing=True),)}},
+    "is a socket": {
+        "request": {"disks": (DiskSpec(path=Path("/d"), nbd="nbd+unix:///x?socket=/run/s"),)}
+    },
+    "interface of its host": {"request": {"network": TAP}},
+    "an interface of its host": {"spec": {"network": TAP}},
+    "a file of symbols": {"spec": {"symbols": Path("/s")}},
+    "sound": {"spec": {"sound": SoundSpec(wave=Path("/w"))}},
+    "that the guest does not have": {"copied": (Copied(number=-1, size=1),)},
+}
+
+
+@pytest.mark.parametrize("sentence", FOREIGN)
+def test_a_guest_of_another_host_names_nothing_of_this_one(sentence: str) -> None:
+    strangers.check(offered(), ())
+    words = sentence.removesuffix(" at all").removeprefix("an ")
+    with pytest.raises(InvalidInput, match=words):
+        strangers.check(offered(**FOREIGN[sentence]), ())
+
+
+@pytest.mark.parametrize("path", ["hosts/trusted.json", "../x"])
+def test_a_disk_that_is_not_shared_is_not_there_for_others(tmp_path: Path, path: str) -> None:
+    (tmp_path / "hosts").mkdir()
+    (tmp_path / "hosts" / "trusted.json").touch()
+    disk = DiskSpec(path=tmp_path / path, format=DiskFormat.RAW)
+    named = offered(request={"disks": (disk,)})
+    with pytest.raises(InvalidInput, match="does not share the disk"):
+        strangers.check(named, (tmp_path / "pool",))
+
+
+def test_paths_are_found_wherever_they_are() -> None:
+    """So one that a description gets later is not let in by whoever forgot it."""
+    spec = offered(spec={"symbols": Path("/s"), "initrds": (Path("/i"), Path("/j"))}).order.spec
+    assert [where for where, _ in strangers.paths(spec)] == [
+        "kernel",
+        "initrds",
+        "initrds",
+        "symbols",
+    ]
+
+
+def test_a_guest_that_comes_is_started_by_nobody_before_it_is_whole(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with Home.open(str(tmp_path)) as home:
+        assert files.came_whole(home)
+        home.write(files.ARRIVED, {"version": 1, "migration": "one"})
+        assert not files.came_whole(home)
+        home.write(files.WHOLE, {"migration": "another"})
+        assert not files.came_whole(home)
+        home.write(files.WHOLE, {"migration": "one"}, lasting=True)
+        assert files.came_whole(home)

@@ -51,8 +51,8 @@ impl Microwire {
             self.next_out();
         } else if self.bits > 0 || wires.data {
             self.command = self.command << 1 | u16::from(wires.data);
-            self.bits += 1;
-            if self.bits == COMMAND_BITS {
+            self.bits = self.bits.saturating_add(1);
+            if self.bits >= COMMAND_BITS {
                 self.execute(words);
             }
         }

@@ -2,8 +2,8 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -29,6 +29,8 @@ const BATCH: usize = 32;
 #[derive(Debug)]
 struct Shared<A> {
     adapter: Mutex<A>,
+    /// How many want it beside the thread.
+    waiting: AtomicUsize,
     memory: GuestMemory,
     pin: Pin,
     bell: Doorbell,
@@ -82,6 +84,7 @@ impl<A: Adapter> Serving<A> {
         Ok(Serving {
             shared: Arc::new(Shared {
                 adapter: Mutex::new(adapter),
+                waiting: AtomicUsize::new(0),
                 memory,
                 pin: Pin::new(line),
                 bell: Doorbell::new()?,
@@ -107,7 +110,7 @@ impl<A: Adapter> Serving<A> {
     /// Does something to the adapter between two batches. `body` answers also whether the thread has
     /// something to do by it.
     pub(super) fn with<T>(&self, body: impl FnOnce(&mut A) -> (T, bool)) -> T {
-        let mut adapter = locked(&self.shared.adapter);
+        let mut adapter = self.shared.wanted();
         let (answer, work) = body(&mut adapter);
         self.shared.pin.set(adapter.interrupts());
         drop(adapter);
@@ -120,7 +123,7 @@ impl<A: Adapter> Serving<A> {
     /// No frame is under way when this returns, and none begins until `why` is released.
     pub(super) fn hold(&self, why: u8) {
         self.shared.held.fetch_or(why, Ordering::AcqRel);
-        drop(locked(&self.shared.adapter));
+        drop(self.shared.wanted());
     }
 
     /// Takes one reason to be idle away. The thread begins with the first time that there is none.
@@ -151,9 +154,24 @@ impl<A> Drop for Serving<A> {
     }
 }
 
+impl<A> Shared<A> {
+    /// The adapter for everybody but the thread, which lets them go first.
+    fn wanted(&self) -> MutexGuard<'_, A> {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let adapter = locked(&self.adapter);
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        adapter
+    }
+}
+
 impl<A: Adapter> Shared<A> {
     fn run(&self, wire: &mut Wire) {
         while !self.ending.load(Ordering::Acquire) {
+            // A mutex is not fair: who waits would not get it from one who takes it again at once.
+            if self.waiting.load(Ordering::SeqCst) != 0 {
+                std::thread::yield_now();
+                continue;
+            }
             match self.turn(wire) {
                 Next::Again => {}
                 Next::Sleep(timeout) => self.sleep(wire, timeout),

@@ -1,5 +1,7 @@
 //! Reading and writing the namespace. Spec: NVM Express 1.4, "NVM Command Set".
 
+use std::time::{Duration, Instant};
+
 use block::SECTOR_SIZE;
 
 use super::command::{Answer, Command, Status};
@@ -21,10 +23,14 @@ const DEALLOCATE: u32 = 1 << 25;
 /// In doubleword 11 of dataset management: the content does not matter any more.
 const DISCARD: u32 = 1 << 2;
 const RANGE_LEN: usize = 16;
+/// After so long the driver is to see its answers before more is done: it rings for them, and that goes on with the
+/// rest. So a doorbell takes its vCPU for as long, and one command.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 impl Nvme {
     /// Does the commands of a pair of queues, as long as there is room for answers.
     pub(super) fn serve(&mut self, pair: usize) {
+        let began = Instant::now();
         // No more than a queue holds: its end moves by a ring alone.
         while let Some((answers, command)) = self.next_command(pair) {
             let answer = match pair {
@@ -33,6 +39,9 @@ impl Nvme {
             };
             if let Some(answer) = answer {
                 self.answer(pair, answers, &answer);
+                if began.elapsed() >= PATIENCE {
+                    return;
+                }
             }
         }
     }

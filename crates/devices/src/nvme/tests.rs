@@ -204,8 +204,13 @@ fn the_pin_is_high_while_answers_wait() {
     assert!(!bench.line.high(), "masked");
     bench.nvme.bar_write(0, 0x10, 4, 1);
     assert!(bench.line.high());
+    // Configuration space says so at its own place, however it is read.
+    let status = [(6, 1), (7, 1), (4, 4)].map(|(at, size)| bench.nvme.config_read(at, size));
+    assert_eq!((status[0] & 8, status[1] & 8), (8, 0));
+    assert_eq!(status[2] >> 19 & 1, 1);
     bench.nvme.bar_write(0, DOORBELLS + 4, 4, 1);
     assert!(!bench.line.high());
+    assert_eq!(bench.nvme.config_read(6, 1) & 8, 0);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Work on a machine that runs, for whoever comes from another thread: it is done between two runs of the vCPUs,
 //! while no device does anything either.
 
+use std::collections::VecDeque;
 use std::fmt::{self, Debug};
 use std::sync::mpsc::channel;
 
@@ -11,19 +12,31 @@ use crate::threads;
 
 type Work = Box<dyn FnOnce(&mut Machine) + Send>;
 
-/// What is to be done.
-pub(super) struct Aside(Work);
+/// What somebody waits for, in the order in which they came.
+#[derive(Default)]
+pub(super) struct Asides(VecDeque<Work>);
 
-impl Debug for Aside {
+impl Asides {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Nobody does it any more.
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+impl Debug for Asides {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Aside")
+        f.debug_tuple("Asides").field(&self.0.len()).finish()
     }
 }
 
 impl MachineControl {
     /// Does `work` and answers what that answers. With `pause` the guest stands still from then on, until
-    /// [`MachineControl::resume`]. `None` where the machine does not run, where others have something to do,
-    /// and for a device that asks in the middle of an access.
+    /// [`MachineControl::resume`]. `None` where the machine does not run, and for a device that asks in the
+    /// middle of an access.
     pub(crate) fn aside<T: Send + 'static>(
         &self,
         pause: bool,
@@ -38,8 +51,8 @@ impl MachineControl {
             let _ = answer.send(work(machine));
         });
         self.change(|state| {
-            if state.running && state.aside.is_none() {
-                state.aside = Some(Aside(work));
+            if state.running {
+                state.asides.0.push_back(work);
                 state.paused |= pause;
             }
         });
@@ -51,10 +64,10 @@ impl MachineControl {
         lock(&self.shared.state).paused
     }
 
-    /// Takes the work, which its taker does.
+    /// Takes the next work, which its taker does.
     pub(crate) fn take_aside(&self) -> Option<impl FnOnce(&mut Machine) + use<>> {
         let mut taken = None;
-        self.change(|state| taken = state.aside.take());
-        taken.map(|aside| aside.0)
+        self.change(|state| taken = state.asides.0.pop_front());
+        taken
     }
 }

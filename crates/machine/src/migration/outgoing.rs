@@ -99,7 +99,7 @@ impl Outgoing {
         }
         // A machine that is gone logs nothing.
         let _ = self.control.aside(false, |machine| {
-            for (_, disk) in &machine.peripherals.tracked {
+            for (_, disk) in machine.peripherals.tracked() {
                 disk.track(false);
             }
             machine.log_writes(false)
@@ -114,8 +114,8 @@ impl Outgoing {
             disks: copied
                 .iter()
                 .filter_map(|number| {
-                    let mut tracked = machine.peripherals.tracked.iter();
-                    tracked.find_map(|(index, disk)| (index == number).then(|| Arc::clone(disk)))
+                    let mut tracked = machine.peripherals.tracked();
+                    tracked.find_map(|(index, disk)| (index == *number).then(|| Arc::clone(disk)))
                 })
                 .collect(),
         });

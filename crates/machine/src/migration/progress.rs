@@ -110,6 +110,8 @@ impl Shared {
     fn tell(&self) {
         // It fails only when nobody ever listens, and rings then.
         let _ = rustix::io::write(&self.news, &1u64.to_ne_bytes());
+        // Who waits has looked at the phase under this lock: it is asleep by now, or looks again.
+        drop(lock(&self.about));
         self.changed.notify_all();
     }
 

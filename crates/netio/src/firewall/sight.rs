@@ -255,8 +255,15 @@ fn is_needed(direction: Direction, ip: &Ip, payload: &[u8], link: Option<Subnet>
             Direction::In => ports() == Some([67, 68]),
         },
         (UDP, IpAddr::V6(_), _) => is_near && matches!(ports(), Some([546, 547] | [547, 546])),
-        // Neighbours ask each other by their own addresses as well.
-        (ICMPV6, to, Some(135 | 136)) => is_near || link.is_none_or(|link| link.contains(to)),
+        // Neighbours ask each other by their own addresses as well. Where nobody knows which those are, only
+        // what comes is surely of the link.
+        (ICMPV6, to, Some(135 | 136)) => {
+            let is_neighbour = match link {
+                Some(link) => link.contains(to),
+                None => direction == Direction::In,
+            };
+            is_near || is_neighbour
+        }
         (ICMPV6, _, Some(130..=134 | 137 | 143)) => is_near,
         _ => false,
     }

@@ -121,6 +121,8 @@ def members(file: Bounded) -> Iterator[tarfile.TarInfo]:
             fileobj=cast("IO[bytes]", file), mode="r:", errors="surrogateescape", encoding="utf-8"
         ) as archive:
             while (member := archive.next()) is not None:
+                if member.size < 0:
+                    raise Broken(f"{member.name!r} has a size below nothing")
                 # It would remember them all.
                 archive.members = []  # type: ignore[attr-defined]
                 yield member

@@ -19,6 +19,8 @@ from innkeeper.images.containers.reference import Kind, Reference
 
 _MOST_LAYERS: Final = 512
 _MOST_MANIFESTS: Final = 4096
+# Of all that an image's index leads to.
+_MOST_INDEXES: Final = 64
 # Indexes in one another.
 _DEEPEST: Final = 4
 _TAG: Final = "org.opencontainers.image.ref.name"
@@ -65,7 +67,7 @@ def read(blobs: Blobs, reference: Reference) -> Source:
         if reference.kind is Kind.DOCKER_ARCHIVE:
             return _docker(blobs, reference)
         return _layout(blobs, reference)
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError, RecursionError) as error:
         raise InvalidInput(f"the image in {reference.path} is damaged: {error!r}") from error
 
 
@@ -93,10 +95,15 @@ def _layout(blobs: Blobs, reference: Reference) -> Source:
 
 
 def _manifests(
-    blobs: Blobs, index: dict[str, Any], tag: str = "", depth: int = 0
+    blobs: Blobs,
+    index: dict[str, Any],
+    tag: str = "",
+    depth: int = 0,
+    seen: list[str] | None = None,
 ) -> list[dict[str, str]]:
     """The manifests of this index and those in it that are for our kind of machine. One in an index
     that has a tag is called so, too."""
+    seen = [] if seen is None else seen
     listed = index["manifests"]
     if not isinstance(listed, list) or len(listed) > _MOST_MANIFESTS or depth > _DEEPEST:
         raise InvalidInput("the image's index is damaged")
@@ -105,8 +112,11 @@ def _manifests(
         called = (each.get("annotations") or {}).get(_TAG) or tag
         kind = each.get("mediaType", _MANIFESTS[0])
         if kind in _INDEXES:
+            seen.append(called)
+            if len(seen) > _MOST_INDEXES:
+                raise InvalidInput("the image's index is damaged")
             inner = _json(_blob(blobs, each), "an index")
-            found += _manifests(blobs, inner, called, depth + 1)
+            found += _manifests(blobs, inner, called, depth + 1, seen)
         elif kind in _MANIFESTS and _is_ours(each.get("platform")):
             found.append({**each, _TAG: called})
     if len(found) > _MOST_MANIFESTS:

@@ -147,16 +147,17 @@ class Tree:
 
     def _walk(self, names: list[str], make: int | None = None) -> Node | None:
         """With `make`, a layer, what is missing is made."""
-        trail, pending, links = [self.root], list(reversed(names)), 0
+        trail, lengths, pending, links = [self.root], [0], list(reversed(names)), 0
         while pending:
             name = pending.pop()
             if name in ("", "."):
                 continue
             if name == "..":
-                trail = trail[:-1] or trail
+                trail, lengths = trail[:-1] or trail, lengths[:-1] or lengths
                 continue
             node = trail[-1].children.get(name)
             if node is None and make is not None:
+                self._check_room(lengths[-1] + 1 + len(name), name)
                 node = Node(kind=Kind.DIRECTORY, layer=make)
                 trail[-1].children[name] = node
                 self.count += 1
@@ -165,13 +166,26 @@ class Tree:
                 if links > _MOST_LINKS:
                     return None
                 if node.target.startswith("/"):
-                    trail = trail[:1]
+                    trail, lengths = trail[:1], lengths[:1]
                 pending += reversed(node.target.split("/"))
             elif node is None or node.kind is not Kind.DIRECTORY:
                 return None
             else:
                 trail.append(node)
+                lengths.append(lengths[-1] + 1 + len(name))
+        if make is not None and lengths[-1] > _LONGEST_PATH:
+            raise InvalidInput("a layer's links lead to a path that no file can have")
         return trail[-1]
+
+    def _check_room(self, length: int, name: str) -> None:
+        """
+        Raises:
+            InvalidInput: when there cannot be another directory, whose path has that length.
+        """
+        if length > _LONGEST_PATH or len(name) > _LONGEST_NAME:
+            raise InvalidInput("a layer's links lead to a path that no file can have")
+        if self.count >= _MOST_NODES:
+            raise InvalidInput(f"the image has more than {_MOST_NODES} files")
 
 
 def parts(path: str) -> list[str]:

@@ -6,6 +6,7 @@ Spec: POSIX.1-2017 pax, "pax Header Block"; for extended attributes GNU tar's ma
 
 import tarfile
 from collections.abc import Callable
+from math import isfinite
 from pathlib import Path
 from typing import IO, Final
 
@@ -49,7 +50,7 @@ def _member(name: str, node: Node) -> tarfile.TarInfo:
     member.type = _TYPES[node.kind]
     member.mode, member.uid, member.gid = node.mode, node.uid, node.gid
     # What came before 1970 or comes after 2100 is nothing that tar would agree to.
-    member.mtime = int(min(max(node.modified, 0), 0xFFFF_FFFF))
+    member.mtime = int(min(max(node.modified, 0), 0xFFFF_FFFF)) if isfinite(node.modified) else 0
     member.size = node.size if node.kind is Kind.FILE else 0
     member.linkname = node.target
     member.pax_headers = dict(node.xattrs)

@@ -28,7 +28,7 @@ def status(guest: str) -> Mapping[str, Any]:
             return {**found, "sentence": f"{guest} is just being handed over to {fenced.host}"}
         if fenced.settled:
             return {"status": "completed", "sentence": f"{guest} has moved to {fenced.host}"}
-        runs_there = sending.ask(fenced.host, fenced.migration)
+        runs_there = sending.ask(fenced)
         if runs_there is None:
             said = (
                 f"it is not known whether {guest} runs on {fenced.host}, which does not answer; "

@@ -25,12 +25,13 @@ class GuestMoved(InnkeeperError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fence:
-    """`host` as it was called; `migration` is what the move is called there. `settled`: it is known
-    to run there.
+    """`host` as it was called, `fingerprint` its certificate's; `migration` is what the move is
+    called there. `settled`: it is known to run there.
     """
 
     migration: str
     host: str
+    fingerprint: str = ""
     settled: bool = False
 
 

@@ -22,6 +22,8 @@ _CHUNK: Final = 256 << 10
 _ROOM: Final = 1 << 20
 # Seconds: for a word of the other side, and after which a network that is silent is no more.
 PATIENCE: Final = 60.0
+# Seconds in which it is known who is at the other end.
+_GREETING: Final = 10.0
 _SILENCE: Final = 10
 
 
@@ -48,7 +50,7 @@ class Line:
             OSError: also when the two do not trust each other.
         """
         _hurry(connection)
-        connection.settimeout(PATIENCE)
+        connection.settimeout(_GREETING)
         tls = context.wrap_socket(connection, server_side=server)
         # Python waits by itself otherwise, whatever the descriptor is.
         tls.settimeout(0.0)

@@ -129,6 +129,29 @@ def _size(disk: DiskSpec, own: Path) -> int:
     return -(-size // _SECTOR) * _SECTOR
 
 
-def has_plugged(what: MachineSpec | GuestRequest) -> bool:
+def check_movable(request: GuestRequest, spec: MachineSpec) -> None:
+    """
+    Raises:
+        InvalidInput: when such a guest cannot be migrated, on whatever hosts.
+    """
+    screens = [screen for screen in (request.screen, spec.screen) if screen is not None]
+    sockets = [vsock for vsock in (request.vsock, spec.vsock) if vsock is not None]
+    cards = [card for card in (request.network, spec.network) if card is not None]
+    for named, what in (
+        (request.firmware or spec.firmware, "firmware"),
+        (request.folders or spec.folders, "folders of a host"),
+        (_has_plugged(request) or _has_plugged(spec), "devices that were plugged into it"),
+        (any(card.rom or card.tftp for card in cards), "files to boot from the network by"),
+        (request.sound or spec.sound, "its sound in a file"),
+        (any(screen.rom for screen in screens), "a ROM of its screen"),
+        (any(it.vnc and it.vnc.password for it in screens), "a file with its screen's password"),
+        (any(socket.path for socket in sockets), "a name for its vsock socket"),
+        (request.symbols or spec.symbols, "a file of symbols"),
+    ):
+        if named:
+            raise InvalidInput(f"a guest that has {what} cannot be migrated")
+
+
+def _has_plugged(what: MachineSpec | GuestRequest) -> bool:
     """Did devices come to the guest, or go from it, while it ran?"""
     return bool(what.cards) or any(disk.gone or disk.slot is not None for disk in what.disks)

@@ -19,7 +19,8 @@ from typing import Final
 from innkeeper.errors import HostFailure, InnkeeperError, InvalidInput
 from innkeeper.images import Store
 from innkeeper.images.networks import Networks
-from innkeeper.machine.network import NetworkSpec
+from innkeeper.machine.seed import SeedSpec
+from innkeeper.machine.size import format_size
 from innkeeper.machine.spec import EngineChoice
 from innkeeper.services import beginnings
 from innkeeper.services.beginnings import Begun
@@ -27,11 +28,12 @@ from innkeeper.services.control import kill_processes
 from innkeeper.services.definition import Definition
 from innkeeper.services.lifecycle import start
 from innkeeper.services.migration import offer as offers
+from innkeeper.services.migration import strangers
 from innkeeper.services.migration.line import Line
 from innkeeper.services.migration.offer import Offer
 from innkeeper.services.request import check
 from innkeeper.services.snapshots import revived
-from innkeeper.vm import inside
+from innkeeper.vm import inside, scratch
 from innkeeper.vm.detached import home as files
 from innkeeper.vm.detached import journal, savings
 from innkeeper.vm.detached.home import Home
@@ -39,8 +41,9 @@ from innkeeper.vm.detached.registry import check_name, registry
 from innkeeper.vm.order import Order
 
 BROUGHT: Final = "brought"
+_PLACE: Final = "coming"
 _ROLES: Final = {"kernel", "seed"} | {f"initrd{number}" for number in range(64)}
-_LARGEST_FILE: Final = 4 << 30
+_MOST_BROUGHT: Final = 4 << 30
 _CHUNK: Final = 1 << 20
 # Seconds in which the guest's process gets to where it can receive.
 _STARTING: Final = 60.0
@@ -64,7 +67,7 @@ def serve(line: Line, shared: tuple[Path, ...] | None) -> str | None:
     except InnkeeperError as error:
         line.say({"refused": str(error)})
         raise
-    return _Coming(line, offer, shared).run()
+    return _Coming(line, offer).run()
 
 
 def state_of(migration: str) -> str:
@@ -73,11 +76,16 @@ def state_of(migration: str) -> str:
     """
     until = time.monotonic() + _ANSWERING
     while True:
-        name = _guest_of(migration)
+        try:
+            # Who is renamed meanwhile is found the second time.
+            name = _guest_of(migration) or _guest_of(migration)
+        except (OSError, ValueError):
+            # Who cannot be looked at may be the one.
+            return "unknown"
         if name is None:
             return "never"
         with contextlib.suppress(InnkeeperError), registry().open(name) as home:
-            if home.read(files.RUN) is not None:
+            if files.came_whole(home):
                 return "runs"
             if not home.is_taken() and (home.read(files.ENDING) or {}).get("failed_to_start"):
                 _discard(home)
@@ -88,9 +96,14 @@ def state_of(migration: str) -> str:
 
 
 def _guest_of(migration: str) -> str | None:
+    """
+    Raises:
+        OSError, ValueError: when not all could be asked.
+    """
     for name in registry().names():
-        with contextlib.suppress(InnkeeperError), registry().open(name) as home:
-            if (home.read(files.ARRIVED) or {}).get("migration") == migration:
+        with contextlib.suppress(FileNotFoundError):
+            arrived = Path(registry().directory, name, files.ARRIVED).read_bytes()
+            if json.loads(arrived)["migration"] == migration:
                 return name
     return None
 
@@ -109,17 +122,13 @@ def _check(offer: Offer, shared: tuple[Path, ...] | None) -> None:
             f"the guest's processor, {offer.order.spec.cpu_model}, is another one on this host: "
             "only guests of a model that both hosts have can be migrated"
         )
+    roles = [file.role for file in offer.brought]
     for file in offer.brought:
-        if file.role not in _ROLES or not 0 <= file.size <= _LARGEST_FILE:
+        if file.role not in _ROLES or roles.count(file.role) > 1 or file.size < 0:
             raise InvalidInput("it brings files that no guest needs")
-    copied = {disk.number for disk in offer.copied}
-    for number, disk in enumerate(offer.order.spec.disks):
-        seed = offer.definition.request.seed is not None and (
-            number == len(offer.order.spec.disks) - 1
-        )
-        if number in copied or disk.nbd is not None or seed:
-            continue
-        _check_shared(disk.path, shared)
+    if sum(file.size for file in offer.brought) > _MOST_BROUGHT:
+        raise InvalidInput(f"it brings more than {format_size(_MOST_BROUGHT)} of files")
+    strangers.check(offer, shared)
     request = offer.definition.request
     if request.image is not None:
         digest = str(offer.definition.digest)
@@ -128,68 +137,13 @@ def _check(offer: Offer, shared: tuple[Path, ...] | None) -> None:
                 f"this host does not have the image {request.image} that the guest was made of: "
                 f"copy its directory images/{digest} to {Store().directory} first"
             )
-    _check_paths(offer)
-    _check_network(offer.order.spec.network)
-
-
-def _check_paths(offer: Offer) -> None:
-    """Whoever brings a guest names no files of this host but disks that it shares.
-
-    Raises:
-        InvalidInput.
-    """
-    request, spec = offer.definition.request, offer.order.spec
-    screens = [screen for screen in (request.screen, spec.screen) if screen is not None]
-    sockets = [vsock for vsock in (request.vsock, spec.vsock) if vsock is not None]
-    cards = [request.network, spec.network, *request.cards, *spec.cards]
-    for named, what in (
-        (any(it.rom or it.tftp for it in cards if it), "files to boot from the network by"),
-        (request.sound or spec.sound, "its sound in a file"),
-        (_has_plugged(offer), "devices that were plugged into it"),
-        (request.firmware or spec.firmware, "firmware"),
-        (request.folders or spec.folders, "folders of a host"),
-        (any(it.rom for it in screens), "a ROM of its screen"),
-        (any(it.vnc and it.vnc.password for it in screens), "a file with its screen's password"),
-        (any(it.path for it in sockets), "a name for its vsock socket"),
-        (request.symbols or spec.symbols, "a file of symbols"),
-    ):
-        if named:
-            raise InvalidInput(f"a guest that has {what} cannot be migrated")
-
-
-def _has_plugged(offer: Offer) -> bool:
-    request, spec = offer.definition.request, offer.order.spec
-    return offers.has_plugged(request) or offers.has_plugged(spec)
-
-
-def _check_shared(path: Path, shared: tuple[Path, ...] | None) -> None:
-    resolved = Path(os.path.realpath(path))
-    if shared is not None and not any(resolved.is_relative_to(place) for place in shared):
-        raise InvalidInput(
-            f"this host does not share the disk {path}: inn host serve --shared names the "
-            "directories that it does"
-        )
-    if not resolved.exists():
-        raise InvalidInput(f"the disk {path}, which is to be shared, is not on this host")
-
-
-def _check_network(network: NetworkSpec | None) -> None:
-    if network is None or not network.shared:
-        return
-    here = Networks().find(network.shared)
-    if here.bridge is None or network.bridge is None:
-        raise InvalidInput(
-            f"guests in the network {network.shared}, which is on no bridge of both hosts, cannot "
-            "be migrated"
-        )
 
 
 class _Coming:
     """One guest."""
 
-    def __init__(self, line: Line, offer: Offer, shared: tuple[Path, ...] | None) -> None:
+    def __init__(self, line: Line, offer: Offer) -> None:
         self._line = line
-        self._shared = shared
         self._offer = offer
         self._failure: InnkeeperError | None = None
 
@@ -201,13 +155,16 @@ class _Coming:
         offer = self._offer
         store = Store()
         self._line.say({"agreed": True})
-        try:
-            # No image is swept meanwhile.
-            with store.locked():
-                registry().create(offer.name, self._fill)
-        except InnkeeperError as error:
-            self._line.say({"refused": str(error)})
-            raise
+        # Nobody's guests wait for another host.
+        with scratch.place(store.directory / _PLACE) as place:
+            try:
+                self._take_files(place)
+                # No image is swept meanwhile.
+                with store.locked():
+                    registry().create(offer.name, lambda home: self._fill(home, place))
+            except InnkeeperError as error:
+                self._line.say({"refused": str(error)})
+                raise
         with registry().open(offer.name) as home:
             try:
                 self._receive(home)
@@ -250,14 +207,13 @@ class _Coming:
         engine = EngineChoice(self._offer.engine)
         order = self._offer.order
         try:
-            shared = self._shared
-            start(self._offer.name, lambda fresh: _as_there(order, fresh, engine, shared))
+            start(self._offer.name, lambda fresh: _as_there(order, fresh, engine))
         except InnkeeperError as error:
             self._failure = error
 
-    def _fill(self, home: Home) -> None:
+    def _fill(self, home: Home, place: Path) -> None:
         offer = self._offer
-        brought = self._take_files(home)
+        brought = self._move_files(home, place)
         made = _located(offer.definition, brought)
         if made.request.image is not None:
             Store().hold(Path(home.path), str(made.digest))
@@ -286,23 +242,34 @@ class _Coming:
             inside.write(saved, savings.ARRIVAL, json.dumps(document).encode())
         finally:
             os.close(saved)
+        # Until it is whole, which its process says.
         home.write(files.ARRIVED, {"version": 1, "migration": offer.migration}, lasting=True)
         _keep_address(offer)
         made.write(home)
 
-    def _take_files(self, home: Home) -> dict[str, Path]:
+    def _take_files(self, place: Path) -> None:
+        """
+        Raises:
+            HostFailure: when they do not come, or there is no room.
+        """
+        for file in self._offer.brought:
+            try:
+                with (place / file.role).open("xb") as target:
+                    left = file.size
+                    while left > 0:
+                        data = self._line.receive(min(left, _CHUNK))
+                        target.write(data)
+                        left -= len(data)
+            except OSError as error:
+                raise HostFailure(f"cannot keep what comes along: {error.strerror}") from error
+
+    def _move_files(self, home: Home, place: Path) -> dict[str, Path]:
         taken = {}
         if self._offer.brought:
             os.mkdir(BROUGHT, 0o700, dir_fd=home.directory)
         for file in self._offer.brought:
             name = files.SEED if file.role == "seed" else f"{BROUGHT}/{file.role}"
-            descriptor = inside.create(home.directory, name)
-            with open(descriptor, "wb") as target:
-                left = file.size
-                while left > 0:
-                    data = self._line.receive(min(left, _CHUNK))
-                    target.write(data)
-                    left -= len(data)
+            os.rename(place / file.role, name, dst_dir_fd=home.directory)
             taken[file.role] = Path(name)
         return taken
 
@@ -314,18 +281,14 @@ def _located(definition: Definition, brought: dict[str, Path]) -> Definition:
     if not brought.keys() >= {*roles, *(("kernel",) if request.kernel is not None else ())}:
         raise InvalidInput("the guest comes without its kernel")
     initrds = tuple(brought[role] for role in roles)
-    located = replace(request, kernel=brought.get("kernel"), initrds=initrds)
+    # The seed's disk came along; nothing of it is read here.
+    seed = None if request.seed is None else SeedSpec(hostname=request.seed.hostname)
+    located = replace(request, kernel=brought.get("kernel"), initrds=initrds, seed=seed)
     return replace(definition, request=located, here=None)
 
 
-def _as_there(
-    there: Order, fresh: Order, engine: EngineChoice, shared: tuple[Path, ...] | None
-) -> Order:
+def _as_there(there: Order, fresh: Order, engine: EngineChoice) -> Order:
     made = revived(there, fresh, engine)
-    for disk in made.spec.disks:
-        if disk.nbd is None and not disk.path.is_relative_to(Store().directory):
-            # What the guest is here is made of its definition, whatever else was said.
-            _check_shared(disk.path, shared)
     spec = replace(made.spec, kernel=fresh.spec.kernel, initrds=fresh.spec.initrds)
     return replace(made, spec=spec)
 
@@ -337,7 +300,8 @@ def _keep_address(offer: Offer) -> None:
         InvalidInput: when somebody else has it here.
     """
     network = offer.order.spec.network
-    if network is None or not network.shared or not 0 < offer.address < 255:
+    # As crates/netio/src/user/leases.rs has them.
+    if network is None or not network.shared or not 16 <= offer.address <= 250:
         return
     leases = Networks().directory(network.shared) / "leases"
     with leases.open("r+") as file:

@@ -11,7 +11,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -123,9 +123,10 @@ class _Moving:
         self._home = home
         self._target = target
         self._wishes = wishes
-        self._id = str(uuid.uuid4())
+        self._fence = Fence(migration=str(uuid.uuid4()), host=target)
 
     def run(self, client: Client, line: Line, progress: Progress) -> Mapping[str, Any]:
+        self._fence = replace(self._fence, fingerprint=_fingerprint(line))
         made, brought = self._offer(client)
         line.say(stored.encode(made))
         _agreed(line)
@@ -157,14 +158,7 @@ class _Moving:
     def _offer(self, client: Client) -> tuple[Offer, dict[str, Path]]:
         definition = definitions.read(self._home)
         order = orders.read(self._home)
-        if order.spec.firmware is not None:
-            raise InvalidInput("a guest that firmware boots cannot be migrated yet")
-        if order.spec.folders:
-            raise InvalidInput("a guest with folders of this host cannot be migrated")
-        if offer.has_plugged(order.spec):
-            raise InvalidInput("a guest with devices that were plugged into it cannot be migrated")
-        if order.spec.sound is not None:
-            raise InvalidInput("a guest whose sound is a file of this host cannot be migrated")
+        offer.check_movable(definition.request, order.spec)
         own = Path(self._home.path) / files.OWN
         seeded = definition.request.seed is not None
         seed = len(order.spec.disks) - 1 if seeded else None
@@ -174,7 +168,7 @@ class _Moving:
         made = Offer(
             protocol=offer.PROTOCOL,
             version=VERSION,
-            migration=self._id,
+            migration=self._fence.migration,
             name=self._home.name,
             definition=definition,
             order=order,
@@ -217,7 +211,7 @@ class _Moving:
                 return found
             if found["status"] == "pre-switchover":
                 # Before the other host can be told to go on: from then on it may run there.
-                fence.put(self._home, Fence(migration=self._id, host=self._target))
+                fence.put(self._home, self._fence)
                 with contextlib.suppress(CommandRefused):
                     client.execute("migrate-continue", state="pre-switchover")
             time.sleep(_LOOK)
@@ -230,7 +224,7 @@ class _Moving:
         reason = found.get("error-desc", "")
         match found["status"]:
             case "completed":
-                fence.put(self._home, Fence(migration=self._id, host=self._target, settled=True))
+                fence.put(self._home, fence.settled(self._fence))
                 _wait_for_end(self._home)
                 return found
             case "cancelled":
@@ -255,20 +249,27 @@ class _Moving:
     def _ask(self, client: Client, found: Mapping[str, Any]) -> Mapping[str, Any]:
         until = time.monotonic() + _ASKING
         while time.monotonic() < until:
-            answer = ask(self._target, self._id)
+            answer = ask(self._fence)
             if answer is not None:
                 return settle(client, found, runs_there=answer)
             time.sleep(1)
         return found
 
 
-def ask(target: str, migration: str) -> bool | None:
-    """Whether the guest runs on the other host; None when that cannot be found out. Once it is said
-    that it does not, it never will.
+def _fingerprint(line: Line) -> str:
+    """Of who is at the other end; ssh knows that by itself."""
+    return "" if line.certificate is None else identity.fingerprint(line.certificate)
+
+
+def ask(fenced: Fence) -> bool | None:
+    """Whether the guest runs on the other host; None when that cannot be found out, or another host
+    answers in its place. Once it is said that it does not, it never will.
     """
     try:
-        with connect(target) as line:
-            line.say({"ask": migration})
+        with connect(fenced.host) as line:
+            if _fingerprint(line) != fenced.fingerprint:
+                return None
+            line.say({"ask": fenced.migration})
             state = line.hear().get("state")
     except InnkeeperError:
         return None

@@ -15,8 +15,8 @@ from innkeeper.errors import HostFailure, InnkeeperError
 from innkeeper.services.migration import identity, receiving
 from innkeeper.services.migration.line import Line
 
-# Guests that come at a time. Who comes then waits.
-_MOST: Final = 8
+# Who is attended to at a time, strangers among them. Who comes then comes again.
+_MOST: Final = 64
 # Told of what happens, in words.
 Report = Callable[[str], None]
 
@@ -46,7 +46,10 @@ def serve(
         while all(descriptor != stop for descriptor, _ in poll.poll()):
             with contextlib.suppress(OSError):
                 connection, peer = listener.accept()
-                room.acquire()
+                if not room.acquire(blocking=False):
+                    # Nobody waits for strangers: neither others, nor who wants this to end.
+                    connection.close()
+                    continue
                 threading.Thread(
                     target=_attend,
                     args=(connection, str(peer[0]), shared, report, room),

@@ -17,7 +17,7 @@ MIB: Final = 1 << 20
 CPU, MEMORY, IDE, SCSI, ETHERNET, DISK, SATA = 3, 4, 5, 6, 10, 17, 20
 _MOST_DRIVES: Final = 16
 _MOST: Final = 1 << 62
-_POWER: Final = re.compile(r"byte\s*\*\s*(\d+)\s*\^\s*(\d+)", re.IGNORECASE)
+_POWER: Final = re.compile(r"byte\s*\*\s*(\d{1,4})\s*\^\s*(\d{1,4})", re.IGNORECASE)
 # As the first versions wrote them.
 _UNITS: Final = {
     "": 1,

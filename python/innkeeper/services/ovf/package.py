@@ -51,13 +51,14 @@ class Directory:
         self._directory = descriptor.parent
 
     def document(self, name: str) -> bytes | None:
-        try:
-            with (self._directory / name).open("rb") as file:
-                return file.read(LARGEST + 1)
-        except FileNotFoundError:
+        if not os.path.lexists(self._directory / name):
             return None
+        path = self._path(name)
+        try:
+            with path.open("rb") as file:
+                return file.read(LARGEST + 1)
         except OSError as error:
-            raise InvalidInput(f"cannot read {self._directory / name}: {error.strerror}") from error
+            raise InvalidInput(f"cannot read {path}: {error.strerror}") from error
 
     def size(self, name: str) -> int:
         path = self._path(name)

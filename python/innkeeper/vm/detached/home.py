@@ -49,6 +49,7 @@ SNAPSHOTS = "snapshots"
 LOCK = "lock"
 OWN = "run"
 RUN = "run/run.json"
+WHOLE = "run/whole.json"
 ENDING = "run/ending.json"
 LOG = "run/console.log"
 OLD_LOG = "run/console.log.1"
@@ -145,7 +146,11 @@ class Home:
                 os.fsync(fd)
         os.replace(fresh, name, src_dir_fd=self.directory, dst_dir_fd=self.directory)
         if lasting:
-            os.fsync(self.directory)
+            directory = os.open(place or ".", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.directory)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
 
     def remove(self, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -196,6 +201,14 @@ class Home:
     def _open_lock(self) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         return os.open(LOCK, flags, 0o600, dir_fd=self.directory)
+
+
+def came_whole(home: Home) -> bool:
+    """Whether all of a guest is here. Of one that comes from another host it is once that one has
+    let go of it, which its process here writes down; before, nobody may start it.
+    """
+    arrived = home.read(ARRIVED)
+    return arrived is None or (home.read(WHOLE) or {}).get("migration") == arrived["migration"]
 
 
 def release(lock: int) -> None:

@@ -240,7 +240,7 @@ class _Supervisor:
         if self._unwanted or ending.get("asked"):
             return False
         # It may run on another host, or does.
-        if self._home.read(files.MOVED) is not None:
+        if self._home.read(files.MOVED) is not None or not files.came_whole(self._home):
             return False
         return self._policy == ALWAYS or (self._policy == ON_FAILURE and ending["status"] != 0)
 

@@ -148,7 +148,7 @@ def _remove_node(guest: Subject, nodes: _Nodes, arguments: Arguments) -> None:
     node = nodes.disks.get(name)
     if node is None:
         raise CommandError(f"Failed to find node with node-name='{name}'")
-    if node.device is not None and any(one["id"] == node.device for one in guest.plugs.here()):
+    if _is_used(guest, node):
         raise CommandError(f"Node {name} is in use by the device '{node.device}'")
     del nodes.disks[name]
     if node.fd is not None:
@@ -180,6 +180,8 @@ def _add_disk(
     node = nodes.disks.get(drive)
     if node is None:
         raise CommandError(f"there is no block node '{drive}'; blockdev-add makes one")
+    if _is_used(guest, node):
+        raise CommandError(f"Drive '{drive}' is already in use by another block device")
     serial = str(arguments.get("serial", ""))
     disk = replace(node.disk, id=name, serial=serial, slot=slot)
     fd = node.fd
@@ -196,6 +198,10 @@ def _add_disk(
     number = len(guest.spec.disks)
     _doing(lambda: guest.plugs.add_disk(disk, number, files, known=False))
     node.device = name
+
+
+def _is_used(guest: Subject, node: _Node) -> bool:
+    return node.device is not None and any(it["id"] == node.device for it in guest.plugs.here())
 
 
 def _address(value: object) -> int | None:

@@ -112,6 +112,9 @@ class Session:
             found = self._handlers[command](arguments)
         except (schema.Mismatch, CommandError) as error:
             return _error("GenericError", str(error))
+        except (ValueError, TypeError, OverflowError, OSError) as error:
+            # A value that nothing here can be: its client's mistake, and no end of the guest.
+            return _error("GenericError", f"{command} cannot be done: {error!r}")
         return {"return": {} if found is None else found}
 
     def _descriptor(self) -> int:

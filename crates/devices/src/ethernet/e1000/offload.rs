@@ -5,6 +5,10 @@ use netio::{Checksum, GSO_NONE, GSO_TCPV4, GSO_TCPV6, NEEDS_CSUM, OffloadHeader}
 
 use super::state::{Context, Pending};
 
+/// Bytes of the smallest segment that a packet is cut into: no driver asks for less (Linux's
+/// `TCP_MIN_SND_MSS`), and each is work.
+const LEAST_SEGMENT: u16 = 48;
+
 /// Answers what is left to do; `None` for a frame that makes no sense.
 pub(super) fn apply(pending: &mut Pending, context: &Context) -> Option<OffloadHeader> {
     if let Some((from, at)) = pending.legacy_sum {
@@ -32,7 +36,7 @@ pub(super) fn apply(pending: &mut Pending, context: &Context) -> Option<OffloadH
             (true, true) => GSO_TCPV4,
             (true, false) => GSO_TCPV6,
         };
-        if left.gso_size == 0 {
+        if left.gso_size == 0 || left.gso_type != GSO_NONE && left.gso_size < LEAST_SEGMENT {
             return None;
         }
     }
