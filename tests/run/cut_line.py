@@ -10,7 +10,6 @@ import os
 import select
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 READY = bytes((16, 0, 0, 0, 0, 0, 0, 0))
