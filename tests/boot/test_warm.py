@@ -125,7 +125,8 @@ def test_many_at_once_do_no_harm(house: House) -> None:
 def test_guests_of_programs_begin_so_as_well(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INNKEEPER_HOME", str(house.home))
     identity(house, "first")
-    for name in ("one", "two"):
+    # Names that no guest had whose start is kept.
+    for name in ("alpha", "beta"):
         with Guest("debian", memory="192M", name=name) as guest:
             told = guest.run(["sh", "-c", IDENTITY]).stdout.splitlines()
             assert told[1:3] == [name, name] != told[:2]
