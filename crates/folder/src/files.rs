@@ -1,8 +1,8 @@
 //! Open files: reading, writing, and what else is done by a handle.
 
+use std::collections::BTreeMap;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use rustc_hash::FxHashMap;
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom, fallocate, fdatasync, fsync, seek, syncfs};
 use rustix::io::{Errno, pread, pwrite};
 
@@ -36,7 +36,7 @@ pub(crate) struct Handle {
 
 #[derive(Debug, Default)]
 pub(crate) struct Handles {
-    pub(crate) open: FxHashMap<u64, Handle>,
+    pub(crate) open: BTreeMap<u64, Handle>,
     pub(crate) last: u64,
 }
 

@@ -1,8 +1,8 @@
 //! What the guest knows by number: files and directories that it has looked up and not forgotten.
 
+use std::collections::BTreeMap;
 use std::ffi::CString;
 
-use rustc_hash::FxHashMap;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ pub(crate) const ROOT: u64 = 1;
 const MOST: usize = 1 << 20;
 
 /// What a file is, wherever it is: device and inode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Identity {
     pub(crate) device: u64,
     pub(crate) inode: u64,
@@ -32,8 +32,8 @@ pub(crate) struct Node {
 
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
 pub(crate) struct Nodes {
-    by_number: FxHashMap<u64, Node>,
-    by_identity: FxHashMap<Identity, u64>,
+    by_number: BTreeMap<u64, Node>,
+    by_identity: BTreeMap<Identity, u64>,
     last: u64,
 }
 

@@ -19,10 +19,9 @@ impl Folder {
     #[must_use]
     pub fn save(&self) -> Vec<u8> {
         let open = self.handles.open.iter();
-        let mut open: Vec<_> = open
+        let open: Vec<_> = open
             .map(|(&number, handle)| (number, handle.node, handle.flags))
             .collect();
-        open.sort_unstable();
         let state = FolderStateV1 {
             nodes: self.nodes.clone(),
             open,
