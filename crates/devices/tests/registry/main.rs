@@ -156,7 +156,9 @@ fn a_cut_off_state_is_refused_and_changes_nothing() {
 fn a_forged_state_is_survived() {
     for entry in registry() {
         let saved = changed(&entry).save();
-        for place in 0..saved.bytes.len() {
+        // Of a long one, which has tables such as a palette, each place of the beginning and some of the rest.
+        let len = saved.bytes.len();
+        for place in (0..len.min(400)).chain((400..len).step_by(61)) {
             for forged in [0x00, 0x01, 0x7f, 0x80, 0xff] {
                 let mut state = saved.clone();
                 state.bytes[place] = forged;
