@@ -8,19 +8,15 @@ docs/reference/memory.md.
 """
 
 import json
-import os
 import subprocess
-import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from innkeeper.images import Store, ensure
+from benches.homes import INN, a_home
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "reference" / "memory.md"
-_INN: Final = Path(sys.executable).with_name("inn")
 _FILLED: Final = 512
 # What may stay when the rest has come back, in MiB: small pieces, and what was used besides.
 _LEFT: Final = 32
@@ -52,7 +48,7 @@ class Box:
         self._pid = int(json.loads(self.inn("inspect", "box", "--json"))["pid"])
 
     def inn(self, *words: str) -> str:
-        return subprocess.run([_INN, *words], capture_output=True, text=True, check=True).stdout
+        return subprocess.run([INN, *words], capture_output=True, text=True, check=True).stdout
 
     def exec(self, command: str) -> str:
         return self.inn("exec", "box", "sh", "-c", command)
@@ -109,17 +105,8 @@ def page(rows: list[Row]) -> str:
 
 
 def main() -> None:
-    image = ensure(Store(), "debian", lambda *_: None)
-    with tempfile.TemporaryDirectory() as home:
-        names = Path(home) / "names"
-        names.mkdir()
-        (Path(home) / "images").symlink_to(image.directory.parent)
-        (names / "debian").symlink_to(Path("..") / "images" / image.digest)
-        os.environ["INNKEEPER_HOME"] = home
-        try:
-            rows = measure()
-        finally:
-            subprocess.run([_INN, "rm", "--force", "box"], capture_output=True, check=False)
+    with a_home():
+        rows = measure()
     text = page(rows)
     PAGE.write_text(text)
     print(text)

@@ -10,18 +10,15 @@ Writes docs/reference/screen-measured.md.
 import json
 import os
 import subprocess
-import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from benches.homes import INN, a_home
 from benches.rfb import RAW, TIGHT, ZRLE, Seen, Viewer
-from innkeeper.images import Store, ensure
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "reference" / "screen-measured.md"
-_INN: Final = Path(sys.executable).with_name("inn")
 _SECONDS: Final = 10.0
 _TICK: Final = os.sysconf("SC_CLK_TCK")
 # Four lines of numbers at as many places, some 30 times a second.
@@ -60,7 +57,7 @@ class Box:
         self._pid = int(json.loads(self.inn("inspect", "box", "--json"))["pid"])
 
     def inn(self, *words: str) -> str:
-        return subprocess.run([_INN, *words], capture_output=True, text=True, check=True).stdout
+        return subprocess.run([INN, *words], capture_output=True, text=True, check=True).stdout
 
     def exec(self, command: str) -> str:
         return self.inn("exec", "box", "sh", "-c", command)
@@ -117,19 +114,10 @@ def page(rows: list[Row], engine: str) -> str:
 
 
 def main() -> None:
-    image = ensure(Store(), "debian", lambda *_: None)
-    with tempfile.TemporaryDirectory() as home:
-        names = Path(home) / "names"
-        names.mkdir()
-        (Path(home) / "images").symlink_to(image.directory.parent)
-        (names / "debian").symlink_to(Path("..") / "images" / image.digest)
-        os.environ["INNKEEPER_HOME"] = home
-        try:
-            box = Box(Path(home))
-            engine = str(json.loads(box.inn("inspect", "box", "--json"))["engine"])
-            rows = measure(box)
-        finally:
-            subprocess.run([_INN, "rm", "--force", "box"], check=False, capture_output=True)
+    with a_home() as home:
+        box = Box(home)
+        engine = str(json.loads(box.inn("inspect", "box", "--json"))["engine"])
+        rows = measure(box)
     text = page(rows, engine)
     PAGE.write_text(text)
     print(text)

@@ -10,17 +10,14 @@ import json
 import os
 import statistics
 import subprocess
-import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Final
 
-from innkeeper.images import Store, ensure
+from benches.homes import INN, a_home
 from innkeeper.services import control, forks, snapshots
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "reference" / "snapshots-measured.md"
-_INN: Final = Path(sys.executable).with_name("inn")
 _FILLED: Final = 768
 _FORKS: Final = 100
 _ROUNDS: Final = 5
@@ -29,7 +26,7 @@ _RAM: Final = ("guest-ram", "/pages.")
 
 
 def inn(*words: str) -> str:
-    return subprocess.run([_INN, *words], capture_output=True, text=True, check=True).stdout
+    return subprocess.run([INN, *words], capture_output=True, text=True, check=True).stdout
 
 
 def start(name: str, memory: str) -> None:
@@ -160,23 +157,12 @@ def page(
 
 
 def main() -> None:
-    image = ensure(Store(), "debian", lambda *_: None)
-    with tempfile.TemporaryDirectory(dir=image.directory.parents[1]) as home:
-        # Where images are: hard links and mappings are of that file system's.
-        names = Path(home) / "names"
-        names.mkdir()
-        (Path(home) / "images").symlink_to(image.directory.parent)
-        (names / "debian").symlink_to(Path("..") / "images" / image.digest)
-        os.environ["INNKEEPER_HOME"] = home
+    with a_home():
         load = os.getloadavg()[0]
-        try:
-            begun = measure_starts()
-            rows = measure_snapshots()
-            inn("rm", "--force", "large")
-            forked = measure_forks()
-        finally:
-            everybody = inn("ps", "--all", "--quiet").split()
-            subprocess.run([_INN, "rm", "--force", *everybody], capture_output=True, check=False)
+        begun = measure_starts()
+        rows = measure_snapshots()
+        inn("rm", "--force", "large")
+        forked = measure_forks()
     PAGE.write_text(page(begun, rows, forked, load))
     print(PAGE.read_text())
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.boot.homes import furnish
-from tests.boot.test_detached import House
+from tests.run.house import House
 
 from innkeeper.images import Image, Store
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.boot.homes import furnish
 from tests.conftest import Inn
 
 from innkeeper import Guest
@@ -17,9 +18,7 @@ from innkeeper.images import Image
 @pytest.fixture(scope="module")
 def inn(tmp_path_factory: pytest.TempPathFactory, debian: Image) -> Iterator[Inn]:
     home = tmp_path_factory.mktemp("house") / "home"
-    (home / "names").mkdir(parents=True)
-    (home / "images").symlink_to(debian.directory.parent)
-    (home / "names" / "debian").symlink_to(Path("..") / "images" / debian.digest)
+    furnish(home, debian)
     found = Inn({**os.environ, "INNKEEPER_HOME": str(home)})
     assert found("run", "--detach", "--name", "box", "--memory", "256M", "debian").returncode == 0
     yield found

@@ -8,44 +8,14 @@ import signal
 import subprocess
 import termios
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tests.boot.homes import furnish
-from tests.conftest import INN, PATIENCE, Inn, wait_for
+from tests.conftest import INN, PATIENCE, wait_for
+from tests.run.house import House
 
 from innkeeper import Guest
 from innkeeper.errors import GuestNotFound, GuestNotRunning
-from innkeeper.images import Image
-
-
-class House:
-    """`inn` with a home of its own that has the Debian image in it."""
-
-    def __init__(self, home: Path, **environment: str) -> None:
-        self.home = home
-        self.inn = Inn({**os.environ, "INNKEEPER_HOME": str(home), **environment})
-
-    def __call__(self, *words: str, status: int = 0, stdin: bytes = b"") -> str:
-        done = self.inn(*words, stdin=stdin)
-        assert done.returncode == status, (done.stdout, done.stderr)
-        return done.stdout.decode()
-
-    def inspect(self, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self("inspect", name))
-        return found
-
-
-@pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory, debian: Image) -> Iterator[House]:
-    home = tmp_path_factory.mktemp("house") / "home"
-    furnish(home, debian)
-    found = House(home)
-    yield found
-    if names := found("ps", "-aq").split():
-        found("rm", "-f", *names)
 
 
 @pytest.fixture(scope="module")

@@ -2,30 +2,15 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from qemu.qmp import ExecuteError, QMPClient
-from tests.boot.test_detached import House
 from tests.conftest import PATIENCE
-from tests.run.house import wait
-
-from innkeeper.images import Image
+from tests.run.house import House, wait
 
 _MIB = 1 << 20
-
-
-@pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory, debian: Image) -> Iterator[House]:
-    home = tmp_path_factory.mktemp("house") / "home"
-    (home / "names").mkdir(parents=True)
-    (home / "images").symlink_to(debian.directory.parent)
-    (home / "names" / "debian").symlink_to(Path("..") / "images" / debian.digest)
-    found = House(home)
-    yield found
-    found("rm", "-f", *found("ps", "-aq").split())
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.boot.homes import furnish
 from tests.boot.namespaces import Namespace, namespace, needs_namespaces
 from tests.conftest import INN
 
@@ -64,14 +65,11 @@ class Host:
 @pytest.fixture
 def hosts(debian: Image, tmp_path: Path) -> Iterator[tuple[Host, Host, Namespace]]:
     needs_namespaces()
-    images = debian.directory.parent
     with ExitStack() as stack:
         found = []
         for name in ("here", "there"):
             home = tmp_path / name
-            (home / "names").mkdir(parents=True)
-            (home / "images").symlink_to(images)
-            (home / "names" / debian.name).symlink_to(Path("..") / "images" / debian.digest)
+            furnish(home, debian)
             host = Host(stack.enter_context(namespace()), home)
             host.inn("network", "create", NETWORK, "--bridge")
             stack.callback(host.inn, "network", "rm", NETWORK)

@@ -3,30 +3,15 @@
 import asyncio
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from qemu.qmp import ExecuteError, QMPClient
-from tests.boot.homes import furnish
-from tests.boot.test_detached import House
 from tests.conftest import PATIENCE
-from tests.run.house import wait
-
-from innkeeper.images import Image
+from tests.run.house import House, wait
 
 _MIB = 1 << 20
-
-
-@pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory, debian: Image) -> Iterator[House]:
-    home = tmp_path_factory.mktemp("house") / "home"
-    furnish(home, debian)
-    found = House(home)
-    yield found
-    if names := found("ps", "-aq").split():
-        found("rm", "-f", *names)
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests import tiny
+from tests.boot.homes import furnish
 from tests.conftest import INN, PATIENCE, Inn, wait_for
 from tests.run.house import wait
 
@@ -172,9 +173,7 @@ def test_a_script_may_drive_the_shell(inn: Inn, debian: Image) -> None:
 
 def test_a_kept_guest_goes_on_where_it_ended(inn: Inn, debian: Image, tmp_path: Path) -> None:
     store = tmp_path / "home"
-    (store / "names").mkdir(parents=True)
-    (store / "images").symlink_to(debian.directory.parent)
-    (store / "names" / "debian").symlink_to(Path("..") / "images" / debian.digest)
+    furnish(store, debian)
     keeper = Inn({**inn.environment, "INNKEEPER_HOME": str(store)})
     kept = ("run", "debian", "--keep", "--name", "box", "--")
     assert keeper(*kept, "sh", "-c", "echo here > /root/note").returncode == 0

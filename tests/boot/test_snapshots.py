@@ -2,28 +2,14 @@
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.boot.homes import furnish
-from tests.boot.test_detached import House
 from tests.conftest import PATIENCE
-
-from innkeeper.images import Image
+from tests.run.house import House
 
 # Counts once in a while for as long as the guest lives, in memory and in a file.
 COUNTER = "i=0; while :; do i=$((i+1)); echo $i > /run/count; echo count $i; sleep 0.05; done"
-
-
-@pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory, debian: Image) -> Iterator[House]:
-    home = tmp_path_factory.mktemp("snapshots") / "home"
-    furnish(home, debian)
-    found = House(home)
-    yield found
-    if names := found("ps", "-aq").split():
-        found("rm", "-f", *names)
 
 
 def start(house: House, name: str, *words: str) -> str:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 from tests.boot.homes import furnish
-from tests.boot.test_detached import House
 from tests.conftest import PATIENCE
+from tests.run.house import House
 
 from innkeeper.images import Image
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.boot.homes import furnish
 from tests.conftest import PATIENCE, Inn, wait_for
 
 from innkeeper.images import Image
@@ -39,9 +40,7 @@ connect($nobody, pack("SSLLx4", 40, 0, 6001, 2)) or print "$!\n";
 @pytest.fixture(scope="module")
 def inn(tmp_path_factory: pytest.TempPathFactory, debian: Image) -> Iterator[Inn]:
     home = tmp_path_factory.mktemp("house") / "home"
-    (home / "names").mkdir(parents=True)
-    (home / "images").symlink_to(debian.directory.parent)
-    (home / "names" / "debian").symlink_to(Path("..") / "images" / debian.digest)
+    furnish(home, debian)
     found = Inn({**os.environ, "INNKEEPER_HOME": str(home)})
     yield found
     found("rm", "-f", "box")

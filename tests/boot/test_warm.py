@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.boot.homes import furnish
-from tests.boot.test_detached import House
+from tests.run.house import House
 
 from innkeeper import Guest
 from innkeeper.images import Image

@@ -187,7 +187,9 @@ class Report:
 
 def record(count: int, seed: int, path: Path) -> None:
     """Has the example write its cases; chance leaves somewhat fewer than `count`."""
-    example = ["cargo", "run", "--quiet", "-p", "engine-soft", "--example", "silicon", "--"]
+    # In the profile of the tests in Rust, which have built most of it.
+    cargo = ["cargo", "run", "--quiet", "--locked", "--profile", "guest"]
+    example = [*cargo, "-p", "engine-soft", "--example", "silicon", "--"]
     options = ["--count", str(count), "--seed", str(seed), "--record", str(path)]
     subprocess.run([*example, *options], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 

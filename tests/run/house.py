@@ -13,13 +13,13 @@ from tests.conftest import PATIENCE, Inn
 class House:
     """`inn` with a home of its own, and all the processes that it has started."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, **environment: str) -> None:
         self.home = home
-        self.inn = Inn({**os.environ, "INNKEEPER_HOME": str(home)})
+        self.inn = Inn({**os.environ, "INNKEEPER_HOME": str(home), **environment})
 
-    def __call__(self, *words: str | Path, status: int = 0) -> str:
-        done = self.inn(*words)
-        assert done.returncode == status, done.stderr.decode()
+    def __call__(self, *words: str | Path, status: int = 0, stdin: bytes = b"") -> str:
+        done = self.inn(*words, stdin=stdin)
+        assert done.returncode == status, (done.stdout, done.stderr)
         return done.stdout.decode()
 
     def refuses(self, *words: str | Path, status: int = 1) -> str:

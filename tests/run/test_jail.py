@@ -79,8 +79,8 @@ class Escaped:
             "more descriptors": lambda: system_call(434, GOALS["pid"], 0),
             "leave the namespaces": lambda: system_call(272, 0x10000000),
             "program the kernel": lambda: system_call(321, 5, 0, 0),
-            "go up": lambda: os.stat("../../../../../../../../etc/passwd"),
-            "go up by what it holds": lambda: os.stat("../../../etc/passwd", dir_fd=HELD),
+            "go up": lambda: os.stat("../" * 20 + "etc/passwd"),
+            "go up by what it holds": lambda: os.stat("../" * 20 + "etc/passwd", dir_fd=HELD),
             "write its own": lambda: open(os.environ.get("TMPDIR", ".") + "/mine", "w").close(),
         }
         found = {goal: tried(attempt) for goal, attempt in attempts.items()}

@@ -212,7 +212,7 @@ def test_a_shared_disk_stays_where_it_is(hosts: Hosts, tmp_path: Path) -> None:
     rounds(hosts.there, 1)
 
 
-@pytest.mark.parametrize("after", [1, 500, 5000, 20_000, 60_000, 200_000])
+@pytest.mark.parametrize("after", [500, 20_000, 200_000])
 def test_a_network_that_breaks_leaves_one_guest(hosts: Hosts, tmp_path: Path, after: int) -> None:
     hosts.start(tmp_path)
     done = hosts.breaking(str(after)).inn("migrate", "box", hosts.target)
