@@ -78,6 +78,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--cycles", type=int, default=3, help="how often a guest is started and stopped for leaks"
     )
+    parser.addoption(
+        "--hostile-rounds", type=int, default=2, help="how often hostile guests do their worst"
+    )
+    parser.addoption("--hostile-seed", type=int, default=1, help="what their numbers are made from")
 
 
 def pytest_configure(config: pytest.Config) -> None:
