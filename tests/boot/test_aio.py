@@ -75,10 +75,10 @@ def test_a_stream_without_a_loop(debian: Image) -> None:
             assert list(process.stdout.lines()) == ["/dev/pts/0"]
 
 
-@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("number", range(4))
 def test_the_guides_programs_run(debian: Image, tmp_path: Path, number: int) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     program = tmp_path / "program.py"
     program.write_text(blocks[number])
     done = subprocess.run(
@@ -87,3 +87,25 @@ def test_the_guides_programs_run(debian: Image, tmp_path: Path, number: int) -> 
     assert (done.returncode, done.stderr) == (0, "")
     (wanted,) = re.findall(r"^# prints (.*)", blocks[number], re.MULTILINE)
     assert wanted in done.stdout
+
+
+def test_a_guest_is_forked_where_it_is(debian: Image) -> None:
+    async def of(guest: AsyncGuest) -> list[str]:
+        done = await guest.run(["sh", "-c", "hostname; cat /run/note"], check=True)
+        return done.stdout.split()
+
+    async def work() -> None:
+        async with AsyncGuest("debian", memory="192M", network="none", name="one") as guest:
+            await guest.run(["sh", "-c", "echo here > /run/note"], check=True)
+            async with await guest.start(["sleep", "1000"]) as sleep, guest.fork(2) as forks:
+                found = await asyncio.gather(*map(of, forks), of(guest))
+                assert found == [["one-1", "here"], ["one-2", "here"], ["one", "here"]]
+                # What its parent had begun ended in the fork, and goes on in the parent.
+                gone = await forks[0].run(
+                    ["sh", "-c", "! grep -l [s]leep.1000 /proc/[0-9]*/cmdline"]
+                )
+                assert (gone.returncode, sleep.returncode) == (0, None)
+                await forks[1].run(["sh", "-c", "echo other > /run/note"], check=True)
+                assert (await of(guest))[1] == "here"
+
+    asyncio.run(work())

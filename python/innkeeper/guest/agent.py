@@ -6,11 +6,14 @@ makes no sense closes the channel, and every job then ends with GuestNotRunning.
 
 import contextlib
 import errno
+import fcntl
+import os
 import socket
 import struct
+import termios
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,6 +29,7 @@ from innkeeper.guest.errands import (
 )
 from innkeeper.guest.frames import (
     MAX_PAYLOAD,
+    NONCE,
     OUTPUT_WINDOW,
     STDIN_WINDOW,
     Ask,
@@ -38,6 +42,8 @@ from innkeeper.guest.frames import (
     console,
     credit,
     frame,
+    hello,
+    sync,
 )
 
 Sink = Callable[[bytes], None]
@@ -224,9 +230,11 @@ class _Waiting:
 
 
 class Agent:
-    """Closes `channel` in the end."""
+    """Closes `channel` in the end. With `others`, somebody else has spoken to that agent before."""
 
-    def __init__(self, channel: socket.socket, patience: float = _PATIENCE) -> None:
+    def __init__(
+        self, channel: socket.socket, patience: float = _PATIENCE, *, others: bool = False
+    ) -> None:
         self._channel = channel
         seconds, rest = divmod(patience, 1)
         timeout = struct.pack("@ll", int(seconds), int(rest * 1e6))
@@ -236,6 +244,10 @@ class Agent:
         self._lock = threading.Lock()
         self._ready = threading.Event()
         self._greeted = False
+        # The frame that the agent's first words to us begin with, where others listened before.
+        self._nonce = os.urandom(NONCE)
+        self._hunted = hello(self._nonce) if others else b""
+        self._before = bytearray()
         self._lost = False
         self._jobs: dict[int, Job | _Waiting] = {}
         self._next = 1
@@ -333,6 +345,40 @@ class Agent:
         self._ready.set()
         return not booted
 
+    def take_over(self, identity: Identity, timeout: float | None = None) -> None:
+        """In place of `wait_ready`, for a guest that goes on as one that others asked for things:
+        its agent forgets them, the guest is given the time, and becomes itself.
+
+        Raises:
+            ErrandFailed: when it cannot.
+            GuestNotRunning: when the guest ended first, or boots.
+            TimeoutError: after `timeout` seconds.
+        """
+        self.tell(Ask.SYNC, 0, sync(self._nonce, ()))
+        self.wait_ready(timeout)
+        for errand in (set_time(time.time_ns()), renew(identity)):
+            self.run_errand(errand, timeout)
+
+    @contextlib.contextmanager
+    def quiet(self, timeout: float) -> Iterator[None]:
+        """Nothing is on its way to the guest's agent within the block.
+
+        Raises:
+            TimeoutError: when the guest does not take what it was sent.
+        """
+        until = time.monotonic() + timeout
+        with self._sending:
+            while self._unread():
+                if time.monotonic() > until:
+                    raise TimeoutError("the guest's agent does not take what is sent to it")
+                time.sleep(0.001)
+            yield
+
+    def _unread(self) -> int:
+        """Bytes that the machine has not taken yet."""
+        (count,) = struct.unpack("@i", fcntl.ioctl(self._channel, termios.TIOCOUTQ, bytes(4)))
+        return int(count)
+
     def console(self, device: str, term: str, columns: int, rows: int) -> None:
         """Gives `device` of the guest a login shell. The guest powers off when it ends."""
         self.tell(Ask.CONSOLE, 0, console(device, term, columns, rows))
@@ -365,10 +411,31 @@ class Agent:
         try:
             with contextlib.suppress(OSError, ProtocolError, struct.error):
                 while data := self._channel.recv(1 << 16):
+                    if self._hunted:
+                        data = self._found(data)
                     for kind, number, payload in decoder.push(data):
                         self._dispatch(kind, number, payload)
         finally:
             self._lose()
+
+    def _found(self, data: bytes) -> bytes:
+        """From the frame on that is looked for: before it may be anything.
+
+        Raises:
+            ProtocolError: when the guest boots instead.
+        """
+        self._before += data
+        if hello() in self._before:
+            raise ProtocolError("it begins anew")
+        at = self._before.find(self._hunted)
+        if at < 0:
+            # A part of it may have come.
+            del self._before[: -len(self._hunted)]
+            return b""
+        found = bytes(self._before[at:])
+        self._before.clear()
+        self._hunted = b""
+        return found
 
     def _lose(self) -> None:
         with self._lock:

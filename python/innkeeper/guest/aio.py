@@ -14,6 +14,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from innkeeper.errors import InvalidInput
 from innkeeper.guest import arguments
 from innkeeper.guest.agent import Agent, Job
 from innkeeper.guest.attached_guest import AttachedGuest
@@ -288,6 +289,38 @@ class AsyncGuest:
             await asyncio.shield(self._in_thread(leave))
             raise
         await self._in_thread(partial(frozen.__exit__, None, None, None))
+
+    @contextlib.asynccontextmanager
+    async def fork(
+        self, count: int = 1, *, names: Sequence[str] = ()
+    ) -> AsyncIterator[tuple["AsyncGuest", ...]]:
+        """As `Guest.fork`.
+
+        async with guest.fork(3) as forks:
+            print(await asyncio.gather(*(fork.run(["hostname"]) for fork in forks)))
+        """
+        guest = self._guest
+        if not isinstance(guest, Guest):
+            raise InvalidInput("a guest that stays is forked by innkeeper.forks.fork, or inn fork")
+        forking = asyncio.ensure_future(self._in_thread(partial(guest.fork, count, names=names)))
+        try:
+            forks = await asyncio.shield(forking)
+        except asyncio.CancelledError:
+            # Nobody else would end them.
+            with contextlib.suppress(Exception):
+                (await forking).close()
+            raise
+        copies = []
+        for fork in forks:
+            copy = AsyncGuest.__new__(AsyncGuest)
+            copy._begin(fork)
+            copies.append(copy)
+        try:
+            yield tuple(copies)
+        finally:
+            await asyncio.shield(asyncio.to_thread(forks.close))
+            for copy in copies:
+                copy._threads.shutdown(wait=False)
 
     async def close(self) -> None:
         """As `Guest.close`."""

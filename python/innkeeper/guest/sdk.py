@@ -2,7 +2,8 @@
 
 import socket
 from collections.abc import Sequence
-from typing import Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
 from innkeeper.errors import GuestNotRunning, InnkeeperError, InvalidInput
 from innkeeper.guest import arguments
@@ -20,11 +21,15 @@ from innkeeper.images import (
     machine_spec,
     surroundings_of,
 )
-from innkeeper.machine import DiskSpec, EngineChoice, parse_size
+from innkeeper.machine import DiskSpec, EngineChoice, MachineSpec, parse_size
 from innkeeper.vm.boot_log import BootLog
 from innkeeper.vm.process import GuestProcess
 from innkeeper.vm.statistics import GuestStatistics
+from innkeeper.vm.warm import WarmStart
 from innkeeper.vm.wiring import Channel, Wiring
+
+if TYPE_CHECKING:
+    from innkeeper.guest.forking import Forks
 
 __all__ = ["AttachedGuest", "CommandFailed", "CommandResult", "Guest"]
 
@@ -93,6 +98,9 @@ class Guest(Commands):
         self._process: GuestProcess | None = None
         self._log: BootLog | None = None
         self._begun: Start | None = None
+        # What runs, while it does, and what was written before over its image's disk.
+        self._runs: tuple[Image, MachineSpec] | None = None
+        self._layers: tuple[Path, ...] = ()
 
     def __enter__(self) -> Self:
         if self._process is not None:
@@ -137,6 +145,37 @@ class Guest(Commands):
             raise GuestNotRunning("the guest is not running")
         return found
 
+    def fork(self, count: int = 1, *, names: Sequence[str] = ()) -> "Forks":
+        """Running copies of this guest, each a guest of its own; this one goes on.
+
+            with guest.fork(3) as forks:
+                print([fork.run(["hostname"]).stdout for fork in forks])
+
+        They have the files and the programs that the guest has now, and share its memory until they
+        write. Their names, NAME-1 and so on or `names`, machine IDs and network addresses are their
+        own; published ports stay the guest's. What was started through the guest does not go on in
+        them. They end with the block, or one by one by `close`.
+
+        Raises:
+            InvalidInput: for a number that cannot be, or a guest with disks that it writes to
+                beside its image's.
+            GuestNotRunning: when it does not run.
+            HostFailure: when it cannot be saved, or the host has no room.
+            TimeoutError: when a copy does not answer.
+        """
+        from innkeeper.guest import forking
+
+        if self._runs is None:
+            raise GuestNotRunning("the guest is not running")
+        image, spec = self._runs
+        wanted = forking.check(
+            self.name,
+            arguments.count(count, "the number of forks"),
+            arguments.texts(names, "names"),
+            spec,
+        )
+        return forking.Forks(self, image, spec, wanted)
+
     def close(self) -> None:
         """Ends the guest at once, as pulling its plug would. Harmless when it has ended."""
         if self._begun is not None:
@@ -145,27 +184,41 @@ class Guest(Commands):
             self._process.close()
         if self._agent is not None:
             self._agent.close()
-        self._process = self._agent = self._begun = None
+        self._process = self._agent = self._begun = self._runs = None
 
     def _start(self, image: Image) -> None:
         spec = machine_spec(image, self._boot)
         start = Start(None if self._cold else image, spec, self._boot.name)
         self._begun = start.__enter__()
-        ours, theirs = socket.socketpair()
         self._log = BootLog(before=start.console)
-        self._agent = Agent(ours)
+        self._connect(spec, self._log, start.warm)
+        assert self._agent is not None
+        assert self._process is not None
+        start.ready(self._agent, self._process, self._log, self._boot_timeout)
+        self._running(image, spec, start.layers)
+
+    def _running(self, image: Image, spec: MachineSpec, layers: tuple[Path, ...]) -> None:
+        self._runs, self._layers = (image, spec), layers
+
+    def _connect(
+        self, spec: MachineSpec, log: BootLog, warm: WarmStart | None, *, others: bool = False
+    ) -> None:
+        """Starts the guest's process, with a connection to its agent, to which `others` may have
+        spoken.
+        """
+        ours, theirs = socket.socketpair()
+        self._agent = Agent(ours, others=others)
         port = Channel(input=theirs.fileno(), output=theirs.fileno())
         wiring = Wiring(
-            com1=Channel(output=self._log.write_end),
+            com1=Channel(output=log.write_end),
             console=Channel(),
             ports=((AGENT_PORT, port),),
         )
         with theirs:
             try:
-                self._process = GuestProcess(spec, wiring, jail=self._jail, warm=start.warm)
+                self._process = GuestProcess(spec, wiring, jail=self._jail, warm=warm)
             finally:
-                self._log.close_writer()
-        start.ready(self._agent, self._process, self._log, self._boot_timeout)
+                log.close_writer()
 
     def _explained(self, error: GuestNotRunning) -> InnkeeperError:
         """Why a guest ended before it was ready: its process knows, or its console."""

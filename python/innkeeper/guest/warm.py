@@ -5,6 +5,7 @@ once it had booted (innkeeper.images.warm), or by booting, which leaves such a s
 import contextlib
 import os
 import select
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
@@ -56,6 +57,11 @@ class Start:
     @property
     def warm(self) -> WarmStart | None:
         return None if self._found is None else self._found.start
+
+    @property
+    def layers(self) -> tuple[Path, ...]:
+        """What lies over its image's disk, once it is ready."""
+        return self._found.start.layers if self._found is not None and self._is_of_use else ()
 
     @property
     def is_kept(self) -> bool:

@@ -173,3 +173,64 @@ def test_an_identity_is_one_that_a_guest_can_have() -> None:
     for never in (0.0, -1.0, float("nan"), 1e9):
         with pytest.raises(InvalidInput):
             errands.freeze(never)
+
+
+class Fork:
+    """An agent that others have spoken to, and what it was sent."""
+
+    def __init__(self) -> None:
+        ours, self.guest = socket.socketpair()
+        self.agent = Agent(ours, others=True)
+        self.failure: Exception | None = None
+        self._taking = threading.Thread(target=self._take)
+        self._taking.start()
+
+    def _take(self) -> None:
+        try:
+            self.agent.take_over(Identity.fresh("fork"), 30)
+        except GuestNotRunning as failure:
+            self.failure = failure
+
+    def asked(self) -> tuple[int, int, bytes]:
+        """The next frame: kind, job, payload."""
+        head = self.guest.recv(9, socket.MSG_WAITALL)
+        length = int.from_bytes(head[:4], "little")
+        payload = self.guest.recv(length, socket.MSG_WAITALL)
+        return head[4], int.from_bytes(head[5:], "little"), payload
+
+    def end(self) -> None:
+        self._taking.join(30)
+        self.agent.close()
+        self.guest.close()
+
+
+def test_what_others_left_is_passed_over() -> None:
+    fork = Fork()
+    kind, job, payload = fork.asked()
+    assert (kind, job, payload[16:]) == (9, 0, b"\0\0")
+    answer = told(64, 0, b"\x03\0" + payload[:16])
+    # The end of a frame of another's, an answer to somebody else, and ours in two parts.
+    for part in (b"\xff\xff\xff\xff of output", told(70, 1, b""), answer[:7], answer[7:]):
+        fork.guest.sendall(part)
+    for expected in (10, 11):
+        kind, job, _ = fork.asked()
+        assert kind == expected
+        fork.guest.sendall(told(70, job, bytes(8)))
+    fork.end()
+    assert fork.failure is None
+
+
+def test_a_fork_that_boots_instead_is_none() -> None:
+    fork = Fork()
+    fork.guest.sendall(b"half" + HELLO)
+    fork.end()
+    assert "ended before" in str(fork.failure)
+
+
+def test_nothing_is_on_its_way_to_a_quiet_agent(play: Play) -> None:
+    play.start()
+    with pytest.raises(TimeoutError, match="does not take"), play.agent.quiet(0.01):
+        pass
+    play.guest.recv(1 << 16)
+    with play.agent.quiet(30):
+        pass

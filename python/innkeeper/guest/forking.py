@@ -1,0 +1,195 @@
+"""Running copies of a guest that somebody attends to: `Guest.fork`.
+
+The guest is recorded as for a warm start (innkeeper.guest.warm), yet in the middle of what it does:
+nothing is on its way to its agent meanwhile, and the agents of the copies forget whom they knew.
+The copies map the record, so they share what none of them has written.
+"""
+
+import contextlib
+import os
+import select
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from types import TracebackType
+from typing import Final, Self, overload
+
+from innkeeper.errors import GuestNotRunning, HostFailure, InvalidInput
+from innkeeper.guest.errands import Identity
+from innkeeper.guest.sdk import Guest
+from innkeeper.images import Image, ImageBoot, machine_spec
+from innkeeper.machine import MachineSpec
+from innkeeper.vm import inside, scratch
+from innkeeper.vm.boot_log import BootLog
+from innkeeper.vm.detached import savings
+from innkeeper.vm.saved import Beginning, LayerFiles
+from innkeeper.vm.warm import DONE, TAKEN, RecordFiles, WarmStart
+
+MOST: Final = 1000
+# Seconds until a guest stands still, and until its memory is written.
+_TO_STAND: Final = 10.0
+_TO_WRITE: Final = 120.0
+
+
+class ForkedGuest(Guest):
+    """One of `Forks`: a guest as any other, which began as another was."""
+
+    def __init__(self, parent: Guest, boot: ImageBoot) -> None:
+        super().__init__()
+        self._jail, self._boot_timeout = parent._jail, parent._boot_timeout
+        self._boot = boot
+        self._surroundings = parent._surroundings
+
+    def __enter__(self) -> Self:
+        raise InvalidInput(f"{self.name} runs already; it ends with the block of the fork")
+
+    def begin(self, image: Image, was: MachineSpec, start: WarmStart) -> None:
+        """
+        Raises:
+            GuestNotRunning, HostFailure, ErrandFailed, TimeoutError: it does not go on.
+        """
+        spec = machine_spec(image, self._boot)
+        self._running(image, spec, start.layers)
+        try:
+            self._log = BootLog()
+            self._connect(spec, self._log, start, others=True)
+            assert self._agent is not None
+            self._agent.take_over(identity(was, spec, self.name), self._boot_timeout)
+        except BaseException:
+            self.close()
+            raise
+
+
+def identity(was: MachineSpec, now: MachineSpec, hostname: str) -> Identity:
+    cards = []
+    if was.network is not None and now.network is not None:
+        old, new = (bytes.fromhex(each.mac.replace(":", "")) for each in (was.network, now.network))
+        cards.append((old, new))
+    return Identity.fresh(hostname, cards=cards)
+
+
+class Forks(Sequence[Guest]):
+    """The copies of one call of `Guest.fork`, for a `with` block; they run already."""
+
+    def __init__(
+        self, parent: Guest, image: Image, spec: MachineSpec, names: Sequence[str]
+    ) -> None:
+        self._left = contextlib.ExitStack()
+        self._guests = [ForkedGuest(parent, _boot(parent, name)) for name in names]
+        # All that they need is open when they run; it is removed with them, for copies of theirs.
+        try:
+            start = self._left.enter_context(_saved(parent))
+            for guest in self._guests:
+                self._left.callback(guest.close)
+            at_once = min(len(names), 2 * (os.cpu_count() or 1))
+            with ThreadPoolExecutor(at_once, "fork") as threads:
+                begun = [threads.submit(each.begin, image, spec, start) for each in self._guests]
+                try:
+                    for each in begun:
+                        each.result()
+                except BaseException:
+                    threads.shutdown(wait=True, cancel_futures=True)
+                    raise
+        except BaseException:
+            self.close()
+            raise
+
+    @overload
+    def __getitem__(self, index: int) -> Guest: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Guest]: ...
+    def __getitem__(self, index: int | slice) -> Guest | Sequence[Guest]:
+        return self._guests[index]
+
+    def __len__(self) -> int:
+        return len(self._guests)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends them all at once. Harmless when they have ended."""
+        self._left.close()
+
+
+def check(guest: str, count: int, names: Sequence[str], spec: MachineSpec) -> list[str]:
+    """What the copies are called.
+
+    Raises:
+        InvalidInput: for what cannot be forked, or so many.
+    """
+    if not 1 <= count <= MOST:
+        raise InvalidInput(f"a guest is forked 1 to {MOST} times at once, not {count}")
+    if any(not disk.read_only for disk in spec.disks[1:]):
+        raise InvalidInput(
+            f"{guest} writes to disks beside its image's, and each of its forks would to the same; "
+            "inn fork makes copies of guests that stay, with their disks"
+        )
+    wanted = list(names) or [f"{guest}-{number}" for number in range(1, count + 1)]
+    if len(wanted) != count or len(set(wanted)) != count:
+        raise InvalidInput(f"{count} forks have as many names, each another")
+    return wanted
+
+
+def _boot(parent: Guest, name: str) -> ImageBoot:
+    network = parent._boot.network
+    # What the parent has published stays its own.
+    own = network and replace(network, ports=(), mac="")
+    return replace(parent._boot, name=name, hostname="", network=own)
+
+
+@contextlib.contextmanager
+def _saved(parent: Guest) -> Iterator[WarmStart]:
+    """What the guest is now, for as long as the block lasts.
+
+    Raises:
+        GuestNotRunning, HostFailure.
+    """
+    with scratch.place() as place, contextlib.ExitStack() as stack:
+        try:
+            directory = os.open(place, inside.DIRECTORY)
+            stack.callback(os.close, directory)
+            names = (savings.STATE, savings.pages(0), savings.index(0), savings.disk(0, 0, "qcow2"))
+            files = [inside.create(directory, name) for name in names]
+            for fd in files:
+                stack.callback(os.close, fd)
+            _record(parent, files)
+            state = inside.read(directory, savings.STATE, os.fstat(files[0]).st_size)
+        except OSError as error:
+            raise HostFailure(f"cannot save {parent.name}: {error.strerror}") from error
+        memory = LayerFiles(pages=files[1], index=files[2])
+        yield WarmStart(
+            beginning=Beginning(state=state, layers=(memory,)),
+            layers=(*parent._layers, place / names[3]),
+        )
+
+
+def _record(parent: Guest, files: Sequence[int]) -> None:
+    process, agent = parent._process, parent._agent
+    if process is None or agent is None:
+        raise GuestNotRunning("the guest is not running")
+    told, theirs = os.pipe()
+    with os.fdopen(told, "rb", buffering=0) as news:
+        state, pages, index, disk = files
+        with agent.quiet(_TO_STAND):
+            try:
+                process.record(
+                    RecordFiles(told=theirs, state=state, pages=pages, index=index, disk=disk)
+                )
+            finally:
+                os.close(theirs)
+            taken = _hears(news.fileno(), _TO_STAND) == TAKEN
+        if not taken or _hears(news.fileno(), _TO_WRITE) != DONE:
+            raise HostFailure(f"{parent.name} cannot be saved as it is, so it cannot be forked")
+
+
+def _hears(told: int, patience: float) -> bytes:
+    return os.read(told, 1) if select.select([told], [], [], patience)[0] else b""
