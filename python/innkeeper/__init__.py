@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from innkeeper.guest.process import Process
     from innkeeper.guest.sdk import AttachedGuest, CommandFailed, CommandResult, Guest
     from innkeeper.machine import DiskSpec, EngineChoice
-    from innkeeper.services import backups, forks, networks, snapshots
+    from innkeeper.services import backups, forks, media, networks, snapshots
     from innkeeper.services.logs import events
     from innkeeper.vm.statistics import GuestStatistics
 
@@ -41,6 +41,7 @@ _HOMES = {
 _MODULES = {
     "backups": "innkeeper.services.backups",
     "forks": "innkeeper.services.forks",
+    "media": "innkeeper.services.media",
     "networks": "innkeeper.services.networks",
     "snapshots": "innkeeper.services.snapshots",
 }
@@ -61,6 +62,7 @@ __all__ = [
     "backups",
     "events",
     "forks",
+    "media",
     "networks",
     "snapshots",
 ]

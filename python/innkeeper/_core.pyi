@@ -151,6 +151,32 @@ class Control:
             InvalidInput: when there is none of that id.
         """
 
+    def media(self) -> list[tuple[str, bool, bool, bool]]:
+        """Drives whose media can be changed: id, whether something is in it, whether its tray is
+        out, whether the guest holds what is in it.
+        """
+
+    def open_tray(self, drive: str, force: bool) -> bool:
+        """Whether it is open. Where the guest holds the medium, only with `force`; else it is asked
+        to let go of it.
+
+        Raises:
+            InvalidInput: when there is no such drive.
+        """
+
+    def close_tray(self, drive: str) -> None:
+        """
+        Raises:
+            InvalidInput: as `open_tray`.
+        """
+
+    def change_medium(self, drive: str, medium: OpenDisk | None) -> None:
+        """Puts something in, in place of what is there, or takes that out.
+
+        Raises:
+            InvalidInput: when there is no such drive, or this is no medium for it.
+        """
+
     def plugged(self) -> list[tuple[str, int, bool]]:
         """Disks and network cards: id, slot, and whether the guest was asked to let go of it."""
 

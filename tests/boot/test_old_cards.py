@@ -101,12 +101,19 @@ def offered(directory: Path) -> Path:
     return directory
 
 
-def test_seabios_boots_a_script_of_ipxe_s(inn: Inn, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "model",
+    [
+        "e1000",
+        pytest.param("virtio", marks=pytest.mark.long_guest(reason="a second way to the same")),
+    ],
+)
+def test_seabios_boots_a_script_of_ipxe_s(inn: Inn, tmp_path: Path, model: str) -> None:
     directory = offered(tmp_path / "tftp")
     (directory / "boot.ipxe").write_text(
         "#!ipxe\nkernel vmlinuz initrd=initrd console=ttyS0 quiet\ninitrd initrd\nboot\n"
     )
-    result = boot(inn, directory, "boot.ipxe", "e1000")
+    result = boot(inn, directory, "boot.ipxe", model)
     assert b"Next server: 10.0.2.2\r\n" in result
     assert b"by the network\r\n" in result
 

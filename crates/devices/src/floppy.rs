@@ -10,6 +10,7 @@
 
 mod command;
 mod format;
+mod tray;
 
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ use crate::ports::{read_bytes, write_bytes};
 use crate::{Device, DeviceState, Line, PortRange, RestoreError, decode_state, encode_state};
 
 pub use format::Format;
+pub use tray::FloppyTray;
 
 /// All registers but the fixed disk's between them.
 pub const PORTS: [PortRange; 2] = [
@@ -109,10 +111,21 @@ impl Floppy {
         floppy
     }
 
-    /// Puts another disk in, or takes it out.
-    pub fn change_disk(&mut self, disk: Option<Arc<dyn BlockDevice>>) {
+    /// Puts another disk in, or takes it out. False for a disk of no known format: nothing has changed then.
+    pub fn change_disk(&mut self, disk: Option<Arc<dyn BlockDevice>>) -> bool {
+        if disk
+            .as_ref()
+            .is_some_and(|disk| Format::of(disk.len()).is_none())
+        {
+            return false;
+        }
+        if let Some((before, _)) = &self.disk {
+            // The guest was told that it is written, and whoever takes it out cannot mend it either.
+            let _ = before.flush();
+        }
         self.insert(disk);
         self.state.changed = true;
+        true
     }
 
     fn insert(&mut self, disk: Option<Arc<dyn BlockDevice>>) {

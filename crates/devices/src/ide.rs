@@ -16,9 +16,9 @@ mod disk;
 mod identify;
 mod medium;
 mod packet;
-mod sense;
 mod state;
 mod transfer;
+mod tray;
 
 use std::sync::{Arc, Mutex};
 
@@ -32,6 +32,7 @@ use crate::{Device, DeviceState, Line, PortRange, RestoreError, decode_state, en
 
 use channel::Channel;
 use state::ChannelState;
+pub use tray::IdeTray;
 
 /// Command and control registers of both channels.
 pub const PORTS: [PortRange; 4] = [
@@ -137,6 +138,16 @@ impl Ide {
         if let Some(channel) = locked(&self.channels).get_mut(channel) {
             channel.change_disc(unit, disc);
         }
+    }
+
+    /// For whoever changes discs: the CD-ROM drive on `channel` and `unit`. `moved` tells when the guest has moved its
+    /// tray.
+    #[must_use]
+    pub fn tray(&self, channel: usize, unit: usize, moved: Arc<dyn Line>) -> IdeTray {
+        if let Some(channel) = locked(&self.channels).get_mut(channel) {
+            channel.trays = moved;
+        }
+        IdeTray::new(Arc::clone(&self.channels), channel, unit)
     }
 
     fn tell_mastering(&self) {

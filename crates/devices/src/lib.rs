@@ -18,6 +18,7 @@ pub mod pci;
 pub mod pflash;
 pub mod port92;
 mod ports;
+mod scsi;
 pub mod serial;
 pub mod sound;
 #[doc(hidden)]
@@ -31,3 +32,4 @@ pub use device::{
     encode_state,
 };
 pub use ports::PortRange;
+pub use scsi::{DriveReport, RemovableDrive};

@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use block::BlockDevice;
-use devices::floppy::{self, Floppy, FloppyParts};
-use devices::ide::{self, Drive, Ide};
+use devices::floppy::{self, Floppy, FloppyParts, FloppyTray};
+use devices::ide::{self, Drive, Ide, IdeTray};
 use devices::irqchip::{Irqchip, LapicParts, VcpuEvents, ioapic, pic};
 use devices::isa_dma::{self, DmaChannel, IsaDma};
 use devices::nvme::Nvme;
@@ -27,7 +27,7 @@ use crate::layout::{
     ECAM, ECAM_LEN, IOAPIC, IOAPIC_LEN, PC_PCI_WINDOW_64_LEN, PC_PCI_WINDOW_END, PCI_WINDOW,
     PCI_WINDOW_64_LEN, PCI_WINDOW_END, pc_pci_window, pci_window_64,
 };
-use crate::pc::{self, ShadowMapper, ShadowWrites};
+use crate::pc::{self, FloppyDrive, ShadowMapper, ShadowWrites};
 use crate::pci_windows::MemoryRegion;
 use crate::ports;
 use crate::sync::lock;
@@ -419,10 +419,17 @@ impl Board {
         self.pirqs.is_some()
     }
 
-    /// Plugs in the disk controller of old, with its ports.
-    pub(crate) fn add_ide(&mut self, drives: [Option<Drive>; 4]) -> Result<(), MachineError> {
+    /// Plugs in the disk controller of old, with its ports. `moved` tells of the CD-ROM drive's tray, which is
+    /// answered.
+    pub(crate) fn add_ide(
+        &mut self,
+        drives: [Option<Drive>; 4],
+        moved: Arc<dyn Line>,
+    ) -> Result<IdeTray, MachineError> {
         let irqs = ports::IDE_IRQS.map(|irq| self.line(irq));
         let ide = Ide::new(drives, irqs, &self.memory);
+        let (channel, unit) = pc::CD_PLACE;
+        let tray = ide.tray(channel, unit, moved);
         let registers: SharedDevice = Arc::new(Mutex::new(ide.ports()));
         for range in ide::PORTS {
             let (first, count) = (range.first.into(), range.count.into());
@@ -433,25 +440,27 @@ impl Board {
         self.insert(
             DeviceFunction::new(pc::SOUTH_BRIDGE_SLOT, pc::IDE_FUNCTION),
             ide,
-        )
+        )?;
+        Ok(tray)
     }
 
-    /// ISA's DMA, and the floppy disk controller if there is a disk.
+    /// ISA's DMA, and the floppy disk controller if there is a drive, which is answered.
     pub(crate) fn add_floppy(
         &mut self,
-        disk: Option<Arc<dyn BlockDevice>>,
-    ) -> Result<(), MachineError> {
+        drive: Option<FloppyDrive>,
+    ) -> Result<Option<FloppyTray>, MachineError> {
         let dma = Arc::new(Mutex::new(IsaDma::new()));
         self.add_ports("isa-dma", Arc::clone(&dma), &isa_dma::PORTS)?;
-        if disk.is_none() {
-            return Ok(());
-        }
+        let Some(drive) = drive else {
+            return Ok(None);
+        };
         let parts = FloppyParts {
             irq: self.line(ports::FLOPPY_IRQ),
             dma: DmaChannel::new(dma, ports::FLOPPY_DMA, self.memory.clone()),
         };
-        let floppy = Arc::new(Mutex::new(Floppy::new(disk, parts)));
-        self.add_ports("floppy", floppy, &floppy::PORTS)
+        let floppy = Arc::new(Mutex::new(Floppy::new(drive.disk, parts)));
+        self.add_ports("floppy", Arc::clone(&floppy), &floppy::PORTS)?;
+        Ok(Some(FloppyTray(floppy)))
     }
 
     /// Flash at `base`, over memory that vCPUs cannot write.

@@ -93,8 +93,12 @@ pub struct FirmwareConfig {
     pub serial_console: bool,
     /// A CD-ROM drive, perhaps with the image of a disc in it.
     pub cd: Option<Option<PathBuf>>,
-    /// The image of the disk in the floppy drive, without which there is no drive.
+    /// The image of the disk in the floppy drive.
     pub floppy: Option<PathBuf>,
+    /// There is a floppy drive without a disk, too.
+    pub floppy_drive: bool,
+    /// What is open already and lies in the drive of this name, instead of the file above.
+    pub media: Vec<(String, Arc<dyn BlockDevice>)>,
     /// What firmware keeps its variables in, if it does.
     pub variables: Option<VariablesConfig>,
 }

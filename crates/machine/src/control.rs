@@ -5,6 +5,7 @@
 
 mod aside;
 mod cpus;
+mod media;
 mod memory;
 mod plug;
 mod save;
@@ -31,6 +32,7 @@ use crate::throttle::{Holds, Throttle};
 
 use aside::Asides;
 use cpus::Cpus;
+use media::Media;
 use memory::Memory;
 pub use memory::MemoryReport;
 use plug::Plugs;
@@ -145,6 +147,7 @@ struct Shared {
     power_button: Hook<()>,
     memory: Memory,
     cpus: Cpus,
+    media: Media,
     plugs: Plugs,
     resize: Hook<(u16, u16)>,
     seat: seat::Seat,
@@ -369,6 +372,7 @@ impl MachineControl {
         *lock(&self.shared.power_button) = None;
         self.shared.memory.disconnect();
         self.shared.cpus.disconnect();
+        self.shared.media.disconnect();
         *lock(&self.shared.resize) = None;
         self.shared.seat.disconnect();
         *lock(&self.shared.vsock) = None;

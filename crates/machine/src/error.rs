@@ -88,6 +88,10 @@ pub enum MachineError {
     NoSlot { most: u8 },
     #[error("the guest has a device {id} already")]
     IdTaken { id: String },
+    #[error("the guest has no drive {id}")]
+    NoDrive { id: String },
+    #[error("this is no medium for the drive {id}: a floppy disk has 160 KB to 2.88 MB")]
+    NoMedium { id: String },
     #[error("the guest has no device {id}")]
     NotPlugged { id: String },
     #[error(

@@ -68,7 +68,7 @@ pub use ::migration::{Bounds, FrameError, Kind, Received, Receiver, frame};
 pub use devices::i8042::MouseEvent;
 pub use devices::vga::Screen;
 pub use devices::virtio::{BalloonReport, HotplugMemoryReport, MemoryStatistics, TabletEvent};
-pub use devices::{Device, DeviceState, Line, RestoreError};
+pub use devices::{Device, DeviceState, DriveReport, Line, RestoreError};
 pub use display::{Picture, PixelFormat, Rect, TIGHT_MAX_WIDTH, Tight, raw, tight, zrle};
 pub use error::MachineError;
 pub use limits::{Limits, RateLimit};

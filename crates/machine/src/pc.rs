@@ -21,7 +21,9 @@ use crate::layout::PC_PCI_WINDOW_64_LEN;
 
 pub(crate) use boot_order::{BootPlaces, boot_order};
 pub(crate) use debug_console::{DebugConsole, PORTS as DEBUG_PORTS};
-pub(crate) use drives::{drives, open_disk, open_floppy};
+pub(crate) use drives::{
+    CD_NAME, CD_PLACE, FLOPPY_NAME, FloppyDrive, drives, floppy_drive, open_disk,
+};
 pub(crate) use files::{FilesRequest, files};
 pub(crate) use image::FirmwareImage;
 pub(crate) use shadow::{ShadowMapper, ShadowWrites};

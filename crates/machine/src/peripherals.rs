@@ -129,16 +129,14 @@ pub(crate) fn add(
         board.add_virtio(tablet)?;
     }
     let power = add_power_management(board, lines, control)?;
-    let floppy = config.firmware.as_ref().and_then(|it| it.floppy.as_deref());
-    let floppy = floppy.map(pc::open_floppy).transpose()?;
-    add_clocks(
-        board,
-        config,
-        &power,
-        floppy.as_ref().map(|(_, drive)| *drive),
-    )?;
-    if config.firmware.is_some() {
-        board.add_floppy(floppy.map(|(disk, _)| disk))?;
+    let floppy = config.firmware.as_ref().map(pc::floppy_drive);
+    let floppy = floppy.transpose()?.flatten();
+    let kind = floppy.as_ref().map(|drive| drive.kind);
+    add_clocks(board, config, &power, kind)?;
+    if config.firmware.is_some()
+        && let Some(tray) = board.add_floppy(floppy)?
+    {
+        control.connect_drive(pc::FLOPPY_NAME, Arc::new(tray));
     }
     let slots = add_slots(board, &power, control)?;
     let cpus = add_cpus(board, config, &power, control, signals)?;
@@ -164,7 +162,8 @@ pub(crate) fn add(
         made.add_serial(board, index, chardev.take())?;
     }
     let mut places = BootPlaces::default();
-    made.old_disks.extend(add_old_disks(board, config)?);
+    made.old_disks
+        .extend(add_old_disks(board, config, control)?);
     made.add_disks(board, config, control, &mut places)?;
     for folder in &config.folders {
         add_folder(board, folder, control)?;
@@ -528,6 +527,7 @@ impl Peripherals {
 fn add_old_disks(
     board: &mut Board,
     config: &MachineConfig,
+    control: &MachineControl,
 ) -> Result<Vec<Arc<dyn BlockDevice>>, MachineError> {
     let Some(firmware) = &config.firmware else {
         let old = config.disks.iter().any(|disk| disk.bus == DiskBus::Ide);
@@ -536,13 +536,16 @@ fn add_old_disks(
             false => Ok(Vec::new()),
         };
     };
-    let drives = pc::drives(&config.disks, firmware.cd.as_ref())?;
+    let drives = pc::drives(&config.disks, firmware)?;
     let disks = drives.iter().flatten().filter_map(|drive| match drive {
         Drive::Disk { disk, .. } => Some(Arc::clone(disk)),
         Drive::Cd(_) => None,
     });
     let disks = disks.collect();
-    board.add_ide(drives)?;
+    let tray = board.add_ide(drives, control.tray_bell())?;
+    if firmware.cd.is_some() {
+        control.connect_drive(pc::CD_NAME, Arc::new(tray));
+    }
     Ok(disks)
 }
 

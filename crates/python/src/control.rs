@@ -186,6 +186,34 @@ impl Control {
         plugged.map(|it| (it.id, it.slot, it.leaving)).collect()
     }
 
+    fn media(&self, py: Python<'_>) -> Vec<(String, bool, bool, bool)> {
+        let media = py.detach(|| self.control.media()).into_iter();
+        media
+            .map(|(id, drive)| (id, drive.medium, drive.open, drive.locked))
+            .collect()
+    }
+
+    fn open_tray(&self, py: Python<'_>, drive: &str, force: bool) -> PyResult<bool> {
+        let opened = py.detach(|| self.control.open_tray(drive, force));
+        opened.map_err(|error| machine_error(py, &error))
+    }
+
+    fn close_tray(&self, py: Python<'_>, drive: &str) -> PyResult<()> {
+        let closed = py.detach(|| self.control.close_tray(drive));
+        closed.map_err(|error| machine_error(py, &error))
+    }
+
+    fn change_medium(
+        &self,
+        py: Python<'_>,
+        drive: &str,
+        medium: Option<Py<OpenDisk>>,
+    ) -> PyResult<()> {
+        let medium = medium.map(|medium| medium.get().device());
+        let changed = py.detach(|| self.control.change_medium(drive, medium));
+        changed.map_err(|error| machine_error(py, &error))
+    }
+
     fn request_memory(&self, py: Python<'_>, size: u64) {
         py.detach(|| self.control.request_memory(size));
     }

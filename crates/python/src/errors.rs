@@ -39,6 +39,9 @@ fn class(error: &MachineError) -> &'static str {
         | MachineError::NoSlot { .. }
         | MachineError::IdTaken { .. }
         | MachineError::NotPlugged { .. }
+        | MachineError::NoDrive { .. }
+        | MachineError::NoMedium { .. }
+        | MachineError::FloppySize { .. }
         | MachineError::NoHotPlug
         | MachineError::NoCode { .. } => "InvalidInput",
         MachineError::Engine { .. } => "EngineUnavailable",

@@ -53,6 +53,7 @@ struct FirmwareSpec {
     cdrom: Option<PathBuf>,
     cd_drive: bool,
     floppy: Option<PathBuf>,
+    floppy_drive: bool,
     variables: Option<PathBuf>,
     store: Option<PathBuf>,
 }
@@ -73,6 +74,8 @@ impl FirmwareSpec {
             serial_console: self.serial_console,
             cd: self.cd_drive.then_some(self.cdrom),
             floppy: self.floppy,
+            floppy_drive: self.floppy_drive,
+            media: Vec::new(),
             variables: self.variables.map(|template| VariablesConfig {
                 template,
                 store: self.store,
@@ -157,6 +160,7 @@ pub(crate) struct Wiring {
     taps: Vec<i32>,
     disks: Vec<(String, Py<OpenDisk>)>,
     plugged: Vec<(String, Py<OpenDisk>)>,
+    media: Vec<(String, Py<OpenDisk>)>,
     firmware_log: Option<i32>,
 }
 
@@ -346,6 +350,12 @@ impl Wiring {
             .collect::<PyResult<Vec<_>>>()?;
         if console.is_some() || !ports.is_empty() {
             config.console = Some(ConsoleConfig { console, ports });
+        }
+        if let Some(firmware) = &mut config.firmware {
+            let media = self.media.iter();
+            firmware.media = media
+                .map(|(drive, medium)| (drive.clone(), medium.get().device()))
+                .collect();
         }
         if let Some((firmware, log)) = config.firmware.as_mut().zip(self.firmware_log) {
             firmware.log = Some(descriptor(py, log)?);

@@ -63,6 +63,7 @@ class _Commands(LazyGroup):
         "systemd": Place("innkeeper.cli.systemd", "systemd"),
         "image": Place("innkeeper.cli.image", "app"),
         "disk": Place("innkeeper.cli.disk", "app"),
+        "media": Place("innkeeper.cli.media", "app"),
         "network": Place("innkeeper.cli.network", "app"),
         "agent": Place("innkeeper.cli.agent", "app"),
         "guest": Place("innkeeper.cli.guest", "app"),

@@ -23,6 +23,7 @@ from innkeeper.guest.arrival import Arrival
 from innkeeper.guest.connection import AGENT_PORT
 from innkeeper.guest.departure import Departure
 from innkeeper.guest.hub import AgentHub
+from innkeeper.guest.media import Media
 from innkeeper.guest.news import News
 from innkeeper.guest.plugs import Plugs
 from innkeeper.guest.qga.agent import QemuAgent
@@ -113,6 +114,7 @@ class Desk:
         self._vcpus = order.spec.vcpus
         self.spec = order.spec
         self.plugs = Plugs(self)
+        self.media = Media(self)
         self._taps: tuple[int, ...] = ()
         self._disks: tuple[tuple[str, OpenDisk], ...] = ()
         self.machine: RunningMachine | None = None
@@ -383,6 +385,10 @@ class Desk:
         if self._news is not None:
             self._news.tell_plugged()
 
+    def tell_trays(self) -> None:
+        if self._news is not None:
+            self._news.tell_trays()
+
     @property
     def locked_in(self) -> bool:
         return self.order.jail
@@ -415,6 +421,7 @@ class Desk:
         try:
             wiring = self._wire(mine)
             wiring = replace(wiring, taps=self._taps, disks=self._disks, plugged=self.plugs.disks)
+            wiring = replace(wiring, media=self.media.given)
             spec = replace(self.spec, limits=self.limits)
             machine = RunningMachine(spec, wiring, on_end=self._post_end, beginning=beginning)
         finally:

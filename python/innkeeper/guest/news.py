@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Final
 
 from innkeeper.vm.detached.loop import READ, Loop
+from innkeeper.vm.qmp.media import PERIPHERAL
 from innkeeper.vm.qmp.memory import PLUGGABLE, actual, plugged_in
-from innkeeper.vm.qmp.plugging import PERIPHERAL
 from innkeeper.vm.qmp.processors import path, present
 from innkeeper.vm.qmp.server import Server
 from innkeeper.vm.running import RunningMachine
@@ -37,6 +37,7 @@ class News:
         self._processors: list[bool] = []
         self._on_gone = on_gone
         self._plugged = self._ids()
+        self._trays = self._open_trays()
         self._known = self._look()
         self._processors = present(machine, 0)
         os.set_blocking(self._fd, False)
@@ -65,6 +66,7 @@ class News:
         self._tell_memory()
         self.tell_plugged()
         self.tell_processors()
+        self.tell_trays()
 
     def tell_plugged(self) -> None:
         """Also where something has just come, so that it is known of it when it goes."""
@@ -73,6 +75,17 @@ class News:
             if name not in self._plugged:
                 self._on_gone(name)
                 self._server.event("DEVICE_DELETED", device=name, path=f"{PERIPHERAL}{name}")
+
+    def tell_trays(self) -> None:
+        """Also where one was just moved from outside, so that each move is told."""
+        before, self._trays = self._trays, self._open_trays()
+        for drive, is_open in self._trays.items():
+            if before.get(drive) != is_open:
+                told = {"device": drive, "id": f"{PERIPHERAL}{drive}", "tray-open": is_open}
+                self._server.event("DEVICE_TRAY_MOVED", **told)
+
+    def _open_trays(self) -> dict[str, bool]:
+        return {drive: is_open for drive, _, is_open, _ in self._machine.control.media()}
 
     def _ids(self) -> list[str]:
         return [name for name, _, _ in self._machine.control.plugged()]

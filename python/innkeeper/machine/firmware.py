@@ -1,6 +1,6 @@
 """Firmware of the PC's: what starts a guest that brings its own boot loader."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -22,8 +22,9 @@ class FirmwareSpec:
     """`image` goes into the machine's ROM. `boot` is what it boots from, the first choice first;
     empty for its own order. `log` gets what firmware says of itself. `cdrom` is the image of the
     disc that lies in the CD-ROM drive, `floppy` that of the disk in the floppy drive, which is
-    there with it. Firmware that keeps variables begins with those in `variables`; a guest's own
-    are in `store`, which is made when it is missing, or are lost when its machine ends.
+    there with it or where `floppy_drive` says so. Firmware that keeps variables begins with those
+    in `variables`; a guest's own are in `store`, which is made when it is missing, or are lost when
+    its machine ends.
     """
 
     image: Path
@@ -33,6 +34,7 @@ class FirmwareSpec:
     cd_drive: bool = True
     cdrom: Path | None = None
     floppy: Path | None = None
+    floppy_drive: bool = False
     variables: Path | None = None
     store: Path | None = None
 
@@ -42,6 +44,9 @@ _LARGER_OVMF: Final = (
     Path("/usr/share/OVMF/OVMF_CODE_4M.fd"),
     Path("/usr/share/OVMF/OVMF_VARS_4M.fd"),
 )
+# By which its drives are known to whoever changes what is in them.
+CD: Final = "cd0"
+FLOPPY: Final = "floppy0"
 # What a name stands for: the image, what its variables begin with, and the package of Debian and
 # Ubuntu that has them.
 NAMED: Final = {
@@ -54,6 +59,23 @@ NAMED: Final = {
 }
 # What a guest's own variables are called in its directory.
 KEPT_VARIABLES: Final = "variables.fd"
+
+
+def drives(firmware: FirmwareSpec | None) -> dict[str, Path | None]:
+    """The drives whose media can be changed, and what lies in each."""
+    found: dict[str, Path | None] = {}
+    if firmware is not None and firmware.cd_drive:
+        found[CD] = firmware.cdrom
+    if firmware is not None and (firmware.floppy is not None or firmware.floppy_drive):
+        found[FLOPPY] = firmware.floppy
+    return found
+
+
+def with_medium(firmware: FirmwareSpec, drive: str, medium: Path | None) -> FirmwareSpec:
+    """With that in the drive, which stays when there is nothing in it."""
+    if drive == CD:
+        return replace(firmware, cdrom=medium)
+    return replace(firmware, floppy=medium, floppy_drive=True)
 
 
 def parse_firmware(text: str) -> FirmwareSpec:

@@ -9,6 +9,7 @@ from innkeeper import devices
 from innkeeper._core import Control, Machine, Outcome, Recording, rehearse
 from innkeeper.devices.base import MmioDevice, PortDevice
 from innkeeper.errors import InnkeeperError
+from innkeeper.machine.firmware import with_medium
 from innkeeper.machine.spec import MachineSpec, validate
 from innkeeper.vm import symbols
 from innkeeper.vm.bridge import Plug
@@ -45,7 +46,10 @@ class RunningMachine:
         # What is open already is nothing to look for.
         given = {name for name, _ in wiring.plugged}
         disks = tuple(disk for disk in spec.disks if disk.id not in given)
-        validate(replace(spec, disks=disks))
+        firmware = spec.firmware
+        for drive, _ in wiring.media:
+            firmware = firmware and with_medium(firmware, drive, None)
+        validate(replace(spec, disks=disks, firmware=firmware))
         self._plug: Plug | None = None
         if spec.network is not None and spec.network.bridge is not None and not wiring.taps:
             self._plug = Plug(spec.network, spec.vcpus)

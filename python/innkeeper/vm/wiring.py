@@ -35,8 +35,8 @@ class Vsock:
 class Wiring:
     """`console` is hvc0; `ports` are further virtio-serial ports by name. `taps` are the
     queues of an interface on a bridge, one for each vCPU. `disks` are open already, by their
-    URIs, and `plugged` likewise, by their ids, with all that is said of them. What firmware says
-    goes to `firmware_log`.
+    URIs, and `plugged` likewise, by their ids, with all that is said of them; so are `media`, by
+    the drives that they lie in. What firmware says goes to `firmware_log`.
     """
 
     com1: Channel | None = None
@@ -47,4 +47,5 @@ class Wiring:
     taps: tuple[int, ...] = ()
     disks: tuple[tuple[str, "OpenDisk"], ...] = ()
     plugged: tuple[tuple[str, "OpenDisk"], ...] = ()
+    media: tuple[tuple[str, "OpenDisk"], ...] = ()
     firmware_log: int | None = None

@@ -13,6 +13,7 @@ use super::Drive;
 use super::state::{ChannelState, DriveState, Task, error, status};
 use super::transfer::{Failed, MOST_MULTIPLE, PACKET_LEN, Transfer, What};
 use crate::Line;
+use crate::scsi::Sense;
 
 /// In device control: no interrupts; reset; show the previous bytes.
 const NO_INTERRUPT: u8 = 1 << 1;
@@ -27,6 +28,14 @@ pub(super) const REASON_IN: u8 = 1 << 1;
 /// In the DMA engine's status: the drive has interrupted.
 const MASTER_INTERRUPT: u8 = 1 << 2;
 
+/// A line that nobody looks at.
+#[derive(Debug)]
+struct Nowhere;
+
+impl Line for Nowhere {
+    fn set(&self, _high: bool) {}
+}
+
 #[derive(Debug)]
 pub(super) struct Channel {
     pub(super) drives: [Option<Drive>; 2],
@@ -34,6 +43,8 @@ pub(super) struct Channel {
     pub(super) may_dma: bool,
     pub(super) state: ChannelState,
     irq: Arc<dyn Line>,
+    /// High while a tray of its is out: it tells when the guest moves one.
+    pub(super) trays: Arc<dyn Line>,
 }
 
 impl Channel {
@@ -48,6 +59,7 @@ impl Channel {
             may_dma: false,
             state: ChannelState::default(),
             irq,
+            trays: Arc::new(Nowhere),
         };
         channel.power_on();
         channel
@@ -56,6 +68,7 @@ impl Channel {
     pub(super) fn power_on(&mut self) {
         self.state = ChannelState::default();
         self.may_dma = false;
+        self.trays.set(false);
         self.reset_drives();
         self.drive_line();
     }
@@ -115,8 +128,7 @@ impl Channel {
     pub(super) fn change_disc(&mut self, unit: usize, disc: Option<Arc<dyn BlockDevice>>) {
         if let Some(Some(Drive::Cd(current))) = self.drives.get_mut(unit) {
             *current = disc;
-            self.state.drives[unit].changed = true;
-            self.state.drives[unit].open = false;
+            self.state.drives[unit].tray.changed = true;
         }
     }
 
@@ -291,7 +303,7 @@ impl Channel {
 
     pub(super) fn medium_failed(&mut self, packet: bool) {
         if packet {
-            self.fail_packet(super::sense::Sense::READ_ERROR);
+            self.fail_packet(Sense::READ_ERROR);
         } else {
             self.fail(error::UNCORRECTABLE);
         }

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::sense::Sense;
 use super::transfer::Transfer;
+use crate::scsi::Tray;
 
 /// Status register. Spec: ATA/ATAPI-6, "Status register".
 pub(super) mod status {
@@ -43,14 +43,8 @@ pub(super) struct DriveState {
     pub(super) error: u8,
     /// Sectors that are transferred at once by READ MULTIPLE.
     pub(super) multiple: u8,
-    /// Of a CD-ROM drive: what its next REQUEST SENSE answers.
-    pub(super) sense: Sense,
-    /// It has got another disc, of which nobody has been told yet.
-    pub(super) changed: bool,
-    /// The guest has the disc locked in.
-    pub(super) locked: bool,
-    /// The disc lies outside.
-    pub(super) open: bool,
+    /// Of a CD-ROM drive.
+    pub(super) tray: Tray,
 }
 
 /// The DMA engine. Spec: PIIX3 datasheet, "Bus Master IDE I/O Registers".

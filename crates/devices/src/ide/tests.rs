@@ -10,7 +10,7 @@ use super::{Drive, Ide, IdePorts};
 use crate::pci::PciFunction;
 use crate::testing::FakeLine;
 use crate::virtio::block::test_disk::MemoryDisk;
-use crate::{Device, Line};
+use crate::{Device, Line, RemovableDrive};
 
 struct Bench {
     ide: Ide,
@@ -306,4 +306,48 @@ fn a_transfer_goes_on_after_a_restore() {
     other.words(0, 156);
     assert_eq!(mark(&other.words(0, 256)), 21);
     assert_eq!(other.status(0), 0x50);
+}
+
+/// What GET EVENT STATUS NOTIFICATION says of media: the event, and the tray.
+fn media_event(bench: &mut Bench) -> (u8, u8) {
+    bench.packet(&[0x4a, 1, 0, 0, 0x10, 0, 0, 0, 8]);
+    let answer = bench.words(0x10, 4);
+    assert_eq!(bench.status(0x10), 0x50);
+    (answer[4], answer[5])
+}
+
+#[test]
+fn a_disc_that_the_guest_holds_is_asked_for_and_taken_by_force() {
+    let mut bench = bench();
+    let moved = FakeLine::new();
+    let tray = bench.ide.tray(1, 0, Arc::clone(&moved) as _);
+    bench.packet(&[0x1e, 0, 0, 0, 1]);
+    assert!(tray.report().locked);
+    assert!(!tray.open(false));
+    // It is told once, and the guest lets go and opens the tray itself.
+    assert_eq!(media_event(&mut bench), (1, 2));
+    assert_eq!(media_event(&mut bench), (0, 2));
+    bench.packet(&[0x1b, 0, 0, 0, 2]);
+    assert_eq!(bench.status(0x10) & 1, 1);
+    bench.packet(&[0x1e, 0, 0, 0, 0]);
+    bench.packet(&[0x1b, 0, 0, 0, 2]);
+    assert!(moved.high() && tray.report().open);
+    assert!(tray.change(None));
+    assert_eq!(media_event(&mut bench), (0, 1));
+    assert!(tray.change(Some(Arc::new(MemoryDisk::new(2048)))));
+    tray.close();
+    assert_eq!(media_event(&mut bench), (2, 2));
+    bench.packet(&[0x00]);
+    assert_eq!(bench.ports.read(0x11, 1) >> 4, 6);
+    bench.packet(&[0x25]);
+    assert_eq!(bench.words(0x10, 4)[..4], [0, 0, 0, 0]);
+    // By force it is gone whatever the guest says, also in the middle of a transfer.
+    bench.packet(&[0x1e, 0, 0, 0, 1]);
+    bench.packet(&[0x28, 0, 0, 0, 0, 0, 0, 0, 1]);
+    assert!(tray.open(true));
+    assert!(tray.change(None));
+    bench.packet(&[0x28, 0, 0, 0, 0, 0, 0, 0, 1]);
+    assert_eq!(bench.ports.read(0x11, 1) >> 4, 6);
+    bench.packet(&[0x00]);
+    assert_eq!(bench.ports.read(0x11, 1) >> 4, 2);
 }

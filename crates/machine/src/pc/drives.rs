@@ -1,6 +1,6 @@
 //! What hangs on the disk controller of old.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use block::BlockDevice;
@@ -9,10 +9,16 @@ use devices::ide::Drive;
 use rustix::fs::Access;
 
 use crate::MachineError;
-use crate::config::{DiskBus, DiskConfig, DiskFormat, DiskTrust, Overlay};
+use crate::config::{DiskBus, DiskConfig, DiskFormat, DiskTrust, FirmwareConfig, Overlay};
+
+/// By which drives are known to whoever changes what is in them.
+pub(crate) const CD_NAME: &str = "cd0";
+pub(crate) const FLOPPY_NAME: &str = "floppy0";
 
 /// Master of the second channel: where a CD-ROM drive is looked for.
 const CD: usize = 2;
+/// The CD-ROM drive's channel and unit.
+pub(crate) const CD_PLACE: (usize, usize) = (CD / 2, CD % 2);
 /// Where disks go, in their order.
 const DISKS: [usize; 3] = [0, 1, 3];
 
@@ -22,7 +28,7 @@ const DISKS: [usize; 3] = [0, 1, 3];
 /// When there are too many disks, or an image cannot be used.
 pub(crate) fn drives(
     disks: &[DiskConfig],
-    cd: Option<&Option<PathBuf>>,
+    firmware: &FirmwareConfig,
 ) -> Result<[Option<Drive>; 4], MachineError> {
     let mut drives = [None, None, None, None];
     let mut places = DISKS.into_iter();
@@ -34,11 +40,21 @@ pub(crate) fn drives(
             serial: disk.serial.clone(),
         });
     }
-    if let Some(disc) = cd {
-        let disc = disc.as_deref().map(open_disc).transpose()?;
+    if let Some(disc) = &firmware.cd {
+        let disc = match given(firmware, CD_NAME) {
+            Some(disc) => Some(disc),
+            None => disc.as_deref().map(open_disc).transpose()?,
+        };
         drives[CD] = Some(Drive::Cd(disc));
     }
     Ok(drives)
+}
+
+/// What is open already for the drive of this name.
+fn given(firmware: &FirmwareConfig, name: &str) -> Option<Arc<dyn BlockDevice>> {
+    let mut all = firmware.media.iter();
+    let found = all.find(|(drive, _)| drive == name);
+    found.map(|(_, medium)| Arc::clone(medium))
 }
 
 /// The image of a CD or DVD: as it is, and never written to.
@@ -59,9 +75,42 @@ fn open_disc(path: &Path) -> Result<Arc<dyn BlockDevice>, MachineError> {
     })
 }
 
-/// A floppy disk and the drive that reads it, as the CMOS has it.
-pub(crate) fn open_floppy(path: &Path) -> Result<(Arc<dyn BlockDevice>, u8), MachineError> {
-    let disk = open_disk(&DiskConfig {
+/// What a floppy drive has in it.
+#[derive(Debug)]
+pub(crate) struct FloppyDrive {
+    pub(crate) disk: Option<Arc<dyn BlockDevice>>,
+    /// What the drive is, as the CMOS has it.
+    pub(crate) kind: u8,
+}
+
+/// A drive of 1.44 MB.
+const USUAL_DRIVE: u8 = 4;
+
+/// The floppy drive, if there is one: that which reads the disk in it.
+pub(crate) fn floppy_drive(firmware: &FirmwareConfig) -> Result<Option<FloppyDrive>, MachineError> {
+    let path = firmware.floppy.as_deref();
+    let disk = match given(firmware, FLOPPY_NAME) {
+        Some(disk) => Some(disk),
+        None => path.map(open_floppy).transpose()?,
+    };
+    if disk.is_none() && !firmware.floppy_drive {
+        return Ok(None);
+    }
+    let kind = match &disk {
+        None => USUAL_DRIVE,
+        Some(disk) => {
+            let format = Format::of(disk.len());
+            let format = format.ok_or_else(|| MachineError::FloppySize {
+                path: path.unwrap_or(Path::new(FLOPPY_NAME)).to_owned(),
+            })?;
+            format.drive
+        }
+    };
+    Ok(Some(FloppyDrive { disk, kind }))
+}
+
+fn open_floppy(path: &Path) -> Result<Arc<dyn BlockDevice>, MachineError> {
+    open_disk(&DiskConfig {
         path: path.to_owned(),
         format: DiskFormat::Raw,
         read_only: rustix::fs::access(path, Access::WRITE_OK).is_err(),
@@ -74,12 +123,7 @@ pub(crate) fn open_floppy(path: &Path) -> Result<(Arc<dyn BlockDevice>, u8), Mac
         id: String::new(),
         slot: None,
         gone: false,
-    })?;
-    let format = Format::of(disk.len());
-    let format = format.ok_or_else(|| MachineError::FloppySize {
-        path: path.to_owned(),
-    })?;
-    Ok((disk, format.drive))
+    })
 }
 
 pub(crate) fn open_disk(disk: &DiskConfig) -> Result<Arc<dyn BlockDevice>, MachineError> {

@@ -14,7 +14,7 @@ from innkeeper.vm.detached.console import Console
 from innkeeper.vm.detached.home import CONSOLE, Home
 from innkeeper.vm.display.seat import Seat
 from innkeeper.vm.order import Order
-from innkeeper.vm.qmp import display, memory, migration, plugging, processors, records
+from innkeeper.vm.qmp import display, media, memory, migration, plugging, processors, records
 from innkeeper.vm.qmp.session import CommandError, Handler
 from innkeeper.vm.running import RunningMachine
 from innkeeper.vm.statistics import GuestStatistics
@@ -36,6 +36,8 @@ class Subject(Protocol):
     def spec(self) -> MachineSpec: ...
     @property
     def plugs(self) -> plugging.Plugs: ...
+    @property
+    def media(self) -> media.Media: ...
     @property
     def console(self) -> Console: ...
     @property
@@ -84,7 +86,8 @@ def handlers(guest: Subject) -> dict[str, Handler]:
         **records.handlers(guest),
         "cont": just("resume"),
         "query-block": lambda _: [
-            _block(index, disk) for index, disk in enumerate(guest.spec.disks) if not disk.gone
+            *(_block(index, disk) for index, disk in enumerate(guest.spec.disks) if not disk.gone),
+            *media.blocks(guest),
         ],
         "query-chardev": lambda _: _chardevs(guest),
         "query-name": lambda _: {"name": guest.home.name},
@@ -118,7 +121,7 @@ def _block(index: int, disk: DiskSpec) -> dict[str, Any]:
         inserted["backing_file"] = disk.nbd or str(disk.path)
     return {
         "device": disk_id(index, disk),
-        "qdev": f"{plugging.PERIPHERAL}{disk_id(index, disk)}",
+        "qdev": f"{media.PERIPHERAL}{disk_id(index, disk)}",
         "type": "hd",
         "removable": False,
         "locked": False,

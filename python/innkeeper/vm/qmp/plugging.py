@@ -16,6 +16,7 @@ from innkeeper.machine import stored
 from innkeeper.machine.network import NetworkSpec, mac_of
 from innkeeper.machine.spec import DiskFormat, DiskSpec, MachineSpec
 from innkeeper.vm.detached.home import Home
+from innkeeper.vm.qmp import media
 from innkeeper.vm.qmp.descriptors import DescriptorSets
 from innkeeper.vm.qmp.session import CommandError, Handler
 
@@ -25,7 +26,6 @@ T = TypeVar("T")
 _DISK: Final = ("virtio-blk-pci", "virtio-blk", "virtio-blk-pci-non-transitional")
 _CARD: Final = ("virtio-net-pci", "virtio-net", "virtio-net-pci-non-transitional")
 _MOST_NODES: Final = 64
-PERIPHERAL: Final = "/machine/peripheral/"
 
 
 class Plugs(Protocol):
@@ -48,6 +48,8 @@ class Subject(Protocol):
     def spec(self) -> MachineSpec: ...
     @property
     def plugs(self) -> Plugs: ...
+    @property
+    def media(self) -> media.Media: ...
 
 
 @dataclass
@@ -69,6 +71,7 @@ def handlers(guest: Subject) -> dict[str, Handler]:
     sets, nodes = DescriptorSets(), _Nodes()
     return {
         **sets.handlers(),
+        **media.handlers(guest, sets, lambda name: _medium(guest, nodes, name)),
         "blockdev-add": lambda arguments: _add_node(sets, nodes, arguments),
         "blockdev-del": lambda arguments: _remove_node(guest, nodes, arguments),
         "device_add": lambda arguments: _add_device(guest, nodes, arguments),
@@ -184,20 +187,34 @@ def _add_disk(
         raise CommandError(f"Drive '{drive}' is already in use by another block device")
     serial = str(arguments.get("serial", ""))
     disk = replace(node.disk, id=name, serial=serial, slot=slot)
-    fd = node.fd
-    if fd is None:
-        try:
-            flags = os.O_RDONLY if disk.read_only else os.O_RDWR
-            fd = node.fd = os.open(disk.path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
-        except OSError as error:
-            raise CommandError(
-                f"Could not open '{disk.path}': {error.strerror}; what lies outside of the "
-                "guest's jail is passed with add-fd"
-            ) from error
-    files = [(disk.path, fd)]
+    files = [(disk.path, _file(node))]
     number = len(guest.spec.disks)
     _doing(lambda: guest.plugs.add_disk(disk, number, files, known=False))
     node.device = name
+
+
+def _medium(guest: Subject, nodes: _Nodes, name: str) -> tuple[Path, int, bool]:
+    """A node's file, for a drive."""
+    node = nodes.disks.get(name)
+    if node is None:
+        raise CommandError(f"Cannot find node '{name}'")
+    if _is_used(guest, node):
+        raise CommandError(f"Node {name} is in use by the device '{node.device}'")
+    return node.disk.path, _file(node), node.disk.read_only
+
+
+def _file(node: _Node) -> int:
+    """The node's descriptor, which stays its own."""
+    if node.fd is None:
+        try:
+            flags = os.O_RDONLY if node.disk.read_only else os.O_RDWR
+            node.fd = os.open(node.disk.path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as error:
+            raise CommandError(
+                f"Could not open '{node.disk.path}': {error.strerror}; what lies outside of the "
+                "guest's jail is passed with add-fd"
+            ) from error
+    return node.fd
 
 
 def _is_used(guest: Subject, node: _Node) -> bool:

@@ -49,6 +49,7 @@ OBJECTS: Final[dict[str, Members]] = {
         "type": "str",
         "removable": "bool",
         "locked": "bool",
+        "*tray_open": "bool",
         "*inserted": "BlockDeviceInfo",
         "*qdev": "str",
     },
@@ -134,7 +135,22 @@ COMMANDS: Final[dict[str, tuple[Members, Type]]] = {
         },
         "q_empty",
     ),
+    "blockdev-change-medium": (
+        {
+            "*device": "str",
+            "*id": "str",
+            "filename": "str",
+            "*format": "str",
+            "*force": "bool",
+            "*read-only-mode": "str",
+        },
+        "q_empty",
+    ),
+    "blockdev-close-tray": ({"*device": "str", "*id": "str"}, "q_empty"),
     "blockdev-del": ({"node-name": "str"}, "q_empty"),
+    "blockdev-insert-medium": ({"id": "str", "node-name": "str"}, "q_empty"),
+    "blockdev-open-tray": ({"*device": "str", "*id": "str", "*force": "bool"}, "q_empty"),
+    "blockdev-remove-medium": ({"id": "str"}, "q_empty"),
     "device_add": (
         {
             "driver": "str",
@@ -149,6 +165,7 @@ COMMANDS: Final[dict[str, tuple[Members, Type]]] = {
         "q_empty",
     ),
     "device_del": ({"id": "str"}, "q_empty"),
+    "eject": ({"*device": "str", "*id": "str", "*force": "bool"}, "q_empty"),
     "closefd": ({"fdname": "str"}, "q_empty"),
     "cont": ({}, "q_empty"),
     "getfd": ({"fdname": "str"}, "q_empty"),
@@ -209,6 +226,9 @@ COMMANDS: Final[dict[str, tuple[Members, Type]]] = {
     "x-plug-disk": ({"disk": "any", "number": "int", "files": ["any"]}, "any"),
     "x-plug-network": ({"network": "any"}, "any"),
     "x-query-plugged": ({}, "any"),
+    # Ours: what inn media asks for.
+    "x-insert-medium": ({"id": "str", "path": "str", "fdset-id": "int"}, "q_empty"),
+    "x-query-media": ({}, "any"),
     # Ours: docs/guides/memory-of-a-guest.md.
     "x-query-memory": ({}, "any"),
     "x-set-cpus": ({"count": "int"}, "q_empty"),
@@ -229,6 +249,7 @@ COMMANDS: Final[dict[str, tuple[Members, Type]]] = {
 EVENTS: Final[dict[str, Members]] = {
     "BALLOON_CHANGE": {"actual": "int"},
     "DEVICE_DELETED": {"*device": "str", "path": "str"},
+    "DEVICE_TRAY_MOVED": {"device": "str", "id": "str", "tray-open": "bool"},
     "GUEST_PANICKED": {"action": "str"},
     "MEMORY_DEVICE_SIZE_CHANGE": {"*id": "str", "size": "int", "qom-path": "str"},
     "MIGRATION": {"status": "MigrationStatus"},
