@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,15 @@ def start(house: House, name: str, *words: str) -> str:
     house("run", "--detach", "--cold", "--name", name, "--memory", "192M", "debian", "--", *command)
     house("wait", "--ready", name)
     return name
+
+
+@pytest.fixture(autouse=True)
+def tidy(house: House) -> Iterator[None]:
+    """No guest of a test counts on beside the next ones."""
+    before = set(house.states())
+    yield
+    if names := set(house.states()) - before:
+        house("rm", "-f", *names)
 
 
 def write(house: House, guest: str, text: str) -> None:

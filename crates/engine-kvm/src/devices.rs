@@ -2,6 +2,8 @@
 //! (A local APIC belongs to its vCPU's state.)
 //! Spec: Linux Documentation/virt/kvm/api.rst, "KVM_GET_IRQCHIP", "KVM_GET_PIT2", "KVM_GET_CLOCK".
 
+mod exchange;
+
 use engine::EngineError;
 use kvm_bindings::{
     KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, kvm_clock_data, kvm_irqchip,
@@ -9,6 +11,7 @@ use kvm_bindings::{
 };
 use kvm_ioctls::VmFd;
 use serde::{Deserialize, Serialize};
+use x86::chips::Chips;
 
 use crate::host;
 
@@ -43,14 +46,32 @@ pub(crate) fn save(fd: &VmFd) -> Result<Vec<u8>, EngineError> {
         .get_clock()
         .map_err(host("cannot read the guest's clock"))?
         .clock;
-    postcard::to_stdvec(&(VERSION, DevicesV1 { chips, pit, clock })).map_err(|_| {
-        EngineError::Unsupported {
-            what: "writing the state of KVM's devices",
-        }
+    encoded(DevicesV1 { chips, pit, clock })
+}
+
+fn encoded(devices: DevicesV1) -> Result<Vec<u8>, EngineError> {
+    postcard::to_stdvec(&(VERSION, devices)).map_err(|_| EngineError::Unsupported {
+        what: "writing the state of KVM's devices",
     })
 }
 
-pub(crate) fn restore(fd: &VmFd, state: &[u8]) -> Result<(), EngineError> {
+/// What the kernel's devices held when these bytes were saved.
+///
+/// # Errors
+/// When the bytes are no such state.
+pub fn chips_of(state: &[u8]) -> Result<Chips, EngineError> {
+    Ok(decoded(state)?.chips())
+}
+
+/// The state of devices that hold this, for the kernel to take.
+///
+/// # Errors
+/// When it cannot be encoded, which would be a bug.
+pub fn state_of(chips: &Chips) -> Result<Vec<u8>, EngineError> {
+    encoded(DevicesV1::of_chips(chips))
+}
+
+fn decoded(state: &[u8]) -> Result<DevicesV1, EngineError> {
     let wrong = |what: &str| EngineError::State {
         what: what.to_owned(),
     };
@@ -59,8 +80,11 @@ pub(crate) fn restore(fd: &VmFd, state: &[u8]) -> Result<(), EngineError> {
     if version != VERSION {
         return Err(wrong("KVM devices of another version"));
     }
-    let devices: DevicesV1 =
-        postcard::from_bytes(body).map_err(|_| wrong("device bytes that are not KVM's"))?;
+    postcard::from_bytes(body).map_err(|_| wrong("device bytes that are not KVM's"))
+}
+
+pub(crate) fn restore(fd: &VmFd, state: &[u8]) -> Result<(), EngineError> {
+    let devices = decoded(state)?;
     // The chip's number is ours to say, whatever the bytes claim.
     for (chip_id, chip) in CHIPS.into_iter().zip(devices.chips) {
         fd.set_irqchip(&kvm_irqchip { chip_id, ..chip })

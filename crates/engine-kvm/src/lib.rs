@@ -16,6 +16,7 @@ mod devices;
 mod exit;
 mod kick;
 mod kvm_engine;
+mod machine_checks_raw;
 mod measure;
 mod msrs;
 mod routing;
@@ -28,6 +29,7 @@ mod translate;
 mod vcpu;
 mod xsave_raw;
 
+pub use devices::{chips_of, state_of};
 pub use kvm_engine::{KvmEngine, RESERVED_BASE, RESERVED_LEN};
 pub use measure::{Measurement, WORTH_HAVING, measure};
 pub use routing::{EventAddress, MsiRoute};

@@ -80,6 +80,10 @@ impl MsrList {
         })
     }
 
+    pub(crate) fn has(&self, index: u32) -> bool {
+        self.reset.contains_key(&index) || elsewhere(index)
+    }
+
     /// What belongs in a state.
     pub(crate) fn save(&self, fd: &VcpuFd) -> Result<BTreeMap<u32, u64>, EngineError> {
         let mut values = read_all(fd, self.reset.keys().copied().collect())?;

@@ -9,7 +9,7 @@ use memory::{Gla, Gpa};
 use vm_memory::{Bytes, GuestAddress};
 use x86::cpuid::{CpuidTable, feature};
 use x86::exception::vector;
-use x86::{CpuState, Exception};
+use x86::{CpuState, Exception, msr};
 
 use crate::exit::{self, Failure, Returned};
 use crate::kick::KvmKick;
@@ -18,7 +18,7 @@ use crate::msrs::MsrList;
 use crate::run_page_raw::{HYPERCALL_RESULT, MSR_DATA, MSR_ERROR, RunPage};
 use crate::state::{self, Context};
 use crate::transfer::Transfer;
-use crate::{cpuid, host, translate};
+use crate::{cpuid, host, machine_checks_raw, translate};
 
 /// A guest that stood still this long is told so, lest its watchdogs bark.
 const NOTABLE_PAUSE: Duration = Duration::from_secs(1);
@@ -62,6 +62,8 @@ impl KvmVcpu {
         fd.set_cpuid2(&cpuid::to_kvm(&table)?)
             .map_err(host("KVM refuses the CPU model"))?;
         set_tsc_frequency(&fd, &table)?;
+        machine_checks_raw::set_up(&fd, msr::MACHINE_CHECKS)
+            .map_err(host("KVM refuses the machine checks"))?;
         let page = RunPage::map(&fd, vm.run_page_len).map_err(host("cannot map a vCPU's page"))?;
         let page = Arc::new(page);
         let context = Context {
@@ -354,6 +356,10 @@ impl Vcpu for KvmVcpu {
     fn translate(&mut self, address: Gla) -> Option<Gpa> {
         let sregs = self.fd.get_sregs().ok()?;
         translate::translate(&self.vm.memory, &sregs, address)
+    }
+
+    fn keeps_msr(&self, index: u32) -> bool {
+        self.context.msrs.has(index)
     }
 
     fn stats(&self) -> VcpuStats {

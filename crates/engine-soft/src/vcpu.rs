@@ -14,6 +14,7 @@ use crate::cpu::convert::host_tsc;
 use crate::cpu::{Cpu, attention};
 use crate::interp::run::Interpreter;
 use crate::mmu::walk;
+use crate::msrs::Msrs;
 use crate::translate::Translator;
 use crate::tsc::SharedTsc;
 
@@ -233,6 +234,10 @@ impl Vcpu for SoftVcpu {
 
     fn translate(&mut self, address: Gla) -> Option<Gpa> {
         walk::peek(&self.interpreter.cpu, address.0).map(Gpa)
+    }
+
+    fn keeps_msr(&self, index: u32) -> bool {
+        Msrs::KEPT.contains(&index)
     }
 
     fn stats(&self) -> VcpuStats {

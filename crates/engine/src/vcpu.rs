@@ -146,6 +146,9 @@ pub trait Vcpu: Send + Debug {
     /// Where the guest's page tables map `address` now, for a supervisor read; sets no A/D bits.
     fn translate(&mut self, address: Gla) -> Option<Gpa>;
 
+    /// Does this vCPU keep that MSR itself, or answer for it? What it does not is the machine's.
+    fn keeps_msr(&self, index: u32) -> bool;
+
     fn stats(&self) -> VcpuStats;
 
     /// Where this vCPU's thread is inside [`Vcpu::run`]; outside, the caller may say.

@@ -22,6 +22,7 @@ const MTRR_PHYS_LAST: u32 = 0x20f;
 const MTRR_FIX_16K: [u32; 2] = [0x258, 0x259];
 const MTRR_FIX_4K: std::ops::RangeInclusive<u32> = 0x268..=0x26f;
 const MC0_CTL: u32 = 0x400;
+/// Of as many banks as [`msr::MACHINE_CHECKS`] tells.
 const MC_LAST: u32 = 0x427;
 /// Spec: AMD APM Vol. 2, "Performance Monitoring Counters": PerfEvtSel0-3, then PerfCtr0-3.
 const AMD_EVENT_SELECT_0: u32 = 0xc001_0000;
@@ -49,9 +50,6 @@ const UNCACHED: u64 = 0;
 const MTRR_ENABLED: u64 = 1 << 11 | 1 << 10;
 const MTRR_VALID: u64 = 1 << 11;
 const FOUR_GIB: u64 = 1 << 32;
-/// Ten banks, which is what MC_LAST covers.
-const MACHINE_CHECK_BANKS: u64 = 10;
-const MACHINE_CHECK_CONTROL: u64 = 1 << 8;
 /// Fast strings; no PEBS, no branch trace.
 const MISC_ENABLE_DEFAULT: u64 = 1 | 1 << 11 | 1 << 12;
 /// The microcode revision, in the high half.
@@ -142,7 +140,7 @@ impl MachineMsrs {
                 msr::MTRR_PHYS_BASE0 + 1,
                 hole_mask(LOW_RAM_LIMIT, facts.physical_bits) | MTRR_VALID,
             ),
-            (msr::MCG_CAP, MACHINE_CHECK_BANKS | MACHINE_CHECK_CONTROL),
+            (msr::MCG_CAP, msr::MACHINE_CHECKS),
             (msr::MISC_ENABLE, MISC_ENABLE_DEFAULT),
             (msr::BIOS_SIGN_ID, MICROCODE),
             (msr::FEATURE_CONTROL, FEATURE_CONTROL_LOCKED),
@@ -236,11 +234,16 @@ impl MachineMsrs {
         &self.values
     }
 
-    /// Takes what is ours out of a saved state.
-    pub(crate) fn take_from(&mut self, saved: &mut BTreeMap<u32, u64>) {
+    /// Takes what is ours out of a saved state: of what we know, what nobody else has.
+    pub(crate) fn take_from(
+        &mut self,
+        saved: &mut BTreeMap<u32, u64>,
+        left_to_us: impl Fn(u32) -> bool,
+    ) {
         saved.retain(|&index, value| {
             let rule = self.rule(index);
-            let ours = !matches!(rule, Rule::Nothing | Rule::Command | Rule::Unknown);
+            let known = !matches!(rule, Rule::Nothing | Rule::Command | Rule::Unknown);
+            let ours = known && left_to_us(index);
             if ours {
                 self.values.insert(index, *value);
             }

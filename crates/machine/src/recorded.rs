@@ -89,6 +89,7 @@ impl Machine {
     /// When that was a machine of another shape, or a part of it is damaged.
     pub fn begin_as(&mut self, beginning: &Beginning) -> Result<(), MachineError> {
         let saved = SavedMachine::from_bytes(&beginning.state)?;
+        let saved = self.fitting(&saved)?;
         self.check_shape(&saved)?;
         self.memory().map_layers(&beginning.layers)?;
         self.restore(&saved)?;

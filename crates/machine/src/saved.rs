@@ -5,6 +5,10 @@
 //! ends of character devices held. A machine is restored into one of the same shape, made from a
 //! description, that has not run.
 
+mod exchange;
+
+use std::borrow::Cow;
+
 use devices::{Clock, DeviceState};
 use memory::RamRange;
 use serde::{Deserialize, Serialize};
@@ -111,6 +115,8 @@ impl Machine {
     /// # Errors
     /// When the saved machine has another shape, or a part of it is damaged.
     pub fn restore(&mut self, saved: &SavedMachine) -> Result<(), MachineError> {
+        let saved = self.fitting(saved)?;
+        let saved = saved.as_ref();
         self.check_shape(saved)?;
         self.shared.clock.set(saved.clock);
         self.board.timers.clock_changed();
@@ -130,6 +136,17 @@ impl Machine {
         Ok(())
     }
 
+    /// The saved machine as it would have been saved here: who has the interrupt controllers may
+    /// differ.
+    pub(crate) fn fitting<'a>(
+        &self,
+        saved: &'a SavedMachine,
+    ) -> Result<Cow<'a, SavedMachine>, MachineError> {
+        let names = self.board.devices.iter().map(|named| named.name.as_str());
+        let other = saved.exchanged(self.shared.irqchip.is_none(), names)?;
+        Ok(other.map_or(Cow::Borrowed(saved), Cow::Owned))
+    }
+
     pub(crate) fn check_shape(&self, saved: &SavedMachine) -> Result<(), MachineError> {
         if saved.cpu_version != CpuState::VERSION {
             return Err(damaged("its processors are of another version"));
@@ -142,15 +159,6 @@ impl Machine {
         }
         if saved.vcpus.len() != self.vcpus.len() {
             return Err(damaged("it has another number of processors"));
-        }
-        let in_kernel = !saved.engine_devices.is_empty();
-        if in_kernel == self.shared.irqchip.is_some() {
-            let what = format!(
-                "it ran on {}, whose interrupt controllers {} does not have",
-                saved.engine,
-                self.engine.name()
-            );
-            return Err(damaged(&what));
         }
         let known = |named: &&Named| saved.has(named);
         let devices = self.board.devices.iter().filter(known);

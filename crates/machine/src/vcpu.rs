@@ -221,7 +221,11 @@ impl VcpuRunner {
     /// The state as every engine understands it, with the machine's part in it.
     pub(crate) fn state(&mut self) -> Result<CpuState, EngineError> {
         let Some(irqchip) = self.shared.irqchip.clone() else {
-            return self.vcpu.state();
+            let mut state = self.vcpu.state()?;
+            let ours = self.msrs.values().iter();
+            let ours = ours.filter(|(index, _)| !self.vcpu.keeps_msr(**index));
+            state.msrs.extend(ours);
+            return Ok(state);
         };
         // What others sent and nobody has taken yet is part of the state.
         self.take_signals()?;
@@ -239,9 +243,11 @@ impl VcpuRunner {
         let mut state = state.clone();
         if let Some(irqchip) = &self.shared.irqchip {
             state.apic = irqchip.apics().state(self.id);
-            self.msrs.take_from(&mut state.msrs);
             self.clock_msrs.take_from(&mut state.msrs);
         }
+        let vcpu = &self.vcpu;
+        self.msrs
+            .take_from(&mut state.msrs, |index| !vcpu.keeps_msr(index));
         self.vcpu.set_state(&state)?;
         // What was under way belonged to the state before.
         self.signal.take();

@@ -2,6 +2,7 @@
 //!
 //! Nothing here executes anything. Spec: Intel SDM Vol. 3 and 4, AMD APM Vol. 2.
 
+pub mod chips;
 pub mod cpuid;
 pub mod exception;
 pub mod msr;

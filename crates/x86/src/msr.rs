@@ -15,6 +15,8 @@ pub const SYSENTER_CS: u32 = 0x174;
 pub const SYSENTER_ESP: u32 = 0x175;
 pub const SYSENTER_EIP: u32 = 0x176;
 pub const MCG_CAP: u32 = 0x179;
+/// What MCG_CAP says under every engine: ten banks, and MCG_CTL.
+pub const MACHINE_CHECKS: u64 = 10 | 1 << 8;
 pub const MCG_STATUS: u32 = 0x17a;
 pub const MISC_ENABLE: u32 = 0x1a0;
 pub const DEBUG_CTL: u32 = 0x1d9;

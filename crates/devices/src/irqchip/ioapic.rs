@@ -3,6 +3,8 @@
 //! Spec: Intel 82093AA datasheet, "I/O APIC Registers"; Intel ICH datasheet, "APIC Registers", for
 //! version 20h and its EOI register. A pin becomes a message: see `message.rs` for the format.
 
+pub mod exchange;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};

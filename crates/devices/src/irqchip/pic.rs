@@ -7,6 +7,8 @@
 //! a spurious IRQ7. IRQ7 and IRQ15 are answered when the guest masks or a level line falls between
 //! request and acknowledge.
 
+pub mod exchange;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};

@@ -8,6 +8,7 @@
 //! are one interrupt, at the right phase, never a burst.
 
 mod channel;
+pub mod exchange;
 
 use std::sync::Arc;
 

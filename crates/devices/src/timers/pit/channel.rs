@@ -3,6 +3,8 @@
 //! Spec: Intel 82C54 datasheet, "Mode Definitions", "Read-Back Command". Time is in ticks of the
 //! crystal. Loading takes one tick, as the datasheet's timing diagrams show.
 
+mod exchange;
+
 use serde::{Deserialize, Serialize};
 
 /// Which bytes of the count a port access carries.
