@@ -1,6 +1,6 @@
 # The commands of this project; `make help` lists them. The work is in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-guests test-desktop test-leaks lint build bench bench-shares bench-memory bench-start bench-snapshots bench-screen bench-migration clean
+.PHONY: help demo test test-guests test-desktop test-leaks lint build bench bench-shares bench-memory bench-start bench-snapshots bench-screen bench-migration soak clean
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
@@ -74,6 +74,12 @@ bench-migration: ## Measure what moving a guest takes, and write docs/reference/
 	@scripts/setup
 	@scripts/build
 	@.venv/bin/python -m benches.migration
+
+soak: ## Save, fork, restore and back up a guest that checks itself, at random; MINUTES= or HOURS= for how long, SEED=
+	@scripts/setup
+	@scripts/build
+	@.venv/bin/python -m benches.soak --minutes $(or $(MINUTES),$(if $(HOURS),$(shell expr $(HOURS) \* 60)),15) \
+		$(if $(SEED),--seed $(SEED))
 
 clean: ## Remove what was built here; images stay, see inn image rm
 	rm -rf target build .venv
