@@ -21,7 +21,7 @@ from benches.rfb import RAW, TIGHT, ZRLE, Seen, Viewer
 PAGE: Final = Path(__file__).parents[1] / "docs" / "reference" / "screen-measured.md"
 _SECONDS: Final = 10.0
 _TICK: Final = os.sysconf("SC_CLK_TCK")
-# Four lines of numbers at as many places, some 30 times a second.
+# Four lines of numbers at as many places, more often than anybody sees.
 _TEXT: Final = r"""
 n=0
 while :; do
@@ -29,7 +29,7 @@ while :; do
         printf '\033[%d;%dHframe %d of line %d' $line $line $n $line
     done > /dev/tty1
     n=$((n + 1))
-    sleep 0.03
+    sleep 0.01
 done
 """
 _NOISE: Final = "while :; do cat /dev/urandom > /dev/fb0 2>/dev/null; done"
@@ -94,8 +94,8 @@ def page(rows: list[Row], engine: str) -> str:
     lines = [
         "# What a viewer of a screen takes",
         "",
-        "Made by `make bench-screen`: a guest with a display of 1024x768 changes four lines",
-        "of text some 30 times a second, or draws noise without end, and one viewer takes all",
+        "Made by `make bench-screen`: a guest with a display of 1024x768 changes four lines of",
+        "text up to 100 times a second, or draws noise without end, and one viewer takes all",
         f"that it is sent. The guest's process ran the {engine}; its load is in processors,",
         "without the viewer, and more with it. [A guest's screen](../guides/screen.md).",
         "",

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ from tests.conftest import PATIENCE
 from tests.run.house import House, wait
 
 if TYPE_CHECKING:
+    from subprocess import Popen
+
     from playwright.sync_api import Page
 
 pytestmark = pytest.mark.long_guest(reason="needs a browser, and a Debian with Xorg")
@@ -47,6 +50,27 @@ def page() -> Iterator["Page"]:
         chromium.close()
 
 
+@contextmanager
+def viewing(house: House) -> Iterator["Popen[bytes]"]:
+    with house.inn.start("view", "desk", "--no-browser") as view:
+        try:
+            yield view
+        finally:
+            # It goes on for as long as its guest does.
+            view.kill()
+
+
+def type_by_hand(page: "Page", text: str) -> None:
+    """As fingers do: playwright's own typing sends keys without their shift."""
+    for character in text:
+        shifted = character.isupper() or character in '~!@#$%^&*()_+{}|:"<>?'
+        if shifted:
+            page.keyboard.down("Shift")
+        page.keyboard.press("Enter" if character == "\n" else character)
+        if shifted:
+            page.keyboard.up("Shift")
+
+
 def said(house: House, words: str) -> None:
     wait(lambda: house("logs", "desk"), lambda text: words in text)
 
@@ -62,7 +86,7 @@ def test_a_desktop_in_a_browser(house: House, tmp_path: Path, page: "Page") -> N
     words = desktop.start(tmp_path, "--memory", "768M", "--display", "virtio")
     house("run", "--detach", "--name", "desk", "--kernel", *words)
     said(house, "the desktop is there")
-    with house.inn.start("view", "desk", "--no-browser") as view:
+    with viewing(house) as view:
         assert view.stdout is not None
         page.goto(view.stdout.readline().decode().strip())
         page.wait_for_function("document.getElementById('status').value === 'connected'")
@@ -81,12 +105,19 @@ def test_a_desktop_in_a_browser(house: House, tmp_path: Path, page: "Page") -> N
 
         page.mouse.move(*at(300, 200))
         page.mouse.click(*at(300, 200))
-        page.keyboard.type("echo Typed into $TERM in a browser. | tee /dev/ttyS0\n")
+        type_by_hand(page, "echo Typed into $TERM in a browser. | tee /dev/ttyS0\n")
         said(house, "Typed into xterm in a browser.")
         page.screenshot(path=PICTURES / "typed.png")
         seen = colours(PICTURES / "typed.png")
         assert seen[BLUE] > 100_000
         assert seen[WHITE] > 50_000
+        # What is copied to the guest that has no agent can be typed.
+        page.click("#paste")
+        page.fill("#text", "echo Pasted: $((6 * 7)) | tee /dev/ttyS0\n")
+        page.screenshot(path=PICTURES / "clipboard.png")
+        page.click("#type")
+        said(house, "Pasted: 42")
+        page.click("#paste")
         # A menu of the window manager's, over the root window.
         page.mouse.click(*at(width - 200, 300), button="right")
         house("screenshot", "desk", tmp_path / "before.png")

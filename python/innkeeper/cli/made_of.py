@@ -65,6 +65,7 @@ class MadeOf:
     display: options.Display = "none"
     vnc: options.Vnc = None
     vnc_password: options.VncPassword = None
+    vnc_tls: options.VncTls = False
     sound: options.Sound = "none"
     volume: options.Folders = None
     user_data: options.UserData = None
@@ -137,7 +138,7 @@ class MadeOf:
                 ),
                 wanted=self.cloud_init,
             ),
-            screen=screen_of(self.display, self.vnc, self.vnc_password),
+            screen=screen_of(self.display, self.vnc, self.vnc_password, tls=self.vnc_tls),
             sound=parse_sound(self.sound),
             vsock=VsockSpec() if self.vsock is None else parse_vsock(self.vsock),
             name=self.name,

@@ -141,12 +141,21 @@ Vnc = Annotated[
     str | None,
     typer.Option(
         metavar="HOST:PORT",
-        help="Where VNC viewers find the screen, beside inn view. It has no encryption.",
+        help="Where VNC viewers find the screen, beside inn view. There is no encryption without "
+        "--vnc-tls.",
     ),
 ]
 VncPassword = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="A file with the password that --vnc asks for."),
+]
+VncTls = Annotated[
+    bool,
+    typer.Option(
+        "--vnc-tls",
+        help="Let viewers at --vnc come by TLS alone (VeNCrypt), with a certificate of the "
+        "guest's, whose fingerprint inn inspect has.",
+    ),
 ]
 UserData = Annotated[
     Path | None,

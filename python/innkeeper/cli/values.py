@@ -194,7 +194,9 @@ def growth_of(memory: str | None, vcpus: int | None) -> Growth:
     return Growth(memory=None if memory is None else parse_size(memory), vcpus=vcpus)
 
 
-def screen_of(display: str, vnc: str | None, password: Path | None) -> ScreenSpec | None:
+def screen_of(
+    display: str, vnc: str | None, password: Path | None, *, tls: bool
+) -> ScreenSpec | None:
     """
     Raises:
         InvalidInput: when they are nothing that they can be.
@@ -202,7 +204,9 @@ def screen_of(display: str, vnc: str | None, password: Path | None) -> ScreenSpe
     if vnc is None:
         if password is not None:
             raise InvalidInput("--vnc-password is for --vnc")
+        if tls:
+            raise InvalidInput("--vnc-tls is for --vnc")
         return parse_screen(display)
     # Who wants to look at a screen wants one.
     screen = parse_screen("vga" if display == "none" else display)
-    return screen and replace(screen, vnc=parse_vnc(vnc, password))
+    return screen and replace(screen, vnc=parse_vnc(vnc, password, tls=tls))

@@ -23,12 +23,14 @@ _MOST: Final = 256 * MIB
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VncSpec:
     """Where RFB clients of other programs and hosts connect, beside the socket in the guest's
-    directory. `password` is the file that has theirs; None: anybody who reaches it may.
+    directory. `password` is the file that has theirs; None: anybody who reaches it may. `tls`: by
+    that alone, with a certificate of the guest's.
     """
 
     host: str
     port: int
     password: Path | None = None
+    tls: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +87,7 @@ def vga_bios(card: str) -> Path | None:
     return path if path.exists() else None
 
 
-def parse_vnc(text: str, password: Path | None) -> VncSpec:
+def parse_vnc(text: str, password: Path | None, *, tls: bool = False) -> VncSpec:
     """What `--vnc` is given: HOST:PORT.
 
     Raises:
@@ -94,7 +96,8 @@ def parse_vnc(text: str, password: Path | None) -> VncSpec:
     host, colon, port = text.rpartition(":")
     if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 0xFFFF:
         raise InvalidInput(f"{text!r} is no place for --vnc; write it like 127.0.0.1:5900")
-    return VncSpec(host=host.removeprefix("[").removesuffix("]"), port=int(port), password=password)
+    host = host.removeprefix("[").removesuffix("]")
+    return VncSpec(host=host, port=int(port), password=password, tls=tls)
 
 
 def validate_screen(spec: ScreenSpec) -> None:

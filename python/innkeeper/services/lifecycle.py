@@ -19,7 +19,7 @@ from innkeeper.errors import (
 )
 from innkeeper.images import Report, Store, check_name, ensure
 from innkeeper.images import check as check_boot
-from innkeeper.services import admission, beginnings, seeds, warm
+from innkeeper.services import admission, beginnings, certificates, seeds, warm
 from innkeeper.services import definition as definitions
 from innkeeper.services.containers import settled
 from innkeeper.services.control import GRACE, kill_processes, stop
@@ -146,6 +146,7 @@ def start(name: str, revive: Callable[[Order], Order] | None = None) -> None:
             order = revive(order)
         else:
             beginnings.forget_memory(home)
+        certificates.ensure(home, order.spec.screen)
         order.write(home)
         for left in (files.RUN, files.SUPERVISOR, *files.SOCKETS):
             home.remove(left)

@@ -2,6 +2,8 @@
 a guest that does not answer is listed as fast as any other.
 """
 
+import os
+
 from innkeeper.errors import GuestNotFound
 from innkeeper.vm.detached import home as files
 from innkeeper.vm.detached import share, standing
@@ -58,8 +60,17 @@ def inspect(name: str) -> Document:
             "control_socket": f"{path}/{files.CONTROL}",
             "console_socket": f"{path}/{files.CONSOLE}",
             "agent_socket": f"{path}/{files.AGENT}",
+            "vnc_fingerprint": _fingerprint(home),
             "request": _present(definition.get("request")),
         }
+
+
+def _fingerprint(home: Home) -> str | None:
+    if not os.path.exists(f"{home.path}/{files.VNC_CERTIFICATE}"):  # noqa: PTH110 - as little
+        return None
+    from innkeeper.services.certificates import fingerprint
+
+    return fingerprint(home)
 
 
 def _present(request: object) -> object:

@@ -1,6 +1,7 @@
 // The page of inn view: noVNC for the guest's screen, xterm.js for its console.
 import RFB from "./novnc/core/rfb.js";
 
+const PACE = 20; // milliseconds between keys that are typed for somebody
 const AGAIN = 2000; // milliseconds until a connection that was lost is made anew
 const element = id => document.getElementById(id);
 const status = text => { element("status").value = text; };
@@ -15,7 +16,24 @@ function openScreen() {
     rfb.resizeSession = fits;
     rfb.background = "#1d2125";
     rfb.addEventListener("connect", () => { status("connected"); rfb.focus(); });
+    rfb.addEventListener("clipboard", event => {
+        element("text").value = event.detail.text;
+        // Where the browser lets pages do that.
+        navigator.clipboard?.writeText(event.detail.text).catch(() => {});
+    });
     rfb.addEventListener("disconnect", () => { status("the guest has gone"); setTimeout(openScreen, AGAIN); });
+}
+
+// Keys of which the character is not the symbol.
+const SYMBOLS = { "\n": 0xff0d, "\t": 0xff09 };
+
+async function typeText(text) {
+    for (const character of text.replaceAll("\r\n", "\n")) {
+        const symbol = SYMBOLS[character] ?? character.codePointAt(0);
+        if (symbol >= 0x20 && (symbol < 0x7f || symbol > 0xff00)) rfb?.sendKey(symbol, null);
+        // Systems lose keys of whoever is faster than anybody types.
+        await new Promise(resolve => setTimeout(resolve, PACE));
+    }
 }
 
 function openConsole() {
@@ -74,11 +92,19 @@ element("fit").onclick = () => {
     element("fit").setAttribute("aria-pressed", String(fits));
     if (rfb) rfb.resizeSession = fits;
 };
+element("paste").onclick = () => {
+    const board = element("board");
+    board.hidden = !board.hidden;
+    element("paste").setAttribute("aria-expanded", String(!board.hidden));
+    (board.hidden ? rfb : element("text"))?.focus();
+};
+element("copy").onclick = () => rfb?.clipboardPasteFrom(element("text").value);
+element("type").onclick = () => { if (rfb) typeText(element("text").value); rfb?.focus(); };
 element("full").onclick = () => document.querySelector("main").requestFullscreen();
 if (guest.screen) {
     openScreen();
 } else {
-    for (const id of ["show-screen", "cad", "fit"]) element(id).hidden = true;
+    for (const id of ["show-screen", "cad", "fit", "paste"]) element(id).hidden = true;
     status("no display: see inn run --display");
 }
 show(guest.screen && location.hash !== "#console" ? "screen" : "console");

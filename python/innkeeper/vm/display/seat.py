@@ -1,4 +1,6 @@
-"""Screen, keyboard and mouse of a guest, for all who sit at it: the machine may be a new one."""
+"""What a guest has for all who sit at it, whichever machine is there: screen, keyboard, mouse and
+clipboard.
+"""
 
 from collections.abc import Callable
 from typing import Final
@@ -6,6 +8,7 @@ from typing import Final
 from innkeeper._core import Control, Screen
 from innkeeper.vm.detached.loop import Loop
 from innkeeper.vm.display import png
+from innkeeper.vm.display.clipboard import Clipboard
 from innkeeper.vm.display.keyboard import Keyboard
 
 # Coordinates of a tablet go so far.
@@ -17,6 +20,7 @@ class Seat:
 
     def __init__(self, loop: Loop, control: Callable[[], Control]) -> None:
         self._control = control
+        self.clipboard = Clipboard()
         self.keyboard = Keyboard(loop, lambda codes: control().key(codes))
 
     @property

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from innkeeper.vm.display.clipboard import Clipboard
 from innkeeper.vm.display.rfb import des
 from innkeeper.vm.display.rfb.client import Client
 from innkeeper.vm.display.rfb.encodings import (
@@ -23,8 +24,11 @@ from innkeeper.vm.display.rfb.encodings import (
     Part,
     Pointer,
 )
+from innkeeper.vm.display.rfb.places import Security
 
 if TYPE_CHECKING:
+    import ssl
+
     from innkeeper.vm.display.seat import Seat
 
 BLACK = b"\0\0\0"
@@ -79,6 +83,7 @@ class FakeSeat:
     def __init__(self) -> None:
         self.screen: FakeScreen | None = FakeScreen()
         self.keyboard = FakeKeyboard()
+        self.clipboard = Clipboard()
         self.has_tablet = False
         self.points: list[tuple[float, float, int, int]] = []
         self.moves: list[tuple[int, int, int, int]] = []
@@ -93,13 +98,14 @@ class FakeSeat:
 
 
 class Viewer:
-    def __init__(self, password: bytes | None = None) -> None:
+    def __init__(self, password: bytes | None = None, tls: "ssl.SSLContext | None" = None) -> None:
         self.seat = FakeSeat()
         self.screen = cast("FakeScreen", self.seat.screen)
         self.said = bytearray()
         self.gone = False
         seat = cast("Seat", self.seat)
-        self.client = Client(seat, "box", password, self._hear, self._hang_up, lambda: None)
+        security = Security(password, tls)
+        self.client = Client(seat, "box", security, self._hear, self._hang_up, lambda: None)
 
     def _hear(self, data: bytes) -> None:
         self.said += data

@@ -1,14 +1,13 @@
-"""One RFB client, from its greeting on. Spec: RFC 6143, "Protocol Messages"."""
+"""One RFB client, once it has been greeted. Spec: RFC 6143, "Protocol Messages"."""
 
-import hmac
-import os
 import struct
 from collections.abc import Callable
 from typing import Final
 
 from innkeeper._core import Screen
 from innkeeper.vm.display import keys
-from innkeeper.vm.display.rfb import des, messages
+from innkeeper.vm.display.rfb import messages
+from innkeeper.vm.display.rfb.clipboard import EXTENDED, Board
 from innkeeper.vm.display.rfb.encodings import (
     ALPHA_CURSOR,
     CURSOR,
@@ -22,17 +21,20 @@ from innkeeper.vm.display.rfb.encodings import (
     head,
     pointer,
 )
+from innkeeper.vm.display.rfb.greeting import Greeting
+from innkeeper.vm.display.rfb.places import Security
 from innkeeper.vm.display.seat import Seat
 
-_VERSION: Final = b"RFB 003.008\n"
-_OLDEST: Final = b"RFB 003.003\n"
-_NONE, _VNC = 1, 2
-_CHALLENGE: Final = 16
 _SHOWN: Final = 0, 0, 0, 0
 # Answers to SetDesktopSize: whose wish it was, and that nobody resizes this screen, or that the
 # guest was told and does as it likes.
 _OWN_WISH, _PROHIBITED, _FORWARDED = 1, 1, 4
+# Pixels of an update at most: what is left comes with the next one.
+_MOST_PIXELS: Final = 1 << 20
 _SHIFTS: Final = frozenset(("shift", "shift_r"))
+
+# As `Screen.refresh` answers: width, height, now, and when the size changed.
+Look = tuple[int, int, int, int]
 
 
 class Client:
@@ -42,26 +44,27 @@ class Client:
         self,
         seat: Seat,
         name: str,
-        password: bytes | None,
+        security: Security,
         send: Callable[[bytes], None],
         hang_up: Callable[[], None],
         wants: Callable[[], None],
     ) -> None:
         self._seat = seat
         self._name = name.encode()
-        self._password = password
-        self._send = send
+        self._greeting = Greeting(security, send, hang_up)
+        self._send = self._greeting.send
         self._hang_up = hang_up
         self._wants = wants
         self._data = bytearray()
-        self._step: Callable[[], bool] = self._version
-        self._challenge = os.urandom(_CHALLENGE)
-        self._oldest = False
+        self._step: Callable[[], bool] = self._init
+        self._board: Board | None = None
         self._encoder = Encoder()
         self._encodings: frozenset[int] = frozenset()
         self._acknowledged = False
         # What it has seen of the picture, and of its sizes: times of the screen's.
         self._seen = 0
+        # Of that, what it was not sent yet.
+        self._rest: list[Part] = []
         self._size = 0
         self._size_told = False
         self._told = 0, 0
@@ -70,11 +73,15 @@ class Client:
         self._held: dict[str, None] = {}
         self._pointer: tuple[int, int] | None = None
         self._buttons = 0
-        send(_VERSION)
+
+    @property
+    def greeted(self) -> bool:
+        """It has said who it is."""
+        return self._board is not None
 
     def receive(self, data: bytes) -> None:
-        self._data += data
         try:
+            self._data += self._greeting.receive(data)
             while self._step():
                 pass
         except messages.Nonsense:
@@ -82,12 +89,12 @@ class Client:
 
     def gone(self) -> None:
         """Keys and buttons that it held go up."""
+        if self._board is not None:
+            self._board.gone()
         for name in self._held:
             self._seat.keyboard.key(name, down=False)
         if self._buttons:
             self._seat.move(0, 0, 0, 0)
-
-    # Greeting.
 
     def _take(self, count: int) -> bytes | None:
         if len(self._data) < count:
@@ -95,59 +102,6 @@ class Client:
         taken = bytes(self._data[:count])
         del self._data[:count]
         return taken
-
-    def _version(self) -> bool:
-        version = self._take(len(_VERSION))
-        if version is None:
-            return False
-        if not version.startswith(b"RFB 003."):
-            raise messages.Nonsense("it is no client of RFB 3")
-        kind = _NONE if self._password is None else _VNC
-        self._oldest = version <= _OLDEST
-        if self._oldest:
-            # There is nothing to choose.
-            self._send(struct.pack(">I", kind))
-            self._begin_security(kind)
-        else:
-            self._send(bytes((1, kind)))
-            self._step = self._security
-        return True
-
-    def _security(self) -> bool:
-        chosen = self._take(1)
-        if chosen is None:
-            return False
-        if chosen[0] != (_NONE if self._password is None else _VNC):
-            self._refuse("there is no such security here")
-            return False
-        self._begin_security(chosen[0])
-        return True
-
-    def _begin_security(self, kind: int) -> None:
-        if kind == _VNC:
-            self._send(self._challenge)
-            self._step = self._answer
-            return
-        if not self._oldest:
-            self._send(struct.pack(">I", 0))
-        self._step = self._init
-
-    def _answer(self) -> bool:
-        answer = self._take(_CHALLENGE)
-        if answer is None:
-            return False
-        assert self._password is not None
-        if not hmac.compare_digest(answer, des.answer(self._password, self._challenge)):
-            self._refuse("the password is wrong")
-            return False
-        self._send(struct.pack(">I", 0))
-        self._step = self._init
-        return True
-
-    def _refuse(self, why: str) -> None:
-        reason = b"" if self._oldest else struct.pack(">I", len(why)) + why.encode()
-        self._send(struct.pack(">I", 1) + reason)
-        self._hang_up()
 
     def _init(self) -> bool:
         # Whether others may look as well: they may.
@@ -163,6 +117,7 @@ class Client:
             + struct.pack(">I", len(self._name))
             + self._name
         )
+        self._board = Board(self._seat.clipboard, self._send)
         self._step = self._message
         return True
 
@@ -180,26 +135,43 @@ class Client:
             case messages.SetPixelFormat(wanted):
                 self._set_format(wanted)
             case messages.SetEncodings(encodings):
-                self._encodings = frozenset(encodings)
-                self._encoder.choose(encodings)
+                self._choose(encodings)
             case messages.UpdateRequest(incremental):
-                self._seen = self._seen if incremental else 0
-                self.waiting = True
-                self._wants()
+                self._ask(incremental=incremental)
             case messages.KeyEvent():
                 self._key(message)
             case messages.PointerEvent():
                 self._move(message)
             case messages.SetDesktopSize(width, height):
                 self._wish(width, height)
-            # A clipboard: there is nobody in the guest to hand it to.
+            case messages.CutText() | messages.ExtendedCut():
+                self._cut(message)
         return True
+
+    def _choose(self, encodings: tuple[int, ...]) -> None:
+        self._encodings = frozenset(encodings)
+        self._encoder.choose(encodings)
+        if EXTENDED in self._encodings and self._board is not None:
+            self._board.extend()
+
+    def _ask(self, *, incremental: bool) -> None:
+        if not incremental:
+            self._forget()
+        self.waiting = True
+        self._wants()
+
+    def _cut(self, message: messages.CutText | messages.ExtendedCut) -> None:
+        assert self._board is not None
+        if isinstance(message, messages.CutText):
+            self._board.cut(message.text)
+        else:
+            self._board.hear(message.data)
 
     def _set_format(self, wanted: Format | None) -> None:
         if wanted is None or not _known(wanted):
             raise messages.Nonsense("pixels are of true colour here")
         self._encoder.format = wanted
-        self._seen = 0
+        self._forget()
         self._pointer_seen = None
 
     def _key(self, event: messages.KeyEvent) -> None:
@@ -237,20 +209,25 @@ class Client:
 
     # Updates.
 
-    def update(self) -> None:
-        """Sends what it has not seen, if it waits for that and there is something. The screen has
-        been refreshed.
+    def _forget(self) -> None:
+        """It has seen nothing."""
+        self._seen, self._rest = 0, []
+
+    def update(self, look: Look | None = None) -> None:
+        """Sends what it has not seen, if it waits for that and there is something. `look` is what a
+        refresh just now has found.
         """
         screen = self._seat.screen
         if not self.waiting or screen is None:
             return
-        width, height, now, resized = screen.refresh()
+        width, height, now, resized = screen.refresh() if look is None else look
         if QEMU_KEYS in self._encodings and not self._acknowledged:
             self._acknowledged = True
             self._send_rectangles([head(_SHOWN, QEMU_KEYS)])
             return
         if resized != self._size or (EXTENDED_SIZE in self._encodings and not self._size_told):
-            self._size, self._size_told, self._seen = resized, True, 0
+            self._size, self._size_told = resized, True
+            self._forget()
             if {EXTENDED_SIZE, DESKTOP_SIZE} & self._encodings:
                 self._told = width, height
                 extended = EXTENDED_SIZE in self._encodings
@@ -259,10 +236,12 @@ class Client:
                 return
         if self._send_pointer(screen):
             return
-        parts = screen.changed_since(self._seen)
-        # Who knows of no other size sees as much as there was in the beginning.
-        parts = [part for part in (_within(part, self._told) for part in parts) if part[2]]
-        self._seen = now
+        if not self._rest:
+            found = screen.changed_since(self._seen)
+            # Who knows of no other size sees as much as there was in the beginning.
+            found = [part for part in (_within(part, self._told) for part in found) if part[2]]
+            self._seen, self._rest = now, found
+        parts, self._rest = _first(self._rest)
         if parts:
             self._send_rectangles(self._encoder.rectangles(screen, parts))
 
@@ -310,3 +289,15 @@ def _known(wanted: Format) -> bool:
         for most, shift in zip(largest, shifts, strict=True)
     )
     return bits in (8, 16, 32) and fits
+
+
+def _first(parts: list[Part]) -> tuple[list[Part], list[Part]]:
+    """As many as fit into one update, and the others."""
+    room = _MOST_PIXELS
+    for place, (x, y, width, height) in enumerate(parts):
+        rows = min(height, room // width)
+        if rows < height:
+            head = [(x, y, width, rows)] if rows else []
+            return parts[:place] + head, [(x, y + rows, width, height - rows), *parts[place + 1 :]]
+        room -= width * height
+    return parts, []

@@ -1,5 +1,5 @@
 """What clients say, taken apart as it comes. Spec: RFC 6143, "Client-to-Server Messages"; rfbproto,
-"QEMU Client Message", "SetDesktopSize".
+"QEMU Client Message", "SetDesktopSize", "Extended Clipboard Pseudo-Encoding".
 """
 
 import struct
@@ -56,6 +56,13 @@ class CutText:
 
 
 @dataclass(frozen=True, slots=True)
+class ExtendedCut:
+    """What the extension of clipboards says, from its flags on."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class SetDesktopSize:
     width: int
     height: int
@@ -68,6 +75,7 @@ Message = (
     | KeyEvent
     | PointerEvent
     | CutText
+    | ExtendedCut
     | SetDesktopSize
 )
 
@@ -106,7 +114,7 @@ def _length(data: bytearray) -> int:
         return 4 + 4 * int(count)
     if kind == 6:
         (length,) = struct.unpack_from(">i", data, 4)
-        # Below zero, it is an extended clipboard, which nobody was offered.
+        # Below zero, it is an extended clipboard.
         if abs(length) > MOST_TEXT:
             raise Nonsense(f"a clipboard of {abs(length)} bytes is too long")
         return 8 + abs(int(length))
@@ -134,7 +142,8 @@ def _read(data: bytes) -> Message:
     if kind == 5:
         return PointerEvent(*struct.unpack_from(">xBHH", data))
     if kind == 6:
-        return CutText(data[8:])
+        (length,) = struct.unpack_from(">i", data, 4)
+        return CutText(data[8:]) if length >= 0 else ExtendedCut(data[8:])
     if kind == 251:
         return SetDesktopSize(*struct.unpack_from(">2xHH", data))
     down, symbol, number = struct.unpack_from(">2xHII", data)
