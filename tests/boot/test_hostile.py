@@ -6,13 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.boot.homes import furnish
-from tests.boot.test_detached import House
 from tests.conftest import PATIENCE
 from tests.run.hostile import taken
-from tests.run.house import wait
-
-from innkeeper.images import Image
+from tests.run.house import House, wait
 
 pytestmark = pytest.mark.long_guest(reason="two guests boot, and one of them works hard")
 
@@ -57,14 +53,12 @@ print "done\n";
 """
 
 
-@pytest.fixture
-def house(tmp_path: Path, debian: Image) -> Iterator[House]:
-    furnish(tmp_path / "home", debian)
-    found = House(tmp_path / "home")
+@pytest.fixture(autouse=True)
+def guests(house: House) -> Iterator[None]:
     for name in ("hostile", "neighbour"):
-        found("run", "--detach", "--name", name, "--memory", "256M", "debian")
-    yield found
-    found("rm", "-f", *found("ps", "-aq").split())
+        house("run", "--detach", "--name", name, "--memory", "256M", "debian")
+    yield
+    house("rm", "-f", *house("ps", "-aq").split())
 
 
 @pytest.fixture

@@ -33,9 +33,9 @@ ATTACKS = (
     "floppy",
     "fw-cfg",
     "ports",
-    "memory",
     "messages",
     "config",
+    "memory",
 )
 
 

@@ -45,9 +45,10 @@ const ATTACKS: [(&str, Attack); 11] = [
     ("floppy", dma::floppy::attack),
     ("fw-cfg", dma::fw_cfg::attack),
     ("ports", noise::ports),
-    ("memory", noise::memory),
     ("messages", noise::messages),
     ("config", noise::config),
+    // The last: whatever devices have been told by then, none of them is master of the bus.
+    ("memory", noise::memory),
 ];
 
 #[unsafe(no_mangle)]

@@ -10,6 +10,11 @@ const LAPIC: u64 = 0xfee0_0000;
 const COMMAND_REGISTER: u64 = LAPIC + 0x300;
 const IOAPIC: u64 = 0xfec0_0000;
 const LAST_MESSAGE: u64 = 0xfeef_ffff;
+/// Of the local APIC: its timer and what that counts from, and its other inputs.
+const TIMER: u64 = 0x320;
+const COUNT: u64 = 0x380;
+const LOCAL: [u64; 5] = [0x330, 0x340, 0x350, 0x360, 0x370];
+const MASKED: u64 = 1 << 16;
 /// Delivery modes of interrupts that this guest outlives: fixed, lowest priority, NMI, by the PIC.
 const MODES: [u64; 4] = [0, 1, 4, 7];
 
@@ -47,7 +52,7 @@ fn is_master(port: u16) -> bool {
 }
 
 pub(crate) fn memory(machine: &mut Machine, random: &Random) {
-    // Nothing that is told anything here reaches memory meanwhile.
+    // Nothing that is told anything here reaches memory, before it is reset.
     for function in Function::all() {
         function.enable(3);
     }
@@ -76,16 +81,24 @@ pub(crate) fn memory(machine: &mut Machine, random: &Random) {
             store(address, size, random.odd());
         }
     }
-    for function in Function::all() {
-        function.enable(7);
-    }
 }
 
-/// The register of the local APIC by which it could reset its own processor, and the I/O APIC's entries, which
-/// could as well.
+/// Registers of the APICs by which this processor could be reset, or get one NMI after the other.
 fn is_message(address: u64) -> bool {
-    let command = COMMAND_REGISTER - 8..COMMAND_REGISTER + 16;
+    let command = COMMAND_REGISTER - 8..COMMAND_REGISTER + 0x100;
     command.contains(&address) || (IOAPIC..IOAPIC + 0x1000).contains(&address)
+}
+
+/// Masks all that interrupts.
+fn quiet() {
+    for register in LOCAL.into_iter().chain([TIMER]) {
+        store(LAPIC + register, 4, MASKED);
+    }
+    store(LAPIC + COUNT, 4, 0);
+    for entry in 0..64 {
+        store(IOAPIC, 4, 0x10 + entry);
+        store(IOAPIC + 0x10, 4, MASKED);
+    }
 }
 
 /// Interrupts to anyone, from the local APIC, the I/O APIC and messages of functions to any address.
@@ -98,13 +111,17 @@ pub(crate) fn messages(machine: &mut Machine, random: &Random) {
         store(COMMAND_REGISTER, 4, low);
         let entry = random.below(64);
         store(IOAPIC, 4, 0x10 + entry);
-        store(
-            IOAPIC + 0x10,
-            4,
-            random.next() & !0x700 | random.pick(&MODES) << 8,
-        );
+        // None is for a level, which would stay.
+        let low = random.next() & !0x8700 | random.pick(&MODES) << 8;
+        store(IOAPIC + 0x10, 4, low);
+        let local = LAPIC + random.pick(&LOCAL);
+        store(local, 4, random.next() & !0x8700 | random.pick(&MODES) << 8);
+        // Once, and not at once.
+        store(LAPIC + TIMER, 4, random.next() & 0x1_00ff);
+        store(LAPIC + COUNT, 4, random.next() | 0x100_0000);
         store(LAPIC + 0xb0, 4, 0);
     }
+    quiet();
     for function in Function::all() {
         let Some(at) = function.msix() else { continue };
         let table = function.read(at + 4);
@@ -130,8 +147,8 @@ pub(crate) fn messages(machine: &mut Machine, random: &Random) {
     }
 }
 
-/// Regions on RAM, on the local APIC, on each other; commands; whatever else there is. It is the last attack of a
-/// round, and puts regions back where they were.
+/// Regions on RAM, on the local APIC, on each other; commands; whatever else there is. Puts regions back where
+/// they were.
 pub(crate) fn config(machine: &mut Machine, random: &Random) {
     for _ in 0..12 {
         for function in Function::all() {

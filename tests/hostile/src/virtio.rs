@@ -70,9 +70,6 @@ pub(crate) fn attack(machine: &mut Machine, random: &Random) {
             continue;
         }
         let device = find(machine, function);
-        if device.common == 0 {
-            continue;
-        }
         if device.kind == BALLOON {
             // What others have left would be numbers of pages.
             (ARENA..machine.places.end)
@@ -104,6 +101,7 @@ fn find(machine: &mut Machine, function: Function) -> Device {
         };
         *place = function.region(bar, &mut machine.windows).base + offset;
     }
+    store(device.common + STATUS, 1, 0);
     function.enable(7);
     device.queues = load(device.common + QUEUE_COUNT, 2).clamp(1, QUEUES);
     device

@@ -22,6 +22,7 @@ pub(crate) fn attack(machine: &mut Machine, random: &Random) {
             continue;
         }
         let registers = function.region(bar, &mut machine.windows).base;
+        reset(registers, kind);
         function.enable(7);
         for _ in 0..30 {
             if kind == E1000 {
@@ -31,12 +32,15 @@ pub(crate) fn attack(machine: &mut Machine, random: &Random) {
             }
         }
         // Its rings are others' after this.
-        if kind == E1000 {
-            store(registers, 4, CTRL_RESET);
-        } else {
-            store(registers + COMMAND, 1, COMMAND_RESET);
-        }
-        function.enable(3);
+        reset(registers, kind);
+    }
+}
+
+fn reset(registers: u64, kind: (u16, u16)) {
+    if kind == E1000 {
+        store(registers, 4, CTRL_RESET);
+    } else {
+        store(registers + COMMAND, 1, COMMAND_RESET);
     }
 }
 

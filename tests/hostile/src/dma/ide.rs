@@ -19,6 +19,9 @@ const DESCRIPTORS: u64 = 64;
 pub(crate) fn attack(machine: &mut Machine, random: &Random) {
     for function in Function::all().filter(|function| function.class() == CLASS) {
         let master = function.region(MASTER_BAR, &mut machine.windows);
+        for channel in 0..2 {
+            output(master.base as u16 + channel * 8, 1, 0);
+        }
         function.enable(7);
         for _ in 0..80 {
             let channel = random.below(2) as u16;

@@ -25,6 +25,7 @@ const PAGES: u64 = LISTS + 0x2_0000;
 pub(crate) fn attack(machine: &mut Machine, random: &Random) {
     for function in Function::all().filter(|function| function.class() == CLASS) {
         let registers = function.region(0, &mut machine.windows).base;
+        store(registers + CONFIGURATION, 4, 0);
         function.enable(7);
         for _ in 0..4 {
             start(registers, machine, random);
