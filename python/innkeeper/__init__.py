@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from innkeeper.errors import InnkeeperError
-    from innkeeper.guest.aio import AsyncGuest, AsyncProcess
     from innkeeper.guest.process import Process
-    from innkeeper.guest.sdk import AttachedGuest, CommandFailed, CommandResult, Guest
     from innkeeper.machine import DiskSpec, EngineChoice
+    from innkeeper.sdk.aio import AsyncGuest, AsyncProcess
+    from innkeeper.sdk.devices import Firewall, Plugged
+    from innkeeper.sdk.guest import AttachedGuest, CommandFailed, CommandResult, Guest
     from innkeeper.services import backups, forks, media, networks, snapshots
     from innkeeper.services.logs import events
     from innkeeper.vm.statistics import GuestStatistics
@@ -24,16 +25,18 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOMES = {
-    "AsyncGuest": "innkeeper.guest.aio",
-    "AsyncProcess": "innkeeper.guest.aio",
-    "AttachedGuest": "innkeeper.guest.sdk",
-    "CommandFailed": "innkeeper.guest.sdk",
-    "CommandResult": "innkeeper.guest.sdk",
+    "AsyncGuest": "innkeeper.sdk.aio",
+    "AsyncProcess": "innkeeper.sdk.aio",
+    "AttachedGuest": "innkeeper.sdk.guest",
+    "CommandFailed": "innkeeper.sdk.guest",
+    "CommandResult": "innkeeper.sdk.guest",
     "DiskSpec": "innkeeper.machine",
     "EngineChoice": "innkeeper.machine",
-    "Guest": "innkeeper.guest.sdk",
+    "Firewall": "innkeeper.sdk.devices",
+    "Guest": "innkeeper.sdk.guest",
     "GuestStatistics": "innkeeper.vm.statistics",
     "InnkeeperError": "innkeeper.errors",
+    "Plugged": "innkeeper.sdk.devices",
     "Process": "innkeeper.guest.process",
     "events": "innkeeper.services.logs",
 }
@@ -54,9 +57,11 @@ __all__ = [
     "CommandResult",
     "DiskSpec",
     "EngineChoice",
+    "Firewall",
     "Guest",
     "GuestStatistics",
     "InnkeeperError",
+    "Plugged",
     "Process",
     "__version__",
     "backups",

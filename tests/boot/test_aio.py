@@ -75,10 +75,10 @@ def test_a_stream_without_a_loop(debian: Image) -> None:
             assert list(process.stdout.lines()) == ["/dev/pts/0"]
 
 
-@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("number", range(5))
 def test_the_guides_programs_run(debian: Image, tmp_path: Path, number: int) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     program = tmp_path / "program.py"
     program.write_text(blocks[number])
     done = subprocess.run(

@@ -7,8 +7,8 @@ from tests.boot.homes import furnish
 from tests.conftest import Inn
 from tests.unit.images.containers.layouts import Entry, Layout, docker_archive, layer
 
-from innkeeper.guest.sdk import Guest
 from innkeeper.images import Image
+from innkeeper.sdk.guest import Guest
 
 _BUSYBOX = Entry(name="bin/busybox", content=Path("/bin/busybox").read_bytes(), mode=0o755)
 _APPLETS = ("sh", "id", "pwd", "cat", "env", "ls", "stat", "sleep", "true")

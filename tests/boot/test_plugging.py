@@ -11,6 +11,10 @@ from qemu.qmp import ExecuteError, QMPClient
 from tests.conftest import PATIENCE
 from tests.run.house import House, wait
 
+from innkeeper import AsyncGuest, Firewall, Guest
+from innkeeper.errors import GuestNotRunning, InvalidInput
+from innkeeper.images import Image
+
 _MIB = 1 << 20
 
 
@@ -155,6 +159,69 @@ def test_it_is_there_again_when_the_guest_is_started_anew(
     assert [one["id"] for one in _disks(house, box)] == ["virtio0"]
     house("start", box)
     house("exec", box, "true")
+
+
+def test_by_a_program(house: House, box: str, image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INNKEEPER_HOME", str(house.home))
+    with Guest.attach(box) as guest:
+        came = guest.attach_disk(image, device="data", read_only=True)
+        assert (came.id, came.slot, came.read_only) == ("data", 31, True)
+        with pytest.raises(InvalidInput, match="has a disk 'data' already"):
+            guest.attach_disk(image, device="data")
+        assert [one.id for one in guest.disks()] == ["virtio0", "data"]
+        assert [one["id"] for one in _disks(house, box)] == ["virtio0", "data"]
+        _appears(house, box, "vdb")
+        guest.detach_disk("data")
+        assert [one.id for one in guest.disks()] == ["virtio0"]
+        with pytest.raises(InvalidInput, match="boots from"):
+            guest.detach_disk("virtio0")
+        assert guest.attach_network("user,isolated").id == "net1"
+        assert [one.id for one in guest.network_cards()] == ["net0", "net1"]
+        guest.detach_network("net1")
+        assert [one.id for one in guest.network_cards()] == ["net0"]
+        guest.add_rule("out reject tcp port 25")
+        guest.add_rule("in accept icmp", at=1)
+        guest.set_firewall(into="drop")
+        rules = ("in accept icmp", "out reject tcp port 25")
+        assert guest.firewall() == Firewall(into="drop", out="accept", rules=rules)
+        guest.remove_rule(1)
+        told = json.loads(house("network", "rule", "ls", box, "--json"))
+        assert told["rules"] == [rules[1]]
+        guest.clear_rules()
+        guest.set_firewall(into="accept")
+        with pytest.raises(InvalidInput):
+            guest.add_rule("out")
+        with pytest.raises(InvalidInput):
+            guest.set_firewall(out="perhaps")
+
+
+def test_to_a_guest_of_a_program(debian: Image, image: Path) -> None:
+    async def use() -> None:
+        async with AsyncGuest(debian.name, memory="256M", network="none") as guest:
+            for _ in range(2):
+                assert (await guest.attach_disk(image, device="data")).slot == 31
+                script = "until [ -b /dev/vdb ]; do sleep 0.1; done; cat /sys/block/vdb/serial"
+                assert (await guest.run(["sh", "-c", script])).stdout == "data"
+                assert [one.id for one in await guest.disks()] == ["virtio0", "data"]
+                with pytest.raises(InvalidInput, match="data came to guest"):
+                    async with guest.fork():
+                        raise AssertionError("its disk would be another's as well")
+                await guest.detach_disk("data")
+                assert [one.id for one in await guest.disks()] == ["virtio0"]
+            with pytest.raises(InvalidInput, match="has no disk 'data'"):
+                await guest.detach_disk("data")
+            # Its jail has no network.
+            with pytest.raises(InvalidInput, match="without a network"):
+                await guest.attach_network()
+            with pytest.raises(InvalidInput, match="has no network"):
+                await guest.add_rule("in drop")
+            assert await guest.network_cards() == []
+            async with guest.fork() as forks:
+                assert [one.id for one in await forks[0].disks()] == ["virtio0"]
+        with pytest.raises(GuestNotRunning):
+            await guest.disks()
+
+    asyncio.run(use())
 
 
 def test_by_the_control_socket(house: House, box: str, image: Path) -> None:

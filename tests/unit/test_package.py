@@ -24,4 +24,4 @@ def test_the_command_line_hears_ctrl_c_before_it_loads_the_rest() -> None:
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
     loaded = said.decode().split()
     assert "innkeeper.cli.start" in loaded
-    assert not {"innkeeper._core", "typer", "rich", "innkeeper.guest.sdk"} & set(loaded)
+    assert not {"innkeeper._core", "typer", "rich", "innkeeper.sdk.guest"} & set(loaded)

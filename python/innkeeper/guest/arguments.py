@@ -128,16 +128,18 @@ def _disk(value: object) -> DiskSpec:
         raise InvalidInput(f"a disk is a DiskSpec(path=...), not {value!r}")
     return replace(
         value,
-        path=_path(value.path),
-        overlay_path=None if value.overlay_path is None else _path(value.overlay_path),
+        path=path(value.path, "a disk's path"),
+        overlay_path=(
+            None if value.overlay_path is None else path(value.overlay_path, "a disk's path")
+        ),
         format=choice(DiskFormat, value.format, "a disk's format"),
         overlay=choice(Overlay, value.overlay, "a disk's overlay"),
     )
 
 
-def _path(value: object) -> Path:
+def path(value: object, what: str) -> Path:
     if not isinstance(value, str | os.PathLike):
-        raise InvalidInput(f"a disk's path is a path, not {value!r}")
+        raise InvalidInput(f"{what} is a path, not {value!r}")
     return Path(value)
 
 

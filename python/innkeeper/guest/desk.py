@@ -25,7 +25,6 @@ from innkeeper.guest.departure import Departure
 from innkeeper.guest.hub import AgentHub
 from innkeeper.guest.media import Media
 from innkeeper.guest.news import News
-from innkeeper.guest.plugs import Plugs
 from innkeeper.guest.qga.agent import QemuAgent
 from innkeeper.guest.qga.channel import PORT as QEMU_PORT
 from innkeeper.guest.recorder import Layers, Recorder
@@ -52,6 +51,7 @@ from innkeeper.vm.display.seat import Seat
 from innkeeper.vm.ending import Ending, EndKind, ending
 from innkeeper.vm.last_words import last_words
 from innkeeper.vm.order import Order
+from innkeeper.vm.plugs import Plugs
 from innkeeper.vm.qmp.commands import handlers, version
 from innkeeper.vm.qmp.server import Server
 from innkeeper.vm.qmp.session import CommandError

@@ -15,12 +15,12 @@ from typing import Any, Final, Protocol
 
 from innkeeper.errors import HostFailure, InnkeeperError
 from innkeeper.guest.hub import AgentHub
-from innkeeper.guest.plugs import Plugs
 from innkeeper.machine.spec import DiskSpec, MachineSpec
 from innkeeper.vm import disk_copy, inside
 from innkeeper.vm.detached import savings
 from innkeeper.vm.detached.home import OWN, Home
 from innkeeper.vm.detached.loop import READ, Loop
+from innkeeper.vm.plugs import Plugs
 from innkeeper.vm.qmp.session import CommandError
 from innkeeper.vm.running import Control, Recording
 from innkeeper.vm.saved import LayerFiles

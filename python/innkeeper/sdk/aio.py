@@ -11,17 +11,21 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from os import PathLike
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from innkeeper.errors import InvalidInput
 from innkeeper.guest import arguments
 from innkeeper.guest.agent import Agent, Job
-from innkeeper.guest.attached_guest import AttachedGuest
 from innkeeper.guest.commands import CommandFailed, CommandResult, command_of
 from innkeeper.guest.frames import Exec
 from innkeeper.guest.process import LineSplitter, checked_signal, checked_size
-from innkeeper.guest.sdk import Guest
+from innkeeper.machine import DiskFormat
+from innkeeper.sdk.attached import AttachedGuest
+from innkeeper.sdk.devices import Firewall
+from innkeeper.sdk.guest import Guest
+from innkeeper.services.plugging import GRACE, Plugged
 from innkeeper.vm.statistics import GuestStatistics
 
 Result = TypeVar("Result")
@@ -274,6 +278,76 @@ class AsyncGuest:
     async def set_time(self) -> float:
         """As `Guest.set_time`."""
         return await self._in_thread(self._guest.set_time)
+
+    async def attach_disk(
+        self,
+        path: str | PathLike[str],
+        *,
+        device: str | None = None,
+        read_only: bool = False,
+        temporary: bool = False,
+        image_format: DiskFormat | str = DiskFormat.PROBE,
+        trust_backing: bool = False,
+    ) -> Plugged:
+        """As `Guest.attach_disk`."""
+        attach = partial(
+            self._guest.attach_disk,
+            path,
+            device=device,
+            read_only=read_only,
+            temporary=temporary,
+            image_format=image_format,
+            trust_backing=trust_backing,
+        )
+        return await self._in_thread(attach)
+
+    async def detach_disk(self, device: str, *, timeout: float = GRACE) -> None:  # noqa: ASYNC109
+        """As `Guest.detach_disk`."""
+        await self._in_thread(partial(self._guest.detach_disk, device, timeout=timeout))
+
+    async def disks(self) -> list[Plugged]:
+        """As `Guest.disks`."""
+        return await self._in_thread(self._guest.disks)
+
+    async def attach_network(
+        self, network: str = "user", *, device: str | None = None, mac: str | None = None
+    ) -> Plugged:
+        """As `Guest.attach_network`."""
+        attach = partial(self._guest.attach_network, network, device=device, mac=mac)
+        return await self._in_thread(attach)
+
+    async def detach_network(
+        self,
+        device: str,
+        *,
+        timeout: float = GRACE,  # noqa: ASYNC109 - the guest's, not the task's
+    ) -> None:
+        """As `Guest.detach_network`."""
+        await self._in_thread(partial(self._guest.detach_network, device, timeout=timeout))
+
+    async def network_cards(self) -> list[Plugged]:
+        """As `Guest.network_cards`."""
+        return await self._in_thread(self._guest.network_cards)
+
+    async def firewall(self) -> Firewall:
+        """As `Guest.firewall`."""
+        return await self._in_thread(self._guest.firewall)
+
+    async def add_rule(self, rule: str, *, at: int | None = None) -> None:
+        """As `Guest.add_rule`."""
+        await self._in_thread(partial(self._guest.add_rule, rule, at=at))
+
+    async def remove_rule(self, which: int | str) -> None:
+        """As `Guest.remove_rule`."""
+        await self._in_thread(partial(self._guest.remove_rule, which))
+
+    async def clear_rules(self) -> None:
+        """As `Guest.clear_rules`."""
+        await self._in_thread(self._guest.clear_rules)
+
+    async def set_firewall(self, *, into: str | None = None, out: str | None = None) -> None:
+        """As `Guest.set_firewall`."""
+        await self._in_thread(partial(self._guest.set_firewall, into=into, out=out))
 
     @contextlib.asynccontextmanager
     async def frozen(self, limit: float = 60.0) -> AsyncIterator[int]:

@@ -2,13 +2,13 @@
 
 import socket
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from innkeeper.errors import GuestNotRunning, InnkeeperError, InvalidInput
 from innkeeper.guest import arguments
 from innkeeper.guest.agent import Agent
-from innkeeper.guest.attached_guest import AttachedGuest
 from innkeeper.guest.commands import CommandFailed, CommandResult, Commands
 from innkeeper.guest.connection import AGENT_PORT
 from innkeeper.guest.warm import Start
@@ -22,6 +22,8 @@ from innkeeper.images import (
     surroundings_of,
 )
 from innkeeper.machine import DiskSpec, EngineChoice, MachineSpec, parse_size
+from innkeeper.sdk.attached import AttachedGuest
+from innkeeper.sdk.own_devices import OwnDevices
 from innkeeper.vm.boot_log import BootLog
 from innkeeper.vm.process import GuestProcess
 from innkeeper.vm.statistics import GuestStatistics
@@ -29,12 +31,12 @@ from innkeeper.vm.warm import WarmStart
 from innkeeper.vm.wiring import Channel, Wiring
 
 if TYPE_CHECKING:
-    from innkeeper.guest.forking import Forks
+    from innkeeper.sdk.forking import Forks
 
 __all__ = ["AttachedGuest", "CommandFailed", "CommandResult", "Guest"]
 
 
-class Guest(Commands):
+class Guest(Commands, OwnDevices):
     """A guest made from an image, in a process of its own; gone when the block ends.
 
         with Guest("debian", memory="512M") as guest:
@@ -158,12 +160,12 @@ class Guest(Commands):
 
         Raises:
             InvalidInput: for a number that cannot be, or a guest with disks that it writes to
-                beside its image's.
+                beside its image's, or whose disks or network cards came or went while it ran.
             GuestNotRunning: when it does not run.
             HostFailure: when it cannot be saved, or the host has no room.
             TimeoutError: when a copy does not answer.
         """
-        from innkeeper.guest import forking
+        from innkeeper.sdk import forking
 
         if self._runs is None:
             raise GuestNotRunning("the guest is not running")
@@ -199,6 +201,17 @@ class Guest(Commands):
 
     def _running(self, image: Image, spec: MachineSpec, layers: tuple[Path, ...]) -> None:
         self._runs, self._layers = (image, spec), layers
+
+    def _is(self) -> MachineSpec | None:
+        return None if self._runs is None else self._runs[1]
+
+    def _becomes(self, spec: MachineSpec) -> None:
+        if self._runs is not None:
+            self._runs = (self._runs[0], spec)
+        if spec.network is not None and self._boot.network is not None:
+            # Of its forks as well.
+            rules = replace(self._boot.network, firewall=spec.network.firewall)
+            self._boot = replace(self._boot, network=rules)
 
     def _connect(
         self, spec: MachineSpec, log: BootLog, warm: WarmStart | None, *, others: bool = False

@@ -62,10 +62,7 @@ def attach_disk(name: str, disk: DiskSpec) -> Plugged:
         GuestNotFound, InvalidInput, HostFailure.
         CommandRefused: when the guest's process does not take it.
     """
-    if disk.nbd is not None or disk.bus is not DiskBus.VIRTIO:
-        raise InvalidInput("a disk that is attached is a file, and a virtio disk in the guest")
-    disk = replace(disk, path=disk.path.absolute())
-    validate_disk(disk)
+    disk = checked_disk(disk)
     with registry().open(name) as home, alone(home):
         old = definitions.read(home)
         number, disk = _place(home, old, disk)
@@ -76,7 +73,7 @@ def attach_disk(name: str, disk: DiskSpec) -> Plugged:
                 disk = replace(disk, slot=_hand_over(home, number, disk))
             write_running(home, _with_disk(old, number, disk))
             journal.tell(home, "attach", device=disk.id)
-    return _shown_disk(number, disk)
+    return shown_disk(number, disk)
 
 
 def attach_network(name: str, card: NetworkSpec) -> Plugged:
@@ -84,13 +81,12 @@ def attach_network(name: str, card: NetworkSpec) -> Plugged:
     Raises:
         As `attach_disk`.
     """
-    if card.kind is not NetworkKind.USER:
-        raise InvalidInput("a card that is attached is on a user network; --network has others")
+    check_card(card)
     with registry().open(name) as home, alone(home):
         old = definitions.read(home)
         taken = _ids(old)
         wanted = card.id or next(f"net{n}" for n in range(1, 99) if f"net{n}" not in taken)
-        _check_id(wanted, taken)
+        check_id(wanted, taken)
         card = replace(card, id=wanted, mac=card.mac or mac_of(f"{home.name} {wanted}"))
         if not write_at_rest(home, _with_card(old, card)):
             with contextlib.suppress(GuestNotRunning):
@@ -99,7 +95,29 @@ def attach_network(name: str, card: NetworkSpec) -> Plugged:
                     card = replace(card, slot=_slot(client.execute("x-plug-network", network=now)))
             write_running(home, _with_card(old, card))
             journal.tell(home, "attach", device=card.id)
-    return _shown_card(card)
+    return shown_card(card)
+
+
+def checked_disk(disk: DiskSpec) -> DiskSpec:
+    """The disk, if one of its kind can come to a guest that runs.
+
+    Raises:
+        InvalidInput: when it cannot.
+    """
+    if disk.nbd is not None or disk.bus is not DiskBus.VIRTIO:
+        raise InvalidInput("a disk that is attached is a file, and a virtio disk in the guest")
+    disk = replace(disk, path=disk.path.absolute())
+    validate_disk(disk)
+    return disk
+
+
+def check_card(card: NetworkSpec) -> None:
+    """
+    Raises:
+        InvalidInput: when no card of its kind can come to a guest that runs.
+    """
+    if card.kind is not NetworkKind.USER:
+        raise InvalidInput("a card that is attached is on a user network; --network has others")
 
 
 def detach(name: str, device: str, kind: str, patience: float = GRACE) -> None:
@@ -138,10 +156,10 @@ def listed(name: str, kind: str) -> list[Plugged]:
         found: list[Plugged] = []
         if kind == "disk":
             numbered = enumerate(spec.disks)
-            found += [_shown_disk(number, disk) for number, disk in numbered if not disk.gone]
+            found += [shown_disk(number, disk) for number, disk in numbered if not disk.gone]
         else:
             cards = ([] if spec.network is None else [spec.network]) + list(spec.cards)
-            found += [_shown_card(card) for card in cards if not card.gone]
+            found += [shown_card(card) for card in cards if not card.gone]
         told: dict[str, dict[str, Any]] = {}
         if home.is_taken():
             with contextlib.suppress(GuestNotRunning), Client(home) as client:
@@ -167,11 +185,15 @@ def _place(home: Home, definition: Definition, disk: DiskSpec) -> tuple[int, Dis
     wanted = disk.id or next(
         name for n in range(number, 999) if (name := f"virtio{n}") not in taken
     )
-    _check_id(wanted, taken)
+    check_id(wanted, taken)
     return number, replace(disk, id=wanted, serial=disk.serial or wanted)
 
 
-def _check_id(wanted: str, taken: dict[str, str]) -> None:
+def check_id(wanted: str, taken: dict[str, str]) -> None:
+    """
+    Raises:
+        InvalidInput: when it is no id, or one of `taken`, which says whose each is.
+    """
     if _ID.fullmatch(wanted) is None:
         raise InvalidInput(
             f"{wanted!r} is no id: a letter, then letters, digits, dots and dashes, at most 20"
@@ -230,13 +252,13 @@ def _hand_over(home: Home, number: int, disk: DiskSpec) -> int:
     """Opens the disk's files for the guest's process; the slot that it has put the disk into."""
     with contextlib.ExitStack() as open_files, Client(home) as client:
         files = []
-        for path, fd in _opened(disk, open_files):
+        for path, fd in opened(disk, open_files):
             files.append({"path": str(path), "fdset-id": client.pass_file(fd)})
         told = client.execute("x-plug-disk", disk=stored.encode(disk), number=number, files=files)
     return _slot(told)
 
 
-def _opened(disk: DiskSpec, open_files: contextlib.ExitStack) -> Iterator[tuple[Path, int]]:
+def opened(disk: DiskSpec, open_files: contextlib.ExitStack) -> Iterator[tuple[Path, int]]:
     """The image, and what it names as its parts or its backing files.
 
     Raises:
@@ -290,7 +312,7 @@ def _here(client: Client) -> list[dict[str, Any]]:
     return [one for one in told if isinstance(one, dict)] if isinstance(told, list) else []
 
 
-def _shown_disk(number: int, disk: DiskSpec) -> Plugged:
+def shown_disk(number: int, disk: DiskSpec) -> Plugged:
     return Plugged(
         id=disk_id(number, disk),
         kind="disk",
@@ -300,6 +322,6 @@ def _shown_disk(number: int, disk: DiskSpec) -> Plugged:
     )
 
 
-def _shown_card(card: NetworkSpec) -> Plugged:
+def shown_card(card: NetworkSpec) -> Plugged:
     what = card.shared or card.interface or card.kind.value
     return Plugged(id=card.id or FIRST_CARD, kind="network card", what=what, slot=card.slot)

@@ -42,12 +42,7 @@ def add(name: str, text: str, at: int | None = None) -> None:
         GuestNotFound, HostFailure; InvalidInput: when it is no rule, or the guest has no network.
     """
     rule = parse_rule(text)
-
-    def change(rules: tuple[RuleSpec, ...]) -> tuple[RuleSpec, ...]:
-        before = len(rules) if at is None else _index(name, at, len(rules) + 1)
-        return (*rules[:before], rule, *rules[before:])
-
-    _change_rules(name, change)
+    _change(name, lambda now: with_rule(now, name, rule, at))
 
 
 def remove(name: str, which: str) -> None:
@@ -56,22 +51,44 @@ def remove(name: str, which: str) -> None:
     Raises:
         GuestNotFound, HostFailure; InvalidInput: when there is no such rule.
     """
+    _change(name, lambda now: without_rule(now, name, which))
 
-    def change(rules: tuple[RuleSpec, ...]) -> tuple[RuleSpec, ...]:
-        index = (
-            _index(name, int(which), len(rules))
-            if re.fullmatch("[0-9]{1,9}", which)
-            else _found(rules)
-        )
-        return rules[:index] + rules[index + 1 :]
 
-    def _found(rules: tuple[RuleSpec, ...]) -> int:
-        rule = parse_rule(which)
-        if rule not in rules:
-            raise InvalidInput(f"the guest {name!r} has no rule {str(rule)!r}")
-        return rules.index(rule)
+def with_rule(
+    firewall: FirewallSpec, name: str, rule: RuleSpec, at: int | None = None
+) -> FirewallSpec:
+    """As `add`, of the guest of that name.
 
-    _change_rules(name, change)
+    Raises:
+        InvalidInput: when there is no rule `at`.
+    """
+    rules = firewall.rules
+    before = len(rules) if at is None else _index(name, at, len(rules) + 1)
+    return replace(firewall, rules=(*rules[:before], rule, *rules[before:]))
+
+
+def without_rule(firewall: FirewallSpec, name: str, which: str) -> FirewallSpec:
+    """As `remove`, of the guest of that name.
+
+    Raises:
+        InvalidInput: when there is no such rule.
+    """
+    rules = firewall.rules
+    if re.fullmatch("[0-9]{1,9}", which):
+        index = _index(name, int(which), len(rules))
+    elif (rule := parse_rule(which)) in rules:
+        index = rules.index(rule)
+    else:
+        raise InvalidInput(f"the guest {name!r} has no rule {str(rule)!r}")
+    return replace(firewall, rules=rules[:index] + rules[index + 1 :])
+
+
+def with_defaults(firewall: FirewallSpec, defaults: Defaults) -> FirewallSpec:
+    return replace(
+        firewall,
+        into=firewall.into if defaults.into is None else defaults.into,
+        out=firewall.out if defaults.out is None else defaults.out,
+    )
 
 
 def clear(name: str) -> None:
@@ -80,7 +97,7 @@ def clear(name: str) -> None:
     Raises:
         GuestNotFound, HostFailure; InvalidInput: when the guest has no network.
     """
-    _change_rules(name, lambda _: ())
+    _change(name, lambda now: replace(now, rules=()))
 
 
 def set_defaults(name: str, defaults: Defaults) -> None:
@@ -88,26 +105,13 @@ def set_defaults(name: str, defaults: Defaults) -> None:
     Raises:
         GuestNotFound, HostFailure; InvalidInput: when the guest has no network.
     """
-    _change(
-        name,
-        lambda now: replace(
-            now,
-            into=now.into if defaults.into is None else defaults.into,
-            out=now.out if defaults.out is None else defaults.out,
-        ),
-    )
+    _change(name, lambda now: with_defaults(now, defaults))
 
 
 def _index(name: str, number: int, count: int) -> int:
     if not 1 <= number <= count:
         raise InvalidInput(f"the guest {name!r} has no rule {number}; see inn network rule ls")
     return number - 1
-
-
-def _change_rules(
-    name: str, change: Callable[[tuple[RuleSpec, ...]], tuple[RuleSpec, ...]]
-) -> None:
-    _change(name, lambda now: replace(now, rules=change(now.rules)))
 
 
 def _change(name: str, change: Callable[[FirewallSpec], FirewallSpec]) -> None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 if TYPE_CHECKING:
-    from innkeeper.guest.sdk import Guest
+    from innkeeper.sdk.guest import Guest
 
 _CONSOLE_LINES: Final = 40
 _MADE: Final = pytest.StashKey[list["Guest"]]()
@@ -86,7 +86,7 @@ def pytest_runtest_makereport(
 
 
 def _guest(request: pytest.FixtureRequest, options: dict[str, Any]) -> "Guest":
-    from innkeeper.guest.sdk import Guest
+    from innkeeper.sdk.guest import Guest
 
     for name in ("image", "engine"):
         chosen = request.config.getoption(f"guest_{name}")

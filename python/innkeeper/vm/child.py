@@ -26,6 +26,7 @@ from innkeeper.errors import DeviceFailed, InnkeeperError
 from innkeeper.machine.spec import MachineSpec
 from innkeeper.vm import first, jail
 from innkeeper.vm.bridge import Plug
+from innkeeper.vm.changes import Change, Changes
 from innkeeper.vm.record import Records
 from innkeeper.vm.running import RunningMachine
 from innkeeper.vm.statistics import GuestStatistics
@@ -40,7 +41,9 @@ POWER_BUTTON: Final = b"p"
 STATISTICS: Final = b"t"
 RESIZE: Final = b"r"
 RECORD: Final = b"w"  # with the descriptors of `RecordFiles`
-_MOST_FDS: Final = 5
+# Behind it a pickled `Change`; with the descriptor for the answer, and those of its files.
+CHANGE: Final = b"c"
+_MOST_FDS: Final = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +84,9 @@ def serve(owner: socket.socket, arrive: Callable[[socket.socket], Order]) -> Non
         if receive(owner, 1) != GO:
             os._exit(1)
         machine.start()
-        threading.Thread(target=_obey, args=(machine, owner, records), daemon=True).start()
+        changes = Changes(machine.control, order.spec, locked_in=order.jail)
+        ours = (machine, owner, records, changes)
+        threading.Thread(target=_obey, args=ours, daemon=True).start()
         machine.wait()
         kind, code, what = machine.outcome
     except InnkeeperError as error:
@@ -122,7 +127,9 @@ def _made(order: Order) -> RunningMachine:
     return RunningMachine(spec, wiring)
 
 
-def _obey(machine: RunningMachine, owner: socket.socket, records: Records) -> None:
+def _obey(
+    machine: RunningMachine, owner: socket.socket, records: Records, changes: Changes
+) -> None:
     while True:
         try:
             request, fds, _, _ = socket.recv_fds(owner, 1, _MOST_FDS)
@@ -141,6 +148,10 @@ def _obey(machine: RunningMachine, owner: socket.socket, records: Records) -> No
             told, state, pages, index, disk = fds
             files = RecordFiles(told=told, state=state, pages=pages, index=index, disk=disk)
             records.take(machine, files)
+        elif request == CHANGE:
+            (length,) = LENGTH.unpack(receive(owner, LENGTH.size))
+            change: Change = pickle.loads(receive(owner, length))
+            changes.answer(change, fds[1:], fds[0])
         elif not request:
             os._exit(1)
 

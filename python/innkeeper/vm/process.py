@@ -7,13 +7,16 @@ import pickle
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Final
 
 from innkeeper import errors
-from innkeeper.errors import HostFailure
+from innkeeper.errors import GuestNotRunning, HostFailure
 from innkeeper.machine.spec import MachineSpec
 from innkeeper.vm import scratch
+from innkeeper.vm.changes import Change
 from innkeeper.vm.child import (
+    CHANGE,
     GO,
     LENGTH,
     POWER_BUTTON,
@@ -94,6 +97,32 @@ class GuestProcess:
             told = answer.read()
         found = json.loads(told) if told else None
         return None if found is None else GuestStatistics.from_dict(found)
+
+    def change(self, change: Change, files: Sequence[int] = ()) -> object:
+        """Changes the machine while it runs; what its process says to that. `files` stay the
+        caller's.
+
+        Raises:
+            GuestNotRunning: when it does not run any more.
+            InnkeeperError: what its process refuses.
+        """
+        ours, theirs = os.pipe()
+        data = pickle.dumps(change)
+        with os.fdopen(ours) as answer:
+            try:
+                request = [CHANGE, LENGTH.pack(len(data)), data]
+                socket.send_fds(self._socket, request, [theirs, *files])
+            except OSError:
+                raise GuestNotRunning("the guest is not running") from None
+            finally:
+                os.close(theirs)
+            words = answer.read()
+        if not words:
+            raise GuestNotRunning("the guest is not running")
+        told = json.loads(words)
+        if "error" in told:
+            raise errors.by_code(str(told["error"]))(str(told["message"]))
+        return told["return"]
 
     def wait(self, timeout: float | None = None) -> tuple[EndKind, int | None, str | None]:
         """How the guest ended, as `RunningMachine.outcome`.

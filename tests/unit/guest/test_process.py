@@ -10,9 +10,9 @@ import pytest
 
 from innkeeper.errors import CommandNotStarted, GuestNotRunning, InvalidInput
 from innkeeper.guest.agent import Agent
-from innkeeper.guest.aio import AsyncProcess
 from innkeeper.guest.frames import OUTPUT_WINDOW, STDIN_WINDOW, Ask, Decoder, Exec, Tell
 from innkeeper.guest.process import LineSplitter, Process
+from innkeeper.sdk.aio import AsyncProcess
 
 COMMAND = Exec(argv=("x",), env={})
 PIECE = 1 << 15

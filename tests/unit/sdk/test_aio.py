@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from innkeeper.errors import GuestNotRunning
-from innkeeper.guest.aio import AsyncGuest
+from innkeeper.sdk.aio import AsyncGuest
 
 
 class Booting:

@@ -9,7 +9,7 @@ import pytest
 
 from innkeeper.guest.agent import Agent
 from innkeeper.guest.frames import STDIN_WINDOW, Tell, hello
-from innkeeper.guest.sdk import Guest
+from innkeeper.sdk.guest import Guest
 
 
 def tell(kind: Tell, job: int, payload: bytes) -> bytes:

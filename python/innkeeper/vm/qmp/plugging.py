@@ -29,7 +29,7 @@ _MOST_NODES: Final = 64
 
 
 class Plugs(Protocol):
-    """As innkeeper.guest.plugs has it."""
+    """As innkeeper.vm.plugs has it."""
 
     def add_disk(
         self, disk: DiskSpec, number: int, files: Sequence[tuple[Path, int]], *, known: bool

@@ -16,9 +16,9 @@ from typing import Final, Self, overload
 
 from innkeeper.errors import GuestNotRunning, HostFailure, InvalidInput
 from innkeeper.guest.errands import Identity
-from innkeeper.guest.sdk import Guest
 from innkeeper.images import Image, ImageBoot, machine_spec
 from innkeeper.machine import MachineSpec
+from innkeeper.sdk.guest import Guest
 from innkeeper.vm import inside, scratch
 from innkeeper.vm.boot_log import BootLog
 from innkeeper.vm.detached import savings
@@ -128,7 +128,14 @@ def check(guest: str, count: int, names: Sequence[str], spec: MachineSpec) -> li
     """
     if not 1 <= count <= MOST:
         raise InvalidInput(f"a guest is forked 1 to {MOST} times at once, not {count}")
-    if any(not disk.read_only for disk in spec.disks[1:]):
+    came = [disk.id for disk in spec.disks if disk.slot is not None and not disk.gone]
+    came += [card.id for card in spec.cards]
+    if came:
+        raise InvalidInput(f"{came[0]} came to {guest} while it ran: detach it before you fork")
+    left = any(disk.gone and disk.slot is None for disk in spec.disks)
+    if left or (spec.network is not None and spec.network.gone):
+        raise InvalidInput(f"{guest} has lost what it began with, and its forks would have it")
+    if any(not (disk.read_only or disk.gone) for disk in spec.disks[1:]):
         raise InvalidInput(
             f"{guest} writes to disks beside its image's, and each of its forks would to the same; "
             "inn fork makes copies of guests that stay, with their disks"

@@ -1,0 +1,1 @@
+"""Guests for those who write Python: what `innkeeper` has by name."""
