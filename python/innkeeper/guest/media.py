@@ -1,6 +1,6 @@
 """Media that are changed while a guest runs, in the guest's process: discs and floppy disks.
 
-As for disks (innkeeper.guest.plugs), files come open, from whoever may open them.
+As for disks (innkeeper.vm.plugs), files come open, from whoever may open them.
 """
 
 import fcntl
