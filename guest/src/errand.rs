@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use crate::frame::Errand;
 use crate::freeze::Freezer;
 use crate::network::Network;
-use crate::{clock, identity, sys_raw};
+use crate::{clipboard, clock, identity, sys_raw};
 
 /// At a time; more are refused.
 const MOST: usize = 8;
@@ -114,6 +114,9 @@ impl Errands {
             }
             Errand::Freeze(milliseconds) => self.freezer.freeze(milliseconds, outcome)?,
             Errand::Thaw => self.freezer.thaw(outcome),
+            // In memory, and short.
+            Errand::SetClipboard(text) => outcome.tell(clipboard::set(&text)),
+            Errand::Clipboard(known) => outcome.tell(clipboard::get(known)),
         }
         self.running += 1;
         Ok(())

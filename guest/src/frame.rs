@@ -117,6 +117,11 @@ pub(crate) enum Errand {
     Freeze(u32),
     /// Done: how many were still frozen, as `u32`.
     Thaw,
+    /// Text that was copied elsewhere. Done: nothing.
+    SetClipboard(Vec<u8>),
+    /// What was copied here, unless it has this number. Done: its number as `u64`, whether it has another as `u8`,
+    /// and then the text.
+    Clipboard(u64),
 }
 
 /// What tells a guest from others that were one with it before. What is empty stays as it is.
@@ -272,7 +277,7 @@ fn parse(kind: u8, job: u32, payload: &[u8]) -> Result<Request, Malformed> {
             nonce: fields.array()?,
             keep: fields.list(Fields::u32)?,
         },
-        10..14 => Request::Errand {
+        10..14 | 16 => Request::Errand {
             job,
             errand: errand(kind, &mut fields)?,
         },
@@ -281,7 +286,13 @@ fn parse(kind: u8, job: u32, payload: &[u8]) -> Result<Request, Malformed> {
             port: fields.u32()?,
             token: fields.array()?,
         },
-        15..64 => return Ok(Request::Unknown { job }),
+        15 => {
+            return Ok(Request::Errand {
+                job,
+                errand: Errand::SetClipboard(payload.to_vec()),
+            });
+        }
+        17..64 => return Ok(Request::Unknown { job }),
         _ => return Err(Malformed),
     };
     if fields.0.is_empty() {
@@ -297,6 +308,7 @@ fn errand(kind: u8, fields: &mut Fields<'_>) -> Result<Errand, Malformed> {
         11 => Errand::Renew(identity(fields)?),
         12 => Errand::Freeze(fields.u32()?),
         13 => Errand::Thaw,
+        16 => Errand::Clipboard(fields.u64()?),
         _ => return Err(Malformed),
     })
 }

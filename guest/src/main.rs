@@ -6,6 +6,7 @@
 //! power off. In a machine without that port it gives the console a shell.
 
 mod boot;
+mod clipboard;
 mod clock;
 mod dhcp;
 mod errand;

@@ -1,5 +1,6 @@
-"""What is copied goes from a viewer to another one, by TLS."""
+"""What is copied goes from a viewer, by TLS, to the guest, and back."""
 
+import json
 import shutil
 import socket
 import ssl
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import PATIENCE
-from tests.run.house import House
+from tests.run.house import House, wait
 
 from innkeeper.images import Image
 from innkeeper.vm.display.rfb.clipboard import EXTENDED
@@ -81,14 +82,16 @@ def test_a_clipboard_is_shared_by_tls(house: House, tmp_path: Path) -> None:
     options = ("--vnc", f"127.0.0.1:{port}", "--vnc-password", tmp_path / "password", "--vnc-tls")
     house("run", "--detach", "--name", "box", "--memory", "192M", *options, "debian")
     assert len(house.inspect("box")["vnc_fingerprint"]) == 95
-    certificate = house.home / "guests" / "box" / "vnc.pem"
-    viewers = [Viewer(port, certificate) for _ in range(2)]
+    viewer = Viewer(port, house.home / "guests" / "box" / "vnc.pem")
     text = "f\u00fcr alle\r\n\0".encode()
-    viewers[0].say(PROVIDE | TEXT, zlib.compress(struct.pack(">I", len(text)) + text))
-    assert viewers[1].hear()[0] == NOTIFY | TEXT
-    viewers[1].say(REQUEST | TEXT)
-    flags, data = viewers[1].hear()
+    viewer.say(PROVIDE | TEXT, zlib.compress(struct.pack(">I", len(text)) + text))
+    wait(lambda: house("clipboard", "box"), lambda copied: copied == "f\u00fcr alle\n")
+    house("exec", "box", "sh", "-c", "printf 'from within' > /run/innkeeper/clipboard")
+    assert viewer.hear()[0] == NOTIFY | TEXT
+    viewer.say(REQUEST | TEXT)
+    flags, data = viewer.hear()
     assert flags == PROVIDE | TEXT
-    assert zlib.decompress(data)[4:] == text
-    for viewer in viewers:
-        viewer.close()
+    assert zlib.decompress(data)[4:] == b"from within\0"
+    house("clipboard", "box", "by hand")
+    assert json.loads(house("clipboard", "--json", "box")) == {"text": "by hand"}
+    viewer.close()

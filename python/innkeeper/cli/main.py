@@ -44,6 +44,7 @@ class _Commands(LazyGroup):
         "record": Place(_SCREEN, "record"),
         "sendkey": Place(_SCREEN, "sendkey"),
         "type": Place(_SCREEN, "type_"),
+        "clipboard": Place(_SCREEN, "clipboard"),
         "top": Place("innkeeper.cli.attach", "top", passes_on=True),
         "logs": Place("innkeeper.cli.logs", "logs"),
         "events": Place("innkeeper.cli.logs", "events"),

@@ -1,12 +1,15 @@
-"""`inn screenshot`, `record`, `sendkey` and `type`: at the screen of a guest that runs."""
+"""`inn screenshot`, `record`, `sendkey`, `type` and `clipboard`: at the screen of a guest."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from innkeeper.cli.names import Name
-from innkeeper.cli.output import remark
+from innkeeper.cli.output import AsJson, print_json, remark
+from innkeeper.errors import InvalidInput
+from innkeeper.services import clipboard as clipboards
 from innkeeper.services import film, screen
 
 
@@ -58,3 +61,30 @@ def type_(
 ) -> None:
     """Type text at a guest's keyboard."""
     screen.type_text(name, text + "\n" * enter)
+
+
+def clipboard(
+    name: Name,
+    text: Annotated[
+        str | None, typer.Argument(metavar="TEXT", help="What to copy; - is standard input.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print what was copied in a guest, or copy TEXT for it.
+
+    In the guest it is the file /run/innkeeper/clipboard. Viewers of its screen share it.
+
+    [dim]inn clipboard desk "some text"[/dim]
+
+    [dim]inn clipboard desk > copied.txt[/dim]
+    """
+    if text is None:
+        copied = clipboards.get(name)
+        if as_json:
+            print_json({"text": copied})
+        else:
+            sys.stdout.write(copied)
+        return
+    if as_json:
+        raise InvalidInput("--json prints what was copied, and takes no TEXT")
+    clipboards.put(name, sys.stdin.read() if text == "-" else text)

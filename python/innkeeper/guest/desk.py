@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 from innkeeper.errors import DeviceFailed, HostFailure, InnkeeperError, InvalidInput
 from innkeeper.guest import awakening
 from innkeeper.guest.arrival import Arrival
+from innkeeper.guest.clipboard import GuestClipboard
 from innkeeper.guest.connection import AGENT_PORT
 from innkeeper.guest.departure import Departure
 from innkeeper.guest.hub import AgentHub
@@ -146,9 +147,14 @@ class Desk:
             hub.use(self._qga)
         self.seat = Seat(self.loop, self.control)
         self._rfb: RfbServer | None = None
+        self._clipboard: GuestClipboard | None = None
         if order.spec.screen is not None:
             listeners = listen(home, order.spec.screen)
-            self._rfb = RfbServer(self.loop, self.seat, lambda: self.home.name, listeners)
+            rfb = RfbServer(self.loop, self.seat, lambda: self.home.name, listeners)
+            shared = self.seat.clipboard
+            clipboard = GuestClipboard(self.loop, self.hub, shared, lambda: rfb.clients > 0)
+            rfb.on_client = clipboard.wanted
+            self._rfb, self._clipboard = rfb, clipboard
         self.departure = Departure(self, self._tell_migration)
         self.server = Server(self.loop, home, handlers(self), version())
 
@@ -482,6 +488,8 @@ class Desk:
         return Vsock(cid=spec.cid, listener=listener.detach(), outward=outward)
 
     def _ready(self) -> None:
+        if self._clipboard is not None:
+            self._clipboard.begin()
         self._write_run()
         journal.tell(self.home, "ready")
         if self._powering_down:

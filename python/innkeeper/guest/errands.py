@@ -17,6 +17,8 @@ from innkeeper.guest.frames import MAX_PAYLOAD, Ask, Tell, string, take_string
 # Bytes that a guest's generator of random numbers begins anew from, and as many again.
 _ENTROPY: Final = 64
 _LONGEST_FREEZE: Final = 24 * 3600.0  # seconds
+LONGEST_CLIPBOARD: Final = 60_000
+"""Bytes of text, in UTF-8."""
 
 
 class ErrandFailed(InnkeeperError):
@@ -137,6 +139,32 @@ def freeze(limit: float) -> Errand:
 def thaw() -> Errand:
     """Answered by `count`: none, when the guest has thawed them by itself."""
     return Errand(Ask.THAW, b"", "cannot thaw the guest's file systems")
+
+
+def set_clipboard(text: str) -> Errand:
+    """What was copied elsewhere, for whoever pastes in the guest.
+
+    Raises:
+        InvalidInput: when it is longer than a clipboard is there.
+    """
+    payload = text.encode(errors="replace")
+    if len(payload) > LONGEST_CLIPBOARD:
+        raise InvalidInput(
+            f"a guest's clipboard has {LONGEST_CLIPBOARD} bytes at most, not {len(payload)}"
+        )
+    return Errand(Ask.SET_CLIPBOARD, payload, "cannot set the guest's clipboard")
+
+
+def clipboard(known: int = 0) -> Errand:
+    """What was copied in the guest, after what had the number `known`. Answered by `copied`."""
+    return Errand(Ask.CLIPBOARD, struct.pack("<Q", known), "cannot read the guest's clipboard")
+
+
+def copied(answer: bytes) -> tuple[int, str | None]:
+    """The number of what the guest's clipboard has, and that; None where it is what was known."""
+    number, changed = struct.unpack_from("<QB", answer)
+    text = answer[9:][:LONGEST_CLIPBOARD].decode(errors="replace") if changed else None
+    return int(number), text
 
 
 def count(answer: bytes) -> int:

@@ -35,10 +35,14 @@ class Ask(IntEnum):
     FREEZE = 12
     THAW = 13
     MEET = 14
+    SET_CLIPBOARD = 15
+    CLIPBOARD = 16
 
 
 # What concerns the guest as a whole and ends as a job does: guest/errands.py.
-ERRANDS: Final = frozenset((Ask.SET_TIME, Ask.RENEW, Ask.FREEZE, Ask.THAW))
+ERRANDS: Final = frozenset(
+    (Ask.SET_TIME, Ask.RENEW, Ask.FREEZE, Ask.THAW, Ask.SET_CLIPBOARD, Ask.CLIPBOARD)
+)
 
 
 class Tell(IntEnum):
@@ -98,6 +102,7 @@ _LENGTHS: Final = {
     Ask.SET_TIME: 8,
     Ask.FREEZE: 4,
     Ask.THAW: 0,
+    Ask.CLIPBOARD: 8,
 }
 
 

@@ -80,6 +80,8 @@ class QemuAgent:
             self.channel.begin(_shut_down())
         elif kind is Ask.CONSOLE:
             self._fail(job, errno.ENOTTY, "qemu-guest-agent has no shell for its console")
+        elif kind in (Ask.CLIPBOARD, Ask.SET_CLIPBOARD):
+            self._fail(job, errno.ENOSYS, "qemu-guest-agent has no clipboard")
         elif kind in ERRANDS:
             self._errand(job, self._work(kind, payload))
         elif job in self._commands:

@@ -1,9 +1,9 @@
-"""The clipboard of all who sit at a guest: all others hear of who copied last."""
+"""The clipboard of a guest and of all who sit at it: all others hear of who copied last."""
 
 from collections.abc import Callable
 from typing import Final
 
-# Bytes, in UTF-8.
+# Bytes, in UTF-8: as many as a guest's agent takes.
 LONGEST: Final = 60_000
 
 Listening = Callable[[], None]

@@ -48,6 +48,7 @@ class RfbServer:
         self._number = 0
         self._looking = False
         self._listeners: list[Listener] = []
+        self.on_client: Callable[[], None] | None = None
         for place, security in listeners:
             self._listen(place, security)
 
@@ -100,6 +101,8 @@ class RfbServer:
                 stream.close()
 
         self._loop.after(_GREETING, hurry)
+        if self.on_client is not None:
+            self.on_client()
 
     def _wanted(self) -> None:
         if not self._looking:
