@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.boot import packages
+from tests.boot import fat, packages
 from tests.boot.initrd import busybox
 from tests.conftest import Inn, wait_for
 
@@ -80,13 +80,56 @@ def test_a_boot_sector_runs_by_seabios(inn: Inn, engine: str, tmp_path: Path) ->
     assert b"by the port\r\n" in result.stdout
 
 
+@pytest.mark.parametrize("bus", ["nvme", "sata", "usb"])
+def test_a_boot_sector_runs_from_disks_of_other_buses(inn: Inn, bus: str, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    result = inn(
+        "run",
+        *("--engine", "translator", "--memory", "64M", "--network", "none"),
+        *("--firmware", seabios(), "--firmware-log", log, "--boot", "disk"),
+        *("--disk", f"{boot_sector(tmp_path)},bus={bus}"),
+    )
+    assert result.returncode == 0, result.stderr
+    assert b"Booting from Hard Disk..." in log.read_bytes()
+    assert b"by the port\r\n" in result.stdout
+
+
+def grub_disk(directory: Path) -> Path:
+    """A disk that UEFI firmware boots GRUB from."""
+    program = "usr/lib/grub/x86_64-efi/monolithic/grubx64.efi"
+    grub = packages.file("grub-efi-amd64-bin", program).read_bytes()
+    disk = directory / "grub.img"
+    disk.write_bytes(fat.disk({"EFI/BOOT/BOOTX64.EFI": grub}))
+    return disk
+
+
+@pytest.mark.long_guest(reason="UEFI takes its time, and NVMe is seen with a kernel")
+@pytest.mark.parametrize("bus", ["nvme", "sata", "usb", "virtio"])
+def test_ovmf_boots_from_disks_of_all_buses(inn: Inn, bus: str, tmp_path: Path) -> None:
+    process = inn.start(
+        "run",
+        *("--engine", "translator", "--memory", "256M", "--network", "none"),
+        *("--firmware", packages.file("ovmf", "usr/share/OVMF/OVMF_CODE_4M.fd")),
+        *("--boot", "disk", "--disk", f"{grub_disk(tmp_path)},bus={bus}"),
+    )
+    try:
+        assert process.stdout is not None
+        wait_for(process.stdout.fileno(), b"GNU GRUB  version 2")
+    finally:
+        process.kill()
+        process.communicate()
+
+
 @pytest.mark.parametrize("engine", ENGINES)
-def test_grub_runs_from_a_cd(inn: Inn, engine: str) -> None:
+@pytest.mark.parametrize("bus", ["ide", "sata"])
+def test_grub_runs_from_a_cd(inn: Inn, engine: str, bus: str) -> None:
+    if (engine, bus) == ("interpreter", "sata"):
+        pytest.skip("a second way to the same")
     disc = packages.file("grub-rescue-pc", "usr/lib/grub-rescue/grub-rescue-cdrom.iso")
     process = inn.start(
         "run",
         *("--engine", engine, "--memory", "64M", "--network", "none"),
-        *("--firmware", seabios(), "--cdrom", disc),
+        *("--firmware", seabios(), "--cdrom", f"{disc},bus={bus}"),
     )
     try:
         assert process.stdout is not None

@@ -28,9 +28,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::pci::{BarKind, COMMAND_BUS_MASTER, ConfigSpace, ConfigState, Identity, PciFunction};
 use crate::ports::{locked, read_bytes, write_bytes};
-use crate::{Device, DeviceState, Line, PortRange, RestoreError, decode_state, encode_state};
+use crate::{Device, DeviceState, Line, Pace, PortRange, RestoreError, decode_state, encode_state};
 
 use channel::Channel;
+pub(crate) use identify::{cd as identify_cd, disk as identify_disk};
 use state::ChannelState;
 pub use tray::IdeTray;
 
@@ -124,6 +125,15 @@ impl Ide {
         }
     }
 
+    /// Keeps the drives to a rate. [`PciFunction::expire`] is called when its alarm comes.
+    #[must_use]
+    pub fn with_pace(self, pace: &Pace) -> Ide {
+        for channel in locked(&self.channels).iter_mut() {
+            channel.pace = pace.clone();
+        }
+        self
+    }
+
     /// The registers at [`PORTS`].
     #[must_use]
     pub fn ports(&self) -> IdePorts {
@@ -196,6 +206,25 @@ impl PciFunction for Ide {
         self.config.reset();
         for channel in locked(&self.channels).iter_mut() {
             channel.power_on();
+        }
+    }
+
+    fn quiesce(&mut self) {
+        for channel in locked(&self.channels).iter_mut() {
+            channel.quiet = true;
+        }
+    }
+
+    fn resume(&mut self) {
+        for channel in locked(&self.channels).iter_mut() {
+            channel.quiet = false;
+            channel.go_on();
+        }
+    }
+
+    fn expire(&mut self) {
+        for channel in locked(&self.channels).iter_mut() {
+            channel.go_on();
         }
     }
 

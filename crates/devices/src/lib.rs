@@ -4,6 +4,7 @@
 pub mod acpi_cpus;
 pub mod acpi_pm;
 pub mod acpi_slots;
+pub mod ahci;
 mod device;
 mod edid;
 pub mod ethernet;
@@ -13,6 +14,7 @@ pub mod ide;
 pub mod irqchip;
 pub mod isa_dma;
 pub mod nvme;
+mod pace;
 pub mod pc;
 pub mod pci;
 pub mod pflash;
@@ -24,6 +26,7 @@ pub mod sound;
 #[doc(hidden)]
 pub mod testing;
 pub mod timers;
+pub mod usb;
 pub mod vga;
 pub mod virtio;
 
@@ -31,5 +34,6 @@ pub use device::{
     Clock, Device, DeviceState, Line, Lines, MsiSink, RestoreError, Timer, decode_state,
     encode_state,
 };
+pub use pace::Pace;
 pub use ports::PortRange;
 pub use scsi::{DriveReport, RemovableDrive};

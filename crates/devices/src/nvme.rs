@@ -31,7 +31,7 @@ use crate::pci::{
     BarKind, COMMAND_BUS_MASTER, ConfigSpace, ConfigState, Identity, MSIX_CAPABILITY, Msix,
     MsixState, PciFunction, Pin, msix_capability,
 };
-use crate::{DeviceState, Line, MsiSink, RestoreError, decode_state, encode_state};
+use crate::{DeviceState, Line, MsiSink, Pace, RestoreError, decode_state, encode_state};
 
 use queues::{CompletionQueue, SubmissionQueue};
 use registers::Registers;
@@ -105,6 +105,9 @@ pub struct Nvme {
     /// Its first 20 bytes are what the guest reads.
     serial: String,
     state: ControllerState,
+    pace: Pace,
+    /// The machine saves, restores or is paused: what waits goes on when it does.
+    quiet: bool,
 }
 
 impl Nvme {
@@ -133,6 +136,25 @@ impl Nvme {
             disk,
             serial: serial.to_owned(),
             state: ControllerState::default(),
+            pace: Pace::free(),
+            quiet: false,
+        }
+    }
+
+    /// Keeps the disk to a rate. [`PciFunction::expire`] is called when its alarm comes.
+    #[must_use]
+    pub fn with_pace(mut self, pace: Pace) -> Nvme {
+        self.pace = pace;
+        self
+    }
+
+    /// Does what waits in the queues, as far as it may.
+    fn go_on(&mut self) {
+        if !self.quiet && self.state.registers.is_ready() && self.may_master() {
+            for pair in 0..PAIRS {
+                self.serve(pair);
+            }
+            self.drive_line();
         }
     }
 
@@ -247,8 +269,22 @@ impl PciFunction for Nvme {
             return Err(damaged(what));
         }
         self.state = state.controller;
+        self.quiet = true;
         self.drive_line();
         Ok(())
+    }
+
+    fn quiesce(&mut self) {
+        self.quiet = true;
+    }
+
+    fn resume(&mut self) {
+        self.quiet = false;
+        self.go_on();
+    }
+
+    fn expire(&mut self) {
+        self.go_on();
     }
 }
 

@@ -4,10 +4,12 @@
 //! its own way.
 
 mod cd;
+mod disk;
 mod sense;
 mod tray;
 
 pub(crate) use cd::run as run_cd;
+pub(crate) use disk::{DiskSense, run as run_disk};
 pub(crate) use sense::Sense;
 pub(crate) use tray::Tray;
 pub use tray::{DriveReport, RemovableDrive};
@@ -23,6 +25,11 @@ pub(crate) enum Reply {
     Answer(Vec<u8>),
     /// From the medium to the guest, in bytes: inside of it.
     Read {
+        at: u64,
+        len: u64,
+    },
+    /// From the guest to the medium, likewise.
+    Write {
         at: u64,
         len: u64,
     },

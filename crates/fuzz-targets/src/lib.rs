@@ -27,6 +27,7 @@ mod pc;
 mod pci;
 mod shared_network;
 mod sound;
+mod usb;
 mod vga;
 mod vsock;
 
@@ -115,6 +116,8 @@ pub const TARGETS: &[Target] = &[
     target("vsock", vsock::vsock),
     target("disk-controller", pc::disk_controller),
     target("nvme", pc::nvme),
+    target("ahci", pc::ahci),
+    target("xhci", usb::xhci),
     target("chipset", pc::chipset),
     target("ethernet-cards", ethernet::cards),
     target("sound", sound::card),

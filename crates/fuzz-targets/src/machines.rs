@@ -65,6 +65,7 @@ fn machine() -> Machine {
         screen: None,
         sound: None,
         rng: true,
+        usb: false,
         balloon: true,
         reboot: Reboot::Exit,
         limits: Limits::default(),

@@ -1,9 +1,12 @@
 //! A PC's chipset and its disk controller of old: registers in any order, DMA tables that lie, states of any
 //! bytes, while the disc is changed.
+#![allow(clippy::cast_possible_truncation, reason = "addresses are small")]
 
+use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex};
 
 use block::BlockDevice;
+use devices::ahci::{Ahci, AhciParts, SataDrive};
 use devices::floppy::{Floppy, FloppyParts};
 use devices::ide::{Drive, Ide};
 use devices::isa_dma::{DmaChannel, IsaDma};
@@ -11,8 +14,9 @@ use devices::nvme::Nvme;
 use devices::pc::{I440fx, Piix3, PirqRouter, SEGMENTS, Shadow, ShadowMap};
 use devices::pci::PciFunction;
 use devices::pflash::{FlashMemory, Pflash};
-use devices::testing::{FakeLine, FakeMsi};
-use devices::{Device, DeviceState, Line};
+use devices::testing::{FakeClock, FakeLine, FakeMsi, FakeTimer};
+use devices::virtio::{RateGate, RateLimit};
+use devices::{Device, DeviceState, Line, Pace, RemovableDrive};
 use memory::{Gpa, GuestMemory, RamRange};
 use vm_memory::{Bytes, GuestAddress};
 
@@ -23,7 +27,7 @@ use crate::disk::MemoryDisk;
 const RAM: u64 = 0x2_0000;
 const LARGEST_STATE: usize = 1 << 18;
 
-fn disk() -> Arc<dyn BlockDevice> {
+pub(crate) fn disk() -> Arc<dyn BlockDevice> {
     Arc::new(MemoryDisk::new(0x4_0000))
 }
 
@@ -49,12 +53,14 @@ pub(crate) fn states(function: &mut dyn PciFunction, input: &mut Input<'_>) {
     let saved = function.save();
     assert!(saved.bytes.len() < LARGEST_STATE);
     assert_eq!(function.restore(&saved), Ok(()));
+    function.resume();
     if input.bool() {
         let mut forged: DeviceState = saved.clone();
         forge(&mut forged.bytes, input);
         if function.restore(&forged).is_err() {
             assert_eq!(function.save(), saved, "a refused state left something");
         }
+        function.resume();
     }
 }
 
@@ -153,6 +159,132 @@ pub(crate) fn nvme(bytes: &[u8]) {
                 nvme.bar_write(0, 0x2000 + at, 4, value);
             }
             _ => states(&mut nvme, &mut input),
+        }
+    }
+}
+
+/// What the alarm and the gate of a device do in a target: nothing, or everything.
+pub(crate) fn pace(slow: bool) -> (Pace, RateGate) {
+    let gate = RateGate::default();
+    if slow {
+        gate.set(RateLimit {
+            bytes: NonZeroU64::new(4096),
+            operations: None,
+        });
+    }
+    let alarm = FakeTimer::new();
+    (Pace::new(gate.clone(), FakeClock::new(), alarm), gate)
+}
+
+/// Where a port's list and its tables are.
+const LIST: u64 = 0x1000;
+const TABLES: u64 = 0x2000;
+
+/// A command with its table, and the doorbell.
+fn ahci_command(
+    ahci: &mut Ahci,
+    memory: &GuestMemory,
+    input: &mut Input<'_>,
+    port: u64,
+    (slot, value): (u64, u32),
+) {
+    let table = TABLES + slot * 0x100;
+    let entries = value & 7;
+    let header = [entries << 16 | value >> 16 & 0xff | 5, 0, table as u32, 0];
+    let _ = memory
+        .ram()
+        .write_obj(header, GuestAddress(LIST + slot * 32));
+    let mut frame = [0; 20];
+    frame[0] = if input.byte() > 4 { 0x27 } else { input.byte() };
+    frame[1] = if input.byte() > 9 { 0x80 } else { 0 };
+    frame[2] = input.choose(&[
+        0x20, 0x24, 0x25, 0x30, 0x35, 0x3d, 0x06, 0x2f, 0x60, 0x61, 0xa0, 0xa1, 0xc8, 0xca, 0xec,
+        0xc4, 0xc6, 0xe7, 0x90,
+    ]);
+    for byte in &mut frame[3..16] {
+        *byte = if input.bool() { 0 } else { input.byte() };
+    }
+    let _ = memory.ram().write_obj(frame, GuestAddress(table));
+    let mut packet = [0; 12];
+    packet[0] = input.choose(&[0x00, 0x03, 0x12, 0x1b, 0x1e, 0x25, 0x28, 0x43, 0x4a, 0xa8]);
+    for byte in &mut packet[1..] {
+        *byte = input.byte() & 0x13;
+    }
+    let _ = memory.ram().write_obj(packet, GuestAddress(table + 0x40));
+    for entry in 0..u64::from(entries) {
+        let region = [input.u32() & 0x2_ffff, 0, 0, input.u32() & 0xffff];
+        let _ = memory
+            .ram()
+            .write_obj(region, GuestAddress(table + 0x80 + entry * 16));
+    }
+    ahci.bar_write(5, port + 0x34, 4, 1 << slot);
+    ahci.bar_write(5, port + 0x38, 4, 1 << slot);
+}
+
+/// An AHCI controller with a disk and a CD-ROM drive: registers in any order, lists, tables and regions that lie
+/// anywhere, discs that are changed, alarms that come whenever they like.
+pub(crate) fn ahci(bytes: &[u8]) {
+    let mut input = Input::new(bytes);
+    let ram = RamRange {
+        base: Gpa(0),
+        len: RAM,
+    };
+    let memory = GuestMemory::new(&[ram]).expect("memory");
+    let drives = vec![
+        SataDrive::Disk {
+            disk: disk(),
+            serial: "x".into(),
+        },
+        SataDrive::Cd(Some(disk())),
+    ];
+    let (pace, gate) = pace(input.bool());
+    let mut ahci = Ahci::new(
+        drives,
+        AhciParts {
+            memory: memory.clone(),
+            msi: FakeMsi::new(),
+            line: FakeLine::new(),
+            pace,
+            trays: FakeLine::new(),
+        },
+    );
+    let tray = ahci.tray(1).expect("a drive");
+    ahci.config_write(0x04, 2, 7);
+    for port in [0x100, 0x180] {
+        for (at, value) in [
+            (0x00, LIST),
+            (0x08, 0x800),
+            (0x14, 0xffff_ffff),
+            (0x18, 0x11),
+        ] {
+            ahci.bar_write(5, port + at, 4, value);
+        }
+    }
+    while !input.is_empty() {
+        let what = input.byte();
+        let port = 0x100 + u64::from(what >> 7) * 0x80;
+        let (at, value) = (u64::from(input.byte()), input.u32());
+        match what & 15 {
+            0..=4 => ahci_command(&mut ahci, &memory, &mut input, port, (at & 31, value)),
+            5 | 6 => ahci.bar_write(5, port + (at & 0x7c), 4, value.into()),
+            7 => ahci.bar_write(5, port + 0x18, 4, u64::from(value & 0x1f)),
+            8 => ahci.bar_write(5, at & 0x3c, 8, value.into()),
+            9 => {
+                ahci.bar_read(5, port + at, [1, 2, 4, 8][usize::from(what >> 5 & 3)]);
+            }
+            10 => states(&mut ahci, &mut input),
+            11 => ahci.expire(),
+            12 => {
+                ahci.quiesce();
+                ahci.resume();
+            }
+            13 => {
+                tray.open(value & 1 != 0);
+                tray.change((value & 2 != 0).then(disk));
+                tray.close();
+            }
+            14 => gate.set(RateLimit::default()),
+            _ => ahci.config_write(at as u16 & 0xfe, 2, value & 0xffff),
         }
     }
 }

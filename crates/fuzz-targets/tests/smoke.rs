@@ -139,6 +139,8 @@ smoke! {
     vsock "vsock",
     disk_controller "disk-controller",
     nvme "nvme",
+    ahci "ahci",
+    xhci "xhci",
     ethernet_cards "ethernet-cards",
     sound "sound",
     migration "migration",

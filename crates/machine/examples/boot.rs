@@ -50,6 +50,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, Box<dyn Err
         screen: None,
         sound: None,
         rng: true,
+        usb: false,
         balloon: true,
         reboot: Reboot::Exit,
         limits: Limits::default(),

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use block::BlockDevice;
+use devices::ahci::{Ahci, AhciParts, SataDrive, SataTray};
 use devices::floppy::{self, Floppy, FloppyParts, FloppyTray};
 use devices::ide::{self, Drive, Ide, IdeTray};
 use devices::irqchip::{Irqchip, LapicParts, VcpuEvents, ioapic, pic};
@@ -15,8 +16,10 @@ use devices::pci::{
     SharedLine, intx_index,
 };
 use devices::pflash::Pflash;
-use devices::virtio::{VirtioDevice, VirtioPci};
-use devices::{Clock, Device, Line, Lines, PortRange, Timer};
+use devices::usb::HidHandle;
+use devices::usb::xhci::{Xhci, XhciParts};
+use devices::virtio::{RateGate, VirtioDevice, VirtioPci};
+use devices::{Clock, Device, Line, Lines, Pace, PortRange, Timer};
 use engine::{Engine, InterruptModel};
 use memory::{Gpa, GuestMemory};
 
@@ -346,9 +349,82 @@ impl Board {
         &mut self,
         disk: Arc<dyn BlockDevice>,
         serial: &str,
+        gate: &RateGate,
     ) -> Result<u8, MachineError> {
         let (memory, msi) = (self.memory.clone(), self.wires.msi());
-        self.plug(None, |wire| Ok(Nvme::new(disk, serial, memory, msi, wire)))
+        let (pace, timer) = self.pace(gate);
+        let slot = self.plug(None, |wire| {
+            Ok(Nvme::new(disk, serial, memory, msi, wire).with_pace(pace))
+        })?;
+        self.alarm(&timer, DeviceFunction::new(slot, 0));
+        Ok(slot)
+    }
+
+    /// Plugs an AHCI controller into the next slot. Answers which, and the tray of the CD-ROM drive on port `cd`;
+    /// `moved` tells of that.
+    pub(crate) fn add_ahci(
+        &mut self,
+        drives: Vec<SataDrive>,
+        cd: Option<usize>,
+        gate: &RateGate,
+        moved: Arc<dyn Line>,
+    ) -> Result<(u8, Option<SataTray>), MachineError> {
+        let (memory, msi) = (self.memory.clone(), self.wires.msi());
+        let (pace, timer) = self.pace(gate);
+        let mut tray = None;
+        let slot = self.plug(None, |line| {
+            let parts = AhciParts {
+                memory,
+                msi,
+                line,
+                pace,
+                trays: moved,
+            };
+            let controller = Ahci::new(drives, parts);
+            tray = cd.and_then(|port| controller.tray(port));
+            Ok(controller)
+        })?;
+        self.alarm(&timer, DeviceFunction::new(slot, 0));
+        Ok((slot, tray))
+    }
+
+    /// Plugs an xHCI controller with these disks into the next slot, each with a serial number. Answers which, and the
+    /// host's end of its tablet and keyboard.
+    pub(crate) fn add_xhci(
+        &mut self,
+        disks: Vec<(Arc<dyn BlockDevice>, String)>,
+        gate: &RateGate,
+    ) -> Result<(u8, Option<HidHandle>), MachineError> {
+        let (memory, msi) = (self.memory.clone(), self.wires.msi());
+        let (pace, timer) = self.pace(gate);
+        let mut handle = None;
+        let slot = self.plug(None, |line| {
+            let parts = XhciParts {
+                memory,
+                msi,
+                line,
+                pace,
+            };
+            let controller = Xhci::new(disks, parts);
+            handle = Some(controller.handle());
+            Ok(controller)
+        })?;
+        self.alarm(&timer, DeviceFunction::new(slot, 0));
+        Ok((slot, handle))
+    }
+
+    /// What keeps a device to what this gate lets through, and the timer that [`Board::alarm`] connects.
+    fn pace(&self, gate: &RateGate) -> (Pace, Arc<QueueTimer>) {
+        let timer = self.timer();
+        let alarm = Arc::clone(&timer) as _;
+        (Pace::new(gate.clone(), self.clock(), alarm), timer)
+    }
+
+    /// Lets the timer's expiry reach a function on the bus.
+    fn alarm(&self, timer: &QueueTimer, at: DeviceFunction) {
+        let pci = self.pci.clone();
+        self.timers
+            .connect(timer, Arc::new(move |_| pci.expire(at)));
     }
 
     /// What makes a virtio device a PCI function, with what firmware runs of it.
@@ -424,10 +500,12 @@ impl Board {
     pub(crate) fn add_ide(
         &mut self,
         drives: [Option<Drive>; 4],
+        gate: &RateGate,
         moved: Arc<dyn Line>,
     ) -> Result<IdeTray, MachineError> {
         let irqs = ports::IDE_IRQS.map(|irq| self.line(irq));
-        let ide = Ide::new(drives, irqs, &self.memory);
+        let (pace, timer) = self.pace(gate);
+        let ide = Ide::new(drives, irqs, &self.memory).with_pace(&pace);
         let (channel, unit) = pc::CD_PLACE;
         let tray = ide.tray(channel, unit, moved);
         let registers: SharedDevice = Arc::new(Mutex::new(ide.ports()));
@@ -437,10 +515,9 @@ impl Board {
             self.ports.attach(first, count, range.offset, registers)?;
         }
         // The bus saves it.
-        self.insert(
-            DeviceFunction::new(pc::SOUTH_BRIDGE_SLOT, pc::IDE_FUNCTION),
-            ide,
-        )?;
+        let at = DeviceFunction::new(pc::SOUTH_BRIDGE_SLOT, pc::IDE_FUNCTION);
+        self.insert(at, ide)?;
+        self.alarm(&timer, at);
         Ok(tray)
     }
 

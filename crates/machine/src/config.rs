@@ -69,6 +69,8 @@ pub struct MachineConfig {
     pub sound: Option<SoundConfig>,
     /// A VGA and a monitor.
     pub screen: Option<ScreenConfig>,
+    /// An xHCI controller with a tablet and a keyboard, also where no disk hangs on it.
+    pub usb: bool,
     /// A virtio entropy device.
     pub rng: bool,
     /// A virtio memory balloon, by which memory that the guest does not need returns to the host.
@@ -93,6 +95,8 @@ pub struct FirmwareConfig {
     pub serial_console: bool,
     /// A CD-ROM drive, perhaps with the image of a disc in it.
     pub cd: Option<Option<PathBuf>>,
+    /// It hangs on the AHCI controller, rather than on the one of old.
+    pub cd_sata: bool,
     /// The image of the disk in the floppy drive.
     pub floppy: Option<PathBuf>,
     /// There is a floppy drive without a disk, too.
@@ -155,6 +159,10 @@ pub enum DiskBus {
     Ide,
     /// Each by an NVMe controller of its own.
     Nvme,
+    /// All by one AHCI controller.
+    Sata,
+    /// All by one xHCI controller, as disks on USB sticks are.
+    Usb,
 }
 
 /// A folder of the host that the guest has.

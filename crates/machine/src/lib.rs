@@ -22,6 +22,7 @@ mod chardev;
 mod choice;
 mod config;
 mod control;
+mod disks;
 mod error;
 mod firmware;
 mod fw_cfg;

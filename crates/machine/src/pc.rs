@@ -4,7 +4,7 @@
 //! behind them: ROM that becomes RAM, interrupts that it routes, tables that it places. Choice: the machine
 //! that all firmware of virtual machines knows, as far as firmware looks at it. Kernels that are loaded
 //! directly keep the board without (`board.rs`), which has nothing of the kind. Rejected: a Q35 (the same
-//! for firmware, and its AHCI takes more of us before anything boots).
+//! for firmware; an AHCI controller is plugged in where one is asked for).
 //!
 //! Where the devices are: slot 0 the host bridge; slot 1 the ISA bridge, the disk controller of old and
 //! power management; slot 2 is kept for a display; everything else from slot 3 on.
@@ -22,7 +22,8 @@ use crate::layout::PC_PCI_WINDOW_64_LEN;
 pub(crate) use boot_order::{BootPlaces, boot_order};
 pub(crate) use debug_console::{DebugConsole, PORTS as DEBUG_PORTS};
 pub(crate) use drives::{
-    CD_NAME, CD_PLACE, FLOPPY_NAME, FloppyDrive, drives, floppy_drive, open_disk,
+    CD_NAME, CD_PLACE, FLOPPY_NAME, FloppyDrive, SataDrives, drives, floppy_drive, open_disk,
+    sata_drives,
 };
 pub(crate) use files::{FilesRequest, files};
 pub(crate) use image::FirmwareImage;

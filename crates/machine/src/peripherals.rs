@@ -11,15 +11,13 @@ use devices::acpi_cpus::{self, AcpiCpus, AcpiCpusParts};
 use devices::acpi_pm::{self, AcpiPm, AcpiPmParts, TimerWidth};
 use devices::acpi_slots::AcpiSlots;
 use devices::i8042::{self, I8042};
-use devices::ide::Drive;
-use devices::pci::OptionRom;
 use devices::port92::{self, Port92};
 use devices::serial::{self, Serial};
 use devices::timers::pit::{self, Pit};
 use devices::timers::rtc::{self, Rtc, RtcMemory};
 use devices::virtio::{
-    Balloon, Block, BlockOptions, Console, ConsoleHandle, Fs, HotplugMemory, Port, Rng, RngLimit,
-    Tablet, Vsock, VsockOptions,
+    Balloon, Console, ConsoleHandle, Fs, HotplugMemory, Port, Rng, RngLimit, Tablet, Vsock,
+    VsockOptions,
 };
 use devices::{Line, Lines};
 use folder::Folder;
@@ -30,10 +28,9 @@ use crate::board::Board;
 use crate::boot;
 use crate::bus::SharedDevice;
 use crate::chardev::{Abandon, FdOutput, Gathered, Input, Inputs, Waker};
-use crate::config::{
-    Chardev, ConsoleConfig, DiskBus, DiskConfig, FolderConfig, MachineConfig, VsockConfig,
-};
+use crate::config::{Chardev, ConsoleConfig, FolderConfig, MachineConfig, VsockConfig};
 use crate::control::MachineControl;
+use crate::disks;
 use crate::firmware::Facts;
 use crate::fw_cfg::{self, FwCfg};
 use crate::layout::LOW_RAM_LIMIT;
@@ -51,7 +48,7 @@ use crate::sync::lock;
 pub(crate) struct Peripherals {
     pub(crate) inputs: Inputs,
     pub(crate) console: Option<ConsoleHandle>,
-    /// On the disk controller of old.
+    /// By controllers that are not virtio.
     pub(crate) old_disks: Vec<Arc<dyn BlockDevice>>,
     /// Devices that may go, by name.
     pub(crate) plugged: Vec<Plugged>,
@@ -163,7 +160,7 @@ pub(crate) fn add(
     }
     let mut places = BootPlaces::default();
     made.old_disks
-        .extend(add_old_disks(board, config, control)?);
+        .extend(disks::add_old_disks(board, config, control)?);
     made.add_disks(board, config, control, &mut places)?;
     for folder in &config.folders {
         add_folder(board, folder, control)?;
@@ -215,41 +212,7 @@ impl Peripherals {
         plugged.filter_map(|it| Some((it.number?, it.disk.as_ref()?)))
     }
 
-    /// NVMe and virtio disks; what has gone leaves the slot empty that it would have got.
-    fn add_disks(
-        &mut self,
-        board: &mut Board,
-        config: &MachineConfig,
-        control: &MachineControl,
-        places: &mut BootPlaces,
-    ) -> Result<(), MachineError> {
-        places.ide_disk = config
-            .disks
-            .first()
-            .is_some_and(|disk| disk.bus == DiskBus::Ide);
-        for (number, disk) in config.disks.iter().enumerate() {
-            if disk.bus == DiskBus::Ide {
-                // The controller of old has those.
-            } else if disk.bus == DiskBus::Nvme {
-                let opened = pc::open_disk(disk)?;
-                let slot = board.add_nvme(Arc::clone(&opened), &disk.serial)?;
-                places.disk.get_or_insert((slot, disk.bus));
-                self.old_disks.push(opened);
-            } else if !disk.gone {
-                let added = add_disk(board, disk, control)?;
-                places.disk.get_or_insert((added.slot, disk.bus));
-                self.plugged.push(Plugged {
-                    number: Some(number),
-                    ..added
-                });
-            } else if disk.slot.is_none() {
-                board.skip_slot();
-            }
-        }
-        Ok(())
-    }
-
-    /// Network cards, likewise.
+    /// Network cards; what has gone leaves the slot empty that it would have got.
     fn add_cards(
         &mut self,
         board: &mut Board,
@@ -521,52 +484,6 @@ impl Peripherals {
             None => Box::new(std::io::sink()),
         }
     }
-}
-
-/// The disk controller of old, which a board with firmware always has. Answers the disks on it.
-fn add_old_disks(
-    board: &mut Board,
-    config: &MachineConfig,
-    control: &MachineControl,
-) -> Result<Vec<Arc<dyn BlockDevice>>, MachineError> {
-    let Some(firmware) = &config.firmware else {
-        let old = config.disks.iter().any(|disk| disk.bus == DiskBus::Ide);
-        return match old {
-            true => Err(MachineError::TooManyIdeDisks { most: 0 }),
-            false => Ok(Vec::new()),
-        };
-    };
-    let drives = pc::drives(&config.disks, firmware)?;
-    let disks = drives.iter().flatten().filter_map(|drive| match drive {
-        Drive::Disk { disk, .. } => Some(Arc::clone(disk)),
-        Drive::Cd(_) => None,
-    });
-    let disks = disks.collect();
-    let tray = board.add_ide(drives, control.tray_bell())?;
-    if firmware.cd.is_some() {
-        control.connect_drive(pc::CD_NAME, Arc::new(tray));
-    }
-    Ok(disks)
-}
-
-pub(crate) fn add_disk(
-    board: &mut Board,
-    disk: &DiskConfig,
-    control: &MachineControl,
-) -> Result<Plugged, MachineError> {
-    let opened = Arc::new(Tracked::new(pc::open_disk(disk)?));
-    let options = BlockOptions {
-        serial: disk.serial.clone(),
-        ..BlockOptions::default()
-    };
-    let gate = control.gates().disk.clone();
-    let device = Block::new(Arc::<Tracked>::clone(&opened), &options).through(gate);
-    Ok(Plugged {
-        id: disk.id.clone(),
-        slot: board.add_removable(disk.slot, device, OptionRom::default())?,
-        disk: Some(opened),
-        number: None,
-    })
 }
 
 fn add_folder(

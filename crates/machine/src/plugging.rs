@@ -25,9 +25,9 @@ use crate::MachineError;
 use crate::board::{Board, PCI_SLOTS};
 use crate::config::{DiskConfig, NetworkConfig, NetworkModel};
 use crate::control::MachineControl;
+use crate::disks;
 use crate::machine::Machine;
 use crate::network;
-use crate::peripherals;
 use crate::sync::lock;
 
 /// What came or comes with a name.
@@ -149,7 +149,7 @@ impl Machine {
         let vcpus = u32::try_from(self.vcpus.len()).unwrap_or(u32::MAX);
         let (board, control) = (&mut self.board, &self.shared.control);
         let plugged = match plug {
-            Plug::Disk(disk) => peripherals::add_disk(board, &disk, control)?,
+            Plug::Disk(disk) => disks::add_disk(board, &disk, control)?,
             Plug::Network(card) => {
                 let (_, plugged) = network::add(board, &card, vcpus, control)?;
                 plugged.ok_or_else(refused)?

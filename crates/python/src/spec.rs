@@ -36,6 +36,7 @@ pub(crate) struct MachineSpec {
     folders: Vec<FolderSpec>,
     screen: Option<ScreenSpec>,
     sound: Option<SoundSpec>,
+    usb: bool,
     rng: bool,
     balloon: bool,
     reboots: bool,
@@ -52,6 +53,7 @@ struct FirmwareSpec {
     serial_console: bool,
     cdrom: Option<PathBuf>,
     cd_drive: bool,
+    cd_bus: String,
     floppy: Option<PathBuf>,
     floppy_drive: bool,
     variables: Option<PathBuf>,
@@ -73,6 +75,7 @@ impl FirmwareSpec {
             boot: boot.collect::<PyResult<_>>()?,
             serial_console: self.serial_console,
             cd: self.cd_drive.then_some(self.cdrom),
+            cd_sata: self.cd_bus == "sata",
             floppy: self.floppy,
             floppy_drive: self.floppy_drive,
             media: Vec::new(),
@@ -206,6 +209,7 @@ impl MachineSpec {
             vsock: None,
             screen: self.screen.map(ScreenConfig::from),
             sound: self.sound.map(|sound| SoundConfig { wave: sound.wave }),
+            usb: self.usb,
             rng: self.rng,
             balloon: self.balloon,
             reboot: if self.reboots {
@@ -293,6 +297,8 @@ impl DiskSpec {
             "virtio" => DiskBus::Virtio,
             "ide" => DiskBus::Ide,
             "nvme" => DiskBus::Nvme,
+            "sata" => DiskBus::Sata,
+            "usb" => DiskBus::Usb,
             other => return Err(unknown(py, "disk bus", other)),
         };
         Ok(DiskConfig {

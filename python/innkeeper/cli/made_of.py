@@ -67,6 +67,7 @@ class MadeOf:
     vnc_password: options.VncPassword = None
     vnc_tls: options.VncTls = False
     sound: options.Sound = "none"
+    usb: options.Usb = False
     volume: options.Folders = None
     user_data: options.UserData = None
     meta_data: options.MetaData = None
@@ -140,6 +141,7 @@ class MadeOf:
             ),
             screen=screen_of(self.display, self.vnc, self.vnc_password, tls=self.vnc_tls),
             sound=parse_sound(self.sound),
+            usb=self.usb,
             vsock=VsockSpec() if self.vsock is None else parse_vsock(self.vsock),
             name=self.name,
             jail=self.jail,

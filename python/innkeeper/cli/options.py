@@ -65,7 +65,9 @@ Disks = Annotated[
         help="Disk image: raw, qcow2, or vmdk, vdi, vhd and vhdx, which are only read; "
         "or an NBD server's URI. After it "
         "may follow ,ro or ,temporary, ,format=FORMAT, ,trust-backing for an image that may "
-        "name files outside its directory, ,bus=nvme, and with firmware ,bus=ide. Repeatable.",
+        "name files outside its directory, ,bus=nvme, ,bus=sata or ,bus=usb, and with firmware "
+        ",bus=ide. "
+        "Repeatable.",
     ),
 ]
 Devices = Annotated[
@@ -245,6 +247,13 @@ Sound = Annotated[
         help="A sound card: wav=FILE gets what it plays; ,model=ac97 is what there is; none.",
     ),
 ]
+Usb = Annotated[
+    bool,
+    typer.Option(
+        "--usb",
+        help="A tablet and a keyboard by USB (xHCI), for systems without virtio drivers.",
+    ),
+]
 Kernel = Annotated[
     Path | None,
     typer.Option(metavar="PATH", help="Kernel of your own: bzImage, ELF (PVH) or multiboot."),
@@ -266,9 +275,9 @@ Boot = Annotated[
     ),
 ]
 Cdrom = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
-        metavar="FILE",
+        metavar="FILE[,bus=sata]",
         help="Image of a CD or DVD, which firmware boots from if nothing else is said.",
     ),
 ]

@@ -36,6 +36,7 @@ from innkeeper.machine import (
     parse_size,
     parse_vnc,
 )
+from innkeeper.machine.firmware import CdBus
 
 _DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*(s|m|h)?")
 
@@ -75,7 +76,7 @@ def parse_disk(text: str) -> DiskSpec:
                 formats = ", ".join(f"format={name}" for name in _DISK_FORMATS)
                 raise InvalidInput(
                     f"disk option {option!r} is none of ro, temporary, trust-backing, bus=nvme, "
-                    f"bus=ide, {formats}"
+                    f"bus=sata, bus=usb, bus=ide, {formats}"
                 )
     return spec
 
@@ -85,10 +86,24 @@ class Media:
     """What is said of firmware besides its name."""
 
     boot: str | None = None
-    cdrom: Path | None = None
+    cdrom: str | None = None
     floppy: Path | None = None
     store: Path | None = None
     log: Path | None = None
+
+
+def parse_cdrom(text: str) -> tuple[Path, CdBus]:
+    """A disc, and how its drive is reached: disc.iso, or disc.iso,bus=sata.
+
+    Raises:
+        InvalidInput: for another bus.
+    """
+    path, separator, bus = text.rpartition(",bus=")
+    if not separator:
+        return Path(text), CdBus.IDE
+    if bus not in tuple(CdBus):
+        raise InvalidInput(f"a CD-ROM drive is on the bus ide or sata, and not {bus!r}")
+    return Path(path), CdBus(bus)
 
 
 def firmware_of(name: str | None, media: Media) -> FirmwareSpec | None:
@@ -102,6 +117,7 @@ def firmware_of(name: str | None, media: Media) -> FirmwareSpec | None:
             raise InvalidInput("--firmware-log and --firmware-variables are for --firmware")
         return None
     spec = parse_firmware(name or "seabios")
+    cdrom, cd_bus = (None, CdBus.IDE) if media.cdrom is None else parse_cdrom(media.cdrom)
     if media.boot is not None:
         order = parse_boot(media.boot)
     elif media.cdrom is not None:
@@ -111,7 +127,8 @@ def firmware_of(name: str | None, media: Media) -> FirmwareSpec | None:
     return replace(
         spec,
         boot=order,
-        cdrom=media.cdrom,
+        cdrom=cdrom,
+        cd_bus=cd_bus,
         floppy=media.floppy,
         variables=spec.variables or media.store,
         store=media.store,

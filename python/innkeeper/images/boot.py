@@ -62,6 +62,7 @@ class ImageBoot:
     vsock: VsockSpec | None = None
     screen: ScreenSpec | None = None
     sound: SoundSpec | None = None
+    usb: bool = False
     append: str = ""
     kept: Path | None = None
     limits: Limits = field(default=Limits())
@@ -139,6 +140,7 @@ def machine_spec(image: Image, boot: ImageBoot) -> MachineSpec:
         vsock=boot.vsock,
         screen=boot.screen,
         sound=boot.sound,
+        usb=boot.usb,
         reboots=False,
         limits=boot.limits,
         times=boot.times,

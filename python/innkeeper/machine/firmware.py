@@ -17,6 +17,13 @@ class BootDevice(StrEnum):
     NET = "net"
 
 
+class CdBus(StrEnum):
+    """How a guest reaches its CD-ROM drive: by the disk controller of old, or by AHCI."""
+
+    IDE = "ide"
+    SATA = "sata"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FirmwareSpec:
     """`image` goes into the machine's ROM. `boot` is what it boots from, the first choice first;
@@ -32,6 +39,7 @@ class FirmwareSpec:
     serial_console: bool = True
     log: Path | None = None
     cd_drive: bool = True
+    cd_bus: CdBus = CdBus.IDE
     cdrom: Path | None = None
     floppy: Path | None = None
     floppy_drive: bool = False

@@ -58,13 +58,16 @@ class DiskFormat(StrEnum):
 
 
 class DiskBus(StrEnum):
-    """How a guest reaches a disk. `nvme` is for systems without virtio drivers, `ide` for those
-    that know nothing else, on a guest with firmware, which can have three.
+    """How a guest reaches a disk. `nvme` and `sata`, by AHCI, are for systems without virtio
+    drivers, `ide` for those that know nothing else, on a guest with firmware, which can have three,
+    and `usb` is as a stick has it.
     """
 
     VIRTIO = "virtio"
     IDE = "ide"
     NVME = "nvme"
+    SATA = "sata"
+    USB = "usb"
 
 
 class Overlay(StrEnum):
@@ -112,7 +115,8 @@ class MachineSpec:
 
     `memory` is in bytes. `kernel` is a bzImage, an ELF with a PVH note or a multiboot kernel; with
     `firmware`, which need not have one, a kernel that UEFI firmware starts.
-    `cards` are more network cards, which came while the guest ran.
+    `cards` are more network cards, which came while the guest ran. With `usb`, there are a tablet
+    and a keyboard by USB, as there are where a disk is.
     `devices` names Python devices: built-in ones, or `module:factory`. With `times`, statistics
     tell where each virtual processor's time goes. With `merges_memory`, the host may have pages of
     its memory in common with other guests. With `perf_map`, perf can name the guest's code,
@@ -133,6 +137,7 @@ class MachineSpec:
     network: NetworkSpec | None = None
     cards: tuple[NetworkSpec, ...] = ()
     folders: tuple[FolderSpec, ...] = ()
+    usb: bool = False
     rng: bool = True
     balloon: bool = True
     vsock: VsockSpec | None = None

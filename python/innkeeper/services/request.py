@@ -67,6 +67,7 @@ class GuestRequest:
     vsock: VsockSpec | None = field(default=VsockSpec())
     screen: ScreenSpec | None = None
     sound: SoundSpec | None = None
+    usb: bool = False
     name: str | None = None
     jail: bool = True
     limits: Limits = field(default=Limits())
@@ -161,6 +162,7 @@ def own_kernel_spec(request: GuestRequest) -> MachineSpec:
         vsock=request.vsock,
         screen=_screen(request),
         sound=_sound(request),
+        usb=request.usb,
         reboots=False,
         limits=request.limits,
         times=request.statistics,
@@ -234,6 +236,7 @@ def image_boot(request: GuestRequest, name: str) -> ImageBoot:
         vsock=request.vsock,
         screen=request.screen,
         sound=_sound(request),
+        usb=request.usb,
         append=request.append,
         limits=request.limits,
         times=request.statistics,

@@ -3,9 +3,11 @@ from threading import TIMEOUT_MAX
 
 import pytest
 
-from innkeeper.cli.values import parse_disk, parse_duration
+from innkeeper.cli.values import parse_cdrom, parse_disk, parse_duration
 from innkeeper.errors import InvalidInput
 from innkeeper.machine import DiskFormat, DiskSpec, Overlay
+from innkeeper.machine.firmware import CdBus
+from innkeeper.machine.spec import DiskBus
 
 
 @pytest.mark.parametrize(
@@ -17,6 +19,8 @@ from innkeeper.machine import DiskFormat, DiskSpec, Overlay
             "a.img,temporary,format=qcow2",
             DiskSpec(path=Path("a.img"), overlay=Overlay.TEMPORARY, format=DiskFormat.QCOW2),
         ),
+        ("a.img,bus=sata", DiskSpec(path=Path("a.img"), bus=DiskBus.SATA)),
+        ("a.img,bus=usb,ro", DiskSpec(path=Path("a.img"), bus=DiskBus.USB, read_only=True)),
         ("a,,b.img,ro", DiskSpec(path=Path("a,b.img"), read_only=True)),
     ],
 )
@@ -28,6 +32,13 @@ def test_disks_as_they_are_written(text: str, disk: DiskSpec) -> None:
 def test_unknown_disk_options_are_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match="is none of"):
         parse_disk(text)
+
+
+def test_a_disc_has_a_drive_on_one_of_two_buses() -> None:
+    assert parse_cdrom("a,b.iso") == (Path("a,b.iso"), CdBus.IDE)
+    assert parse_cdrom("a.iso,bus=sata") == (Path("a.iso"), CdBus.SATA)
+    with pytest.raises(InvalidInput, match="on the bus ide or sata"):
+        parse_cdrom("a.iso,bus=virtio")
 
 
 @pytest.mark.parametrize("text", ["", ",ro"])

@@ -63,16 +63,20 @@ impl Channel {
     /// Does the command's transfer, if there is one and the engine runs.
     pub(super) fn run_dma(&mut self) {
         let master = &self.state.master;
-        let runs = self.may_dma && master.status & ACTIVE != 0;
+        let runs = self.may_dma && !self.quiet && master.status & ACTIVE != 0;
         let to_memory = master.command & TO_MEMORY != 0;
-        let Some(mut transfer) = self
-            .state
-            .transfer
-            .take_if(|transfer| runs && transfer.dma && transfer.is_inward() == to_memory)
-        else {
+        let pace = &self.pace;
+        let Some(mut transfer) = self.state.transfer.take_if(|transfer| {
+            runs && transfer.dma
+                && transfer.is_inward() == to_memory
+                && (!transfer.is_of_medium() || pace.may_pass())
+        }) else {
             return;
         };
         let packet = transfer.is_packet();
+        if transfer.is_of_medium() {
+            self.pace.spend(transfer.left());
+        }
         match self.move_all(&mut transfer) {
             Ok(end) => {
                 if end {

@@ -12,8 +12,8 @@ use memory::GuestMemory;
 use super::Drive;
 use super::state::{ChannelState, DriveState, Task, error, status};
 use super::transfer::{Failed, MOST_MULTIPLE, PACKET_LEN, Transfer, What};
-use crate::Line;
 use crate::scsi::Sense;
+use crate::{Line, Pace};
 
 /// In device control: no interrupts; reset; show the previous bytes.
 const NO_INTERRUPT: u8 = 1 << 1;
@@ -45,6 +45,9 @@ pub(super) struct Channel {
     irq: Arc<dyn Line>,
     /// High while a tray of its is out: it tells when the guest moves one.
     pub(super) trays: Arc<dyn Line>,
+    pub(super) pace: Pace,
+    /// The machine saves, restores or is paused: what waits goes on when it does.
+    pub(super) quiet: bool,
 }
 
 impl Channel {
@@ -60,6 +63,8 @@ impl Channel {
             state: ChannelState::default(),
             irq,
             trays: Arc::new(Nowhere),
+            pace: Pace::free(),
+            quiet: false,
         };
         channel.power_on();
         channel
@@ -117,6 +122,7 @@ impl Channel {
 
     pub(super) fn restore(&mut self, state: ChannelState) {
         self.state = state;
+        self.quiet = true;
         self.drive_line();
     }
 
@@ -250,8 +256,12 @@ impl Channel {
             self.set_status(status::DATA_REQUEST);
             self.run_dma();
         } else {
-            // The first block that a disk is given is not interrupted for.
-            self.next_block(inward);
+            // The first block that a disk is given is not interrupted for, nor waited with.
+            if inward {
+                self.next_in_time();
+            } else {
+                self.next_block(false);
+            }
         }
     }
 
@@ -280,6 +290,26 @@ impl Channel {
         }
     }
 
+    /// The next block, once it may pass: until then the drive is busy.
+    fn next_in_time(&mut self) {
+        if self.quiet || !self.pace.may_pass() {
+            return self.set_status(status::BUSY);
+        }
+        self.next_block(true);
+    }
+
+    /// What waits goes on, where it may.
+    pub(super) fn go_on(&mut self) {
+        self.run_dma();
+        // Nothing but what is of a medium waits.
+        let waiting = self.state.transfer.as_ref();
+        let waiting = waiting.filter(|it| !it.dma && it.is_of_medium() && it.left() > 0);
+        let unit = waiting.map(|it| usize::from(it.unit & 1));
+        if unit.is_some_and(|unit| self.state.drives[unit].status & status::BUSY != 0) {
+            self.next_in_time();
+        }
+    }
+
     fn next_block(&mut self, interrupts: bool) {
         let Some(mut transfer) = self.state.transfer.take() else {
             return;
@@ -287,6 +317,9 @@ impl Channel {
         let drive = self.drives[usize::from(transfer.unit & 1)].as_ref();
         let made = drive.map_or(Err(Failed), |drive| transfer.next_block(drive));
         let (packet, len) = (transfer.is_packet(), transfer.buffer.len());
+        if transfer.is_of_medium() && transfer.is_inward() {
+            self.pace.spend(len as u64);
+        }
         if made.is_err() {
             return self.medium_failed(packet);
         }
@@ -341,7 +374,9 @@ impl Channel {
     fn register_transfer(&mut self, inward: bool) -> Option<&mut Transfer> {
         let unit = self.state.selected;
         let transfer = self.state.transfer.as_mut();
-        transfer.filter(|it| !it.dma && it.unit == unit && it.is_inward() == inward)
+        transfer.filter(|it| {
+            !it.dma && it.unit == unit && it.is_inward() == inward && !it.buffer.is_empty()
+        })
     }
 
     fn block_taken(&mut self) {
@@ -350,7 +385,7 @@ impl Channel {
             None => return,
         };
         if left > 0 {
-            self.next_block(true);
+            self.next_in_time();
         } else if packet {
             self.succeed();
         } else {
@@ -370,6 +405,7 @@ impl Channel {
         let bytes = std::mem::take(&mut transfer.buffer);
         let drive = self.drives[usize::from(transfer.unit & 1)].as_ref();
         let written = drive.map_or(Err(Failed), |drive| transfer.give(drive, &bytes));
+        self.pace.spend(bytes.len() as u64);
         if written.is_err() {
             return self.medium_failed(false);
         }
@@ -377,7 +413,7 @@ impl Channel {
             return self.succeed();
         }
         self.state.transfer = Some(transfer);
-        self.next_block(true);
+        self.next_in_time();
     }
 
     pub(super) fn interrupt(&mut self) {

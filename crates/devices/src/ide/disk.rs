@@ -1,5 +1,6 @@
 //! Commands of a disk. Spec: ATA/ATAPI-6, "Command descriptions".
 
+use super::Drive;
 use super::channel::Channel;
 use super::identify;
 use super::state::{Task, error};
@@ -153,7 +154,11 @@ impl Channel {
         let Some((drive, state)) = self.selected() else {
             return;
         };
-        let answer = identify::disk(drive, state.multiple);
+        let serial = match drive {
+            Drive::Disk { serial, .. } => serial.as_str(),
+            Drive::Cd(_) => "",
+        };
+        let answer = identify::disk(serial, drive.blocks(), state.multiple);
         self.begin_answer(answer);
     }
 

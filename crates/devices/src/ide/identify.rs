@@ -4,7 +4,6 @@
     reason = "words take the parts of larger numbers"
 )]
 
-use super::Drive;
 use super::disk::{HEADS, SECTORS};
 use super::transfer::MOST_MULTIPLE;
 
@@ -73,12 +72,8 @@ impl Words {
     }
 }
 
-pub(super) fn disk(drive: &Drive, multiple: u8) -> Vec<u8> {
-    let serial = match drive {
-        Drive::Disk { serial, .. } => serial.as_str(),
-        Drive::Cd(_) => "",
-    };
-    let sectors = drive.blocks();
+/// Of a disk of so many sectors. `multiple` is as READ MULTIPLE was set.
+pub(crate) fn disk(serial: &str, sectors: u64, multiple: u8) -> Vec<u8> {
     let cylinders = (sectors / (HEADS * SECTORS)).min(MOST_CYLINDERS);
     let mut words = Words([0; WORDS]);
     words.common(serial, MODEL_DISK);
@@ -108,7 +103,7 @@ pub(super) fn disk(drive: &Drive, multiple: u8) -> Vec<u8> {
     words.bytes()
 }
 
-pub(super) fn cd() -> Vec<u8> {
+pub(crate) fn cd() -> Vec<u8> {
     let mut words = Words([0; WORDS]);
     words.common("", MODEL_CD);
     // ATAPI, a CD-ROM drive, removable, packets of twelve bytes, awaited at once.

@@ -69,6 +69,8 @@ impl Channel {
                 self.begin(What::PacketRead { next, left, limit }, dma);
             }
             Reply::Fail(sense) => self.fail_packet(sense),
+            // No disc is written to.
+            Reply::Write { .. } => self.fail_packet(Sense::NO_SUCH_COMMAND),
         }
     }
 

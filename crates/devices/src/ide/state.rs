@@ -11,6 +11,7 @@ pub(super) mod status {
     pub(in crate::ide) const DATA_REQUEST: u8 = 1 << 3;
     pub(in crate::ide) const SEEK_COMPLETE: u8 = 1 << 4;
     pub(in crate::ide) const READY: u8 = 1 << 6;
+    pub(in crate::ide) const BUSY: u8 = 1 << 7;
 }
 
 /// Error register.

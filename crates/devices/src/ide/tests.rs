@@ -1,5 +1,6 @@
 #![allow(clippy::cast_possible_truncation, reason = "test values are small")]
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use block::BlockDevice;
@@ -8,9 +9,10 @@ use vm_memory::{Bytes, GuestAddress};
 
 use super::{Drive, Ide, IdePorts};
 use crate::pci::PciFunction;
-use crate::testing::FakeLine;
+use crate::testing::{FakeClock, FakeLine, FakeTimer};
 use crate::virtio::block::test_disk::MemoryDisk;
-use crate::{Device, Line, RemovableDrive};
+use crate::virtio::{RateGate, RateLimit};
+use crate::{Device, Line, Pace, RemovableDrive};
 
 struct Bench {
     ide: Ide,
@@ -303,6 +305,7 @@ fn a_transfer_goes_on_after_a_restore() {
     let saved = one.ide.save();
     let mut other = bench();
     other.ide.restore(&saved).unwrap();
+    other.ide.resume();
     other.words(0, 156);
     assert_eq!(mark(&other.words(0, 256)), 21);
     assert_eq!(other.status(0), 0x50);
@@ -350,4 +353,36 @@ fn a_disc_that_the_guest_holds_is_asked_for_and_taken_by_force() {
     assert_eq!(bench.ports.read(0x11, 1) >> 4, 6);
     bench.packet(&[0x00]);
     assert_eq!(bench.ports.read(0x11, 1) >> 4, 2);
+}
+
+#[test]
+fn what_a_rate_holds_back_comes_by_an_alarm_also_after_a_restore() {
+    let mut bench = bench();
+    let (gate, timer) = (RateGate::default(), FakeTimer::new());
+    let alarm = Arc::clone(&timer) as _;
+    let pace = Pace::new(gate.clone(), FakeClock::new(), alarm);
+    bench.ide = bench.ide.with_pace(&pace);
+    gate.set(RateLimit {
+        bytes: NonZeroU64::new(1),
+        operations: None,
+    });
+    // The first passes, and is a debt.
+    bench.command(0, [0, 2, 20, 0, 0, 0xe0, 0x20]);
+    assert_eq!(mark(&bench.words(0, 256)), 20);
+    assert_eq!(bench.status(0) & 0x88, 0x80);
+    assert!(timer.deadline().is_some() && !bench.irqs[0].high());
+    assert_eq!(bench.words(0, 4), [0; 8]);
+    bench.ide.expire();
+    assert_eq!(bench.status(0) & 0x88, 0x80);
+    let saved = bench.ide.save();
+    let mut other = self::bench();
+    other.ide.restore(&saved).unwrap();
+    assert_eq!(other.status(0) & 0x88, 0x80);
+    other.ide.resume();
+    assert_eq!(mark(&other.words(0, 256)), 21);
+    gate.set(RateLimit::default());
+    bench.ide.expire();
+    assert!(bench.irqs[0].high());
+    assert_eq!(mark(&bench.words(0, 256)), 21);
+    assert_eq!(bench.status(0), 0x50);
 }

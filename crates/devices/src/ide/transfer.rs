@@ -60,6 +60,14 @@ impl Transfer {
         !matches!(self.what, What::Write { .. } | What::Packet)
     }
 
+    /// Is it of a disk or a disc, rather than what a drive says?
+    pub(super) fn is_of_medium(&self) -> bool {
+        matches!(
+            self.what,
+            What::Read { .. } | What::Write { .. } | What::PacketRead { .. }
+        )
+    }
+
     /// Does a packet command move it?
     pub(super) fn is_packet(&self) -> bool {
         matches!(

@@ -23,8 +23,8 @@ const DEALLOCATE: u32 = 1 << 25;
 /// In doubleword 11 of dataset management: the content does not matter any more.
 const DISCARD: u32 = 1 << 2;
 const RANGE_LEN: usize = 16;
-/// After so long the driver is to see its answers before more is done: it rings for them, and that goes on with the
-/// rest. So a doorbell takes its vCPU for as long, and one command.
+/// After so long the driver is to see its answers before more is done: it rings for them, and that, or an alarm,
+/// goes on with the rest. So a doorbell takes its vCPU for as long, and one command.
 const PATIENCE: Duration = Duration::from_millis(50);
 
 impl Nvme {
@@ -32,7 +32,9 @@ impl Nvme {
     pub(super) fn serve(&mut self, pair: usize) {
         let began = Instant::now();
         // No more than a queue holds: its end moves by a ring alone.
-        while let Some((answers, command)) = self.next_command(pair) {
+        while self.may_serve(pair)
+            && let Some((answers, command)) = self.next_command(pair)
+        {
             let answer = match pair {
                 0 => self.admin(&command),
                 _ => Some(self.io(&command)),
@@ -40,10 +42,19 @@ impl Nvme {
             if let Some(answer) = answer {
                 self.answer(pair, answers, &answer);
                 if began.elapsed() >= PATIENCE {
+                    self.pace.yields();
                     return;
                 }
             }
         }
+    }
+
+    /// May the next command of a pair be done now, if there is one?
+    fn may_serve(&self, pair: usize) -> bool {
+        let waits = self.state.submission[pair]
+            .as_ref()
+            .is_some_and(|queue| !queue.is_empty());
+        !self.quiet && (pair == 0 || waits && self.pace.may_pass())
     }
 
     /// The next command of a pair, and the queue for its answer.
@@ -71,6 +82,12 @@ impl Nvme {
     }
 
     fn io(&mut self, command: &Command) -> Answer {
+        let moves = matches!(command.opcode, READ | WRITE);
+        self.pace.spend(if moves {
+            blocks(command) * SECTOR_SIZE
+        } else {
+            0
+        });
         let status = match self.do_io(command) {
             Ok(()) => Status::Success,
             Err(status) => status,

@@ -42,6 +42,10 @@ impl SubmissionQueue {
             && u32::from(self.tail) < self.size
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.head == self.tail
+    }
+
     pub(super) fn head(&self) -> u16 {
         self.head
     }

@@ -75,4 +75,6 @@ pub trait PciFunction: Send + Debug {
     /// Ends all work on guest memory, and begins none, until [`PciFunction::resume`].
     fn quiesce(&mut self) {}
     fn resume(&mut self) {}
+    /// A [`crate::Timer`] that the function armed has expired.
+    fn expire(&mut self) {}
 }

@@ -262,6 +262,13 @@ impl PciRoot {
         }
     }
 
+    /// A timer of the function there has expired.
+    pub fn expire(&self, at: DeviceFunction) {
+        if let Some(function) = self.find(0, at) {
+            lock(&function).expire();
+        }
+    }
+
     /// All functions back to power-on; addresses and interrupt lines are given again
     /// where they were before.
     pub fn reset(&self) {

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use block::BlockDevice;
+use devices::ahci::{Ahci, AhciParts, SataDrive};
 use devices::floppy::{Floppy, FloppyParts};
 use devices::ide::{Drive, Ide, IdePorts};
 use devices::isa_dma::{DmaChannel, IsaDma};
@@ -11,7 +12,8 @@ use devices::nvme::Nvme;
 use devices::pc::{I440fx, Piix3, Piix4Pm, PirqRouter, SEGMENTS, Shadow, ShadowMap};
 use devices::pflash::{FlashMemory, Pflash};
 use devices::testing::{FakeLine, FakeMsi};
-use devices::{Device, DeviceState, Line, RestoreError};
+use devices::usb::xhci::{Xhci, XhciParts};
+use devices::{Device, DeviceState, Line, Pace, RestoreError};
 use memory::{Gpa, GuestMemory, RamRange};
 
 use crate::Entry;
@@ -78,6 +80,22 @@ pub(crate) fn entries() -> Vec<Entry> {
             },
         },
         Entry {
+            kind: "ahci",
+            make: || Box::new(Function(ahci())),
+            change: |device| {
+                device.write(0x04, 2, 6);
+                device.write(0x24, 4, 0x8000_4000);
+            },
+        },
+        Entry {
+            kind: "xhci",
+            make: || Box::new(Function(xhci())),
+            change: |device| {
+                device.write(0x04, 2, 6);
+                device.write(0x10, 4, 0x8000_4004);
+            },
+        },
+        Entry {
             kind: "piix3-ide",
             make: || Box::new(disk_controller()),
             change: |device| {
@@ -128,6 +146,39 @@ fn nvme() -> Nvme {
         FakeMsi::new(),
         FakeLine::new(),
     )
+}
+
+fn xhci() -> Xhci {
+    let ram = RamRange {
+        base: Gpa(0),
+        len: 1 << 20,
+    };
+    let parts = XhciParts {
+        memory: GuestMemory::new(&[ram]).unwrap(),
+        msi: FakeMsi::new(),
+        line: FakeLine::new(),
+        pace: Pace::free(),
+    };
+    Xhci::new(vec![(Arc::new(Zeroes) as _, String::new())], parts)
+}
+
+fn ahci() -> Ahci {
+    let ram = RamRange {
+        base: Gpa(0),
+        len: 1 << 20,
+    };
+    let disk = SataDrive::Disk {
+        disk: Arc::new(Zeroes),
+        serial: String::new(),
+    };
+    let parts = AhciParts {
+        memory: GuestMemory::new(&[ram]).unwrap(),
+        msi: FakeMsi::new(),
+        line: FakeLine::new(),
+        pace: Pace::free(),
+        trays: FakeLine::new(),
+    };
+    Ahci::new(vec![disk, SataDrive::Cd(None)], parts)
 }
 
 fn floppy() -> Floppy {

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use devices::i8042::{I8042, MouseEvent};
+use devices::usb::HidHandle;
 use devices::vga::Screen;
 use devices::virtio::{TabletEvent, TabletHandle};
 
@@ -15,6 +16,7 @@ pub(super) struct Seat {
     screen: Mutex<Option<Screen>>,
     keyboard: Mutex<Option<Arc<Mutex<I8042>>>>,
     tablet: Mutex<Option<TabletHandle>>,
+    usb: Mutex<Option<HidHandle>>,
 }
 
 impl Seat {
@@ -22,6 +24,7 @@ impl Seat {
         *lock(&self.screen) = None;
         *lock(&self.keyboard) = None;
         *lock(&self.tablet) = None;
+        *lock(&self.usb) = None;
     }
 }
 
@@ -37,6 +40,10 @@ impl MachineControl {
     /// keyboard and has no room for them: they are lost.
     #[must_use]
     pub fn key(&self, scan_codes: &[u8]) -> bool {
+        let usb = lock(&self.shared.seat.usb).clone();
+        if let Some(taken) = usb.and_then(|usb| usb.key(scan_codes)) {
+            return taken;
+        }
         let keyboard = lock(&self.shared.seat.keyboard).clone();
         keyboard.is_some_and(|keyboard| lock(&keyboard).key(scan_codes))
     }
@@ -52,7 +59,15 @@ impl MachineControl {
     #[must_use]
     pub fn point(&self, event: TabletEvent) -> bool {
         let tablet = lock(&self.shared.seat.tablet).clone();
-        tablet.is_some_and(|tablet| tablet.point(event))
+        if tablet.is_some_and(|tablet| tablet.point(event)) {
+            return true;
+        }
+        let usb = lock(&self.shared.seat.usb).clone();
+        usb.is_some_and(|usb| usb.point(event))
+    }
+
+    pub(crate) fn connect_usb(&self, usb: HidHandle) {
+        *lock(&self.shared.seat.usb) = Some(usb);
     }
 
     pub(crate) fn connect_tablet(&self, tablet: TabletHandle) {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use block::BlockDevice;
+use devices::ahci::SataDrive;
 use devices::floppy::Format;
 use devices::ide::Drive;
 use rustix::fs::Access;
@@ -40,14 +41,58 @@ pub(crate) fn drives(
             serial: disk.serial.clone(),
         });
     }
-    if let Some(disc) = &firmware.cd {
-        let disc = match given(firmware, CD_NAME) {
-            Some(disc) => Some(disc),
-            None => disc.as_deref().map(open_disc).transpose()?,
-        };
+    if !firmware.cd_sata
+        && let Some(disc) = disc(firmware)?
+    {
         drives[CD] = Some(Drive::Cd(disc));
     }
     Ok(drives)
+}
+
+/// What is in the CD-ROM drive, if there is one, wherever that hangs.
+fn disc(firmware: &FirmwareConfig) -> Result<Option<Option<Arc<dyn BlockDevice>>>, MachineError> {
+    let Some(path) = &firmware.cd else {
+        return Ok(None);
+    };
+    if let Some(disc) = given(firmware, CD_NAME) {
+        return Ok(Some(Some(disc)));
+    }
+    path.as_deref().map(open_disc).transpose().map(Some)
+}
+
+/// What hangs on the AHCI controller.
+#[derive(Debug, Default)]
+pub(crate) struct SataDrives {
+    pub(crate) drives: Vec<SataDrive>,
+    /// The disks among them.
+    pub(crate) disks: Vec<Arc<dyn BlockDevice>>,
+    /// On which port the CD-ROM drive is.
+    pub(crate) cd: Option<usize>,
+}
+
+/// Disks in their order, then the CD-ROM drive.
+///
+/// # Errors
+/// When an image cannot be used.
+pub(crate) fn sata_drives(
+    disks: &[DiskConfig],
+    firmware: Option<&FirmwareConfig>,
+) -> Result<SataDrives, MachineError> {
+    let mut found = SataDrives::default();
+    for disk in disks.iter().filter(|disk| disk.bus == DiskBus::Sata) {
+        let opened = open_disk(disk)?;
+        found.disks.push(Arc::clone(&opened));
+        found.drives.push(SataDrive::Disk {
+            disk: opened,
+            serial: disk.serial.clone(),
+        });
+    }
+    let disc = firmware.filter(|it| it.cd_sata).map(disc).transpose()?;
+    if let Some(disc) = disc.flatten() {
+        found.cd = Some(found.drives.len());
+        found.drives.push(SataDrive::Cd(disc));
+    }
+    Ok(found)
 }
 
 /// What is open already for the drive of this name.

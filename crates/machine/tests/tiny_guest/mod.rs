@@ -163,6 +163,7 @@ impl Built {
             screen: self.screen,
             sound: None,
             rng: false,
+            usb: false,
             balloon: false,
             reboot: self.reboot,
             limits: self.limits,

@@ -1,0 +1,56 @@
+//! What keeps a device that works on its guest's processors to a rate ([`RateGate`]): where nothing may pass, the
+//! command waits where the guest has put it, and an alarm says when to look again.
+
+use std::sync::Arc;
+
+use crate::virtio::RateGate;
+use crate::{Clock, Timer};
+
+/// One device's. The owner of its timer calls the device when that expires.
+#[derive(Debug, Clone)]
+pub struct Pace {
+    gate: RateGate,
+    alarm: Option<(Arc<dyn Clock>, Arc<dyn Timer>)>,
+}
+
+impl Pace {
+    #[must_use]
+    pub fn new(gate: RateGate, clock: Arc<dyn Clock>, timer: Arc<dyn Timer>) -> Pace {
+        Pace {
+            gate,
+            alarm: Some((clock, timer)),
+        }
+    }
+
+    /// Whatever comes passes.
+    #[must_use]
+    pub fn free() -> Pace {
+        Pace {
+            gate: RateGate::default(),
+            alarm: None,
+        }
+    }
+
+    /// May something pass now? If not, the alarm is set.
+    pub(crate) fn may_pass(&self) -> bool {
+        let Some((wait, (clock, timer))) = self.gate.wait().zip(self.alarm.as_ref()) else {
+            return true;
+        };
+        let wait = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
+        timer.arm(clock.now().saturating_add(wait));
+        false
+    }
+
+    /// The rest is done when the alarm comes, which is at once. False where there is none.
+    pub(crate) fn yields(&self) -> bool {
+        if let Some((clock, timer)) = &self.alarm {
+            timer.arm(clock.now().saturating_add(1));
+        }
+        self.alarm.is_some()
+    }
+
+    /// One operation with so many bytes has passed.
+    pub(crate) fn spend(&self, bytes: u64) {
+        self.gate.spend(bytes);
+    }
+}

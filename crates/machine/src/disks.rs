@@ -1,0 +1,163 @@
+//! Disks, by the controllers that a description asks for.
+
+use std::sync::Arc;
+
+use ::migration::Tracked;
+use block::BlockDevice;
+use devices::ide::Drive;
+use devices::pci::OptionRom;
+use devices::usb::xhci::MOST_DISKS as MOST_USB_DISKS;
+use devices::virtio::{Block, BlockOptions};
+
+use crate::MachineError;
+use crate::board::Board;
+use crate::config::{DiskBus, DiskConfig, MachineConfig};
+use crate::control::MachineControl;
+use crate::pc::{self, BootPlaces, SataDrives};
+use crate::peripherals::Peripherals;
+use crate::plugging::Plugged;
+
+impl Peripherals {
+    /// NVMe, SATA and virtio disks; what has gone leaves the slot empty that it would have got.
+    pub(crate) fn add_disks(
+        &mut self,
+        board: &mut Board,
+        config: &MachineConfig,
+        control: &MachineControl,
+        places: &mut BootPlaces,
+    ) -> Result<(), MachineError> {
+        places.ide_disk = config
+            .disks
+            .first()
+            .is_some_and(|disk| disk.bus == DiskBus::Ide);
+        let mut usb = true;
+        let mut sata = Some(pc::sata_drives(&config.disks, config.firmware.as_ref())?);
+        for (number, disk) in config.disks.iter().enumerate() {
+            if disk.bus == DiskBus::Ide {
+                // The controller of old has those.
+            } else if disk.bus == DiskBus::Nvme {
+                let opened = pc::open_disk(disk)?;
+                let gate = &control.gates().disk;
+                let slot = board.add_nvme(Arc::clone(&opened), &disk.serial, gate)?;
+                places.disk.get_or_insert((slot, disk.bus));
+                self.old_disks.push(opened);
+            } else if disk.bus == DiskBus::Usb {
+                if std::mem::take(&mut usb) {
+                    let slot = self.add_usb(board, config, control)?;
+                    places.disk.get_or_insert((slot, disk.bus));
+                }
+            } else if disk.bus == DiskBus::Sata {
+                if let Some(drives) = sata.take() {
+                    let slot = self.add_sata(board, drives, control, places)?;
+                    places.disk.get_or_insert((slot, disk.bus));
+                }
+            } else if !disk.gone {
+                let added = add_disk(board, disk, control)?;
+                places.disk.get_or_insert((added.slot, disk.bus));
+                self.plugged.push(Plugged {
+                    number: Some(number),
+                    ..added
+                });
+            } else if disk.slot.is_none() {
+                board.skip_slot();
+            }
+        }
+        if usb && config.usb {
+            self.add_usb(board, config, control)?;
+        }
+        // Only the CD-ROM drive hangs there.
+        if let Some(drives) = sata.filter(|sata| !sata.drives.is_empty()) {
+            self.add_sata(board, drives, control, places)?;
+        }
+        Ok(())
+    }
+
+    /// The xHCI controller with all that hangs on it. Answers its slot.
+    fn add_usb(
+        &mut self,
+        board: &mut Board,
+        config: &MachineConfig,
+        control: &MachineControl,
+    ) -> Result<u8, MachineError> {
+        let mut disks = Vec::new();
+        for disk in config.disks.iter().filter(|disk| disk.bus == DiskBus::Usb) {
+            let opened = pc::open_disk(disk)?;
+            self.old_disks.push(Arc::clone(&opened));
+            disks.push((opened, disk.serial.clone()));
+        }
+        if disks.len() > MOST_USB_DISKS {
+            return Err(MachineError::TooManyUsbDisks {
+                most: MOST_USB_DISKS,
+            });
+        }
+        let (slot, handle) = board.add_xhci(disks, &control.gates().disk)?;
+        if let Some(handle) = handle {
+            control.connect_usb(handle);
+        }
+        Ok(slot)
+    }
+
+    /// The AHCI controller with all that hangs on it. Answers its slot.
+    fn add_sata(
+        &mut self,
+        board: &mut Board,
+        sata: SataDrives,
+        control: &MachineControl,
+        places: &mut BootPlaces,
+    ) -> Result<u8, MachineError> {
+        let (gate, bell) = (&control.gates().disk, control.tray_bell());
+        let (slot, tray) = board.add_ahci(sata.drives, sata.cd, gate, bell)?;
+        if let Some(tray) = tray {
+            control.connect_drive(pc::CD_NAME, Arc::new(tray));
+        }
+        places.sata_cd = sata.cd.map(|port| (slot, port));
+        self.old_disks.extend(sata.disks);
+        Ok(slot)
+    }
+}
+
+/// The disk controller of old, which a board with firmware always has. Answers the disks on it.
+pub(crate) fn add_old_disks(
+    board: &mut Board,
+    config: &MachineConfig,
+    control: &MachineControl,
+) -> Result<Vec<Arc<dyn BlockDevice>>, MachineError> {
+    let Some(firmware) = &config.firmware else {
+        let old = config.disks.iter().any(|disk| disk.bus == DiskBus::Ide);
+        return match old {
+            true => Err(MachineError::TooManyIdeDisks { most: 0 }),
+            false => Ok(Vec::new()),
+        };
+    };
+    let drives = pc::drives(&config.disks, firmware)?;
+    let disks = drives.iter().flatten().filter_map(|drive| match drive {
+        Drive::Disk { disk, .. } => Some(Arc::clone(disk)),
+        Drive::Cd(_) => None,
+    });
+    let disks = disks.collect();
+    let tray = board.add_ide(drives, &control.gates().disk, control.tray_bell())?;
+    if firmware.cd.is_some() && !firmware.cd_sata {
+        control.connect_drive(pc::CD_NAME, Arc::new(tray));
+    }
+    Ok(disks)
+}
+
+pub(crate) fn add_disk(
+    board: &mut Board,
+    disk: &DiskConfig,
+    control: &MachineControl,
+) -> Result<Plugged, MachineError> {
+    let opened = Arc::new(Tracked::new(pc::open_disk(disk)?));
+    let options = BlockOptions {
+        serial: disk.serial.clone(),
+        ..BlockOptions::default()
+    };
+    let gate = control.gates().disk.clone();
+    let device = Block::new(Arc::<Tracked>::clone(&opened), &options).through(gate);
+    Ok(Plugged {
+        id: disk.id.clone(),
+        slot: board.add_removable(disk.slot, device, OptionRom::default())?,
+        disk: Some(opened),
+        number: None,
+    })
+}
