@@ -38,7 +38,7 @@ def test_the_first_choice_is_first() -> None:
 def test_a_medium_is_booted_from_if_nothing_else_is_said(tmp_path: Path) -> None:
     image = str(tmp_path / "image")
     assert firmware_of(None, Media()) is None
-    found = firmware_of(image, Media(cdrom=Path("a.iso"), floppy=Path("b.img")))
+    found = firmware_of(image, Media(cdrom="a.iso", floppy=Path("b.img")))
     assert found is not None
     assert found.boot == (BootDevice.CD,)
     found = firmware_of(image, Media(floppy=Path("b.img")))
