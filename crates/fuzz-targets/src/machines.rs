@@ -100,11 +100,13 @@ fn saved() -> &'static [u8] {
 /// A layer of memory: an index that begins as it should, or else a few runs, and pages of a few bytes each.
 fn layer(input: &mut Input<'_>) -> Layer {
     let mut index = b"INNKPAGE\x01\0\0\0\0\0\0\0".to_vec();
+    index[8] += input.byte() & 1;
     index.extend((0..64).map(|_| input.byte()));
     let few = |input: &mut Input<'_>| Run {
         first: input.u64() & 0x7ff,
         count: input.u64() & 0x3ff,
         zero: input.byte() & 1 != 0,
+        source: input.u64() & 0x7ff,
     };
     let runs = read_index(&index);
     let runs = runs.unwrap_or_else(|_| (0..input.byte() & 7).map(|_| few(input)).collect());

@@ -298,11 +298,7 @@ fn runs(present: &[u64], pages: u64) -> Vec<Run> {
                 Some(run) if page - (run.first + run.count) <= GAP => {
                     run.count = page + 1 - run.first;
                 }
-                _ if page < pages => runs.push(Run {
-                    first: page,
-                    count: 1,
-                    zero: false,
-                }),
+                _ if page < pages => runs.push(Run::in_place(page, 1)),
                 _ => {}
             }
         }

@@ -2,8 +2,9 @@
 //! all who have mapped it, until the guest writes there.
 //!
 //! Files lie over each other: the first has all of RAM, those above it the pages that were other since. A page of
-//! RAM lies in a file at the same distance from its beginning as in all RAM, ranges one behind the other; what
-//! no run names is zero in the first file, and as below in the others. Each run that is mapped is a mapping of the
+//! RAM lies in a file at the same distance from its beginning as in all RAM, ranges one behind the other, but for
+//! pages that are all the same, of which the file has the first few; what no run names is zero in the first file,
+//! and as below in the others. Each run that is mapped is a mapping of the
 //! host's, which has only so many: the shortest runs of too many are read instead.
 
 use std::fs::File;
@@ -30,6 +31,21 @@ pub struct Run {
     pub count: u64,
     /// They are zero, whatever the file has there.
     pub zero: bool,
+    /// Where the file has them; what is one behind the other in memory is so there.
+    pub source: u64,
+}
+
+impl Run {
+    /// Pages at their own place in the file.
+    #[must_use]
+    pub fn in_place(first: u64, count: u64) -> Run {
+        Run {
+            first,
+            count,
+            zero: false,
+            source: first,
+        }
+    }
 }
 
 /// A file of a guest's memory, and which pages it is for. Runs are ascending and do not meet.
@@ -59,7 +75,8 @@ impl Layer {
             if run.count == 0 || run.first < next || end > pages {
                 return Err(LayerError::Runs);
             }
-            if !run.zero && end * PAGE_SIZE > len {
+            let source_end = run.source.saturating_add(run.count);
+            if !run.zero && source_end.saturating_mul(PAGE_SIZE) > len {
                 return Err(LayerError::Short);
             }
             next = end;
@@ -101,15 +118,16 @@ impl GuestMemory {
                 let at = Gpa(region.start_addr().0 + (page - before) * PAGE_SIZE);
                 let left = (end.min(after) - page) * PAGE_SIZE;
                 let (len, is_shared) = self.piece(at, left);
+                let offset = (run.source + (page - run.first)) * PAGE_SIZE;
                 let range = RamRange { base: at, len };
                 let done = match (is_shared, run.zero, map) {
-                    (true, ..) => self.copy_shared(layer, run, page, range),
+                    (true, ..) => self.copy_shared(layer, run, offset, range),
                     (false, true, _) => self.stretch(range).and_then(Stretch::map_zeros),
                     (false, false, true) => {
                         let stretch = self.stretch(range);
-                        stretch.and_then(|it| it.map_file(&*layer.file, page * PAGE_SIZE))
+                        stretch.and_then(|it| it.map_file(&*layer.file, offset))
                     }
-                    (false, false, false) => self.copy_from(&layer.file, page * PAGE_SIZE, len, at),
+                    (false, false, false) => self.copy_from(&layer.file, offset, len, at),
                 };
                 done.map_err(LayerError::Map)?;
                 if let Ok(stretch) = self.stretch(range)
@@ -126,10 +144,10 @@ impl GuestMemory {
     }
 
     /// Memory that is seen at several places is no file's.
-    fn copy_shared(&self, layer: &Layer, run: Run, page: u64, range: RamRange) -> io::Result<()> {
+    fn copy_shared(&self, layer: &Layer, run: Run, offset: u64, range: RamRange) -> io::Result<()> {
         let mut bytes = vec![0; usize::try_from(range.len).map_err(io::Error::other)?];
         if !run.zero {
-            layer.file.read_exact_at(&mut bytes, page * PAGE_SIZE)?;
+            layer.file.read_exact_at(&mut bytes, offset)?;
         }
         self.write_own(range.base, &bytes)
     }

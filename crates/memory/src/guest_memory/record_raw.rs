@@ -8,13 +8,17 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use super::record::{ENTRY, HEADER, MOST_RUNS, ZERO, header};
+use super::record::{ENTRY, HEADER, MOST_RUNS, REPEATED, TILE, ZERO, header};
 use crate::{PAGE_SHIFT, PAGE_SIZE};
 
 const PAGE: usize = 1 << PAGE_SHIFT;
 const ZEROS: [u8; PAGE] = [0; PAGE];
 /// Zero pages between others that are worth no run of their own, where no layer is below.
 const GAP: u64 = 8;
+/// Pages that are all the same from which on it is worth saying so.
+const MANY: usize = 2 * TILE_PAGES;
+const TILE_PAGES: usize = 16;
+const _: () = assert!(TILE_PAGES as u64 == TILE);
 /// Bytes that are written at once.
 const AT_ONCE: usize = 1 << 20;
 
@@ -124,13 +128,25 @@ impl Work<'_> {
         while at < len {
             let begin = at;
             let mut kind = look(host, old, at);
+            if kind == Page::Data {
+                let same = self.repeated(region, at);
+                if same >= MANY {
+                    self.note_repeated(before + (at / PAGE) as u64, same as u64);
+                    // SAFETY: so many pages lie in the region, as they were counted.
+                    let bytes =
+                        unsafe { std::slice::from_raw_parts(host.add(at), TILE_PAGES * PAGE) };
+                    write_all(self.pages, bytes, before * PAGE_SIZE + at as u64)?;
+                    at += same * PAGE;
+                    continue;
+                }
+            }
             while kind == Page::Data && at - begin < AT_ONCE {
                 self.note(before + (at / PAGE) as u64, kind)?;
                 at += PAGE;
-                kind = if at < len {
-                    look(host, old, at)
-                } else {
+                kind = if at >= len || self.repeats(region, at) {
                     Page::Same
+                } else {
+                    look(host, old, at)
                 };
             }
             if at > begin {
@@ -145,6 +161,43 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// How many pages from `at` on are the same as the one there, and other than below.
+    fn repeated(&self, region: usize, at: usize) -> usize {
+        if !self.has_room() {
+            return 1;
+        }
+        let (host, len) = self.now[region];
+        let old = self.old.and_then(|old| old.get(region)).map(|old| old.0);
+        // SAFETY: pages of a mapped region, in a process in which nobody writes to it.
+        let page = |at: usize| unsafe { &*host.add(at).cast::<[u8; PAGE]>() };
+        let mut next = at + PAGE;
+        while next < len && page(next) == page(at) && look(host, old, next) == Page::Data {
+            next += PAGE;
+        }
+        (next - at) / PAGE
+    }
+
+    /// Does a long row of the same begin there? Most pages differ from the next in their first bytes.
+    fn repeats(&self, region: usize, at: usize) -> bool {
+        let (host, len) = self.now[region];
+        let last = at + (MANY - 1) * PAGE;
+        if last >= len {
+            return false;
+        }
+        // SAFETY: pages of a mapped region, in a process in which nobody writes to it.
+        let page = |at: usize| unsafe { &*host.add(at).cast::<[u8; PAGE]>() };
+        page(at) == page(at + PAGE) && page(at) == page(last) && self.repeated(region, at) >= MANY
+    }
+
+    /// Rows of the same need runs of their own; a record of many does without.
+    fn has_room(&self) -> bool {
+        self.entries.len() < self.entries.capacity() / 2
+    }
+
+    fn note_repeated(&mut self, page: u64, count: u64) {
+        self.entries.push([page, count | REPEATED]);
+    }
+
     /// Adds a page to the last run, or begins one.
     fn note(&mut self, page: u64, kind: Page) -> Result<(), i32> {
         let zero = match kind {
@@ -154,10 +207,10 @@ impl Work<'_> {
         };
         let full = self.entries.len() == self.entries.capacity();
         if let Some([first, count]) = self.entries.last_mut() {
-            let between = page - *first - (*count & !ZERO);
+            let between = page - *first - (*count & !(ZERO | REPEATED));
             // Without a layer below, what lies between is a hole of the file's, so zero.
             let near = between == 0 || self.old.is_none() && (full || between <= GAP);
-            if near && *count & ZERO == zero {
+            if near && *count & (ZERO | REPEATED) == zero {
                 *count = (page + 1 - *first) | zero;
                 return Ok(());
             }
@@ -181,7 +234,8 @@ impl Work<'_> {
             write_all(self.index, &bytes[..len], at)?;
             at += len as u64;
         }
-        let head = header(pages, self.entries.len() as u64);
+        let repeated = self.entries.iter().any(|[_, count]| count & REPEATED != 0);
+        let head = header(pages, self.entries.len() as u64, repeated);
         write_all(self.index, &head, 0)
     }
 }

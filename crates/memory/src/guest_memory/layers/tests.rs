@@ -32,11 +32,7 @@ fn file(mark: u8, pages: u64) -> Arc<File> {
 }
 
 fn run(first: u64, count: u64) -> Run {
-    Run {
-        first,
-        count,
-        zero: false,
-    }
+    Run::in_place(first, count)
 }
 
 fn zeros(first: u64, count: u64) -> Run {

@@ -59,7 +59,10 @@ fn record(memory: &GuestMemory, layers: &[Layer]) -> Layer {
 }
 
 fn run(first: u64, count: u64, zero: bool) -> Run {
-    Run { first, count, zero }
+    Run {
+        zero,
+        ..Run::in_place(first, count)
+    }
 }
 
 #[test]
@@ -105,10 +108,80 @@ fn a_second_record_has_what_is_other_than_in_the_first() {
 }
 
 #[test]
+fn rows_of_the_same_page_are_in_the_file_a_few_times() {
+    let memory = memory();
+    for page in 0..2 * PAGES {
+        write(
+            &memory,
+            page,
+            if (3..50).contains(&page) { 0xcc } else { 1 },
+        );
+    }
+    // Not quite long enough, and from one range to the next.
+    for page in 60..PAGES + 40 {
+        write(&memory, page, 9);
+    }
+    let first = record(&memory, &[]);
+    let stored = std::os::unix::fs::MetadataExt::blocks(&first.file.metadata().expect("a file"));
+    assert!(stored * 512 < 80 * PAGE_SIZE, "{stored}");
+    let rows = first.runs.iter().filter(|run| run.source != run.first);
+    // 47, 40 and 24 pages, the last of which are too few.
+    assert_eq!(rows.map(|run| run.count).sum::<u64>(), 47 - 16 + 40 - 16);
+    let restored = self::memory();
+    restored
+        .map_layers(std::slice::from_ref(&first))
+        .expect("it fits");
+    assert_eq!(content(&restored), content(&memory));
+    // What is written over one of them is no other's.
+    write(&restored, 20, 7);
+    write(&memory, 20, 7);
+    assert_eq!(content(&restored), content(&memory));
+    for page in 10..48 {
+        write(&memory, page, 0xdd);
+    }
+    let second = record(&memory, std::slice::from_ref(&first));
+    assert!(second.runs.iter().any(|run| run.source != run.first));
+    let restored = self::memory();
+    restored.map_layers(&[first, second]).expect("they fit");
+    assert_eq!(content(&restored), content(&memory));
+}
+
+#[test]
+fn repeated_pages_that_cannot_be_are_refused() {
+    let index = |count: u64| {
+        let mut bytes = header(128, 1, true).to_vec();
+        bytes.extend(3u64.to_le_bytes());
+        bytes.extend((count | 1 << 62).to_le_bytes());
+        read_index(&bytes)
+    };
+    assert_eq!(index(0).expect("no pages"), []);
+    let runs = index(40).expect("three pieces");
+    let found: Vec<_> = runs
+        .iter()
+        .map(|it| (it.first, it.count, it.source))
+        .collect();
+    assert_eq!(found, [(3, 16, 3), (19, 16, 3), (35, 8, 3)]);
+    for count in [1 << 40, (1 << 62) - 1] {
+        assert_eq!(
+            index(count).expect_err("too many"),
+            DamagedIndex("has more pages than there can be")
+        );
+    }
+    // One whose file has fewer of them than are mapped.
+    let layer = Layer {
+        file: Arc::new(file()),
+        runs,
+    };
+    layer.file.set_len(18 * PAGE_SIZE).expect("room");
+    assert!(memory().map_layers(&[layer]).is_err());
+}
+
+#[test]
 fn what_is_written_meanwhile_is_not_in_the_record() {
     let memory = memory();
     for page in 0..2 * PAGES {
-        write(&memory, page, 1);
+        // No two beside each other are the same, which would be there once.
+        write(&memory, page, if page % 2 == 0 { 1 } else { 3 });
     }
     let (pages, index) = (file(), file());
     let recording = memory.record(&[], &pages, &index).expect("a record");
@@ -118,7 +191,7 @@ fn what_is_written_meanwhile_is_not_in_the_record() {
     recording.finish().expect("it is written");
     let mut found = vec![0; usize::try_from(2 * PAGES * PAGE_SIZE).expect("small")];
     pages.read_exact_at(&mut found, 0).expect("it is there");
-    assert!(found.iter().all(|byte| *byte == 1));
+    assert!(found.iter().all(|byte| [1, 3].contains(byte)));
 }
 
 #[test]
@@ -175,20 +248,20 @@ fn a_record_that_cannot_be_written_says_so() {
 
 #[test]
 fn bytes_that_are_no_index_are_refused() {
-    let good = header(8, 0);
+    let good = header(8, 0, false);
     assert_eq!(read_index(&good), Ok(Vec::new()));
     assert_eq!(read_index(&good[..31]), Err(DamagedIndex("is too short")));
     let mut other = good;
     other[0] = 0;
     assert_eq!(read_index(&other), Err(DamagedIndex("is none")));
     let mut newer = good;
-    newer[8] = 2;
+    newer[8] = 3;
     assert_eq!(
         read_index(&newer),
         Err(DamagedIndex("is of another version"))
     );
     for runs in [1, 1 << 22, u64::MAX] {
-        let long = header(8, runs);
+        let long = header(8, runs, false);
         assert_eq!(
             read_index(&long),
             Err(DamagedIndex("is not as long as it says"))
