@@ -44,6 +44,7 @@ __all__ = [
     "__version__",
     "adopt",
     "disk_check",
+    "disk_checkpoint",
     "disk_convert",
     "disk_create",
     "disk_files",
@@ -110,6 +111,16 @@ class Control:
 
         Raises:
             HostFailure: when a layer does not fit, or the host has no room.
+        """
+
+    def checkpoint(
+        self, disk: int, name: str, since: str | None, forget: Sequence[str]
+    ) -> bytes | None:
+        """As `disk_checkpoint`, of the disk of this number. None also where the machine does not
+        run.
+
+        Raises:
+            HostFailure: when the host cannot read or write the disk.
         """
 
     def migrate(self, stream: int, options: MigrationOptions) -> Migration:
@@ -549,6 +560,18 @@ def disk_files(image: ExistingImage) -> list[Path]:
 def disk_resize(image: ExistingImage, size: int, shrink: bool) -> None: ...
 def disk_check(image: ExistingImage, repair: str) -> DiskReport:
     """`repair`: "nothing", "leaks" or "all"."""
+
+def disk_checkpoint(
+    path: Path, name: str, since: str | None, forget: Sequence[str]
+) -> bytes | None:
+    """From now on the image, which no guest has, knows under `name` what changes in it; what it
+    knew under the names `forget` it does not keep. Answers which bytes of its file are what they
+    were at `since`: begins and ends, ascending, little-endian words of 64 bits; none where nobody
+    knows. None: it is no qcow2 that could know.
+
+    Raises:
+        InvalidInput, HostFailure: when it is in use or damaged, or the host cannot read or write.
+    """
 
 def disk_snapshots(path: Path) -> list[DiskSnapshot]: ...
 def disk_snapshot(path: Path, change: str, name: str) -> None:

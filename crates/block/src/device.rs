@@ -3,6 +3,9 @@
 use std::fmt::Debug;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
+
+use crate::Checkpoint;
 
 /// The unit in which capacity is counted, bytes. Reads and writes need not be aligned to it.
 pub const SECTOR_SIZE: u64 = 512;
@@ -89,6 +92,16 @@ pub trait BlockDevice: Send + Sync + Debug {
     fn save_overlay(&self, to: &File) -> io::Result<bool> {
         let _ = to;
         Ok(false)
+    }
+
+    /// From now on the image knows under `checkpoint.name` what changes. Answers which bytes of its file are what they
+    /// were at `checkpoint.since`, ascending; none of them where nobody knows. `None`: it keeps no such books.
+    ///
+    /// # Errors
+    /// When the host cannot read or write.
+    fn checkpoint(&self, checkpoint: &Checkpoint) -> io::Result<Option<Vec<Range<u64>>>> {
+        let _ = checkpoint;
+        Ok(None)
     }
 
     /// Lets another process have the image, of which this one then makes no use; or takes it back. What was

@@ -2,6 +2,7 @@
 //! snapshots. Converting is in `convert.rs`.
 
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -10,8 +11,8 @@ use crate::file::{ImageFile, create_whole, open_image};
 use crate::open::{Chain, resolve_format};
 use crate::qcow2::{Header, NewQcow2, write_new};
 use crate::{
-    BlockDevice, BlockError, CheckReport, DiskOptions, Format, Overlay, Qcow2Disk, Repair,
-    SnapshotInfo, Trust,
+    BlockDevice, BlockError, CheckReport, Checkpoint, DiskOptions, Format, Overlay, Qcow2Disk,
+    Repair, SnapshotInfo, Trust,
 };
 
 /// A cluster of a new image has 2 to the power of this bytes: 64 KiB.
@@ -264,6 +265,24 @@ pub fn resize(path: &Path, format: Format, size: u64, shrink: bool) -> Result<()
     }
     let done = disk.resize(size).and_then(|()| disk.close());
     done.map_err(failed(path, "resize"))
+}
+
+/// As [`BlockDevice::checkpoint`], of an image that no guest has.
+///
+/// # Errors
+/// When it is in use or damaged, or the host cannot read or write.
+pub fn checkpoint(
+    path: &Path,
+    checkpoint: &Checkpoint,
+) -> Result<Option<Vec<Range<u64>>>, BlockError> {
+    let image = open_image(path, true)?;
+    if resolve_format(&image, Format::Probe)? != Format::Qcow2 {
+        return Ok(None);
+    }
+    let disk = alone(image, false)?;
+    let done = disk.checkpoint(checkpoint);
+    let done = done.and_then(|same| disk.close().map(|()| same));
+    done.map_err(failed(path, "look into"))
 }
 
 /// Checks an image, and puts right what is asked for.

@@ -41,5 +41,5 @@ pub use foreign::check_foreign;
 pub use nbd::{NbdAddress, NbdDisk, NbdServer, check_nbd_server, serve_connection};
 pub use open::{DiskOptions, Format, Overlay, Trust, open, open_given, open_over};
 pub use overlay::TemporaryOverlay;
-pub use qcow2::{CheckReport, Qcow2Disk, Repair, SnapshotInfo, check_qcow2};
+pub use qcow2::{CheckReport, Checkpoint, Qcow2Disk, Repair, SnapshotInfo, check_qcow2};
 pub use raw::RawDisk;

@@ -13,6 +13,10 @@
 //! `tables.rs` says in which order things are written.
 
 mod allocate;
+mod bitmap_directory;
+mod bitmap_slot;
+mod bitmap_store;
+mod bitmaps;
 mod cache;
 mod change;
 mod check;
@@ -29,6 +33,7 @@ mod write;
 
 use std::fmt::{self, Debug};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -41,11 +46,13 @@ use crate::open::{Chain, Trust};
 use crate::storage::Storage;
 use crate::{BlockDevice, BlockError, check_range};
 
+pub use bitmaps::Checkpoint;
 pub use check::{CheckReport, Repair};
 pub(crate) use create::{NewQcow2, write_new};
 pub(crate) use header::Header;
 pub use snapshot::SnapshotInfo;
 
+use bitmaps::Bitmaps;
 use compressed::Unpacked;
 use tables::Tables;
 
@@ -57,12 +64,12 @@ pub struct Qcow2Disk {
     /// Reading and writing in place share the tables; whoever changes them has them alone.
     tables: RwLock<Tables>,
     unpacked: Mutex<Unpacked>,
+    /// Taken before the tables are.
+    bitmaps: RwLock<Bitmaps>,
     backing: Option<Arc<dyn BlockDevice>>,
     /// As the header has it.
     backing_name: Option<String>,
     backing_format: Option<String>,
-    /// Of persistent bitmaps, which we do not keep: the directory's bytes, and where it is.
-    bitmaps: Option<(u64, u64)>,
     path: PathBuf,
     read_only: bool,
 }
@@ -113,11 +120,10 @@ impl Qcow2Disk {
         let layout = header.fixed.layout();
         let (backing_name, backing_format) =
             (header.backing.clone(), header.backing_format.clone());
-        // Whoever writes makes them void.
-        let bitmaps = header.bitmaps.filter(|_| read_only);
         let mut tables = Tables::new(Arc::clone(&storage), header, file_len, !read_only);
+        let mut bitmaps = Bitmaps::default();
         if !read_only {
-            tables.prepare(&path)?;
+            bitmaps = tables.prepare(&path)?;
         }
         Ok(Qcow2Disk {
             storage,
@@ -125,10 +131,10 @@ impl Qcow2Disk {
             zstd,
             tables: RwLock::new(tables),
             unpacked: Mutex::default(),
+            bitmaps: RwLock::new(bitmaps),
             backing,
             backing_name,
             backing_format,
-            bitmaps,
             path,
             read_only,
         })
@@ -148,6 +154,26 @@ impl Qcow2Disk {
             return Err(refuse_write());
         }
         check_range(self.len(), offset, len)
+    }
+
+    fn bitmaps_alone(&self) -> RwLockWriteGuard<'_, Bitmaps> {
+        self.bitmaps.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// This part of the disk is just going to change.
+    fn touch(&self, offset: u64, len: u64) -> io::Result<()> {
+        let bitmaps = self.bitmaps.read().unwrap_or_else(PoisonError::into_inner);
+        bitmaps.take_back(&*self.storage)?;
+        bitmaps.mark(offset, len);
+        Ok(())
+    }
+
+    /// The disk is going to be another one: no bitmap says anything of it.
+    fn drop_bitmaps(&self) -> io::Result<()> {
+        let mut bitmaps = self.bitmaps_alone();
+        bitmaps.take_back(&*self.storage)?;
+        bitmaps.drop_all();
+        self.alone().store_bitmaps(&mut bitmaps)
     }
 
     /// Places in the file have been given to others.
@@ -183,7 +209,11 @@ impl Qcow2Disk {
         if self.read_only {
             return Ok(());
         }
-        self.alone().close()
+        let mut bitmaps = self.bitmaps_alone();
+        let mut tables = self.alone();
+        // Without them all is read at the next backup, and nothing else is lost.
+        let _ = tables.store_bitmaps(&mut bitmaps);
+        tables.close()
     }
 }
 
@@ -225,6 +255,7 @@ impl BlockDevice for Qcow2Disk {
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         self.check_write(offset, buf.len() as u64)?;
+        self.touch(offset, buf.len() as u64)?;
         self.write(buf, offset)
     }
 
@@ -245,19 +276,45 @@ impl BlockDevice for Qcow2Disk {
 
     fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
         self.check_write(offset, len)?;
+        self.touch(offset, len)?;
         self.discard_clusters(offset, len)
     }
 
     fn write_zeroes(&self, offset: u64, len: u64, unmap: bool) -> io::Result<()> {
         self.check_write(offset, len)?;
+        self.touch(offset, len)?;
         self.zero(offset, len, unmap)
     }
 
     fn hold(&self, held: bool) -> io::Result<()> {
-        match self.read_only {
-            true => Ok(()),
-            false => self.storage.hold(held),
+        if self.read_only {
+            return Ok(());
         }
+        if !held {
+            // Whoever has it next writes what we do not hear of.
+            let mut bitmaps = self.bitmaps_alone();
+            bitmaps.take_back(&*self.storage)?;
+            bitmaps.forget_all();
+        }
+        self.storage.hold(held)
+    }
+
+    fn checkpoint(&self, checkpoint: &Checkpoint) -> io::Result<Option<Vec<Range<u64>>>> {
+        if self.read_only || self.layout.version < 3 {
+            return Ok(None);
+        }
+        let mut bitmaps = self.bitmaps_alone();
+        bitmaps.take_back(&*self.storage)?;
+        let mut tables = self.alone();
+        // What is read of the file then is what it is.
+        tables.flush()?;
+        let since = checkpoint.since.as_deref();
+        let same = match since.and_then(|name| bitmaps.find(name)) {
+            Some(bits) => tables.unchanged(bits)?,
+            None => Vec::new(),
+        };
+        bitmaps.begin(checkpoint, tables.fixed.size);
+        Ok(Some(same))
     }
 
     fn extent(&self, offset: u64, len: u64) -> io::Result<(Extent, u64)> {
@@ -321,9 +378,20 @@ pub fn check_qcow2(bytes: &[u8]) -> Result<(), BlockError> {
     let _ = writer.write_at(&piece, 0);
     let _ = writer.resize(writer.len() + (1 << 20));
     let _ = writer.check(Repair::All);
+    let checkpoint = Checkpoint {
+        name: "innkeeper-fuzz".to_owned(),
+        since: Some("innkeeper-seed".to_owned()),
+        forget: vec!["innkeeper-seed".to_owned()],
+    };
+    let _ = writer.checkpoint(&checkpoint);
+    let _ = writer.write_at(&piece, 0);
+    let _ = writer.close();
+    let _ = writer.check(Repair::Nothing);
     Ok(())
 }
 
+#[cfg(test)]
+mod bitmap_tests;
 #[cfg(test)]
 mod power_tests;
 #[cfg(test)]

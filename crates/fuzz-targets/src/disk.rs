@@ -104,6 +104,34 @@ pub(crate) fn image() -> Vec<u8> {
     image
 }
 
+/// That image with a bitmap: an extension of its header, a directory, a table, a cluster of bits. The disk's data
+/// are the first that was written since.
+fn with_bitmap() -> Vec<u8> {
+    const DIRECTORY: usize = 6 * CLUSTER;
+    const TABLE: usize = 7 * CLUSTER;
+    const BITS: usize = 8 * CLUSTER;
+    const NAME: &[u8] = b"innkeeper-seed";
+    let mut image = image();
+    image.resize(9 * CLUSTER, 0);
+    for cluster in 6..9 {
+        put(&mut image, 2 * CLUSTER + cluster * 2, &1u16.to_be_bytes());
+    }
+    put(&mut image, 88, &1u64.to_be_bytes());
+    put(&mut image, 104, &0x2385_2875u32.to_be_bytes());
+    put(&mut image, 108, &24u32.to_be_bytes());
+    put(&mut image, 112, &1u32.to_be_bytes());
+    put(&mut image, 120, &40u64.to_be_bytes());
+    put(&mut image, 128, &(DIRECTORY as u64).to_be_bytes());
+    put(&mut image, DIRECTORY, &(TABLE as u64).to_be_bytes());
+    put(&mut image, DIRECTORY + 8, &1u32.to_be_bytes());
+    put(&mut image, DIRECTORY + 12, &2u32.to_be_bytes());
+    put(&mut image, DIRECTORY + 16, &[1, 9, 0, 14]);
+    put(&mut image, DIRECTORY + 24, NAME);
+    put(&mut image, TABLE, &(BITS as u64).to_be_bytes());
+    image[BITS] = 0x0e;
+    image
+}
+
 /// A valid image with damage, or one of the input's own making.
 pub(crate) fn qcow2(bytes: &[u8]) {
     if bytes.starts_with(b"QFI\xfb") {
@@ -111,7 +139,11 @@ pub(crate) fn qcow2(bytes: &[u8]) {
         return;
     }
     let mut input = Input::new(bytes);
-    let mut image = image();
+    let mut image = if input.byte() & 1 == 0 {
+        image()
+    } else {
+        with_bitmap()
+    };
     image.resize(image.len() + usize::from(input.u16() & 0x3fff), 0);
     while !input.is_empty() {
         let at = usize::from(input.u16()) % image.len();
@@ -123,7 +155,7 @@ pub(crate) fn qcow2(bytes: &[u8]) {
     let _ = block::check_qcow2(&image);
 }
 
-/// The valid image itself.
+/// The valid images themselves.
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
-    vec![image(), Vec::new()]
+    vec![image(), with_bitmap(), Vec::new(), vec![1]]
 }

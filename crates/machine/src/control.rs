@@ -4,6 +4,7 @@
 //! then kicks them all. Whoever runs the machine asks here what is to be done.
 
 mod aside;
+mod checkpoint;
 mod cpus;
 mod media;
 mod memory;

@@ -1,8 +1,10 @@
 //! A machine that goes on after it was saved: its state as bytes, its memory by a fork of this process.
 
 use std::fs::File;
+use std::ops::Range;
 use std::time::Duration;
 
+use block::{BlockDevice, Checkpoint};
 use memory::{Layer, Recording};
 
 use crate::machine::Machine;
@@ -64,6 +66,23 @@ impl Machine {
             state,
             recording: recording?,
         })
+    }
+
+    /// While nothing of the guest runs. None: that disk keeps no such books.
+    pub(crate) fn checkpoint(
+        &self,
+        number: usize,
+        checkpoint: &Checkpoint,
+    ) -> Result<Option<Vec<Range<u64>>>, MachineError> {
+        let mut disks = self.peripherals.tracked();
+        let Some((_, disk)) = disks.find(|(of, _)| *of == number) else {
+            return Ok(None);
+        };
+        disk.checkpoint(checkpoint)
+            .map_err(|source| MachineError::Flush {
+                disk: disk.identify(),
+                source,
+            })
     }
 
     /// What is on its way out of the machine gets there.

@@ -2,10 +2,11 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use block::{BlockDevice, Extent};
+use block::{BlockDevice, Checkpoint, Extent};
 
 /// Bytes of a disk that are written, for this purpose, together.
 pub const CHUNK: u64 = 64 << 10;
@@ -113,6 +114,10 @@ impl BlockDevice for Tracked {
 
     fn save_overlay(&self, to: &File) -> io::Result<bool> {
         self.disk.save_overlay(to)
+    }
+
+    fn checkpoint(&self, checkpoint: &Checkpoint) -> io::Result<Option<Vec<Range<u64>>>> {
+        self.disk.checkpoint(checkpoint)
     }
 
     fn hold(&self, held: bool) -> io::Result<()> {

@@ -3,11 +3,12 @@
 use std::os::fd::{IntoRawFd, RawFd};
 use std::sync::Arc;
 
+use block::Checkpoint;
 use machine::{Line, MachineControl, MachineError, MouseEvent, NetworkWay, Plug, TabletEvent};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::disk::OpenDisk;
+use crate::disk::{OpenDisk, packed};
 use crate::errors::{machine_error, raise};
 use crate::memory::Memory;
 use crate::migration::{Migration, MigrationOptions};
@@ -113,6 +114,26 @@ impl Control {
         match py.detach(|| self.control.save(order)) {
             None => Ok(None),
             Some(Ok(recorded)) => Ok(Some(Recording::from(recorded))),
+            Some(Err(error)) => Err(machine_error(py, &error)),
+        }
+    }
+
+    fn checkpoint(
+        &self,
+        py: Python<'_>,
+        disk: usize,
+        name: String,
+        since: Option<String>,
+        forget: Vec<String>,
+    ) -> PyResult<Option<Vec<u8>>> {
+        let checkpoint = Checkpoint {
+            name,
+            since,
+            forget,
+        };
+        match py.detach(|| self.control.checkpoint(disk, checkpoint)) {
+            None => Ok(None),
+            Some(Ok(same)) => Ok(same.map(|ranges| packed(&ranges))),
             Some(Err(error)) => Err(machine_error(py, &error)),
         }
     }

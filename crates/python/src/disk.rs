@@ -1,11 +1,14 @@
 //! Disk images while no guest has them: made, looked into, converted, resized, checked.
 
 use std::fs::File;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use block::image::{self, NewImage, SnapshotChange};
-use block::{BlockDevice, BlockError, DiskOptions, Format, NbdServer, Overlay, Repair, Trust};
+use block::{
+    BlockDevice, BlockError, Checkpoint, DiskOptions, Format, NbdServer, Overlay, Repair, Trust,
+};
 use machine::DiskConfig;
 use pyo3::prelude::*;
 
@@ -249,6 +252,30 @@ pub(crate) fn disk_check(
         was_open: report.was_open,
         findings: report.findings,
     })
+}
+
+/// Ranges as pairs of little-endian words.
+pub(crate) fn packed(ranges: &[Range<u64>]) -> Vec<u8> {
+    let ends = ranges.iter().flat_map(|range| [range.start, range.end]);
+    ends.flat_map(u64::to_le_bytes).collect()
+}
+
+#[pyfunction]
+pub(crate) fn disk_checkpoint(
+    py: Python<'_>,
+    path: PathBuf,
+    name: String,
+    since: Option<String>,
+    forget: Vec<String>,
+) -> PyResult<Option<Vec<u8>>> {
+    let checkpoint = Checkpoint {
+        name,
+        since,
+        forget,
+    };
+    let same = py.detach(|| image::checkpoint(&path, &checkpoint));
+    let same = same.map_err(|error| disk_error(py, &error))?;
+    Ok(same.map(|ranges| packed(&ranges)))
 }
 
 #[pyfunction]

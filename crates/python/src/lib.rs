@@ -51,6 +51,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(disk::open_disk, module)?)?;
     module.add_function(wrap_pyfunction!(disk::disk_serve, module)?)?;
     module.add_function(wrap_pyfunction!(disk::disk_check, module)?)?;
+    module.add_function(wrap_pyfunction!(disk::disk_checkpoint, module)?)?;
     module.add_function(wrap_pyfunction!(disk::disk_convert, module)?)?;
     module.add_function(wrap_pyfunction!(disk::disk_create, module)?)?;
     module.add_function(wrap_pyfunction!(disk::disk_files, module)?)?;

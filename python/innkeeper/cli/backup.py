@@ -479,6 +479,7 @@ def _document(backup: Backup) -> dict[str, object]:
         "disks": backup.consistency.value,
         "size": backup.size,
         "added": backup.written,
+        "read": backup.read,
         "image": backup.definition.request.image,
         "digest": backup.digest,
         "files": [{"name": file.name, "size": file.size} for file in backup.files],

@@ -8,15 +8,16 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from innkeeper.errors import HostFailure, InnkeeperError
 from innkeeper.guest.hub import AgentHub
-from innkeeper.machine.spec import DiskSpec, MachineSpec
+from innkeeper.machine.spec import MachineSpec
 from innkeeper.vm import disk_copy, inside
+from innkeeper.vm.checkpoint import Checkpoint, Ranges, parse, whole
 from innkeeper.vm.detached import savings
 from innkeeper.vm.detached.home import OWN, Home
 from innkeeper.vm.detached.loop import READ, Loop
@@ -81,9 +82,12 @@ class Recorder:
         """How the last record stands: `none`, `active`, `completed`, or `failed` and why."""
         return self._status
 
-    def begin(self, name: str, parent: str, *, keep: bool) -> dict[str, object]:
+    def begin(
+        self, name: str, parent: str, *, keep: bool, checkpoints: Sequence[Checkpoint] = ()
+    ) -> dict[str, object]:
         """Saves the guest as `name`, in files of its own directory. With `keep`, the next record
-        can build upon this one. It builds upon `parent`, where that is the one that is known.
+        can build upon this one. It builds upon `parent`, where that is the one that is known. Of
+        disks with a checkpoint, what did not change since that is left out.
 
         Raises:
             CommandError: when that cannot be done now, or with such a guest.
@@ -115,9 +119,7 @@ class Recorder:
         began = time.monotonic()
         was_paused = guest.paused
         try:
-            record.take(
-                guest.control(), below, guest.spec.disks, guest.plugs.sources, guest.about()
-            )
+            record.take(guest, below, checkpoints)
         except (OSError, InnkeeperError) as error:
             record.discard()
             raise CommandError(f"cannot save the guest: {error}") from error
@@ -160,6 +162,14 @@ def settle(hub: AgentHub | None) -> None:
         time.sleep(0.001)
 
 
+def _unchanged(control: Control, checkpoint: Checkpoint | None) -> Ranges:
+    """What of a disk's file need not be copied."""
+    if checkpoint is None:
+        return ()
+    told = control.checkpoint(checkpoint.disk, checkpoint.name, checkpoint.since, checkpoint.forget)
+    return () if told is None else whole(parse(told), checkpoint.unit)
+
+
 class _Record:
     """One record, while it is made."""
 
@@ -173,11 +183,9 @@ class _Record:
 
     def take(
         self,
-        control: Control,
+        guest: Subject,
         below: tuple[LayerFiles, ...],
-        disks: tuple[DiskSpec, ...],
-        sources: Mapping[str, int],
-        about: Mapping[str, object],
+        checkpoints: Sequence[Checkpoint],
     ) -> None:
         """The guest stands still when this returns or raises.
 
@@ -187,19 +195,22 @@ class _Record:
         self._sweep()
         pages = self._create(savings.pages(len(below)))
         self._files = LayerFiles(pages=pages, index=self._create(savings.index(len(below))))
-        self._recording = control.save(self._files, below)
+        self._recording = guest.control().save(self._files, below)
         if self._recording is None:
             raise HostFailure("it does not run")
         self._write(savings.STATE, self._recording.state)
-        for number, disk in enumerate(disks):
+        known = {checkpoint.disk: checkpoint for checkpoint in checkpoints}
+        for number, disk in enumerate(guest.spec.disks):
             if not disk.read_only and not disk.gone:
                 # Names of its files are relative to where this process works.
-                disk_copy.copy(number, disk, Path(), self._create, sources.get(disk.id))
+                opened = guest.plugs.sources.get(disk.id)
+                same = _unchanged(guest.control(), known.get(number))
+                disk_copy.copy(number, disk, Path(), self._create, opened, same)
         document: dict[str, Any] = {
             "version": VERSION,
             "name": self.name,
             "layers": len(below) + 1,
-            **about,
+            **guest.about(),
         }
         self._write(savings.ABOUT, json.dumps(document).encode())
 

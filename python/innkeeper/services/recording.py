@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from innkeeper.errors import HostFailure
-from innkeeper.machine import DiskSpec
-from innkeeper.vm import disk_copy, inside
+from innkeeper.errors import HostFailure, InnkeeperError
+from innkeeper.machine import DiskSpec, stored
+from innkeeper.vm import disk_copy, disk_images, inside
+from innkeeper.vm.checkpoint import Checkpoint, Ranges, parse, whole
 from innkeeper.vm.detached import home as files
 from innkeeper.vm.detached import savings
 from innkeeper.vm.detached.home import Home
@@ -39,19 +40,27 @@ def record(
     name: str,
     parent: tuple[str, str] = ("", ""),
     keep: bool,
+    checkpoints: Sequence[Checkpoint] = (),
     progress: Callable[[int], None] = lambda _: None,
     taken: Callable[[], None] = lambda: None,
 ) -> Recorded:
     """Saves the guest, which runs, to the directory `into`. `parent` is what the record that it may
     build upon is called, and the directory, in the guest's own, where that is. `progress` is told
     how many bytes of memory are written. `taken` is called when the guest goes on: what it does
-    from then on is not in the record.
+    from then on is not in the record. Of disks with one of the `checkpoints`, what did not change
+    since that is left out, and a file beside the disk says what.
 
     Raises:
         GuestNotRunning, CommandRefused, HostFailure: when it cannot be saved.
     """
     with Client(home, _PATIENCE) as client:
-        told = client.execute("x-record", name=name, parent=parent[0], keep=keep)
+        told = client.execute(
+            "x-record",
+            name=name,
+            parent=parent[0],
+            keep=keep,
+            **({"checkpoints": stored.encode(tuple(checkpoints))} if checkpoints else {}),
+        )
         assert isinstance(told, dict)
         taken()
         try:
@@ -73,18 +82,35 @@ def record(
     return Recorded(layers=layers, pause=still, about=about)
 
 
-def copy_disks(home: Home, into: int, disks: Sequence[DiskSpec]) -> None:
-    """Of a guest that does not run: what it wrote to them.
+def copy_disks(
+    home: Home, into: int, disks: Sequence[DiskSpec], checkpoints: Sequence[Checkpoint] = ()
+) -> None:
+    """Of a guest that does not run: what it wrote to them. `checkpoints` are as for `record`.
 
     Raises:
         OSError, ValueError.
     """
 
     own = Path(home.path) / files.OWN
+    known = {checkpoint.disk: checkpoint for checkpoint in checkpoints}
     for number, disk in enumerate(disks):
         if not disk.read_only and not disk.gone and not disk_copy.is_kept_nowhere(disk):
-            disk_copy.copy(number, disk, own, lambda name: inside.create(into, name))
+            same = _unchanged(disk_copy.file_of(disk, own), known.get(number))
+            disk_copy.copy(number, disk, own, lambda name: inside.create(into, name), same=same)
     _put_over(home, into)
+
+
+def _unchanged(path: Path, checkpoint: Checkpoint | None) -> Ranges:
+    if checkpoint is None:
+        return ()
+    try:
+        told = disk_images.disk_checkpoint(
+            path, checkpoint.name, checkpoint.since, checkpoint.forget
+        )
+    except InnkeeperError:
+        # It is read as a whole then, or cannot be read.
+        return ()
+    return () if told is None else whole(parse(told), checkpoint.unit)
 
 
 def _status(client: Client) -> dict[str, object]:

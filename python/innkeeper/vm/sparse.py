@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+from collections.abc import Iterable
 from typing import Final
 
 # FICLONE of ioctl_ficlone(2).
@@ -21,8 +22,9 @@ _NOT_HERE: Final = (
 )
 
 
-def copy(source: int, target: int) -> None:
-    """Makes the empty file `target` what `source` is; both are descriptors.
+def copy(source: int, target: int, parts: Iterable[tuple[int, int]] | None = None) -> None:
+    """Makes the empty file `target` what `source` is; both are descriptors. Of a file that cannot
+    be shared only `parts`, begins and ends, where they are told.
 
     Raises:
         OSError: when one of them cannot be read or written.
@@ -32,18 +34,22 @@ def copy(source: int, target: int) -> None:
         return
     size = os.fstat(source).st_size
     os.ftruncate(target, size)
-    at = 0
-    while at < size:
+    for at, end in ((0, size),) if parts is None else parts:
+        _copy_data(source, target, at, min(end, size))
+
+
+def _copy_data(source: int, target: int, at: int, end: int) -> None:
+    while at < end:
         try:
             at = os.lseek(source, at, os.SEEK_DATA)
         except OSError as error:
             if error.errno == errno.ENXIO:
-                # A hole up to the end.
+                # A hole up to the end of the file.
                 return
             raise
-        end = os.lseek(source, at, os.SEEK_HOLE)
-        _copy_range(source, target, at, end)
-        at = end
+        stop = min(os.lseek(source, at, os.SEEK_HOLE), end)
+        _copy_range(source, target, at, stop)
+        at = max(at, stop)
 
 
 def _copy_range(source: int, target: int, at: int, end: int) -> None:

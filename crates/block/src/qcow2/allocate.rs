@@ -121,7 +121,13 @@ impl Tables {
             self.set_count(number, 1)?;
             self.reserved.add(number);
         }
-        self.lengthen((first + wanted) * cluster)?;
+        if let Err(error) = self.lengthen((first + wanted) * cluster) {
+            for number in first..first + wanted {
+                self.set_count(number, 0)?;
+                self.reserved.remove(number);
+            }
+            return Err(error);
+        }
         Ok(first * cluster)
     }
 

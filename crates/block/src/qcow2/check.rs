@@ -7,7 +7,9 @@ use std::sync::PoisonError;
 
 use crate::BlockError;
 use crate::qcow2::Qcow2Disk;
-use crate::qcow2::header::{AT_AUTOCLEAR, DIRTY, OFFSET_MASK};
+use crate::qcow2::bitmap_directory::Piece;
+use crate::qcow2::bitmaps::Bitmaps;
+use crate::qcow2::header::{AT_AUTOCLEAR, AUTOCLEAR_BITMAPS, DIRTY, OFFSET_MASK};
 use crate::qcow2::layout::Entry;
 use crate::qcow2::tables::{Tables, corrupt};
 
@@ -90,32 +92,34 @@ impl Census {
 }
 
 impl Tables {
-    /// What has to be done before an image is written to.
-    pub(super) fn prepare(&mut self, path: &Path) -> Result<(), BlockError> {
+    /// What has to be done before an image is written to; its bitmaps.
+    pub(super) fn prepare(&mut self, path: &Path) -> Result<Bitmaps, BlockError> {
         let damaged = |error: io::Error| BlockError::Qcow2 {
             path: path.to_owned(),
             what: error.to_string(),
         };
-        if self.fixed.autoclear != 0 {
+        let kept = self.fixed.autoclear & AUTOCLEAR_BITMAPS;
+        if self.fixed.autoclear != kept {
             // What others know of the image's content, we do not keep up with.
             self.storage
-                .write_at(&[0; 8], AT_AUTOCLEAR)
+                .write_at(&kept.to_be_bytes(), AT_AUTOCLEAR)
                 .map_err(damaged)?;
-            self.fixed.autoclear = 0;
+            self.fixed.autoclear = kept;
         }
+        let bitmaps = self.load_bitmaps().map_err(damaged)?;
         if self.fixed.incompatible & DIRTY != 0 {
-            self.check(Repair::All, None).map_err(damaged)?;
+            self.check(Repair::All).map_err(damaged)?;
         }
-        Ok(())
+        Ok(bitmaps)
     }
 
-    fn check(&mut self, repair: Repair, bitmaps: Option<(u64, u64)>) -> io::Result<CheckReport> {
+    fn check(&mut self, repair: Repair) -> io::Result<CheckReport> {
         let mut report = CheckReport {
             was_open: self.fixed.incompatible & DIRTY != 0,
             clusters: self.fixed.size.div_ceil(self.layout.cluster()),
             ..CheckReport::default()
         };
-        let uses = self.census(&mut report, bitmaps)?;
+        let uses = self.census(&mut report)?;
         let mut set = Vec::new();
         for (cluster, &uses) in uses.iter().enumerate() {
             let (cluster, uses) = (cluster as u64, u64::from(uses));
@@ -193,11 +197,7 @@ impl Tables {
         Ok(found)
     }
 
-    fn census(
-        &mut self,
-        report: &mut CheckReport,
-        bitmaps: Option<(u64, u64)>,
-    ) -> io::Result<Vec<u32>> {
+    fn census(&mut self, report: &mut CheckReport) -> io::Result<Vec<u32>> {
         let size = self.layout.cluster();
         let clusters = self.file_len.div_ceil(size);
         if clusters > MAX_CLUSTERS {
@@ -236,9 +236,7 @@ impl Tables {
             census.add_bytes(report, snapshot.l1_offset, len, "a snapshot's L1 table");
             self.walk(&mut census, report, &l1, false)?;
         }
-        if let Some((len, offset)) = bitmaps {
-            self.count_bitmaps(&mut census, report, len, offset)?;
-        }
+        self.count_bitmaps(&mut census, report)?;
         Ok(census.uses)
     }
 
@@ -290,51 +288,21 @@ impl Tables {
         Ok(())
     }
 
-    /// Persistent bitmaps are others', but their storage counts.
-    /// Spec: QEMU, docs/interop/qcow2.txt, "Bitmaps".
-    fn count_bitmaps(
-        &mut self,
-        census: &mut Census,
-        report: &mut CheckReport,
-        len: u64,
-        offset: u64,
-    ) -> io::Result<()> {
-        let inside = offset
-            .checked_add(len)
-            .is_some_and(|end| end <= self.file_len);
-        if !inside || len > 64 << 20 {
-            return Err(corrupt("its bitmaps lie outside the file"));
-        }
-        census.add_bytes(report, offset, len, "the bitmap directory");
-        let mut directory = vec![0; usize::try_from(len).unwrap_or(0)];
-        self.storage.read_at(&mut directory, offset)?;
-        let mut rest = &directory[..];
-        while let Some(fixed) = rest.get(..24) {
-            let number = |at: usize, len: usize| {
-                let bytes = &fixed[at..at + len];
-                bytes
-                    .iter()
-                    .fold(0u64, |sum, &byte| sum << 8 | u64::from(byte))
-            };
-            let (table, entries) = (number(0, 8), number(8, 4));
-            let entry_len = (24 + number(18, 2) + number(20, 4)).next_multiple_of(8);
-            if entries * 8 > 64 << 20
-                || table
-                    .checked_add(entries * 8)
-                    .is_none_or(|end| end > self.file_len)
-            {
-                return Err(corrupt("a bitmap lies outside the file"));
-            }
-            census.add_bytes(report, table, entries * 8, "a bitmap's table");
-            let mut bytes = vec![0; usize::try_from(entries * 8).unwrap_or(0)];
-            self.storage.read_at(&mut bytes, table)?;
-            for word in super::header::words(&bytes) {
-                if word & OFFSET_MASK != 0 {
-                    census.add(report, (word & OFFSET_MASK) / census.size, 1, "a bitmap");
+    fn count_bitmaps(&self, census: &mut Census, report: &mut CheckReport) -> io::Result<()> {
+        let Some(place) = self.bitmaps else {
+            return Ok(());
+        };
+        let directory = self.bitmap_directory()?;
+        census.add_bytes(report, place.offset, place.len, "the bitmap directory");
+        for (listed, _) in directory {
+            let table = self.bitmap_table(&listed)?;
+            let len = table.len() as u64 * 8;
+            census.add_bytes(report, listed.table, len, "a bitmap's table");
+            for entry in table {
+                if let Piece::At(offset) = Piece::decode(entry) {
+                    census.add(report, offset / census.size, 1, "a bitmap");
                 }
             }
-            let step = usize::try_from(entry_len).unwrap_or(usize::MAX);
-            rest = rest.get(step..).unwrap_or_default();
         }
         Ok(())
     }
@@ -354,7 +322,7 @@ impl Qcow2Disk {
         if !self.read_only {
             tables.flush()?;
         }
-        let done = tables.check(repair, self.bitmaps);
+        let done = tables.check(repair);
         if repair == Repair::Nothing {
             return done;
         }

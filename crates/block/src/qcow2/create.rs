@@ -4,9 +4,10 @@
 use std::io;
 
 use crate::device::round_to_sectors;
+use crate::qcow2::bitmap_slot;
 use crate::qcow2::header::{
-    EXTENSION_BACKING_FORMAT, LAZY_REFCOUNTS, MAGIC, MAX_BACKING_NAME, MAX_CLUSTER_BITS,
-    MAX_L1_TABLE, MIN_CLUSTER_BITS,
+    EXTENSION_BACKING_FORMAT, EXTENSION_ROOM, LAZY_REFCOUNTS, MAGIC, MAX_BACKING_NAME,
+    MAX_CLUSTER_BITS, MAX_L1_TABLE, MIN_CLUSTER_BITS,
 };
 use crate::qcow2::layout::Layout;
 use crate::storage::Storage;
@@ -14,6 +15,8 @@ use crate::storage::Storage;
 const HEADER_LEN: u32 = 112;
 /// 16 bits a count, as everybody has it.
 const REFCOUNT_ORDER: u32 = 4;
+/// From here on an image has room for the header extension of bitmaps.
+const ROOM_CLUSTER_BITS: u32 = 12;
 
 /// What a new image is to be.
 #[derive(Debug, Clone)]
@@ -88,6 +91,12 @@ fn header(new: &NewQcow2, size: u64, layout: &[u64; 4]) -> Vec<u8> {
         extensions.extend(narrow(format.len() as u64));
         extensions.extend(format.as_bytes());
         extensions.resize(extensions.len().next_multiple_of(8), 0);
+    }
+    // Small clusters have no more room than they need.
+    if new.cluster_bits >= ROOM_CLUSTER_BITS {
+        extensions.extend(EXTENSION_ROOM.to_be_bytes());
+        extensions.extend(narrow(bitmap_slot::DATA as u64));
+        extensions.extend([0; bitmap_slot::DATA]);
     }
     extensions.extend([0; 8]);
     let name = new.backing.as_ref().map_or("", |(name, _)| name.as_str());

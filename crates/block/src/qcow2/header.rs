@@ -4,6 +4,7 @@
 use std::io;
 use std::path::Path;
 
+use crate::qcow2::bitmap_directory::DirectoryPlace;
 use crate::qcow2::layout::Layout;
 use crate::storage::Storage;
 use crate::{BlockError, Format};
@@ -25,8 +26,10 @@ pub(super) const MAX_BACKING_NAME: usize = 1023;
 /// Bits of a table entry that hold an offset; all of a host file's offsets fit.
 pub(super) const OFFSET_MASK: u64 = 0x00ff_ffff_ffff_fe00;
 pub(super) const EXTENSION_END: u32 = 0;
-const EXTENSION_BITMAPS: u32 = 0x2385_2875;
-const AUTOCLEAR_BITMAPS: u64 = 1 << 0;
+pub(super) const EXTENSION_BITMAPS: u32 = 0x2385_2875;
+/// Ours: room for one of bitmaps.
+pub(super) const EXTENSION_ROOM: u32 = 0x696e_6e62;
+pub(super) const AUTOCLEAR_BITMAPS: u64 = 1 << 0;
 pub(super) const EXTENSION_BACKING_FORMAT: u32 = 0xe279_2aca;
 /// The reference counts may be wrong: the image was not closed.
 pub(crate) const DIRTY: u64 = 1 << 0;
@@ -41,6 +44,7 @@ const INCOMPATIBLE: [(u64, &str); 3] = [
 ];
 
 /// Where fields are that change, bytes from the header's begin.
+pub(super) const AT_BACKING: u64 = 8;
 pub(super) const AT_SIZE: u64 = 24;
 pub(super) const AT_REFCOUNT_TABLE: u64 = 48;
 pub(super) const AT_SNAPSHOTS: u64 = 60;
@@ -53,8 +57,8 @@ pub(crate) struct Header {
     pub(super) fixed: Fixed,
     pub(crate) backing: Option<String>,
     pub(crate) backing_format: Option<String>,
-    /// Bytes of the bitmap directory and where it is, if there is one that counts.
-    pub(super) bitmaps: Option<(u64, u64)>,
+    /// Where the bitmaps' directory is, if there is one that counts.
+    pub(super) bitmaps: Option<DirectoryPlace>,
     pub(super) l1: Vec<u64>,
     pub(super) refcount_table: Vec<u64>,
 }
@@ -329,9 +333,7 @@ impl Header {
                 }
                 // Without the bit, somebody wrote to the image who did not know of bitmaps.
                 EXTENSION_BITMAPS if self.fixed.autoclear & AUTOCLEAR_BITMAPS != 0 => {
-                    if let [_, len, offset] = words(data)[..] {
-                        self.bitmaps = Some((len, offset));
-                    }
+                    self.bitmaps = DirectoryPlace::parse(data);
                 }
                 _ => {}
             }

@@ -22,6 +22,7 @@ impl Qcow2Disk {
             let message = format!("{size} bytes are no whole sectors of {SECTOR_SIZE}");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
+        self.drop_bitmaps()?;
         let done = self.resize_in(size);
         self.alone().give_up_unless(done)
     }

@@ -349,6 +349,7 @@ impl Qcow2Disk {
     /// When there is no such name or number, or the host cannot write.
     pub fn apply_snapshot(&self, name: &str) -> io::Result<()> {
         self.check_write(0, 0)?;
+        self.drop_bitmaps()?;
         let mut tables = self.alone();
         let done = self.apply_in(&mut tables, name);
         tables.give_up_unless(done)

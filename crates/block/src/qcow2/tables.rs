@@ -18,6 +18,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
+use crate::qcow2::bitmap_directory::DirectoryPlace;
 use crate::qcow2::cache::{Cache, Kind};
 use crate::qcow2::header::{AT_INCOMPATIBLE, DIRTY, Fixed, Header, LAZY_REFCOUNTS, OFFSET_MASK};
 use crate::qcow2::layout::{COPIED, Layout};
@@ -38,6 +39,10 @@ pub(super) struct Tables {
     pub(super) refcount_table_dirty: BTreeSet<usize>,
     pub(super) cache: Cache,
     pub(super) reserved: Reserved,
+    /// Where the bitmaps' directory is, if there is one that counts; and, of an image that is written, the
+    /// clusters that it and they are in.
+    pub(super) bitmaps: Option<DirectoryPlace>,
+    pub(super) bitmap_clusters: Vec<u64>,
     /// Clusters that are counted once less when the tables in the file do not point to them any more.
     pub(super) freed: Vec<u64>,
     /// No cluster before this one is free.
@@ -68,6 +73,8 @@ impl Tables {
             refcount_table_dirty: BTreeSet::new(),
             cache: Cache::default(),
             reserved: Reserved::default(),
+            bitmaps: header.bitmaps,
+            bitmap_clusters: Vec::new(),
             freed: Vec::new(),
             first_free: 0,
             compressed_end: 0,
@@ -92,6 +99,7 @@ impl Tables {
         if self.fixed.snapshots > 0 {
             clusters.push(self.fixed.snapshots_offset / cluster);
         }
+        clusters.extend(&self.bitmap_clusters);
         self.reserved = Reserved::new(clusters);
     }
 

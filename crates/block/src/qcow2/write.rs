@@ -204,6 +204,7 @@ impl Qcow2Disk {
     /// When `offset` is not a cluster's, or the host cannot write.
     pub(crate) fn write_compressed(&self, cluster: &[u8], offset: u64) -> io::Result<()> {
         self.check_write(offset, cluster.len() as u64)?;
+        self.touch(offset, cluster.len() as u64)?;
         let size = self.layout.cluster();
         let whole = offset.is_multiple_of(size) && cluster.len() as u64 == size;
         let packed = if whole && !self.zstd {

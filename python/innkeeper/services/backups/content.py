@@ -9,15 +9,18 @@ little-endian, then their names of 32 bytes. It is kept in chunks itself.
 """
 
 import errno
+import heapq
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from innkeeper.services.backups.failures import BackupDamaged
 from innkeeper.services.backups.manifest import StoredFile
 from innkeeper.services.backups.packs import CHUNK
 from innkeeper.services.backups.repository import Repository
+from innkeeper.vm.checkpoint import Ranges, but
 
 NAME: Final = 32  # bytes of a chunk's name
 Progress = Callable[[int], None]
@@ -25,8 +28,23 @@ _RUN: Final = struct.Struct("<QI")
 _MOST: Final = 1 << 16
 
 
-def store(repository: Repository, fd: int, name: str, progress: Progress) -> StoredFile:
-    """Puts a file into the repository; `progress` is told of each bytes that were read.
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """The bytes `same` of a file, in whole pieces, are what they are in one that was stored."""
+
+    file: StoredFile
+    same: Ranges
+
+
+def store(
+    repository: Repository,
+    fd: int,
+    name: str,
+    progress: Progress,
+    unchanged: Unchanged | None = None,
+) -> StoredFile:
+    """Puts a file into the repository; `progress` is told of each bytes that were read. What is
+    `unchanged` is not read.
 
     Raises:
         HostFailure: when the repository cannot be written to.
@@ -36,16 +54,16 @@ def store(repository: Repository, fd: int, name: str, progress: Progress) -> Sto
     recipe = bytearray()
     run: list[bytes] = []
     first = 0
-    for number, data in _pieces(fd, status.st_size):
-        progress(len(data))
-        if data.count(0) == len(data):
-            continue
+    same = () if unchanged is None else unchanged.same
+    read = _stored(repository, _pieces(fd, status.st_size, same), progress)
+    kept = () if unchanged is None else _kept(repository, unchanged, status.st_size)
+    for number, chunk in heapq.merge(read, kept):
         if run and (number != first + len(run) or len(run) == _MOST):
             recipe += _RUN.pack(first, len(run)) + b"".join(run)
             run = []
         if not run:
             first = number
-        run.append(repository.put(data))
+        run.append(chunk)
     if run:
         recipe += _RUN.pack(first, len(run)) + b"".join(run)
     parts = (bytes(recipe[at : at + CHUNK]) for at in range(0, len(recipe), CHUNK))
@@ -111,16 +129,41 @@ def is_whole(repository: Repository, file: StoredFile) -> bool:
         return False
 
 
-def _pieces(fd: int, size: int) -> Iterator[tuple[int, bytes]]:
-    """What is no hole. A file that becomes shorter meanwhile ends there."""
-    at = 0
-    while (at := _next_data(fd, at, size)) < size:
-        at -= at % CHUNK
-        data = os.pread(fd, min(CHUNK, size - at), at)
-        if not data:
-            return
-        yield at // CHUNK, data
-        at += CHUNK
+def _stored(
+    repository: Repository, pieces: Iterable[tuple[int, bytes]], progress: Progress
+) -> Iterator[tuple[int, bytes]]:
+    """The number and the chunk's name of each piece that is not zero."""
+    for number, data in pieces:
+        progress(len(data))
+        if data.count(0) != len(data):
+            yield number, repository.put(data)
+
+
+def _kept(repository: Repository, unchanged: Unchanged, size: int) -> Iterator[tuple[int, bytes]]:
+    """Those of the file that was stored. Behind the end of the new one is nothing."""
+    last = -(-size // CHUNK)
+    same = iter(unchanged.same)
+    begin = end = 0
+    for number, chunk in pieces(repository, unchanged.file):
+        while number >= end:
+            if (found := next(same, None)) is None:
+                return
+            begin, end = found[0] // CHUNK, found[1] // CHUNK
+        if begin <= number < last:
+            yield number, chunk
+
+
+def _pieces(fd: int, size: int, same: Ranges) -> Iterator[tuple[int, bytes]]:
+    """What is no hole, and none of the `same`. A file that becomes shorter meanwhile ends there."""
+    for begin, end in but(same, 0, size):
+        at = begin
+        while (at := _next_data(fd, at, end)) < end:
+            at -= at % CHUNK
+            data = os.pread(fd, min(CHUNK, end - at), at)
+            if not data:
+                return
+            yield at // CHUNK, data
+            at += CHUNK
 
 
 def _next_data(fd: int, at: int, size: int) -> int:

@@ -7,10 +7,11 @@ do not have yet.
 """
 
 import contextlib
+import functools
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,14 +21,16 @@ from innkeeper.images import manifest as image_manifest
 from innkeeper.services import beginnings, freeze, recording
 from innkeeper.services import definition as definitions
 from innkeeper.services.backups import content, repository
-from innkeeper.services.backups.content import Progress
+from innkeeper.services.backups.content import Progress, Unchanged
 from innkeeper.services.backups.manifest import BESIDE, Backup, Consistency, StoredFile
+from innkeeper.services.backups.marks import Marks
 from innkeeper.services.backups.repository import Repository
 from innkeeper.services.definition import Definition
 from innkeeper.services.lifecycle import locked
 from innkeeper.services.snapshots import changing, fresh
 from innkeeper.vm import inside
 from innkeeper.vm import order as orders
+from innkeeper.vm.checkpoint import Checkpoint
 from innkeeper.vm.detached import journal, savings, standing
 from innkeeper.vm.detached.home import Home
 from innkeeper.vm.detached.registry import registry
@@ -56,14 +59,16 @@ def create(
         changing(home) as place,
         fresh(place) as (_, source),
     ):
-        taken = _take(home, source, memory=memory)
         earlier, _ = found.backups()
+        marks = Marks(found, home, earlier)
+        taken = _take(home, source, marks, memory=memory)
+        known = _Known(found, earlier, taken, marks.unchanged(source))
         try:
-            made = _stored(found, home, source, taken, _Known(found, earlier, taken), progress)
+            made = _stored(found, home, source, taken, known, progress)
         except OSError as error:
             raise HostFailure(f"cannot read the guest {guest!r}: {error.strerror}") from error
         found.flush()
-        made = _named(made, earlier, found.written)
+        made = replace(_named(made, earlier, found.written), id=marks.id)
         found.add(made)
         journal.tell(home, "backup", name=made.name)
         return made
@@ -82,7 +87,7 @@ class _Taken:
     image: Path | None
 
 
-def _take(home: Home, source: int, *, memory: bool) -> _Taken:
+def _take(home: Home, source: int, marks: Marks, *, memory: bool) -> _Taken:
     definition = definitions.read(home)
     for disk in definition.request.disks:
         if disk.nbd is not None and not disk.read_only and not disk.gone:
@@ -92,14 +97,16 @@ def _take(home: Home, source: int, *, memory: bool) -> _Taken:
         image = Store().kept_image(home.name, definition.request.image)
     created = time.time()
     if home.is_taken():
-        consistency = _recorded(home, source, memory=memory)
         order = orders.read(home)
+        checkpoints = marks.checkpoints(order.spec.disks)
+        consistency = _recorded(home, source, checkpoints, memory=memory)
     else:
         consistency = Consistency.OFF
         order = beginnings.order(home, definition)
         try:
             with locked(home):
-                recording.copy_disks(home, source, order.spec.disks)
+                checkpoints = marks.checkpoints(order.spec.disks)
+                recording.copy_disks(home, source, order.spec.disks, checkpoints)
         except (OSError, ValueError) as error:
             raise HostFailure(f"cannot copy the disks of {home.name!r}: {error}") from error
     return _Taken(
@@ -113,19 +120,23 @@ def _take(home: Home, source: int, *, memory: bool) -> _Taken:
     )
 
 
-def _recorded(home: Home, source: int, *, memory: bool) -> Consistency:
-    record = uuid.uuid4().hex
+def _recorded(
+    home: Home, source: int, checkpoints: Sequence[Checkpoint], *, memory: bool
+) -> Consistency:
+    record = functools.partial(
+        recording.record, home, source, name=uuid.uuid4().hex, keep=False, checkpoints=checkpoints
+    )
     if memory:
-        recording.record(home, source, name=record, keep=False)
+        record()
         return Consistency.MEMORY
     found = standing.look(home)
     if found.ready and found.state == standing.RUNNING:
         consistency = Consistency.FROZEN
         with _frozen(home.name) as thaw:
-            recording.record(home, source, name=record, keep=False, taken=thaw)
+            record(taken=thaw)
     else:
         consistency = Consistency.POWER_CUT
-        recording.record(home, source, name=record, keep=False)
+        record()
     for name in savings.names(source):
         if savings.is_memory(name):
             os.unlink(name, dir_fd=source)
@@ -161,8 +172,15 @@ def _frozen(guest: str) -> Iterator[Callable[[], None]]:
 class _Known:
     """Files of earlier backups that a new one may have as well, unread."""
 
-    def __init__(self, found: Repository, earlier: list[Backup], taken: _Taken) -> None:
+    def __init__(
+        self,
+        found: Repository,
+        earlier: list[Backup],
+        taken: _Taken,
+        unchanged: dict[str, Unchanged],
+    ) -> None:
         self._repository = found
+        self.unchanged = unchanged
         own = [backup for backup in earlier if backup.definition.id == taken.definition.id]
         self._own = own[-1].files if own else ()
         of_image = [backup for backup in earlier if backup.digest == taken.digest is not None]
@@ -201,9 +219,18 @@ def _stored(
         OSError, HostFailure.
     """
 
+    read = 0
+
+    def count(size: int) -> None:
+        nonlocal read
+        read += size
+        progress(size)
+
     def put(fd: int, name: str) -> StoredFile:
         try:
-            return known.layer(name, os.fstat(fd)) or content.store(found, fd, name, progress)
+            return known.layer(name, os.fstat(fd)) or content.store(
+                found, fd, name, count, known.unchanged.get(name)
+            )
         finally:
             os.close(fd)
 
@@ -219,7 +246,7 @@ def _stored(
             stored = known.image_file(name)
             if stored is None:
                 with (taken.image / name).open("rb") as file:
-                    stored = content.store(found, file.fileno(), name, progress)
+                    stored = content.store(found, file.fileno(), name, count)
             image_files.append(stored)
     return Backup(
         id=uuid.uuid4().hex,
@@ -234,6 +261,7 @@ def _stored(
         beside=tuple(beside),
         digest=taken.digest,
         image_files=tuple(image_files),
+        read=read,
     )
 
 

@@ -71,8 +71,9 @@ class StoredFile:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backup:
     """`id` is what its file is called. `created` is a Unix time, `written` how many bytes it added
-    to the repository. `files` are those of a saved guest (innkeeper.vm.detached.savings), `beside`
-    others of its directory, and `image_files` those of its image `digest`, where it has one.
+    to the repository, `read` how many of the guest's were read for it. `files` are those of a saved
+    guest (innkeeper.vm.detached.savings), `beside` others of its directory, and `image_files` those
+    of its image `digest`, where it has one.
     """
 
     id: str
@@ -87,6 +88,7 @@ class Backup:
     beside: tuple[StoredFile, ...] = field(default=())
     digest: str | None = None
     image_files: tuple[StoredFile, ...] = field(default=())
+    read: int = 0
 
     @property
     def size(self) -> int:

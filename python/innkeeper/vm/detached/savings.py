@@ -44,6 +44,13 @@ def top(number: int, kind: str) -> str:
     return f"disk{number}.top.{kind}"
 
 
+def same(number: int) -> str:
+    """Beside a disk that was just copied: which bytes of its file were left out, since somebody has
+    them. See innkeeper.vm.checkpoint.
+    """
+    return f"disk{number}.same"
+
+
 def tops(names: Iterable[str]) -> dict[int, str]:
     """Those of each disk."""
     matches = (_TOP.fullmatch(name) for name in names)

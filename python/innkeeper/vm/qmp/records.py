@@ -1,15 +1,20 @@
 """The commands by which a guest is saved while it runs."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
-from innkeeper.vm.qmp.session import Handler
+from innkeeper.machine import stored
+from innkeeper.vm.checkpoint import Checkpoint
+from innkeeper.vm.qmp.session import CommandError, Handler
 
 
 class Recorder(Protocol):
     """As innkeeper.guest.recorder has it."""
 
     def status(self) -> dict[str, object]: ...
-    def begin(self, name: str, parent: str, *, keep: bool) -> dict[str, object]: ...
+    def begin(
+        self, name: str, parent: str, *, keep: bool, checkpoints: Sequence[Checkpoint] = ()
+    ) -> dict[str, object]: ...
 
 
 class Subject(Protocol):
@@ -23,6 +28,17 @@ def handlers(guest: Subject) -> dict[str, Handler]:
     return {
         "x-query-record": lambda _: guest.recorder.status(),
         "x-record": lambda arguments: guest.recorder.begin(
-            str(arguments["name"]), str(arguments["parent"]), keep=arguments["keep"] is True
+            str(arguments["name"]),
+            str(arguments["parent"]),
+            keep=arguments["keep"] is True,
+            checkpoints=_checkpoints(arguments.get("checkpoints")),
         ),
     }
+
+
+def _checkpoints(told: object) -> list[Checkpoint]:
+    try:
+        told = told if isinstance(told, list) else []
+        return [stored.decode(Checkpoint, each) for each in told]
+    except stored.Unreadable as error:
+        raise CommandError(f"Parameter 'checkpoints' makes no sense: {error}") from error

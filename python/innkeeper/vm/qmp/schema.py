@@ -235,7 +235,10 @@ COMMANDS: Final[dict[str, tuple[Members, Type]]] = {
     "x-set-memory": ({"size": "int"}, "q_empty"),
     # Ours: what inn snapshot and inn fork ask for.
     "x-query-record": ({}, "any"),
-    "x-record": ({"name": "str", "parent": "str", "keep": "bool"}, "any"),
+    "x-record": (
+        {"name": "str", "parent": "str", "keep": "bool", "*checkpoints": ["any"]},
+        "any",
+    ),
     # Ours: which disks go along, and where a guest is that was in doubt.
     "x-migrate-disks": ({"copied": ["int"]}, "q_empty"),
     "x-migrate-settle": ({"here": "bool"}, "q_empty"),
