@@ -1,6 +1,6 @@
 # The commands of this project; `make help` lists them. The work is in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-guests test-desktop test-leaks lint build bench bench-shares bench-memory bench-start bench-snapshots bench-screen bench-migration soak clean
+.PHONY: help demo test test-guests test-desktop test-leaks lint build bench bench-shares bench-memory bench-start bench-snapshots bench-screen bench-old-world bench-migration clean
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
@@ -69,6 +69,11 @@ bench-screen: ## Measure what viewers of a screen take, and write docs/reference
 	@scripts/setup
 	@scripts/build
 	@.venv/bin/python -m benches.screen
+
+bench-old-world: ## Measure how fast old systems draw and read, and write docs/reference/old-world.md
+	@scripts/setup
+	@scripts/build
+	@.venv/bin/python -m benches.old_world
 
 bench-migration: ## Measure what moving a guest takes, and write docs/reference/migration-measured.md
 	@scripts/setup

@@ -8,7 +8,7 @@
 
 mod keyboard;
 mod mouse;
-mod translation;
+pub(crate) mod translation;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -11,8 +11,9 @@
 //! display counts on by one: no program that sets modes as the BIOS does sees a difference.
 //!
 //! Every write, whoever makes it, is in the log of [`memory::DeviceMemory`]; drawing looks only at what
-//! was written. Rejected: a copy of the text screen to compare with (the log is one), and windows at
-//! A0000h mapped to the guest as RAM (only mode 13h would gain, whose frames have 64 KB).
+//! was written. Where the window at A0000h is bytes in a row, as in mode 13h and in a bank of a linear mode, it
+//! is mapped to the guest as RAM as well ([`window`]). Rejected: a copy of the text screen to compare with (the
+//! log is one).
 //! Spec: IBM VGA Technical Reference; FreeVGA project, "Hardware Level VGA and SVGA Video Programming
 //! Information"; Bochs, "VBE Display Extensions"; QEMU documentation, "Standard VGA".
 
@@ -26,10 +27,11 @@ mod render;
 mod screen;
 mod state;
 mod vbe;
+mod window;
 
 use std::sync::{Arc, Mutex};
 
-use memory::DeviceMemory;
+use memory::{DeviceMemory, DeviceWindow};
 
 use crate::{Clock, PortRange, edid};
 
@@ -64,6 +66,7 @@ pub const VRAM: u64 = 16 << 20;
 pub struct Vga {
     registers: Registers,
     vram: DeviceMemory,
+    window: Option<Arc<DeviceWindow>>,
     clock: Arc<dyn Clock>,
     edid: [u8; 128],
 }
@@ -80,6 +83,7 @@ impl Vga {
             registers: Registers::at_reset(),
             edid: edid::block(preferred),
             vram,
+            window: None,
             clock,
         }
     }
@@ -88,6 +92,7 @@ impl Vga {
     pub fn reset(&mut self) {
         self.registers = Registers::at_reset();
         self.clear(self.vram.size());
+        self.place_window();
     }
 
     fn clear(&self, len: u64) {

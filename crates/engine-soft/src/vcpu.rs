@@ -213,6 +213,14 @@ impl Vcpu for SoftVcpu {
         Ok(())
     }
 
+    fn take_strings(&mut self) {
+        self.interpreter.cpu.takes_strings = true;
+    }
+
+    fn string(&mut self) -> &mut [u8] {
+        &mut self.interpreter.cpu.string
+    }
+
     fn want_interrupt_window(&mut self, wanted: bool) {
         self.interpreter
             .cpu

@@ -16,6 +16,19 @@ pub enum Exit {
         size: u8,
         value: u32,
     },
+    /// A repeated INS, of elements of `size` bytes, from a vCPU that was told [`Vcpu::take_strings`]: fill
+    /// [`Vcpu::string`](crate::Vcpu::string), and answer with [`Entry::Resume`].
+    ///
+    /// [`Vcpu::take_strings`]: crate::Vcpu::take_strings
+    PortReadString {
+        port: u16,
+        size: u8,
+    },
+    /// A repeated OUTS likewise: what is written is there.
+    PortWriteString {
+        port: u16,
+        size: u8,
+    },
     /// Answer with [`Entry::CompleteRead`]. `size` is 1, 2, 4 or 8 bytes.
     MmioRead {
         gpa: Gpa,

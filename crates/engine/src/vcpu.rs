@@ -154,6 +154,15 @@ pub trait Vcpu: Send + Debug {
     /// Where this vCPU's thread is inside [`Vcpu::run`]; outside, the caller may say.
     fn whereabouts(&self) -> Arc<Whereabouts>;
 
+    /// From now on a repeated INS or OUTS may be one exit for many elements, where the engine can. An
+    /// engine that cannot goes on with one for each.
+    fn take_strings(&mut self) {}
+
+    /// All elements of the last exit, where it was one of a string.
+    fn string(&mut self) -> &mut [u8] {
+        &mut []
+    }
+
     /// Tells `listener` of the code that this vCPU makes from now on. False when it makes none.
     fn tell_code(&mut self, listener: Arc<dyn CodeListener>) -> bool {
         let _ = listener;

@@ -12,8 +12,8 @@ use devices::pci::{
 use devices::testing::{FakeLine, FakeLines};
 use devices::virtio::{
     Balloon, BalloonHandle, Block, BlockOptions, Console, ConsoleHandle, Fs, Gpu, GpuHandle,
-    HotplugMemory, HotplugMemoryHandle, Net, NetOptions, Port, QueueState, Rng, RngLimit, Tablet,
-    TabletEvent, VirtioPci, Vsock, VsockOptions, block::serve_prepared, hotplug_memory,
+    HotplugMemory, HotplugMemoryHandle, Keyboard, Net, NetOptions, Port, QueueState, Rng, RngLimit,
+    Tablet, TabletEvent, VirtioPci, Vsock, VsockOptions, block::serve_prepared, hotplug_memory,
 };
 use devices::{Device, DeviceState};
 use display::Picture;
@@ -28,7 +28,7 @@ use crate::{Input, strict};
 
 const RAM: u64 = 0x2_0000;
 /// Of virtio devices.
-const KINDS: u8 = 10;
+const KINDS: u8 = 11;
 const MEMORY: u64 = 0xc000_0000;
 const MEMORY64: u64 = 0x40_0000_0000;
 const IO: u16 = 0xc000;
@@ -111,6 +111,11 @@ pub(crate) fn virtio(kind: u8, memory: &GuestMemory) -> (VirtioPci, Hands) {
             let gpu = Gpu::new(memory.clone(), (640, 400), None).expect("a descriptor");
             hands.gpu = Some(gpu.handle());
             VirtioPci::new(gpu, memory, sink, line)
+        }
+        9 => {
+            let keyboard = Keyboard::new().expect("a descriptor");
+            let _ = keyboard.handle().key(&[0x1c]);
+            VirtioPci::new(keyboard, memory, sink, line)
         }
         6 => VirtioPci::new(Fs::new(crate::folder::to_read(), "a"), memory, sink, line),
         _ => {

@@ -25,6 +25,28 @@ pub trait Region: Send + Sync + Debug {
     fn write(&self, offset: u64, size: u8, value: u64);
     /// For messages.
     fn name(&self) -> &'static str;
+
+    /// Reads elements of `size` bytes at one address, one after the other.
+    fn read_string(&self, offset: u64, size: u8, into: &mut [u8]) {
+        for element in into.chunks_mut(size.into()) {
+            let value = self.read(offset, size).to_le_bytes();
+            element.copy_from_slice(&value[..element.len()]);
+        }
+    }
+
+    /// Writes likewise.
+    fn write_string(&self, offset: u64, size: u8, from: &[u8]) {
+        for element in from.chunks(size.into()) {
+            self.write(offset, size, value_of(element));
+        }
+    }
+}
+
+/// Of up to eight bytes.
+fn value_of(element: &[u8]) -> u64 {
+    let mut bytes = [0; 8];
+    bytes[..element.len()].copy_from_slice(element);
+    u64::from_le_bytes(bytes)
 }
 
 /// A device behind its lock.
@@ -42,6 +64,21 @@ impl Region for Locked {
 
     fn name(&self) -> &'static str {
         lock(&self.0).kind()
+    }
+
+    fn read_string(&self, offset: u64, size: u8, into: &mut [u8]) {
+        let mut device = lock(&self.0);
+        for element in into.chunks_mut(size.into()) {
+            let value = device.read(offset, size).to_le_bytes();
+            element.copy_from_slice(&value[..element.len()]);
+        }
+    }
+
+    fn write_string(&self, offset: u64, size: u8, from: &[u8]) {
+        let mut device = lock(&self.0);
+        for element in from.chunks(size.into()) {
+            device.write(offset, size, value_of(element));
+        }
     }
 }
 
@@ -204,6 +241,31 @@ impl BusView {
             if let Some((range, offset)) = self.find(at, 1) {
                 range.region.write(offset, 1, (value >> (8 * index)) & 0xff);
             }
+        }
+    }
+
+    /// Reads elements of 1, 2 or 4 bytes at one address, one after the other.
+    pub fn read_string(&mut self, address: u64, size: u8, into: &mut [u8]) {
+        self.refresh();
+        if let Some((range, offset)) = self.find(address, size) {
+            range.region.read_string(offset, size, into);
+            return;
+        }
+        for element in into.chunks_mut(size.max(1).into()) {
+            let value = self.read(address, size).to_le_bytes();
+            element.copy_from_slice(&value[..element.len()]);
+        }
+    }
+
+    /// Writes likewise.
+    pub fn write_string(&mut self, address: u64, size: u8, from: &[u8]) {
+        self.refresh();
+        if let Some((range, offset)) = self.find(address, size) {
+            range.region.write_string(offset, size, from);
+            return;
+        }
+        for element in from.chunks(size.max(1).into()) {
+            self.write(address, size, value_of(element));
         }
     }
 

@@ -210,7 +210,8 @@ impl Machine {
     ) -> Result<(), MachineError> {
         for ((id, table), signal) in (0u32..).zip(tables).zip(signals) {
             let made = self.engine.create_vcpu(id, table);
-            let vcpu = made.map_err(|source| self.engine_error(source))?;
+            let mut vcpu = made.map_err(|source| self.engine_error(source))?;
+            vcpu.take_strings();
             let parts = VcpuParts {
                 id,
                 vcpu,

@@ -16,8 +16,8 @@ use devices::serial::{self, Serial};
 use devices::timers::pit::{self, Pit};
 use devices::timers::rtc::{self, Rtc, RtcMemory};
 use devices::virtio::{
-    Balloon, Console, ConsoleHandle, Fs, HotplugMemory, Port, Rng, RngLimit, Tablet, Vsock,
-    VsockOptions,
+    Balloon, Console, ConsoleHandle, Fs, HotplugMemory, Keyboard, Port, Rng, RngLimit, Tablet,
+    Vsock, VsockOptions,
 };
 use devices::{Line, Lines};
 use folder::Folder;
@@ -124,6 +124,12 @@ pub(crate) fn add(
         })?;
         control.connect_tablet(tablet.handle());
         board.add_virtio(tablet)?;
+        let keyboard = Keyboard::new().map_err(|source| MachineError::Host {
+            what: "file descriptor",
+            source,
+        })?;
+        control.connect_virtio_keyboard(keyboard.handle());
+        board.add_virtio(keyboard)?;
     }
     let power = add_power_management(board, lines, control)?;
     let floppy = config.firmware.as_ref().map(pc::floppy_drive);

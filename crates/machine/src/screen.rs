@@ -104,7 +104,9 @@ pub(crate) fn add(board: &mut Board, config: &ScreenConfig) -> Result<MachineScr
     };
     let vram = board.memory().add_device_memory(config.memory)?;
     let preferred = (config.width, config.height);
-    let vga: SharedVga = Arc::new(Mutex::new(Vga::new(vram.clone(), board.clock(), preferred)));
+    let window = board.memory().add_device_window(&vram, vga::WINDOW_LEN)?;
+    let vga = Vga::new(vram.clone(), board.clock(), preferred).with_window(window);
+    let vga: SharedVga = Arc::new(Mutex::new(vga));
     for range in vga::PORTS {
         let ports = Arc::new(Ports(Arc::clone(&vga)));
         board

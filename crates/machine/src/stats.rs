@@ -58,8 +58,8 @@ pub(crate) struct ExitCounts([u64; REASONS.len()]);
 impl ExitCounts {
     pub(crate) fn count(&mut self, exit: &Exit) {
         let reason = match exit {
-            Exit::PortRead { .. } => 0,
-            Exit::PortWrite { .. } => 1,
+            Exit::PortRead { .. } | Exit::PortReadString { .. } => 0,
+            Exit::PortWrite { .. } | Exit::PortWriteString { .. } => 1,
             Exit::MmioRead { .. } => 2,
             Exit::MmioWrite { .. } => 3,
             Exit::MsrRead { .. } => 4,

@@ -21,8 +21,9 @@ use vm_memory::{
 };
 
 use crate::bell::Bells;
-use crate::guest_memory::READ_WRITE;
-use crate::{Gpa, HostPage, MemoryError, PAGE_SIZE, PageTracker, RamRange};
+use crate::device_window::DeviceWindow;
+use crate::guest_memory::{READ_WRITE, Stretch};
+use crate::{Gpa, HostPage, Lines, MemoryError, PAGE_SIZE, PageTracker, RamRange};
 
 /// Pages exist from their first touch.
 const SHARED_LAZY: MapFlags = MapFlags::SHARED.union(MapFlags::NORESERVE);
@@ -68,11 +69,37 @@ impl DeviceMemories {
         len: u64,
         bells: &Arc<Bells>,
     ) -> Result<DeviceMemory, MemoryError> {
-        let region = region(len, bells)?;
+        Ok(self.add_region(region(len, bells)?, bells))
+    }
+
+    /// A window on `of`, which shows up to `len` bytes of it.
+    pub(crate) fn add_window(
+        self: &Arc<Self>,
+        of: &DeviceMemory,
+        len: u64,
+        bells: &Arc<Bells>,
+    ) -> Result<DeviceWindow, MemoryError> {
+        let base = Gpa(0);
+        let file = of.inner.region.file_offset().cloned();
+        let file = file.filter(|_| len <= of.size());
+        let file = file.ok_or(MemoryError::Unaligned { base, len })?;
+        let region = mapped(file, len, bells)?;
+        Ok(DeviceWindow::new(
+            self.add_region(region, bells),
+            of.clone(),
+        ))
+    }
+
+    fn add_region(
+        self: &Arc<Self>,
+        region: GuestRegionMmap<PageTracker>,
+        bells: &Arc<Bells>,
+    ) -> DeviceMemory {
         let mut all = lock(&self.all);
         let memory = DeviceMemory {
             inner: Arc::new(Inner {
                 number: all.len(),
+                len: AtomicU64::new(region.len()),
                 region,
                 place: AtomicU64::new(NOWHERE),
                 logging: AtomicBool::new(false),
@@ -81,7 +108,7 @@ impl DeviceMemories {
             }),
         };
         all.push(memory.clone());
-        Ok(memory)
+        memory
     }
 
     fn tell(&self, tell: impl Fn(&dyn Placement)) {
@@ -100,12 +127,24 @@ fn region(len: u64, bells: &Arc<Bells>) -> Result<GuestRegionMmap<PageTracker>, 
     let reserve = |source: io::Error| MemoryError::Reserve { len, source };
     let fd = memfd_create("device-memory", MemfdFlags::CLOEXEC).map_err(|e| reserve(e.into()))?;
     ftruncate(&fd, len).map_err(|e| reserve(e.into()))?;
+    mapped(FileOffset::new(fd.into(), 0), len, bells)
+}
+
+fn mapped(
+    file: FileOffset,
+    len: u64,
+    bells: &Arc<Bells>,
+) -> Result<GuestRegionMmap<PageTracker>, MemoryError> {
+    let base = Gpa(0);
+    if len == 0 || !len.is_multiple_of(PAGE_SIZE) {
+        return Err(MemoryError::Unaligned { base, len });
+    }
     let size = usize::try_from(len).unwrap_or(usize::MAX);
     let mapping =
         MmapRegionBuilder::new_with_bitmap(size, PageTracker::new(base, size, Arc::clone(bells)))
             .with_mmap_prot(READ_WRITE.bits().cast_signed())
             .with_mmap_flags(SHARED_LAZY.bits().cast_signed())
-            .with_file_offset(FileOffset::new(fd.into(), 0))
+            .with_file_offset(file)
             .build()
             .map_err(|source| MemoryError::Map { base, len, source })?;
     GuestRegionMmap::new(mapping, GuestAddress(0)).ok_or(MemoryError::Unaligned { base, len })
@@ -115,6 +154,8 @@ fn region(len: u64, bells: &Arc<Bells>) -> Result<GuestRegionMmap<PageTracker>, 
 struct Inner {
     number: usize,
     region: GuestRegionMmap<PageTracker>,
+    /// As much of it as the guest can reach.
+    len: AtomicU64,
     place: AtomicU64,
     logging: AtomicBool,
     bells: Arc<Bells>,
@@ -140,7 +181,7 @@ impl DeviceMemory {
         let place = self.inner.place.load(Ordering::Acquire);
         (place != NOWHERE).then_some(RamRange {
             base: Gpa(place),
-            len: self.size(),
+            len: self.inner.len.load(Ordering::Acquire),
         })
     }
 
@@ -199,6 +240,26 @@ impl DeviceMemory {
         }
         self.tell(|listener| listener.sync_dirty(self.inner.number, self));
         tracker.take_dirty_pages()
+    }
+
+    /// Pages that were written otherwise than through here, and code in them is dead.
+    pub(crate) fn note_written(&self, pages: std::ops::Range<u64>) {
+        for page in pages {
+            let page = usize::try_from(page).unwrap_or(usize::MAX);
+            self.inner.region.bitmap().note_write(page, Lines::ALL);
+        }
+    }
+
+    /// It shows `len` bytes of its file from `offset` on, which it had room for when it was made. It lies
+    /// nowhere, or shows as many already.
+    pub(crate) fn map_part(&self, offset: u64, len: u64) -> io::Result<()> {
+        let outside = || io::Error::from(io::ErrorKind::AddrNotAvailable);
+        let region = &self.inner.region;
+        let file = region.file_offset().ok_or_else(outside)?;
+        let stretch = Stretch::of(region, 0, len).ok_or_else(outside)?;
+        stretch.map_shared(file.file(), offset)?;
+        self.inner.len.store(len, Ordering::Release);
+        Ok(())
     }
 
     fn tell(&self, tell: impl Fn(&dyn Placement)) {

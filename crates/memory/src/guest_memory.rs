@@ -25,9 +25,10 @@ use vm_memory::{
 
 use crate::bell::Bells;
 use crate::device_memory::{DeviceMemories, DeviceMemory};
+use crate::device_window::DeviceWindow;
 use crate::{Bell, Gpa, PAGE_SIZE, PageKind, PageTracker};
 
-use mapping_raw::Stretch;
+pub(crate) use mapping_raw::Stretch;
 use shared::Shared;
 
 pub(crate) const READ_WRITE: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
@@ -171,6 +172,18 @@ impl GuestMemory {
     /// When the host refuses the memory.
     pub fn add_device_memory(&self, len: u64) -> Result<DeviceMemory, MemoryError> {
         self.devices.add(len, &self.bells)
+    }
+
+    /// A window on a device's RAM, which shows up to `len` bytes of it. It shows none yet.
+    ///
+    /// # Errors
+    /// When the host refuses, or the memory is not as long.
+    pub fn add_device_window(
+        &self,
+        of: &DeviceMemory,
+        len: u64,
+    ) -> Result<DeviceWindow, MemoryError> {
+        self.devices.add_window(of, len, &self.bells)
     }
 
     /// What devices have.

@@ -10,6 +10,7 @@
 mod addr;
 mod bell;
 mod device_memory;
+mod device_window;
 mod guest_memory;
 mod lines;
 mod tracker;
@@ -18,6 +19,7 @@ mod zeroed_raw;
 pub use addr::{Gla, Gpa, PAGE_SHIFT, PAGE_SIZE};
 pub use bell::{Bell, Named, news};
 pub use device_memory::{DeviceMemories, DeviceMemory, Placement};
+pub use device_window::{DeviceWindow, Part};
 pub use guest_memory::{
     DamagedIndex, GuestMemory, GuestRam, HostPage, Layer, LayerError, MemoryError, MemoryPlan,
     RamRange, Recording, Run, index_of, read_index,

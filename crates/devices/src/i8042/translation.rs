@@ -18,6 +18,15 @@ const SET_1: [u8; 128] = [
     0x52, 0x53, 0x50, 0x4c, 0x4d, 0x48, 0x01, 0x45, 0x57, 0x4e, 0x51, 0x4a, 0x37, 0x49, 0x46, 0x54,
 ];
 
+/// A key's code.
+pub(crate) fn set_1(code: u8) -> u8 {
+    match code {
+        0x83 => 0x41,
+        0x84 => 0x54,
+        _ => SET_1.get(usize::from(code)).copied().unwrap_or(code),
+    }
+}
+
 /// Remembers a release prefix until its code comes.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Translator {
@@ -31,11 +40,7 @@ impl Translator {
             self.released = true;
             return None;
         }
-        let pressed = match code {
-            0x83 => 0x41,
-            0x84 => 0x54,
-            _ => SET_1.get(usize::from(code)).copied().unwrap_or(code),
-        };
+        let pressed = set_1(code);
         let released = std::mem::take(&mut self.released);
         Some(if released { pressed | 0x80 } else { pressed })
     }

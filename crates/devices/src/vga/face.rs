@@ -101,6 +101,7 @@ impl Face {
             at if VBE.contains(&at) => {
                 let [low, high, ..] = value.to_le_bytes();
                 vga.write_vbe(vbe_index(at), u16::from_le_bytes([low, high]));
+                vga.place_window();
             }
             _ => {}
         }
@@ -183,6 +184,7 @@ impl Face {
         let mut vga = locked(&self.vga);
         vga.clear(self.vram.size());
         vga.registers = state.registers.sanitised();
+        vga.place_window();
         for (number, bytes) in &state.pages {
             self.vram.write(u64::from(*number) * PAGE, bytes);
         }

@@ -34,14 +34,25 @@ impl Vga {
         write_bytes(offset, size, value, |at, byte| self.write_byte(at, byte));
     }
 
-    /// Which address of video memory the window shows there.
-    fn window_address(&self, offset: u64) -> Option<u64> {
-        let (first, len) = match self.registers.graphics[6] >> 2 & 3 {
+    /// Where the window begins that answers, and how long it is.
+    pub(super) fn window_range(&self) -> (u64, u64) {
+        match self.registers.graphics[6] >> 2 & 3 {
             0 => (0, WINDOW_LEN),
             1 => (0, 0x1_0000),
             2 => (0x1_0000, 0x8000),
             _ => (0x1_8000, 0x8000),
-        };
+        }
+    }
+
+    /// Is each byte of the window the same of video memory?
+    pub(super) fn is_linear(&self) -> bool {
+        let chained = self.registers.sequencer_at(SEQUENCER_MEMORY) & CHAIN_4 != 0;
+        chained && self.registers.sequencer_at(SEQUENCER_MAP_MASK) & 0xf == 0xf
+    }
+
+    /// Which address of video memory the window shows there.
+    fn window_address(&self, offset: u64) -> Option<u64> {
+        let (first, len) = self.window_range();
         let address = offset.checked_sub(first).filter(|at| *at < len)?;
         Some(address + self.bank())
     }

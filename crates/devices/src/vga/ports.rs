@@ -29,12 +29,12 @@ impl Vga {
 
     /// Writes likewise.
     pub fn write_port(&mut self, port: u16, size: u8, value: u64) {
-        if self.write_vbe_port(port, size, value) {
-            return;
+        if !self.write_vbe_port(port, size, value) {
+            write_bytes(port.into(), size, value, |at, byte| {
+                self.write_register(u16::try_from(at).unwrap_or(u16::MAX), byte);
+            });
         }
-        write_bytes(port.into(), size, value, |at, byte| {
-            self.write_register(u16::try_from(at).unwrap_or(u16::MAX), byte);
-        });
+        self.place_window();
     }
 
     /// A port of the emulation that is not on is nobody's.

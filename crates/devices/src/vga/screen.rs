@@ -96,6 +96,10 @@ impl Screen {
             drawn.registers = None;
         } else {
             let (registers, vram, now) = self.snapshot();
+            let window = locked(&self.vga).window.clone();
+            if let Some(window) = window {
+                window.carry();
+            }
             drawn.update(registers, &vram, render::blink(now));
         }
         look(&drawn.picture)

@@ -442,3 +442,49 @@ fn a_configuration_space_without_a_rom_has_no_register_for_it() {
     space.write(0x30, 4, u32::MAX);
     assert_eq!(space.read(0x30, 4), 0);
 }
+
+#[test]
+fn the_window_is_memory_while_it_is_bytes_in_a_row() {
+    let ranges = [RamRange {
+        base: Gpa(0),
+        len: PAGE_SIZE,
+    }];
+    let guest = GuestMemory::new(&ranges).unwrap();
+    let vram = guest.add_device_memory(SMALL).unwrap();
+    let window = guest.add_device_window(&vram, WINDOW_LEN).unwrap();
+    let clock = FakeClock::at_wall(0);
+    let vga = Vga::new(vram, clock as _, (1024, 768)).with_window(window);
+    let vga = Arc::new(Mutex::new(vga));
+    let place = || {
+        let placed = guest.device_memories().placed();
+        placed.first().map(|(range, _)| (range.base.0, range.len))
+    };
+    let first = || guest.device_memories().placed()[0].1.clone();
+    set(&vga, &TEXT);
+    assert_eq!(place(), None);
+    set(&vga, &MODE_13H);
+    assert_eq!(place(), Some((0xa_0000, 0x1_0000)));
+    first().write(0x123, &[7]);
+    assert_eq!(read(&vga, 0x123), 7);
+    let screen = Screen::new(Arc::clone(&vga));
+    screen.look(|_| ());
+    first().write(5, &[9]);
+    screen.look(|it| assert_eq!(colour(it, 10, 0), 9));
+    // Of some planes alone, a write changes no byte of the others.
+    indexed(&vga, 0x3c4, 2, 7);
+    assert_eq!(place(), None);
+    // A bank of a linear mode, and another one.
+    locked(&vga).show_linear(LinearMode {
+        width: 320,
+        height: 240,
+    });
+    assert_eq!(place(), Some((0xa_0000, 0x1_0000)));
+    locked(&vga).write_port(0x1ce, 2, 5);
+    locked(&vga).write_port(0x1cf, 2, 2);
+    first().write(0, &[3]);
+    assert_eq!(read(&vga, 0), 3);
+    locked(&vga).write_port(0x1cf, 2, 0);
+    assert_eq!(read(&vga, 0), 0);
+    locked(&vga).reset();
+    assert_eq!(place(), None);
+}

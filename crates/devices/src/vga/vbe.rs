@@ -56,6 +56,7 @@ impl Vga {
         ] {
             self.write_vbe(index, value);
         }
+        self.place_window();
     }
 
     /// The index register, and the data register at either of the places that it has had.

@@ -8,8 +8,8 @@ use devices::pci::{COMMAND, ConfigPorts, HostBridge, PciFunction, PciRoot, PciWi
 use devices::testing::{FakeClock, FakeLine, FakeLines, FakeMsi};
 use devices::vga::{Face, Vga, VgaFunction};
 use devices::virtio::{
-    Balloon, Block, BlockOptions, Console, Fs, Gpu, HotplugMemory, Net, NetOptions, Port, Rng,
-    RngLimit, Tablet, VirtioDevice, VirtioPci, Vsock, VsockOptions,
+    Balloon, Block, BlockOptions, Console, Fs, Gpu, HotplugMemory, Keyboard, Net, NetOptions, Port,
+    Rng, RngLimit, Tablet, VirtioDevice, VirtioPci, Vsock, VsockOptions,
 };
 use devices::{Device, DeviceState, RestoreError};
 use folder::{Folder, FolderOptions};
@@ -43,6 +43,11 @@ fn seat() -> Vec<Entry> {
         Entry {
             kind: "virtio-tablet",
             make: || virtio(Tablet::new().unwrap()),
+            change: start_driver,
+        },
+        Entry {
+            kind: "virtio-keyboard",
+            make: || virtio(Keyboard::new().unwrap()),
             change: start_driver,
         },
     ]

@@ -72,6 +72,8 @@ impl Cpu {
             fault: Exception::plain(0),
             exit: None,
             replay: Replay::default(),
+            string: Vec::new(),
+            takes_strings: false,
             instructions: 0,
             pauses: 0,
             features: Features::new(&cpuid),

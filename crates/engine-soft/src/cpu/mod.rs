@@ -117,6 +117,9 @@ pub(crate) struct Cpu {
     /// The exit behind [`Stop::Exit`].
     pub(crate) exit: Option<Exit>,
     pub(crate) replay: Replay,
+    /// Elements of a string of port I/O that one exit is for, where the machine takes such exits.
+    pub(crate) string: Vec<u8>,
+    pub(crate) takes_strings: bool,
     pub(crate) instructions: u64,
     /// PAUSEs, counted to give way now and then.
     pub(crate) pauses: u32,

@@ -88,3 +88,20 @@ fn ranges_do_not_overlap_or_leave_the_bus() {
     assert!(bus.attach(u64::MAX, 2, 0, cells()).is_err());
     assert!(bus.attach(0x200, 0, 0, cells()).is_err());
 }
+
+#[test]
+fn strings_go_to_one_address() {
+    let bus = Arc::new(Bus::new(0x1_0000));
+    bus.attach(0x100, 16, 0, cells()).expect("free");
+    let mut view = bus.view();
+    view.write_string(0x104, 2, &[1, 2, 3, 4]);
+    let mut read = [0; 6];
+    view.read_string(0x104, 2, &mut read);
+    assert_eq!(read, [3, 4, 3, 4, 3, 4]);
+    // Where there is nothing, and where two devices meet.
+    view.read_string(0x200, 4, &mut read[..4]);
+    assert_eq!(read[..4], [0xff; 4]);
+    view.write_string(0x10f, 2, &[7, 8, 9, 10]);
+    view.read_string(0x10f, 2, &mut read[..2]);
+    assert_eq!(read[..2], [9, 0xff]);
+}

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use devices::i8042::{I8042, MouseEvent};
 use devices::usb::HidHandle;
 use devices::vga::Screen;
-use devices::virtio::{TabletEvent, TabletHandle};
+use devices::virtio::{KeyboardHandle, TabletEvent, TabletHandle};
 
 use super::MachineControl;
 use crate::sync::lock;
@@ -17,6 +17,7 @@ pub(super) struct Seat {
     keyboard: Mutex<Option<Arc<Mutex<I8042>>>>,
     tablet: Mutex<Option<TabletHandle>>,
     usb: Mutex<Option<HidHandle>>,
+    virtio_keyboard: Mutex<Option<KeyboardHandle>>,
 }
 
 impl Seat {
@@ -25,6 +26,7 @@ impl Seat {
         *lock(&self.keyboard) = None;
         *lock(&self.tablet) = None;
         *lock(&self.usb) = None;
+        *lock(&self.virtio_keyboard) = None;
     }
 }
 
@@ -42,6 +44,10 @@ impl MachineControl {
     pub fn key(&self, scan_codes: &[u8]) -> bool {
         let usb = lock(&self.shared.seat.usb).clone();
         if let Some(taken) = usb.and_then(|usb| usb.key(scan_codes)) {
+            return taken;
+        }
+        let virtio = lock(&self.shared.seat.virtio_keyboard).clone();
+        if let Some(taken) = virtio.and_then(|keyboard| keyboard.key(scan_codes)) {
             return taken;
         }
         let keyboard = lock(&self.shared.seat.keyboard).clone();
@@ -72,6 +78,10 @@ impl MachineControl {
 
     pub(crate) fn connect_tablet(&self, tablet: TabletHandle) {
         *lock(&self.shared.seat.tablet) = Some(tablet);
+    }
+
+    pub(crate) fn connect_virtio_keyboard(&self, keyboard: KeyboardHandle) {
+        *lock(&self.shared.seat.virtio_keyboard) = Some(keyboard);
     }
 
     pub(crate) fn connect_screen(&self, screen: Screen) {

@@ -25,6 +25,16 @@ impl VcpuRunner {
                 self.ports.write(u64::from(port), size, u64::from(value));
                 Entry::Resume
             }
+            Exit::PortReadString { port, size } => {
+                let string = self.vcpu.string();
+                self.ports.read_string(u64::from(port), size, string);
+                Entry::Resume
+            }
+            Exit::PortWriteString { port, size } => {
+                let string = self.vcpu.string();
+                self.ports.write_string(u64::from(port), size, string);
+                Entry::Resume
+            }
             Exit::MmioRead { gpa, size } => Entry::CompleteRead(self.mmio_read(gpa, size)),
             Exit::MmioWrite { gpa, size, value } => {
                 self.mmio_write(gpa, size, value);

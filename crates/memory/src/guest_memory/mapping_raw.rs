@@ -21,14 +21,14 @@ const ASKED: usize = 4096;
 
 /// A stretch of one region: whole pages.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Stretch {
+pub(crate) struct Stretch {
     host: *mut c_void,
     len: usize,
 }
 
 impl Stretch {
     /// `len` bytes at `offset` of `region`; `None` where they are not all in it, or no whole pages.
-    pub(super) fn of(
+    pub(crate) fn of(
         region: &GuestRegionMmap<PageTracker>,
         offset: u64,
         len: u64,
@@ -96,7 +96,7 @@ impl Stretch {
     }
 
     /// What `file`, which is memory of this process, has at `at`: a write here is a write there.
-    pub(super) fn map_shared(self, file: impl AsFd, at: u64) -> io::Result<()> {
+    pub(crate) fn map_shared(self, file: impl AsFd, at: u64) -> io::Result<()> {
         let flags = MapFlags::SHARED | MapFlags::NORESERVE | MapFlags::FIXED;
         // SAFETY: as in `map_zeros`; guest memory is only ever reached by volatile accesses.
         unsafe { mmap(self.host, self.len, READ_WRITE, flags, file, at) }?;

@@ -8,7 +8,7 @@ use x86::register::gpr::{RAX, RCX, RDI, RDX, RSI};
 use x86::register::rflags;
 
 use super::operand::put;
-use crate::cpu::{CodeSize, Cpu, FLAT};
+use crate::cpu::{CodeSize, Cpu, FLAT, attention};
 use crate::interp::decode::{Context, Lowered};
 use crate::interp::op::{AddressForm, Handler, Op, REP, REPNE, Stop};
 
@@ -144,10 +144,10 @@ fn is_done(cpu: &Cpu, op: &Op) -> bool {
     is_repeated(op) && cpu.gpr[RCX] & address_mask(op) == 0
 }
 
-/// Commits one element: the index register moves, and a repeated instruction goes on.
-fn advance(cpu: &mut Cpu, op: &Op, register: usize) -> Result<(), Stop> {
+/// Commits elements: the index register moves, and a repeated instruction goes on.
+fn advance(cpu: &mut Cpu, op: &Op, register: usize, elements: u64) -> Result<(), Stop> {
     let mask = address_mask(op);
-    let by = i64::from(op.size);
+    let by = i64::from(op.size) * elements.cast_signed();
     let by = if cpu.rflags & rflags::DF != 0 {
         -by
     } else {
@@ -158,13 +158,91 @@ fn advance(cpu: &mut Cpu, op: &Op, register: usize) -> Result<(), Stop> {
     if !is_repeated(op) {
         return Ok(());
     }
-    let count = (cpu.gpr[RCX] & mask).wrapping_sub(1);
+    let count = (cpu.gpr[RCX] & mask).wrapping_sub(elements);
     put_masked(cpu, RCX, mask, count);
     if count & mask == 0 {
         Ok(())
     } else {
         Err(Stop::Repeat)
     }
+}
+
+/// How many elements can be moved by one exit: as many as there are, in one page of plain RAM, forwards,
+/// and with nobody who wants to see each. `at` is where the first one lies, and it may be accessed.
+fn batch(cpu: &mut Cpu, op: &Op, register: usize, at: u64, write: bool) -> Result<u64, Stop> {
+    let seen = cpu.attention & attention::TRAP != 0 || cpu.dr[5] & 0xff != 0;
+    // An element that the machine has answered already is not asked for again.
+    let begun = cpu.replay.is_active();
+    if !cpu.takes_strings || !is_repeated(op) || cpu.rflags & rflags::DF != 0 || seen || begun {
+        return Ok(1);
+    }
+    let (mask, size) = (address_mask(op), u64::from(op.size));
+    let offset = cpu.gpr[register] & mask;
+    let room = ((0x1000 - (at & 0xfff)) / size).min((mask - offset) / size);
+    let count = (cpu.gpr[RCX] & mask).min(room);
+    let bytes = count * size;
+    // A segment may end before the page does.
+    if count < 2 || cpu.linear_in(op.seg, offset, bytes as u32, write).is_err() {
+        return Ok(1);
+    }
+    let plain = if write {
+        cpu.prepare_write(at, bytes as u32)?;
+        cpu.host_for_write(at, bytes).is_some()
+    } else {
+        cpu.prepare_read(at, bytes as u32)?;
+        cpu.host_for_read(at, bytes).is_some()
+    };
+    Ok(if plain { count } else { 1 })
+}
+
+/// Has the machine an answer to a string already? Then its elements are in `Cpu::string`, and they are as
+/// many as they were when it was asked.
+fn answered(cpu: &mut Cpu) -> bool {
+    !cpu.string.is_empty() && cpu.replay.next().is_some()
+}
+
+fn ask_string(cpu: &mut Cpu, exit: Exit) -> Result<(), Stop> {
+    cpu.exit = Some(exit);
+    Err(Stop::Exit)
+}
+
+/// Many elements at once; false where they are to be moved one by one.
+fn ins_string(cpu: &mut Cpu, op: &Op, port: u16, at: u64) -> Result<bool, Stop> {
+    if !answered(cpu) {
+        let count = batch(cpu, op, RDI, at, true)?;
+        cpu.string.clear();
+        if count == 1 {
+            return Ok(false);
+        }
+        cpu.string.resize((count * u64::from(op.size)) as usize, 0);
+        let size = op.size;
+        ask_string(cpu, Exit::PortReadString { port, size })?;
+    }
+    for (to, n) in (at..).zip(0..cpu.string.len()) {
+        cpu.write(to, cpu.string[n])?;
+    }
+    let count = cpu.string.len() as u64 / u64::from(op.size);
+    cpu.string.clear();
+    advance(cpu, op, RDI, count).map(|()| true)
+}
+
+fn outs_string(cpu: &mut Cpu, op: &Op, port: u16, at: u64) -> Result<bool, Stop> {
+    if !answered(cpu) {
+        let count = batch(cpu, op, RSI, at, false)?;
+        cpu.string.clear();
+        if count == 1 {
+            return Ok(false);
+        }
+        for from in at..at + count * u64::from(op.size) {
+            let byte = cpu.read::<u8>(from)?;
+            cpu.string.push(byte);
+        }
+        let size = op.size;
+        ask_string(cpu, Exit::PortWriteString { port, size })?;
+    }
+    let count = cpu.string.len() as u64 / u64::from(op.size);
+    cpu.string.clear();
+    advance(cpu, op, RSI, count).map(|()| true)
 }
 
 fn ins(cpu: &mut Cpu, op: &Op) -> Result<(), Stop> {
@@ -175,6 +253,9 @@ fn ins(cpu: &mut Cpu, op: &Op) -> Result<(), Stop> {
     let at = element(cpu, op, RDI, true)?;
     // A page fault after the device has given its byte would lose it.
     cpu.prepare_write(at, u32::from(op.size))?;
+    if ins_string(cpu, op, port, at)? {
+        return Ok(());
+    }
     let size = op.size;
     let value = cpu.external(Exit::PortRead { port, size })?;
     match size {
@@ -183,7 +264,7 @@ fn ins(cpu: &mut Cpu, op: &Op) -> Result<(), Stop> {
         _ => cpu.write(at, value as u32)?,
     }
     cpu.note_port_breakpoints(port, size);
-    advance(cpu, op, RDI)
+    advance(cpu, op, RDI, 1)
 }
 
 fn outs(cpu: &mut Cpu, op: &Op) -> Result<(), Stop> {
@@ -192,13 +273,16 @@ fn outs(cpu: &mut Cpu, op: &Op) -> Result<(), Stop> {
     }
     let port = port(cpu, op)?;
     let at = element(cpu, op, RSI, false)?;
+    if outs_string(cpu, op, port, at)? {
+        return Ok(());
+    }
     let value = match op.size {
         1 => u32::from(cpu.read::<u8>(at)?),
         2 => u32::from(cpu.read::<u16>(at)?),
         _ => cpu.read::<u32>(at)?,
     };
     write_port(cpu, port, op.size, value)?;
-    advance(cpu, op, RSI)
+    advance(cpu, op, RSI, 1)
 }
 
 #[cfg(test)]
