@@ -55,6 +55,9 @@ pub(crate) fn states(function: &mut dyn PciFunction, input: &mut Input<'_>) {
     assert_eq!(function.restore(&saved), Ok(()));
     function.resume();
     if input.bool() {
+        // Its threads have gone on meanwhile.
+        function.quiesce();
+        let saved = function.save();
         let mut forged: DeviceState = saved.clone();
         forge(&mut forged.bytes, input);
         if function.restore(&forged).is_err() {

@@ -116,7 +116,7 @@ pub(crate) fn add(
         Some(wanted) => Some(screen::add(board, wanted)?),
         None => None,
     };
-    if let Some(screen) = &screen {
+    if let (Some(screen), Some(wanted)) = (&screen, &config.screen) {
         control.connect_screen(screen.screen.clone());
         let tablet = Tablet::new().map_err(|source| MachineError::Host {
             what: "file descriptor",
@@ -124,12 +124,14 @@ pub(crate) fn add(
         })?;
         control.connect_tablet(tablet.handle());
         board.add_virtio(tablet)?;
-        let keyboard = Keyboard::new().map_err(|source| MachineError::Host {
-            what: "file descriptor",
-            source,
-        })?;
-        control.connect_virtio_keyboard(keyboard.handle());
-        board.add_virtio(keyboard)?;
+        if wanted.keyboard {
+            let keyboard = Keyboard::new().map_err(|source| MachineError::Host {
+                what: "file descriptor",
+                source,
+            })?;
+            control.connect_virtio_keyboard(keyboard.handle());
+            board.add_virtio(keyboard)?;
+        }
     }
     let power = add_power_management(board, lines, control)?;
     let floppy = config.firmware.as_ref().map(pc::floppy_drive);

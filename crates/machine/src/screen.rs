@@ -34,6 +34,8 @@ pub struct ScreenConfig {
     pub height: u16,
     /// The option ROM, for firmware.
     pub rom: Option<PathBuf>,
+    /// A virtio keyboard, beside the tablet that a screen has.
+    pub keyboard: bool,
 }
 
 /// What of it the machine needs later.

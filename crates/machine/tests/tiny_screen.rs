@@ -24,6 +24,7 @@ fn screen() -> ScreenConfig {
         width: 320,
         height: 200,
         rom: None,
+        keyboard: true,
     }
 }
 

@@ -126,6 +126,7 @@ struct ScreenSpec {
     width: u16,
     height: u16,
     rom: Option<PathBuf>,
+    keyboard: bool,
 }
 
 /// `innkeeper.machine.sound.SoundSpec`.
@@ -260,6 +261,7 @@ impl From<ScreenSpec> for ScreenConfig {
             width: spec.width,
             height: spec.height,
             rom: spec.rom,
+            keyboard: spec.keyboard,
         }
     }
 }

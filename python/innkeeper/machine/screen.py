@@ -37,7 +37,7 @@ class VncSpec:
 class ScreenSpec:
     """A VGA with `memory` bytes of video memory, and a monitor that likes `width` times `height`
     pixels best. `rom` is its option ROM, for firmware. As the card "virtio", a virtio GPU is in the
-    same function.
+    same function. With `keyboard`, a virtio keyboard is beside the tablet; older guests have none.
     """
 
     card: str = VGA
@@ -46,6 +46,7 @@ class ScreenSpec:
     memory: int = 16 * MIB
     rom: Path | None = None
     vnc: VncSpec | None = None
+    keyboard: bool = False
 
 
 def parse_screen(text: str) -> ScreenSpec | None:
@@ -57,7 +58,7 @@ def parse_screen(text: str) -> ScreenSpec | None:
     """
     if text == "none":
         return None
-    spec = ScreenSpec()
+    spec = ScreenSpec(keyboard=True)
     for place, word in enumerate(text.split(",")):
         name, _, value = word.partition("=")
         if word in CARDS:
