@@ -48,8 +48,8 @@ class OwnDevices(Devices):
     def _becomes(self, spec: MachineSpec) -> None: ...
 
     @property
-    def name(self) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def name(self) -> str: ...
 
     def _attach_disk(self, disk: DiskSpec) -> Plugged:
         spec, disk = self._known(), checked_disk(disk)
