@@ -196,3 +196,18 @@ def test_a_copy_that_was_put_back_is_not_mixed_with_what_came_after_it(vault: Va
     old.replace(vault.disk)
     assert vault.back_up() >= SIZE
     vault.comes_back()
+
+
+def test_an_image_in_a_plain_disk_is_its_guest_s(
+    house: House, halting: Path, tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk.raw"
+    qemu("qemu-img", "create", "-q", "-f", "qcow2", str(disk), str(SIZE))
+    before = disk.read_bytes()
+    house("create", "--name", "tiny", "--kernel", halting, "--disk", f"{disk},format=raw")
+    shelf.make(tmp_path / "repository")
+    environment = {**house.inn.environment, SECRET: PASSPHRASE}
+    for _ in range(2):
+        done = Inn(environment)("backup", "create", tmp_path / "repository", "tiny")
+        assert done.returncode == 0, done.stderr
+        assert disk.read_bytes() == before

@@ -106,7 +106,7 @@ fn layer(input: &mut Input<'_>) -> Layer {
         first: input.u64() & 0x7ff,
         count: input.u64() & 0x3ff,
         zero: input.byte() & 1 != 0,
-        source: input.u64() & 0x7ff,
+        period: input.u64() & 0x7f,
     };
     let runs = read_index(&index);
     let runs = runs.unwrap_or_else(|_| (0..input.byte() & 7).map(|_| few(input)).collect());

@@ -7,6 +7,7 @@ import stat
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from innkeeper.vm.checkpoint import Checkpoint, Ranges, parse, whole
 from innkeeper.vm.detached import home as files
 from innkeeper.vm.detached import savings
 from innkeeper.vm.detached.home import Home
-from innkeeper.vm.qmp.client import Client
+from innkeeper.vm.qmp.client import Client, CommandRefused
 
 # Seconds that a guest's process may take until it has forked, and then to write a word more.
 _PATIENCE: Final = 120.0
@@ -54,13 +55,14 @@ def record(
         GuestNotRunning, CommandRefused, HostFailure: when it cannot be saved.
     """
     with Client(home, _PATIENCE) as client:
-        told = client.execute(
-            "x-record",
-            name=name,
-            parent=parent[0],
-            keep=keep,
-            **({"checkpoints": stored.encode(tuple(checkpoints))} if checkpoints else {}),
-        )
+        begin = partial(client.execute, "x-record", name=name, parent=parent[0], keep=keep)
+        try:
+            told = begin(checkpoints=stored.encode(tuple(checkpoints))) if checkpoints else begin()
+        except CommandRefused as refused:
+            # A guest that an older Innkeeper has started knows of none: all is read then.
+            if "'checkpoints' is unexpected" not in str(refused):
+                raise
+            told = begin()
         assert isinstance(told, dict)
         taken()
         try:
@@ -95,7 +97,9 @@ def copy_disks(
     known = {checkpoint.disk: checkpoint for checkpoint in checkpoints}
     for number, disk in enumerate(disks):
         if not disk.read_only and not disk.gone and not disk_copy.is_kept_nowhere(disk):
-            same = _unchanged(disk_copy.file_of(disk, own), known.get(number))
+            # What looks like an image in a plain file is the guest's, and nobody else writes there.
+            checkpoint = None if disk_copy.is_plain(disk) else known.get(number)
+            same = _unchanged(disk_copy.file_of(disk, own), checkpoint)
             disk_copy.copy(number, disk, own, lambda name: inside.create(into, name), same=same)
     _put_over(home, into)
 

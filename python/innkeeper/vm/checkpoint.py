@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 _PAIR = struct.Struct("<QQ")
+# Bytes of what is told of one range.
+RANGE = _PAIR.size
 # Bytes of what is told of a file at most: far more than a file has that anybody can back up.
 LONGEST = 256 << 20
 # Begins and ends, bytes.

@@ -24,6 +24,11 @@ def file_of(disk: DiskSpec, own: Path) -> Path:
     return own / (disk.path if disk.overlay_path is None else disk.overlay_path)
 
 
+def is_plain(disk: DiskSpec) -> bool:
+    """Whether that file is the disk's bytes and nothing else, whatever the guest wrote there."""
+    return disk.format is DiskFormat.RAW and disk.overlay_path is None
+
+
 def copy(
     number: int,
     disk: DiskSpec,
@@ -48,8 +53,7 @@ def copy(
             return None
         raise
     try:
-        raw = disk.format is DiskFormat.RAW and disk.overlay_path is None
-        kind = "qcow2" if not raw and os.pread(source, 4, 0) == _QCOW2 else "raw"
+        kind = "qcow2" if not is_plain(disk) and os.pread(source, 4, 0) == _QCOW2 else "raw"
         name = savings.top(number, kind)
         target = create(name)
         try:

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use crate::qcow2::bitmaps::Bits;
+use crate::qcow2::bitmaps::{Bits, MAX_OWN};
 use crate::qcow2::{Header, NewQcow2, write_new};
 use crate::storage::Storage;
 use crate::testing::{TestDirectory, TestStorage, after_power_cut, bytes_of, pattern, qemu_img};
@@ -247,7 +247,7 @@ fn an_unknown_name_and_a_forgotten_one_promise_nothing() {
         let same = take(&disk, &number.to_string(), Some("third"));
         assert!(!same.is_empty(), "{number}");
     }
-    assert_eq!(disk.bitmaps_alone().list.len(), 4);
+    assert_eq!(disk.bitmaps_alone().list.len(), MAX_OWN);
 }
 
 #[test]

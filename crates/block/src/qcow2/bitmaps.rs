@@ -13,20 +13,24 @@
 //! Bitmaps that others have made are kept up as well, where they ask for it. What we do not understand stays in
 //! use for them.
 
+use std::collections::HashSet;
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::qcow2::bitmap_directory::{FlagPlace, IN_USE, Listed, OWN};
+use crate::qcow2::check::{MAX_CLUSTERS, MAX_TABLES};
 use crate::qcow2::tables::Tables;
 use crate::storage::Storage;
 
 /// Those that are kept: one for each repository that a guest is backed up to in turn, and some more, as a backup
 /// that fails leaves one.
-const MAX_OWN: usize = 4;
+pub(super) const MAX_OWN: usize = 8;
 /// A bit of ours stands for 64 KiB, or for more where that would make more bits than this.
 const GRANULARITY_BITS: u8 = 16;
 const MAX_BITS: u64 = 1 << 25;
+/// What the format allows.
+const MAX_GRANULARITY_BITS: u8 = 31;
 
 /// A backup that a disk is to know of: what changes from now on is written down under `name`.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -174,6 +178,9 @@ impl Bitmaps {
         while Bits::count(granularity_bits, disk) > MAX_BITS {
             granularity_bits += 1;
         }
+        if granularity_bits > MAX_GRANULARITY_BITS {
+            return;
+        }
         self.list.push(Bitmap {
             listed: Listed::new(checkpoint.name.as_bytes(), granularity_bits),
             bits: Some(Bits::new(granularity_bits, disk)),
@@ -213,13 +220,21 @@ impl Tables {
     /// ascending. Nothing else in the file is promised: what is no data is read again.
     pub(super) fn unchanged(&mut self, bits: &Bits) -> io::Result<Vec<Range<u64>>> {
         let size = self.layout.cluster();
+        if self.file_len.div_ceil(size) > MAX_CLUSTERS {
+            return Ok(Vec::new());
+        }
         let clusters = usize::try_from(self.file_len.div_ceil(size)).unwrap_or(0);
+        let mut tables = HashSet::new();
         let mut same = vec![0u64; clusters.div_ceil(64)];
         let mut other = same.clone();
         for index in 0..self.l1.len() {
             let Some((table, _)) = self.l2_of(index) else {
                 continue;
             };
+            // Of one that is there twice, or of more than there can be, nothing is known.
+            if !tables.insert(table) || tables.len() as u64 > MAX_TABLES {
+                return Ok(Vec::new());
+            }
             let begin = index as u64 * self.layout.l2_covers();
             for (number, word) in self.l2_words(table)?.into_iter().enumerate() {
                 let Some((first, count)) = self.layout.holds(self.layout.decode(word)) else {

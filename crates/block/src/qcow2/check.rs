@@ -14,9 +14,9 @@ use crate::qcow2::layout::Entry;
 use crate::qcow2::tables::{Tables, corrupt};
 
 /// Clusters of the file that a check counts: 8 TiB in clusters of 64 KiB, 512 MiB of memory.
-const MAX_CLUSTERS: u64 = 1 << 27;
+pub(super) const MAX_CLUSTERS: u64 = 1 << 27;
 /// L2 tables that a check looks at, those of snapshots once for each.
-const MAX_TABLES: u64 = 1 << 22;
+pub(super) const MAX_TABLES: u64 = 1 << 22;
 /// Sentences that a report has.
 const MAX_FINDINGS: usize = 50;
 

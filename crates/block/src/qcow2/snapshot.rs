@@ -349,6 +349,8 @@ impl Qcow2Disk {
     /// When there is no such name or number, or the host cannot write.
     pub fn apply_snapshot(&self, name: &str) -> io::Result<()> {
         self.check_write(0, 0)?;
+        let (all, _) = self.alone().snapshots()?;
+        find(&all, name)?;
         self.drop_bitmaps()?;
         let mut tables = self.alone();
         let done = self.apply_in(&mut tables, name);

@@ -24,15 +24,19 @@ use crate::{Gpa, PAGE_SIZE, RamRange};
 /// Linux allows a process 65530 mappings, unless told otherwise.
 pub(super) const MOST_PIECES: usize = 24_000;
 
-/// Pages one behind the other; `first` counts all pages of RAM.
+/// What is mapped again and again has so many pages at least: fewer are not worth it.
+pub(super) const SHORTEST_PERIOD: u64 = 16;
+
+/// Pages one behind the other; `first` counts all pages of RAM. The file has them at the same place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
     pub first: u64,
     pub count: u64,
     /// They are zero, whatever the file has there.
     pub zero: bool,
-    /// Where the file has them; what is one behind the other in memory is so there.
-    pub source: u64,
+    /// After how many pages the file's begin again; the file has no more of them. As many as there are, or
+    /// more, for pages that are each in the file.
+    pub period: u64,
 }
 
 impl Run {
@@ -43,7 +47,20 @@ impl Run {
             first,
             count,
             zero: false,
-            source: first,
+            period: count,
+        }
+    }
+
+    /// How many pages of it the file has.
+    fn in_file(&self) -> u64 {
+        self.count.min(self.period)
+    }
+
+    /// In how many pieces it is mapped, by what each has at most.
+    fn pieces(&self) -> u64 {
+        match (self.zero, self.period) {
+            (false, 1..) => self.count.div_ceil(self.period),
+            _ => 1,
         }
     }
 }
@@ -72,10 +89,11 @@ impl Layer {
         let mut next = 0;
         for run in &self.runs {
             let end = run.first.saturating_add(run.count);
-            if run.count == 0 || run.first < next || end > pages {
+            let backwards = run.first < next || end > pages;
+            if run.count == 0 || run.period < run.count.min(SHORTEST_PERIOD) || backwards {
                 return Err(LayerError::Runs);
             }
-            let source_end = run.source.saturating_add(run.count);
+            let source_end = run.first.saturating_add(run.in_file());
             if !run.zero && source_end.saturating_mul(PAGE_SIZE) > len {
                 return Err(LayerError::Short);
             }
@@ -100,7 +118,7 @@ impl GuestMemory {
         let mut mapped = 0;
         for layer in layers {
             for run in &layer.runs {
-                mapped += self.place(layer, *run, run.count >= shortest)?;
+                mapped += self.place(layer, *run, run.in_file() >= shortest)?;
             }
         }
         self.pieces.fetch_add(mapped, Ordering::Relaxed);
@@ -116,9 +134,20 @@ impl GuestMemory {
             let after = before + region.len() / PAGE_SIZE;
             while page < end && (before..after).contains(&page) {
                 let at = Gpa(region.start_addr().0 + (page - before) * PAGE_SIZE);
-                let left = (end.min(after) - page) * PAGE_SIZE;
+                // What is repeated is mapped up to where it begins again.
+                let inside = if run.zero {
+                    0
+                } else {
+                    (page - run.first) % run.period
+                };
+                let whole = if run.zero {
+                    run.count
+                } else {
+                    run.period - inside
+                };
+                let left = (end.min(after) - page).min(whole) * PAGE_SIZE;
                 let (len, is_shared) = self.piece(at, left);
-                let offset = (run.source + (page - run.first)) * PAGE_SIZE;
+                let offset = (run.first + inside) * PAGE_SIZE;
                 let range = RamRange { base: at, len };
                 let done = match (is_shared, run.zero, map) {
                     (true, ..) => self.copy_shared(layer, run, offset, range),
@@ -155,12 +184,16 @@ impl GuestMemory {
 
 /// From what length on runs are mapped, so that they are at most so many.
 fn shortest_mapped<'a>(runs: impl Iterator<Item = &'a Run>, most: usize) -> u64 {
-    let mut lengths: Vec<u64> = runs.map(|run| run.count).collect();
-    if lengths.len() <= most {
-        return 0;
+    let mut runs: Vec<(u64, u64)> = runs.map(|run| (run.in_file(), run.pieces())).collect();
+    runs.sort_unstable_by(|a, b| b.cmp(a));
+    let mut pieces = 0u64;
+    for (length, more) in runs {
+        pieces = pieces.saturating_add(more);
+        if pieces > most as u64 {
+            return length + 1;
+        }
     }
-    lengths.sort_unstable_by(|a, b| b.cmp(a));
-    lengths[most] + 1
+    0
 }
 
 #[cfg(test)]

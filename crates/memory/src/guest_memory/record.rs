@@ -10,11 +10,11 @@
 //!
 //! **The index** says which pages the file is for: the word `INNKPAGE`, a version (`u32`), 0 (`u32`), the number
 //! of RAM's pages and that of runs (`u64`), and the runs: first page and number of pages (`u64`), the highest bit
-//! of which says that they are zero, and the next one that all are the same. Integers are little-endian. The number
-//! of runs is written last.
+//! of which says that they are zero. Where bits 61:56 of a number are not 0, all pages are the same, and the file has
+//! the first 2 to the power of these. Integers are little-endian. The number of runs is written last.
 //!
 //! **Pages that are all the same** one behind the other, as what a kernel has given up and filled with a pattern, are
-//! in the file [`TILE`] times at most; these are mapped again and again. Rejected: finding any page that is there
+//! in the file some times; these are mapped again and again, in [`MOST_TILES`] pieces at most. Rejected: finding any page that is there
 //! twice. Each would be a mapping of its own, of which a process may have 65530 and each of which takes time, or
 //! would be copied, which is memory that forks do not share. Of a booted Debian, a quarter of its pages are in such
 //! rows and a twentieth are duplicates elsewhere.
@@ -23,6 +23,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use super::layers::SHORTEST_PERIOD;
 use super::record_raw::{Child, fork};
 use super::{GuestMemory, LayerError, Run};
 use crate::{Gpa, Layer, RamRange};
@@ -36,9 +37,11 @@ const PLAIN: u32 = 1;
 pub(super) const HEADER: usize = 32;
 pub(super) const ENTRY: usize = 16;
 pub(super) const ZERO: u64 = 1 << 63;
-pub(super) const REPEATED: u64 = 1 << 62;
-/// How often a page that is repeated is in the file.
-pub(super) const TILE: u64 = 16;
+/// Where a number of pages has the logarithm of how many of them the file has, if not all.
+const TILE_SHIFT: u32 = 56;
+pub(super) const TILES: u64 = 0x3f << TILE_SHIFT;
+/// In so many pieces pages that are repeated are mapped at most: each takes time, and a process has only so many.
+const MOST_TILES: u64 = 256;
 /// What a record has at most.
 pub(super) const MOST_RUNS: usize = 1 << 22;
 
@@ -130,6 +133,13 @@ impl GuestMemory {
     }
 }
 
+/// How many of so many pages that are all the same the file has, and the bits that say so in their number.
+pub(super) fn tile_of(count: u64) -> (u64, u64) {
+    let tile = count.div_ceil(MOST_TILES).max(SHORTEST_PERIOD);
+    let bits = tile.next_power_of_two().trailing_zeros();
+    (1 << bits, u64::from(bits) << TILE_SHIFT)
+}
+
 /// The first bytes of an index of so many runs, some of which are `repeated`.
 pub(super) fn header(pages: u64, runs: u64, repeated: bool) -> [u8; HEADER] {
     let mut header = [0; HEADER];
@@ -179,26 +189,15 @@ pub fn read_index(bytes: &[u8]) -> Result<Vec<Run>, DamagedIndex> {
     let mut runs = Vec::new();
     for entry in entries.chunks_exact(ENTRY) {
         let (first, count) = (word(entry, 0), word(entry, 8));
-        if version == u64::from(PLAIN) || count & REPEATED == 0 {
-            runs.push(Run {
-                zero: count & ZERO != 0,
-                ..Run::in_place(first, count & !ZERO)
-            });
-            continue;
-        }
-        let count = count & !(ZERO | REPEATED);
-        // What is mapped again and again.
-        let tiles = count.div_ceil(TILE);
-        if tiles > (MOST_RUNS - runs.len().min(MOST_RUNS)) as u64 {
-            return Err(DamagedIndex("has more pages than there can be"));
-        }
-        runs.extend((0..tiles).map(|tile| Run {
-            source: first,
-            ..Run::in_place(
-                first.saturating_add(tile * TILE),
-                TILE.min(count - tile * TILE),
-            )
-        }));
+        let tile = (count & TILES) >> TILE_SHIFT;
+        let repeated = version == u64::from(VERSION) && tile != 0;
+        let zero = count & ZERO != 0;
+        let count = count & if repeated { !(ZERO | TILES) } else { !ZERO };
+        runs.push(Run {
+            zero,
+            period: if repeated { 1 << tile } else { count },
+            ..Run::in_place(first, count)
+        });
     }
     Ok(runs)
 }

@@ -8,7 +8,8 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use super::record::{ENTRY, HEADER, MOST_RUNS, REPEATED, TILE, ZERO, header};
+use super::layers::SHORTEST_PERIOD;
+use super::record::{ENTRY, HEADER, MOST_RUNS, TILES, ZERO, header, tile_of};
 use crate::{PAGE_SHIFT, PAGE_SIZE};
 
 const PAGE: usize = 1 << PAGE_SHIFT;
@@ -16,9 +17,8 @@ const ZEROS: [u8; PAGE] = [0; PAGE];
 /// Zero pages between others that are worth no run of their own, where no layer is below.
 const GAP: u64 = 8;
 /// Pages that are all the same from which on it is worth saying so.
-const MANY: usize = 2 * TILE_PAGES;
-const TILE_PAGES: usize = 16;
-const _: () = assert!(TILE_PAGES as u64 == TILE);
+const MANY: usize = 32;
+const _: () = assert!(MANY as u64 == 2 * SHORTEST_PERIOD);
 /// Bytes that are written at once.
 const AT_ONCE: usize = 1 << 20;
 
@@ -131,10 +131,12 @@ impl Work<'_> {
             if kind == Page::Data {
                 let same = self.repeated(region, at);
                 if same >= MANY {
-                    self.note_repeated(before + (at / PAGE) as u64, same as u64);
-                    // SAFETY: so many pages lie in the region, as they were counted.
-                    let bytes =
-                        unsafe { std::slice::from_raw_parts(host.add(at), TILE_PAGES * PAGE) };
+                    let (tile, bits) = tile_of(same as u64);
+                    let page = before + (at / PAGE) as u64;
+                    self.entries.push([page, same as u64 | bits]);
+                    let tile = usize::try_from(tile).unwrap_or(same).min(same);
+                    // SAFETY: `same` pages lie in the region, as they were counted.
+                    let bytes = unsafe { std::slice::from_raw_parts(host.add(at), tile * PAGE) };
                     write_all(self.pages, bytes, before * PAGE_SIZE + at as u64)?;
                     at += same * PAGE;
                     continue;
@@ -194,10 +196,6 @@ impl Work<'_> {
         self.entries.len() < self.entries.capacity() / 2
     }
 
-    fn note_repeated(&mut self, page: u64, count: u64) {
-        self.entries.push([page, count | REPEATED]);
-    }
-
     /// Adds a page to the last run, or begins one.
     fn note(&mut self, page: u64, kind: Page) -> Result<(), i32> {
         let zero = match kind {
@@ -207,10 +205,10 @@ impl Work<'_> {
         };
         let full = self.entries.len() == self.entries.capacity();
         if let Some([first, count]) = self.entries.last_mut() {
-            let between = page - *first - (*count & !(ZERO | REPEATED));
+            let between = page - *first - (*count & !(ZERO | TILES));
             // Without a layer below, what lies between is a hole of the file's, so zero.
             let near = between == 0 || self.old.is_none() && (full || between <= GAP);
-            if near && *count & (ZERO | REPEATED) == zero {
+            if near && *count & (ZERO | TILES) == zero {
                 *count = (page + 1 - *first) | zero;
                 return Ok(());
             }
@@ -234,7 +232,7 @@ impl Work<'_> {
             write_all(self.index, &bytes[..len], at)?;
             at += len as u64;
         }
-        let repeated = self.entries.iter().any(|[_, count]| count & REPEATED != 0);
+        let repeated = self.entries.iter().any(|[_, count]| count & TILES != 0);
         let head = header(pages, self.entries.len() as u64, repeated);
         write_all(self.index, &head, 0)
     }

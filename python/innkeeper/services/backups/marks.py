@@ -21,7 +21,7 @@ from innkeeper.services.backups.manifest import Backup, StoredFile
 from innkeeper.services.backups.packs import CHUNK
 from innkeeper.services.backups.repository import Repository
 from innkeeper.vm import inside
-from innkeeper.vm.checkpoint import LONGEST, Checkpoint, parse
+from innkeeper.vm.checkpoint import LONGEST, RANGE, Checkpoint, parse, whole
 from innkeeper.vm.detached import home as files
 from innkeeper.vm.detached import savings
 from innkeeper.vm.detached.home import Home
@@ -75,12 +75,15 @@ class Marks:
         """
         found = {}
         for number, stored in self._stored.items():
-            with contextlib.suppress(FileNotFoundError):
-                try:
-                    told = parse(inside.read(source, savings.same(number), LONGEST))
-                except ValueError as error:
-                    raise HostFailure(f"the guest's process answers nonsense: {error}") from error
-                found[stored.name] = Unchanged(stored, told)
+            # Every second piece at most, of what the file was.
+            longest = min(LONGEST, RANGE * (stored.size // CHUNK + 2))
+            try:
+                told = whole(parse(inside.read(source, savings.same(number), longest)), CHUNK)
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError) as error:
+                raise HostFailure(f"the guest's process answers nonsense: {error}") from error
+            found[stored.name] = Unchanged(stored, told)
         return found
 
     def _file(self, number: int) -> str:

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustix::fs::{MemfdFlags, memfd_create};
 use vm_memory::{Bytes, GuestAddress};
 
-use super::{DamagedIndex, header, read_index};
+use super::{DamagedIndex, header, read_index, tile_of};
 use crate::{Gpa, GuestMemory, Layer, MemoryPlan, PAGE_SHIFT, PAGE_SIZE, RamRange, Run};
 
 const HIGH: u64 = 0x1_0000_0000;
@@ -124,9 +124,10 @@ fn rows_of_the_same_page_are_in_the_file_a_few_times() {
     let first = record(&memory, &[]);
     let stored = std::os::unix::fs::MetadataExt::blocks(&first.file.metadata().expect("a file"));
     assert!(stored * 512 < 80 * PAGE_SIZE, "{stored}");
-    let rows = first.runs.iter().filter(|run| run.source != run.first);
-    // 47, 40 and 24 pages, the last of which are too few.
-    assert_eq!(rows.map(|run| run.count).sum::<u64>(), 47 - 16 + 40 - 16);
+    let rows = first.runs.iter().filter(|run| run.period < run.count);
+    // 24 pages are too few.
+    let rows: Vec<_> = rows.map(|run| (run.count, run.period)).collect();
+    assert_eq!(rows, [(47, 16), (40, 16)]);
     let restored = self::memory();
     restored
         .map_layers(std::slice::from_ref(&first))
@@ -140,33 +141,54 @@ fn rows_of_the_same_page_are_in_the_file_a_few_times() {
         write(&memory, page, 0xdd);
     }
     let second = record(&memory, std::slice::from_ref(&first));
-    assert!(second.runs.iter().any(|run| run.source != run.first));
+    assert!(second.runs.iter().any(|run| run.period < run.count));
     let restored = self::memory();
     restored.map_layers(&[first, second]).expect("they fit");
     assert_eq!(content(&restored), content(&memory));
 }
 
 #[test]
-fn repeated_pages_that_cannot_be_are_refused() {
-    let index = |count: u64| {
-        let mut bytes = header(128, 1, true).to_vec();
+fn a_row_of_any_length_is_one_run_of_few_pieces() {
+    for count in [32, 4097, 1 << 22, 1 << 40] {
+        let (tile, bits) = tile_of(count);
+        let mut bytes = header(u64::MAX, 1, true).to_vec();
         bytes.extend(3u64.to_le_bytes());
-        bytes.extend((count | 1 << 62).to_le_bytes());
-        read_index(&bytes)
-    };
-    assert_eq!(index(0).expect("no pages"), []);
-    let runs = index(40).expect("three pieces");
-    let found: Vec<_> = runs
-        .iter()
-        .map(|it| (it.first, it.count, it.source))
-        .collect();
-    assert_eq!(found, [(3, 16, 3), (19, 16, 3), (35, 8, 3)]);
-    for count in [1 << 40, (1 << 62) - 1] {
+        bytes.extend((count | bits).to_le_bytes());
+        let runs = read_index(&bytes).expect("an index");
         assert_eq!(
-            index(count).expect_err("too many"),
-            DamagedIndex("has more pages than there can be")
+            runs,
+            [Run {
+                period: tile,
+                ..run(3, count, false)
+            }]
+        );
+        assert!(
+            tile < count && count.div_ceil(tile) <= 256,
+            "{count} {tile}"
         );
     }
+}
+
+#[test]
+fn repeated_pages_that_cannot_be_are_refused() {
+    let index = |count: u64, bits: u64| {
+        let mut bytes = header(128, 1, true).to_vec();
+        bytes.extend(3u64.to_le_bytes());
+        bytes.extend((count | bits << 56).to_le_bytes());
+        read_index(&bytes).expect("an index")
+    };
+    let guest = memory();
+    let mut layer = Layer {
+        file: Arc::new(file()),
+        runs: Vec::new(),
+    };
+    layer.file.set_len(256 * PAGE_SIZE).expect("room");
+    for (count, bits) in [(0, 4), (1 << 40, 4), ((1 << 56) - 1, 63), (40, 3), (40, 1)] {
+        layer.runs = index(count, bits);
+        let refused = guest.map_layers(std::slice::from_ref(&layer));
+        assert!(refused.is_err(), "{count} {bits}");
+    }
+    let runs = index(40, 4);
     // One whose file has fewer of them than are mapped.
     let layer = Layer {
         file: Arc::new(file()),
