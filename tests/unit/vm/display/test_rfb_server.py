@@ -219,5 +219,6 @@ def test_looks_take_a_share_and_serve_each_in_turn(
         clients[served[-1]].receive(REQUEST)
     assert [served.count(each) for each in range(3)] == [4, 4, 4]
     made.close()
+    assert made.clients == 0, "also those who have not taken all"
     for end in ends:
         end.close()

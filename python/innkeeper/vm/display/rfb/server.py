@@ -67,7 +67,7 @@ class RfbServer:
         for listener in self._listeners:
             listener.close()
         for _, stream in list(self._clients.values()):
-            stream.finish()
+            stream.close()
 
     def _come(self, connection: socket.socket, security: Security, listener: Listener) -> None:
         self._number += 1
