@@ -80,7 +80,7 @@ class Stream:
             self._watch()
 
     def finish(self) -> None:
-        """Closes once all is taken."""
+        """Closes once all is taken. What comes meanwhile is nobody's."""
         self._closing = True
         if not self._outbox:
             self.close()
@@ -115,13 +115,13 @@ class Stream:
             return
         except OSError:
             data = b""
-        if data:
-            self._on_data(data)
-        else:
+        if not data:
             self.close()
+        elif not self._closing:
+            self._on_data(data)
 
     def _read(self) -> bytes:
-        if self._on_descriptors is None:
+        if self._on_descriptors is None or self._closing:
             return self._channel.recv(CHUNK)
         flags = socket.MSG_CMSG_CLOEXEC
         data, descriptors, _, _ = socket.recv_fds(self._channel, CHUNK, _MOST_DESCRIPTORS, flags)
