@@ -15,6 +15,7 @@ from innkeeper.services import certificates
 from innkeeper.vm.detached.home import VNC_CERTIFICATE, Home
 from innkeeper.vm.display.rfb import des, secure
 from innkeeper.vm.display.rfb.client import Client
+from innkeeper.vm.display.rfb.messages import Nonsense
 from innkeeper.vm.display.rfb.places import Security
 
 if TYPE_CHECKING:
@@ -46,15 +47,18 @@ class Viewer:
 
     def __init__(self, pem: Path, password: bytes | None) -> None:
         self._said = bytearray()
+        self.heard = 0
         self.gone = False
         self._tls: ssl.SSLObject | None = None
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._context = ssl.create_default_context(cafile=str(pem))
-        seat = cast("Seat", FakeSeat())
+        self.seat = FakeSeat()
+        seat = cast("Seat", self.seat)
         security = Security(password, secure.context(pem))
         self.client = Client(seat, "box", security, self._hear, self._hang_up, lambda: None)
 
     def _hear(self, data: bytes) -> None:
+        self.heard += len(data)
         self._said += data
 
     def _hang_up(self) -> None:
@@ -153,10 +157,33 @@ def test_nonsense_is_cut_off(pem: Path) -> None:
     @settings(max_examples=100, deadline=None)
     @given(st.binary(min_size=1, max_size=200))
     def check(data: bytes) -> None:
+        # No record of TLS begins so, and what begins it has to come whole before it is one.
+        data = b"\xff" * 5 + data
         viewer = Viewer(pem, None)
         viewer.plainly(GREETING + b"\x13\0\2" + struct.pack(">I", NONE))
         viewer.client.receive(data)
+        assert viewer.gone
+        assert not viewer.client.greeted
         viewer.client.update()
         viewer.client.gone()
 
     check()
+
+
+def test_a_session_that_has_failed_ends_its_viewer_and_nothing_else(pem: Path) -> None:
+    viewer = Viewer(pem, None)
+    viewer.agree(NONE)
+    viewer.say(b"\1")
+    assert viewer.client.greeted
+    # A record of no kind: TLS has ended, and who sends next is told so.
+    with pytest.raises(Nonsense):
+        viewer.client._greeting.receive(b"\xff" * 20)
+    assert not viewer.gone
+    viewer.seat.clipboard.copy(None, "for all")
+    assert viewer.gone
+    assert not viewer.client.greeted
+    heard = viewer.heard
+    viewer.seat.clipboard.copy(None, "for others")
+    viewer.client.receive(b"\xff" * 20)
+    viewer.client.update()
+    assert viewer.heard == heard

@@ -51,11 +51,12 @@ class Client:
     ) -> None:
         self._seat = seat
         self._name = name.encode()
-        self._greeting = Greeting(security, send, hang_up)
-        self._send = self._greeting.send
         self._hang_up = hang_up
+        self._greeting = Greeting(security, send, self._end)
+        self._send = self._greeting.send
         self._wants = wants
         self._data = bytearray()
+        self._over = False
         self._step: Callable[[], bool] = self._init
         self._board: Board | None = None
         self._encoder = Encoder()
@@ -82,18 +83,31 @@ class Client:
     def receive(self, data: bytes) -> None:
         try:
             self._data += self._greeting.receive(data)
-            while self._step():
+            while not self._over and self._step():
                 pass
         except messages.Nonsense:
-            self._hang_up()
+            self._end()
+
+    def _end(self) -> None:
+        """Nothing more is heard of it, nor told to it."""
+        if self._over:
+            return
+        self._over = True
+        self.waiting = False
+        self._data.clear()
+        self.gone()
+        self._hang_up()
 
     def gone(self) -> None:
         """Keys and buttons that it held go up."""
-        if self._board is not None:
-            self._board.gone()
-        for name in self._held:
+        board, self._board = self._board, None
+        if board is not None:
+            board.gone()
+        held, self._held = self._held, {}
+        for name in held:
             self._seat.keyboard.key(name, down=False)
         if self._buttons:
+            self._buttons = 0
             self._seat.move(0, 0, 0, 0)
 
     def _take(self, count: int) -> bytes | None:
@@ -117,6 +131,8 @@ class Client:
             + struct.pack(">I", len(self._name))
             + self._name
         )
+        if self._over:
+            return False
         self._board = Board(self._seat.clipboard, self._send)
         self._step = self._message
         return True

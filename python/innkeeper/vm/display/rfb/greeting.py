@@ -151,7 +151,7 @@ class Greeting:
         if not agreed:
             raise Nonsense("there is no such security here")
         assert self._security.tls is not None
-        self._tunnel = secure.Tunnel(self._security.tls, self._network)
+        self._tunnel = secure.Tunnel(self._security.tls, self._network, self._hang_up)
         # What has come already is TLS's.
         rest = bytes(self._data)
         self._data.clear()

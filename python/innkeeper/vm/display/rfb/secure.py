@@ -49,12 +49,18 @@ def kinds(password: bytes | None) -> tuple[int, ...]:
 
 
 class Tunnel:
-    """One client's. `send` takes what goes over the network."""
+    """One client's. `send` takes what goes over the network; `hang_up` ends it."""
 
-    def __init__(self, made: ssl.SSLContext, send: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        made: ssl.SSLContext,
+        send: Callable[[bytes], None],
+        hang_up: Callable[[], None],
+    ) -> None:
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = made.wrap_bio(self._in, self._out, server_side=True)
         self._send = send
+        self._hang_up = hang_up
         self.ready = False
 
     def receive(self, data: bytes) -> bytes:
@@ -81,9 +87,15 @@ class Tunnel:
         return bytes(said)
 
     def send(self, data: bytes) -> None:
-        if data:
+        if not data:
+            return
+        try:
             self._tls.write(data)
-            self._flush()
+        except ssl.SSLError:
+            # What came before has ended it, and nothing can be said in it any more.
+            self._hang_up()
+            return
+        self._flush()
 
     def _flush(self) -> None:
         if self._out.pending:
