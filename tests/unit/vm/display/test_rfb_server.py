@@ -1,9 +1,12 @@
 """Viewers that do not read, or go in the middle, of a screen that draws noise without end."""
 
+import gc
 import os
 import socket
 import struct
 import threading
+import weakref
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
@@ -11,10 +14,11 @@ from typing import TYPE_CHECKING, cast
 import pytest
 from tests.unit.vm.display.test_rfb_client import FakeKeyboard
 
-from innkeeper.vm.detached.loop import Loop
+from innkeeper.vm.detached.loop import READ, Loop
 from innkeeper.vm.detached.stream import Stream
 from innkeeper.vm.display.clipboard import Clipboard
 from innkeeper.vm.display.rfb import server
+from innkeeper.vm.display.rfb.client import Client
 from innkeeper.vm.display.rfb.encodings import RAW, Format, Part
 from innkeeper.vm.display.rfb.places import Security
 from innkeeper.vm.display.rfb.server import RfbServer
@@ -222,3 +226,60 @@ def test_looks_take_a_share_and_serve_each_in_turn(
     assert made.clients == 0, "also those who have not taken all"
     for end in ends:
         end.close()
+
+
+def test_who_has_left_is_forgotten_at_once(tmp_path_factory: pytest.TempPathFactory) -> None:
+    loop = FakeLoop([0.0])
+    place = str(tmp_path_factory.mktemp("r") / "s")
+    seat = cast("Seat", NoisySeat())
+    made = RfbServer(cast("Loop", loop), seat, lambda: "box", [(place, Security())])
+    ours, theirs = socket.socketpair()
+    made._come(ours, Security(), made._listeners[0])
+    ((client, stream),) = made._clients.values()
+    left = [weakref.ref(client), weakref.ref(stream)]
+    stream.close()
+    del client, stream, ours
+    gc.collect()
+    assert [each() for each in left] == [None, None]
+    # The clock that was to hurry it still runs.
+    assert len(loop.alarms) == 1
+    loop.alarms[0][1]()
+    made.close()
+    theirs.close()
+
+
+def test_who_does_not_take_the_last_words_is_cut_off(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    loop = FakeLoop([0.0])
+    place = str(tmp_path_factory.mktemp("r") / "s")
+    seat = cast("Seat", NoisySeat())
+    made = RfbServer(cast("Loop", loop), seat, lambda: "box", [(place, Security())])
+    ours, theirs = socket.socketpair()
+    made._come(ours, Security(), made._listeners[0])
+    ((client, stream),) = made._clients.values()
+    client.receive(GREETING + REQUEST)
+    client.update()
+    assert stream.waiting
+    assert client.greeted
+    client.receive(b"\x63")
+    assert made.clients == 1
+    # Nobody hears what it says from here on.
+    theirs.sendall(REQUEST)
+    stream._ready(READ)
+    assert not client._data
+    loop.alarms[-1][1]()
+    assert made.clients == 0
+    made.close()
+    theirs.close()
+
+
+def test_who_wants_no_compression_costs_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    monkeypatch.setattr(zlib, "compressobj", made.append)
+    seat = cast("Seat", NoisySeat())
+    client = Client(seat, "box", Security(), lambda _: None, lambda: None, lambda: None)
+    client.receive(GREETING + REQUEST)
+    client.update()
+    assert client.greeted
+    assert made == []

@@ -35,8 +35,8 @@ class Encoder:
 
     def __init__(self) -> None:
         self.format = NATIVE
-        self._zrle = zlib.compressobj(_LEVEL)
-        self._tight = [zlib.compressobj(_LEVEL) for _ in range(3)]
+        # By name, each made when it is first used: it has a quarter of a megabyte.
+        self._streams: dict[str, zlib._Compress] = {}
         self._encode: Callable[[Screen, Part], Iterator[bytes]] = self._raw
 
     def choose(self, encodings: tuple[int, ...]) -> None:
@@ -52,7 +52,7 @@ class Encoder:
         yield head(part, RAW) + screen.raw(part, self.format)
 
     def _zrle_part(self, screen: Screen, part: Part) -> Iterator[bytes]:
-        data = _squeezed(self._zrle, screen.zrle(part, self.format))
+        data = self._squeezed("zrle", screen.zrle(part, self.format))
         yield head(part, ZRLE) + struct.pack(">I", len(data)) + data
 
     def _tight_parts(self, screen: Screen, part: Part) -> Iterator[bytes]:
@@ -70,8 +70,14 @@ class Encoder:
             control = bytes((stream << 4 | _PALETTE << 4, 1, colours - 1)) + palette
         if len(data) < _SHORT:
             return control + data
-        squeezed = _squeezed(self._tight[stream], data)
+        squeezed = self._squeezed(f"tight {stream}", data)
         return control + _compact(len(squeezed)) + squeezed
+
+    def _squeezed(self, name: str, data: bytes) -> bytes:
+        stream = self._streams.get(name)
+        if stream is None:
+            stream = self._streams[name] = zlib.compressobj(_LEVEL)
+        return stream.compress(data) + stream.flush(zlib.Z_SYNC_FLUSH)
 
 
 Pointer = tuple[int, tuple[int, int], int, int, bytes]
@@ -103,10 +109,6 @@ def pointer(looks: Pointer, pixels: Format, *, alpha: bool) -> bytes:
 
 def head(part: Part, encoding: int) -> bytes:
     return struct.pack(">HHHHi", *part, encoding)
-
-
-def _squeezed(stream: "zlib._Compress", data: bytes) -> bytes:
-    return stream.compress(data) + stream.flush(zlib.Z_SYNC_FLUSH)
 
 
 def _compact(length: int) -> bytes:

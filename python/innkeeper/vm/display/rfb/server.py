@@ -86,23 +86,35 @@ class RfbServer:
         stream = Stream(
             self._loop, connection, lambda data: client.receive(data), leave, limit=_LIMIT
         )
+
+        def hang_up() -> None:
+            stream.finish()
+            if number in self._clients:
+                self._hurry(number)
+
         client = Client(
             self._seat,
             self._name(),
             security,
             send=stream.send,
-            hang_up=stream.finish,
+            hang_up=hang_up,
             wants=self._wanted,
         )
         self._clients[number] = client, stream
-
-        def hurry() -> None:
-            if not client.greeted:
-                stream.close()
-
-        self._loop.after(_GREETING, hurry)
+        self._hurry(number)
         if self.on_client is not None:
             self.on_client()
+
+    def _hurry(self, number: int) -> None:
+        """Who has not said who they are in time, or does not take their last words, is cut off."""
+
+        def look() -> None:
+            # By its number: who has left must not be kept until then.
+            client, stream = self._clients.get(number, (None, None))
+            if client is not None and stream is not None and not client.greeted:
+                stream.close()
+
+        self._loop.after(_GREETING, look)
 
     def _wanted(self) -> None:
         if not self._looking:
