@@ -2,11 +2,14 @@
 
 What they copy goes to the agent at once. What is copied in the guest is found by asking, while
 somebody looks: so nothing waits in the guest for ever, across saves and moves.
+
+An agent answers when it likes, and not at all while its guest stands still. So there is one errand
+each way at a time: the next text that it is told is the newest one.
 """
 
 import errno
-import struct
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from innkeeper.errors import InvalidInput
@@ -32,6 +35,12 @@ class GuestClipboard:
         self._looks = looks
         self._known = 0
         self._asking = False
+        # Of which agent an answer is; whether a question and a text are on their way to it, and
+        # whether there is a newer text by now.
+        self._agent = 0
+        self._asked = self._telling = self._newer = False
+        # How often it was told something.
+        self._tellings = 0
         # An agent that knows of no clipboard is not asked again.
         self._can = True
         self._told: str | None = None
@@ -40,6 +49,9 @@ class GuestClipboard:
     def begin(self) -> None:
         """An agent answers, which may be another one."""
         self._can, self._known, self._told = True, 0, None
+        # What the one before was asked may never be answered.
+        self._agent += 1
+        self._asked = self._telling = self._newer = False
         if self._shared.text:
             self._copied()
 
@@ -53,17 +65,24 @@ class GuestClipboard:
         if not self._looks():
             self._asking = False
             return
-        if self._can and self._hub.ready:
-            self._hub.errand(errands.clipboard(self._known), self._heard)
+        if self._can and self._hub.ready and not self._asked:
+            self._asked = True
+            answered = partial(self._heard, self._agent, self._tellings)
+            self._hub.errand(errands.clipboard(self._known), answered)
         self._loop.after(_INTERVAL, self._ask)
 
-    def _heard(self, answer: bytes | ErrandFailed) -> None:
+    def _heard(self, agent: int, tellings: int, answer: bytes | ErrandFailed) -> None:
+        if agent != self._agent:
+            return
+        self._asked = False
         if self._failed(answer) or isinstance(answer, ErrandFailed):
+            return
+        if tellings != self._tellings:
+            # It may be what was there before it was told something: it is asked again.
             return
         try:
             self._known, text = errands.copied(answer)
-        except struct.error:
-            # No agent of ours says that.
+        except ErrandFailed:
             self._can = False
             return
         # What it was told by us is nobody's news.
@@ -72,6 +91,13 @@ class GuestClipboard:
             self._shared.copy(self, text)
 
     def _copied(self) -> None:
+        if self._telling:
+            self._newer = True
+        else:
+            self._tell()
+
+    def _tell(self) -> None:
+        self._newer = False
         if not self._can or not self._hub.ready:
             return
         try:
@@ -79,10 +105,17 @@ class GuestClipboard:
         except InvalidInput:
             return
         self._told = self._shared.text
-        self._hub.errand(errand, self._taken)
+        self._tellings += 1
+        self._telling = True
+        self._hub.errand(errand, partial(self._taken, self._agent))
 
-    def _taken(self, answer: bytes | ErrandFailed) -> None:
+    def _taken(self, agent: int, answer: bytes | ErrandFailed) -> None:
+        if agent != self._agent:
+            return
+        self._telling = False
         self._failed(answer)
+        if self._newer:
+            self._tell()
 
     def _failed(self, answer: bytes | ErrandFailed) -> bool:
         failed = isinstance(answer, ErrandFailed) and answer.errno == errno.ENOSYS

@@ -13,12 +13,13 @@ from typing import Final
 
 from innkeeper.errors import InnkeeperError, InvalidInput
 from innkeeper.guest.frames import MAX_PAYLOAD, Ask, Tell, string, take_string
+from innkeeper.vm.display.clipboard import LONGEST
 
+# What an answer of `clipboard` begins with.
+_COPIED: Final = struct.Struct("<QB")
 # Bytes that a guest's generator of random numbers begins anew from, and as many again.
 _ENTROPY: Final = 64
 _LONGEST_FREEZE: Final = 24 * 3600.0  # seconds
-LONGEST_CLIPBOARD: Final = 60_000
-"""Bytes of text, in UTF-8."""
 
 
 class ErrandFailed(InnkeeperError):
@@ -148,10 +149,8 @@ def set_clipboard(text: str) -> Errand:
         InvalidInput: when it is longer than a clipboard is there.
     """
     payload = text.encode(errors="replace")
-    if len(payload) > LONGEST_CLIPBOARD:
-        raise InvalidInput(
-            f"a guest's clipboard has {LONGEST_CLIPBOARD} bytes at most, not {len(payload)}"
-        )
+    if len(payload) > LONGEST:
+        raise InvalidInput(f"a guest's clipboard has {LONGEST} bytes at most, not {len(payload)}")
     return Errand(Ask.SET_CLIPBOARD, payload, "cannot set the guest's clipboard")
 
 
@@ -161,9 +160,15 @@ def clipboard(known: int = 0) -> Errand:
 
 
 def copied(answer: bytes) -> tuple[int, str | None]:
-    """The number of what the guest's clipboard has, and that; None where it is what was known."""
-    number, changed = struct.unpack_from("<QB", answer)
-    text = answer[9:][:LONGEST_CLIPBOARD].decode(errors="replace") if changed else None
+    """The number of what the guest's clipboard has, and that; None where it is what was known.
+
+    Raises:
+        ErrandFailed: when no agent of ours says that.
+    """
+    if len(answer) < _COPIED.size:
+        raise ErrandFailed("the guest's agent says nothing of its clipboard that makes sense")
+    number, changed = _COPIED.unpack_from(answer)
+    text = answer[_COPIED.size :][:LONGEST].decode(errors="replace") if changed else None
     return int(number), text
 
 
