@@ -11,6 +11,7 @@ from innkeeper.cli.output import AsJson, print_json, remark
 from innkeeper.errors import InvalidInput
 from innkeeper.services import clipboard as clipboards
 from innkeeper.services import film, screen
+from innkeeper.vm.display.clipboard import LONGEST
 
 
 def screenshot(
@@ -83,8 +84,24 @@ def clipboard(
         if as_json:
             print_json({"text": copied})
         else:
-            sys.stdout.write(copied)
+            # As it was copied, whatever characters this terminal knows.
+            sys.stdout.buffer.write(copied.encode())
         return
     if as_json:
         raise InvalidInput("--json prints what was copied, and takes no TEXT")
-    clipboards.put(name, sys.stdin.read() if text == "-" else text)
+    clipboards.put(name, _read_text() if text == "-" else text)
+
+
+def _read_text() -> str:
+    """Standard input.
+
+    Raises:
+        InvalidInput: when no clipboard can have it.
+    """
+    data = sys.stdin.buffer.read(LONGEST + 1)
+    if len(data) > LONGEST:
+        raise InvalidInput(f"a guest's clipboard has {LONGEST} bytes at most: this is more")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidInput("standard input is no text in UTF-8") from error

@@ -1,22 +1,24 @@
 """Clipboards of guests that run, by their agents."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar
 
 from innkeeper.errors import GuestNotRunning
 from innkeeper.guest import attached, errands
 from innkeeper.guest.agent import Agent
 from innkeeper.vm.detached.registry import registry
 
-# Seconds for an agent's hello, and for its answer.
+# Seconds for the hello of an agent whose guest may still boot, and for its answer.
+_HELLO: Final = 120.0
 _PATIENCE: Final = 30.0
+Done = TypeVar("Done")
 
 
 def get(name: str) -> str:
     """What was copied in the guest, or was copied for it; nothing before that.
 
     Raises:
-        ErrandFailed: when its agent has none.
+        ErrandFailed: when its agent has none, or answers nonsense.
         GuestNotFound; GuestNotRunning: when no agent of its answers.
     """
 
@@ -34,13 +36,13 @@ def put(name: str, text: str) -> None:
         ErrandFailed, GuestNotFound, GuestNotRunning.
     """
     errand = errands.set_clipboard(text)
-    _with_agent(name, lambda agent: agent.run_errand(errand, _PATIENCE).decode())
+    _with_agent(name, lambda agent: agent.run_errand(errand, _PATIENCE))
 
 
-def _with_agent(name: str, work: Callable[[Agent], str]) -> str:
+def _with_agent(name: str, work: Callable[[Agent], Done]) -> Done:
     with registry().open(name) as home, attached.agent(home) as agent:
         try:
-            agent.wait_ready(_PATIENCE)
+            agent.wait_ready(_HELLO)
             return work(agent)
         except TimeoutError as error:
             raise GuestNotRunning(attached.silent(home)) from error
