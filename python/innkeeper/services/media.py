@@ -167,16 +167,16 @@ def _open(home: Home, client: Client, drive: str, *, force: bool, patience: floa
     client.execute("blockdev-open-tray", id=drive, force=force)
     until = time.monotonic() + patience
     while (now := _here(client).get(drive, {})).get("open") is not True:
-        if now.get("locked") is not True:
-            # It has let go, and left the rest to us.
-            client.execute("blockdev-open-tray", id=drive)
-        elif time.monotonic() > until:
+        # A guest may also close the tray again and again.
+        if time.monotonic() > until:
             raise HostFailure(
                 f"the guest {home.name!r} has not let go of the disc in {drive} after "
                 f"{patience:g} s: unmount it there, or take it with --force"
             )
-        else:
-            time.sleep(_LOOK)
+        if now.get("locked") is not True:
+            # It has let go, and left the rest to us.
+            client.execute("blockdev-open-tray", id=drive)
+        time.sleep(_LOOK)
 
 
 def _here(client: Client) -> dict[str, dict[str, Any]]:
