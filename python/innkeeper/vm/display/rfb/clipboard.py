@@ -5,7 +5,6 @@ Who knows the extension is told that there is something, and asks for it, in UTF
 sent Latin-1. Of the formats of clipboards there is text alone.
 """
 
-import contextlib
 import struct
 import zlib
 from collections.abc import Callable
@@ -96,9 +95,7 @@ def _provided(data: bytes) -> str:
     stream = zlib.decompressobj()
     try:
         (length,) = struct.unpack(">I", stream.decompress(data, 4))
-        text = b""
-        with contextlib.suppress(EOFError):
-            text = stream.decompress(stream.unconsumed_tail, _MOST)[:length]
+        text = stream.decompress(stream.unconsumed_tail, _MOST)[:length]
     except (zlib.error, struct.error) as error:
         raise Nonsense("a clipboard that cannot be unpacked") from error
     return text.removesuffix(b"\0").decode(errors="replace")
