@@ -31,6 +31,12 @@ class Media:
     def __init__(self, guest: Subject) -> None:
         self._guest = guest
         self._given: dict[str, OpenDisk] = {}
+        # As the machine opens what it begins with: in its jail, nobody can ask any more.
+        self._read_only = {
+            drive: drive == CD or not os.access(file, os.W_OK)
+            for drive, file in drives(guest.spec.firmware).items()
+            if file is not None
+        }
 
     @property
     def given(self) -> tuple[tuple[str, OpenDisk], ...]:
@@ -44,6 +50,7 @@ class Media:
             {
                 "id": drive,
                 "file": None if not medium or files.get(drive) is None else str(files[drive]),
+                "read_only": self._read_only.get(drive, True),
                 "open": tray_open,
                 "locked": locked,
             }
@@ -80,6 +87,7 @@ class Media:
         opened = open_disk(disk, [(path, fd)])
         self._guest.control().change_medium(drive, opened)
         self._given[drive] = opened
+        self._read_only[drive] = read_only
         self._remember(drive, path)
 
     def remove(self, drive: str) -> None:

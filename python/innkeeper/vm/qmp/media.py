@@ -72,7 +72,7 @@ def _block(drive: dict[str, object]) -> dict[str, object]:
     if _has_tray(name):
         block["tray_open"] = drive["open"]
     if drive["file"] is not None:
-        block["inserted"] = {"file": drive["file"], "ro": _has_tray(name), "drv": "raw"}
+        block["inserted"] = {"file": drive["file"], "ro": drive["read_only"], "drv": "raw"}
     return block
 
 

@@ -26,6 +26,7 @@ class Drives:
             {
                 "id": drive,
                 "file": file,
+                "read_only": True,
                 "open": self.open and drive == "cd0",
                 "locked": self.locked and drive == "cd0",
             }
