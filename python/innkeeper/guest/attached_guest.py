@@ -8,7 +8,7 @@ from innkeeper.guest import arguments
 from innkeeper.guest.agent import Agent
 from innkeeper.guest.attached import connect, surroundings
 from innkeeper.guest.commands import Commands
-from innkeeper.vm import vsock
+from innkeeper.vm import answers, vsock
 from innkeeper.vm.detached import home as files
 from innkeeper.vm.detached import standing
 from innkeeper.vm.detached.home import Home
@@ -65,10 +65,11 @@ class AttachedGuest(Commands):
 
         Raises:
             GuestNotRunning: when the guest has ended.
+            HostFailure: when its process answers nonsense.
         """
-        told = self._execute("x-query-statistics")
-        assert isinstance(told, dict)
-        return GuestStatistics.from_dict(told)
+        found = answers.statistics(self._execute("x-query-statistics"))
+        assert found is not None
+        return found
 
     def pause(self) -> None:
         """Lets the guest stand still until `resume`."""

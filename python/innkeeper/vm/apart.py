@@ -6,7 +6,6 @@ the machine is connected to comes to it by the socket that it is asked by (innke
 """
 
 import contextlib
-import json
 import os
 import pickle
 import signal
@@ -16,20 +15,21 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
-from innkeeper import errors
-from innkeeper.errors import DeviceFailed, HostFailure, InnkeeperError
+from innkeeper.errors import HostFailure, InnkeeperError
 from innkeeper.machine.spec import MachineSpec
-from innkeeper.vm import child, scratch
+from innkeeper.vm import answers, child, scratch
 from innkeeper.vm.bridge import host
 from innkeeper.vm.child import Order, descriptors
 from innkeeper.vm.ending import EndKind
 from innkeeper.vm.running import RunningMachine
 from innkeeper.vm.saved import LayerFiles
-from innkeeper.vm.statistics import GuestStatistics
 from innkeeper.vm.warm import RecordFiles, WarmStart
 from innkeeper.vm.wiring import Channel, Wiring
+
+if TYPE_CHECKING:
+    from innkeeper.vm.statistics import GuestStatistics
 
 _MOST_DESCRIPTORS: Final = 64
 # Seconds for the process to end.
@@ -160,26 +160,20 @@ class MachineApart:
         """As `RunningMachine.outcome`."""
         if "kind" not in self._answer:
             raise _failure(self._answer)
-        code, what = self._answer.get("code"), self._answer.get("what")
-        return (
-            EndKind(str(self._answer["kind"])),
-            code if isinstance(code, int) else None,
-            what if isinstance(what, str) else None,
-        )
+        return answers.outcome(self._answer)
 
     def _wait(self) -> None:
         self._answer = self._read()
-        told = self._answer.get("statistics")
-        if isinstance(told, dict):
-            self.statistics = GuestStatistics.from_dict(told)
+        with contextlib.suppress(HostFailure):
+            self.statistics = answers.statistics(self._answer.get("statistics"))
         self._tidy()
         self._ended.set()
         self._on_end()
 
     def _read(self) -> dict[str, object]:
         try:
-            answer = json.loads(self._lines.readline())
-        except (OSError, ValueError):
+            answer = answers.parsed(self._lines.readline(answers.LONGEST))
+        except (OSError, HostFailure):
             return {}
         return answer if isinstance(answer, dict) else {}
 
@@ -194,10 +188,7 @@ class MachineApart:
 def _failure(answer: dict[str, object]) -> InnkeeperError:
     if "error" not in answer:
         return HostFailure("the guest's process ended unexpectedly")
-    failure = errors.by_code(str(answer["error"]))(str(answer.get("message")))
-    if isinstance(failure, DeviceFailed):
-        failure.details = str(answer.get("details", ""))
-    return failure
+    return answers.failure(answer)
 
 
 def _end(pid: int) -> None:

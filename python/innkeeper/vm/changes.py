@@ -8,11 +8,12 @@ hears JSON.
 import contextlib
 import json
 import os
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from innkeeper.errors import GuestNotRunning, InnkeeperError
+from innkeeper.errors import GuestNotRunning, HostFailure, InnkeeperError
 from innkeeper.machine.firewall import FirewallSpec
 from innkeeper.machine.network import NetworkSpec
 from innkeeper.machine.spec import DiskSpec, MachineSpec
@@ -59,6 +60,7 @@ class Changes:
         self.spec = spec
         self.locked_in = locked_in
         self._plugs = Plugs(self)
+        self._files: list[int] = []
         # Those that may have gone when somebody looks.
         self._volatile: set[str] = set()
 
@@ -72,17 +74,27 @@ class Changes:
             self._volatile.discard(name)
             self._plugs.gone(name)
 
-    def answer(self, change: Change, files: Sequence[int], told: int) -> None:
-        """Makes the change, and tells `told`. Closes all these descriptors."""
-        try:
-            answer: dict[str, object] = {"return": self._made(change, files)}
-        except InnkeeperError as error:
-            answer = {"error": error.code, "message": str(error)}
-        finally:
-            for fd in files:
-                os.close(fd)
+    def take(self, files: Sequence[int]) -> None:
+        """Descriptors of the change that comes next."""
+        self._files += files
+
+    def answer(self, change: Change, told: int) -> None:
+        """Makes the change with the files that came, and tells `told`. Closes all of these."""
+        files, self._files = self._files, []
         # Who asked may have gone meanwhile.
         with contextlib.suppress(BrokenPipeError), os.fdopen(told, "w") as file:
+            try:
+                answer: dict[str, object] = {"return": self._made(change, files)}
+            except InnkeeperError as error:
+                answer = {"error": error.code, "message": str(error)}
+            except Exception as error:
+                # Whatever it is, more can be asked after it.
+                traceback.print_exc()
+                said = f"the guest's process has a flaw: {error!r}"
+                answer = {"error": HostFailure.code, "message": said}
+            finally:
+                for fd in files:
+                    os.close(fd)
             json.dump(answer, file)
 
     def _made(self, change: Change, files: Sequence[int]) -> object:

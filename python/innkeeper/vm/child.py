@@ -41,9 +41,12 @@ POWER_BUTTON: Final = b"p"
 STATISTICS: Final = b"t"
 RESIZE: Final = b"r"
 RECORD: Final = b"w"  # with the descriptors of `RecordFiles`
-# Behind it a pickled `Change`; with the descriptor for the answer, and those of its files.
+# Behind it a pickled `Change`; with the descriptor for the answer. Those of its files come before,
+# in as many messages as they need.
 CHANGE: Final = b"c"
-_MOST_FDS: Final = 32
+FILES: Final = b"f"
+# One message has up to 253 descriptors (SCM_MAX_FD of Linux).
+MOST_FILES: Final = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,11 +134,7 @@ def _obey(
     machine: RunningMachine, owner: socket.socket, records: Records, changes: Changes
 ) -> None:
     while True:
-        try:
-            request, fds, _, _ = socket.recv_fds(owner, 1, _MOST_FDS)
-        except OSError:
-            # It has gone without having heard all that we said.
-            request, fds = b"", []
+        request, fds = _asked(owner)
         if request == STOP:
             machine.control.stop()
         elif request == POWER_BUTTON:
@@ -148,12 +147,27 @@ def _obey(
             told, state, pages, index, disk = fds
             files = RecordFiles(told=told, state=state, pages=pages, index=index, disk=disk)
             records.take(machine, files)
+        elif request == FILES:
+            changes.take(fds)
         elif request == CHANGE:
-            (length,) = LENGTH.unpack(receive(owner, LENGTH.size))
-            change: Change = pickle.loads(receive(owner, length))
-            changes.answer(change, fds[1:], fds[0])
-        elif not request:
-            os._exit(1)
+            _change(owner, changes, *fds)
+
+
+def _asked(owner: socket.socket) -> tuple[bytes, list[int]]:
+    try:
+        request, fds, _, _ = socket.recv_fds(owner, 1, MOST_FILES)
+    except OSError:
+        # It has gone without having heard all that we said.
+        request, fds = b"", []
+    if not request:
+        os._exit(1)
+    return request, fds
+
+
+def _change(owner: socket.socket, changes: Changes, told: int) -> None:
+    (length,) = LENGTH.unpack(receive(owner, LENGTH.size))
+    change: Change = pickle.loads(receive(owner, length))
+    changes.answer(change, told)
 
 
 def _tell_statistics(machine: RunningMachine, fds: list[int]) -> None:

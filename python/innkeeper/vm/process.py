@@ -1,24 +1,28 @@
 """A guest in a process of its own: its crash, leak or escape stays there."""
 
 import contextlib
-import json
 import os
 import pickle
 import socket
+import struct
 import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from innkeeper import errors
 from innkeeper.errors import GuestNotRunning, HostFailure
 from innkeeper.machine.spec import MachineSpec
-from innkeeper.vm import scratch
+from innkeeper.vm import answers, scratch
+from innkeeper.vm.answers import Outcome
 from innkeeper.vm.changes import Change
 from innkeeper.vm.child import (
     CHANGE,
+    FILES,
     GO,
     LENGTH,
+    MOST_FILES,
     POWER_BUTTON,
     RECORD,
     STATISTICS,
@@ -26,11 +30,12 @@ from innkeeper.vm.child import (
     Order,
     descriptors,
 )
-from innkeeper.vm.ending import EndKind
 from innkeeper.vm.statistics import GuestStatistics
 from innkeeper.vm.warm import RecordFiles, WarmStart
 from innkeeper.vm.wiring import Wiring
 
+# Seconds for an answer, and to take what it is sent.
+_PATIENCE: Final = 60.0
 # Not `-m innkeeper.vm.child`: the package has imported that module by then, and Python warns.
 _CHILD: Final = "import sys; from innkeeper.vm.child import main; sys.exit(main(sys.argv))"
 
@@ -52,6 +57,15 @@ class GuestProcess:
         own = self._left.enter_context(scratch.place())
         order = Order(spec=spec, wiring=wiring, jail=jail, own=own, warm=warm)
         self._socket, theirs = socket.socketpair()
+        # Nor must it hold up whoever asks it, by not listening.
+        limit = struct.pack("@ll", int(_PATIENCE), 0)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        # Whoever sends something sends all of it.
+        self._sending = threading.Lock()
+        # What it has said and nobody has heard yet; what it said in the end.
+        self._heard = bytearray()
+        self._is_made = False
+        self._last: Mapping[str, object] | None = None
         with theirs:
             try:
                 self._process = subprocess.Popen(
@@ -74,29 +88,23 @@ class GuestProcess:
         return self._process.pid
 
     def stop(self) -> None:
-        self._ask(STOP)
+        self._order(STOP)
 
     def power_button(self) -> None:
-        self._ask(POWER_BUTTON)
+        self._order(POWER_BUTTON)
 
     def record(self, files: RecordFiles) -> None:
         """As `MachineApart.record`."""
-        with contextlib.suppress(OSError):
-            socket.send_fds(self._socket, [RECORD], files.all())
+        self._order(RECORD, files.all())
 
     def statistics(self) -> GuestStatistics | None:
-        """What its engine did so far; None when the guest does not run any more."""
-        ours, theirs = os.pipe()
-        with os.fdopen(ours) as answer:
-            try:
-                socket.send_fds(self._socket, [STATISTICS], [theirs])
-            except OSError:
-                return None
-            finally:
-                os.close(theirs)
-            told = answer.read()
-        found = json.loads(told) if told else None
-        return None if found is None else GuestStatistics.from_dict(found)
+        """What its engine did so far; None when the guest does not run any more.
+
+        Raises:
+            HostFailure: when its process does not answer, or answers nonsense.
+        """
+        words = self._ask(lambda told: self._send(STATISTICS, [told]))
+        return answers.statistics(answers.parsed(words)) if words else None
 
     def change(self, change: Change, files: Sequence[int] = ()) -> object:
         """Changes the machine while it runs; what its process says to that. `files` stay the
@@ -104,44 +112,67 @@ class GuestProcess:
 
         Raises:
             GuestNotRunning: when it does not run any more.
+            HostFailure: when its process does not answer, or answers nonsense.
             InnkeeperError: what its process refuses.
         """
-        ours, theirs = os.pipe()
         data = pickle.dumps(change)
-        with os.fdopen(ours) as answer:
-            try:
-                request = [CHANGE, LENGTH.pack(len(data)), data]
-                socket.send_fds(self._socket, request, [theirs, *files])
-            except OSError:
-                raise GuestNotRunning("the guest is not running") from None
-            finally:
-                os.close(theirs)
-            words = answer.read()
+
+        def send(told: int) -> None:
+            for begin in range(0, len(files), MOST_FILES):
+                self._send(FILES, files[begin : begin + MOST_FILES])
+            self._send(CHANGE, [told])
+            self._socket.sendall(LENGTH.pack(len(data)) + data)
+
+        words = self._ask(send)
         if not words:
             raise GuestNotRunning("the guest is not running")
-        told = json.loads(words)
+        told = answers.mapping(answers.parsed(words))
         if "error" in told:
-            raise errors.by_code(str(told["error"]))(str(told["message"]))
-        return told["return"]
+            raise answers.failure(told)
+        return told.get("return")
 
-    def wait(self, timeout: float | None = None) -> tuple[EndKind, int | None, str | None]:
+    def wait(self, timeout: float | None = None) -> Outcome:
         """How the guest ended, as `RunningMachine.outcome`.
 
         Raises:
             TimeoutError: when it still runs after `timeout` seconds.
             InnkeeperError: what the process ended with, or HostFailure when it died.
         """
-        self._socket.settimeout(timeout)
-        data = b""
-        # The first line says that it could be made, where it could.
-        while not data.endswith(b"\n") or _is_made(data):
-            received = self._socket.recv(1 << 16)
-            if not received:
-                status = self._process.wait()
+        until = None if timeout is None else time.monotonic() + timeout
+        while self._last is None:
+            told = answers.mapping(answers.parsed(self._line(until)))
+            # The first line says that it could be made, where it could.
+            if self._is_made or "made" not in told:
+                self._last = told
+            self._is_made = True
+        self._wait_gone(until)
+        return answers.outcome(self._last)
+
+    def _line(self, until: float | None) -> bytes:
+        while (end := self._heard.find(b"\n")) < 0:
+            if not answers.comes(self._socket.fileno(), until):
+                raise TimeoutError("the guest still runs")
+            try:
+                data = self._socket.recv(1 << 16)
+            except ConnectionError:
+                # It died before it had heard all that we said.
+                data = b""
+            if not data:
+                status = self._wait_gone(until)
                 raise HostFailure(f"the guest's process ended unexpectedly with status {status}")
-            data += received
-        self._process.wait()
-        return _outcome(json.loads(data.splitlines()[-1]))
+            self._heard += data
+            if len(self._heard) > answers.LONGEST:
+                raise answers.nonsense()
+        line = bytes(self._heard[:end])
+        del self._heard[: end + 1]
+        return line
+
+    def _wait_gone(self, until: float | None) -> int:
+        left = None if until is None else max(0.0, until - time.monotonic())
+        try:
+            return self._process.wait(left)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError("the guest's process has not ended yet") from None
 
     def close(self) -> None:
         """Ends the guest if it still runs, and waits until its process is gone."""
@@ -153,21 +184,28 @@ class GuestProcess:
             self._process.wait()
         self._left.close()
 
-    def _ask(self, request: bytes) -> None:
-        with contextlib.suppress(OSError):
-            self._socket.sendall(request)
+    def _order(self, request: bytes, files: Sequence[int] = ()) -> None:
+        with self._sending, contextlib.suppress(OSError):
+            self._send(request, files)
 
+    def _ask(self, send: Callable[[int], None]) -> bytes:
+        """What comes of what `send` sends, with the descriptor that it is given for the answer;
+        nothing from one that has ended.
+        """
+        ours, theirs = os.pipe()
+        try:
+            try:
+                with self._sending:
+                    send(theirs)
+            except BlockingIOError:
+                raise answers.silence() from None
+            except OSError:
+                return b""
+            finally:
+                os.close(theirs)
+            return answers.read(ours, _PATIENCE)
+        finally:
+            os.close(ours)
 
-def _is_made(data: bytes) -> bool:
-    return data.count(b"\n") == 1 and "made" in json.loads(data)
-
-
-def _outcome(answer: dict[str, object]) -> tuple[EndKind, int | None, str | None]:
-    if "error" in answer:
-        raise errors.by_code(str(answer["error"]))(str(answer.get("message")))
-    code, what = answer.get("code"), answer.get("what")
-    return (
-        EndKind(str(answer.get("kind"))),
-        code if isinstance(code, int) else None,
-        what if isinstance(what, str) else None,
-    )
+    def _send(self, request: bytes, files: Sequence[int]) -> None:
+        socket.send_fds(self._socket, [request], files)

@@ -3,11 +3,13 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 if TYPE_CHECKING:
     # Those who only read statistics have no use for the core.
     from innkeeper._core import Statistics as CoreStatistics
+
+Told = TypeVar("Told")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +71,16 @@ class GuestStatistics:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, told: Mapping[str, Any]) -> Self:
+    def from_dict(cls, told: Mapping[str, object]) -> Self:
+        """
+        Raises:
+            TypeError: when that is nothing which `as_dict` has made.
+        """
+        vcpus = _of(list, told.get("vcpus"))
         return cls(
-            engine=told["engine"],
-            reason=told["reason"],
-            vcpus=tuple(_vcpu(vcpu) for vcpu in told["vcpus"]),
+            engine=_of(str, told.get("engine")),
+            reason=_of(str, told.get("reason")),
+            vcpus=tuple(_vcpu(_of(dict, vcpu)) for vcpu in vcpus),
         )
 
     @property
@@ -116,6 +123,31 @@ def _sum(counts: Iterable[Mapping[str, int]]) -> Counter[str]:
     return total
 
 
-def _vcpu(told: Mapping[str, Any]) -> VcpuStatistics:
-    handlers = tuple(HandlerCalls(**calls) for calls in told["handlers"])
-    return VcpuStatistics(**{**told, "handlers": handlers})
+def _vcpu(told: Mapping[str, object]) -> VcpuStatistics:
+    handlers = _of(list, told.get("handlers", []))
+    seconds = _of(dict, told.get("seconds", {}))
+    return VcpuStatistics(
+        instructions=_of(int, told.get("instructions")),
+        exits=_counts(told.get("exits", {})),
+        counters=_counts(told.get("counters", {})),
+        handlers=tuple(_calls(_of(dict, calls)) for calls in handlers),
+        seconds={name: float(_of((int, float), each)) for name, each in seconds.items()},
+    )
+
+
+def _calls(told: Mapping[str, object]) -> HandlerCalls:
+    return HandlerCalls(
+        mnemonic=_of(str, told.get("mnemonic")),
+        untranslated=_of(int, told.get("untranslated")),
+        stood_in=_of(int, told.get("stood_in")),
+    )
+
+
+def _counts(told: object) -> dict[str, int]:
+    return {name: _of(int, count) for name, count in _of(dict, told).items()}
+
+
+def _of(kind: type[Told] | tuple[type[Told], ...], told: object) -> Told:
+    if not isinstance(told, kind):
+        raise TypeError(f"these are no statistics: {told!r:.100}")
+    return told
