@@ -55,6 +55,7 @@ class Commands(ABC):
     """A guest that commands can be run in, for the length of a `with` block."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._agent: Agent | None = None
         # What the guest's image says of its commands.
         self._surroundings = Surroundings()

@@ -13,6 +13,8 @@ from typing import Final
 from innkeeper.errors import InvalidInput
 from innkeeper.machine.firewall import NO_FIREWALL, FirewallSpec, check_rules
 
+# By which the network card that a guest was made with is known.
+FIRST_CARD: Final = "net0"
 MAXIMUM_PORTS: Final = 64
 # What fits in a DHCP message's own field.
 MAXIMUM_BOOTFILE: Final = 127

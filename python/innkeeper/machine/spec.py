@@ -3,7 +3,7 @@
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -13,7 +13,7 @@ from innkeeper.machine.firmware import FirmwareSpec
 from innkeeper.machine.folder import FolderSpec, validate_folders
 from innkeeper.machine.growth import Growth, validate_growth, validate_vcpu_growth
 from innkeeper.machine.limits import Limits
-from innkeeper.machine.network import NetworkSpec, validate_network
+from innkeeper.machine.network import FIRST_CARD, NetworkSpec, validate_network
 from innkeeper.machine.screen import ScreenSpec, validate_screen
 from innkeeper.machine.size import format_size
 from innkeeper.machine.sound import SoundSpec
@@ -244,6 +244,21 @@ def _validate_command_line(command_line: str) -> None:
 def disk_id(number: int, disk: DiskSpec) -> str:
     """By what a machine's disk of this number is known."""
     return disk.id or f"virtio{number}"
+
+
+def without(spec: MachineSpec, device: str) -> MachineSpec:
+    """The machine once its guest has let go of the disk or network card of that id. What has a
+    number keeps it.
+    """
+    disks = tuple(
+        replace(disk, gone=True) if disk_id(number, disk) == device else disk
+        for number, disk in enumerate(spec.disks)
+    )
+    network = spec.network
+    if network is not None and device == FIRST_CARD:
+        network = replace(network, gone=True)
+    cards = tuple(card for card in spec.cards if card.id != device)
+    return replace(spec, disks=disks, network=network, cards=cards)
 
 
 def validate_disk(disk: DiskSpec) -> None:

@@ -3,20 +3,20 @@ socket that it was started with.
 """
 
 import contextlib
+import threading
 import time
 from abc import abstractmethod
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from innkeeper.errors import GuestNotRunning, HostFailure, InvalidInput
 from innkeeper.machine import DiskSpec, NetworkSpec, mac_of
 from innkeeper.machine.firewall import NO_FIREWALL, FirewallSpec, RuleSpec, check_rules
-from innkeeper.machine.spec import DiskBus, MachineSpec, disk_id
+from innkeeper.machine.spec import DiskBus, MachineSpec, disk_id, without
 from innkeeper.sdk.devices import Devices
 from innkeeper.services import rules
 from innkeeper.services.plugging import (
-    FIRST_CARD,
     Plugged,
     check_card,
     check_id,
@@ -26,11 +26,14 @@ from innkeeper.services.plugging import (
     shown_disk,
 )
 from innkeeper.services.rules import Defaults
+from innkeeper.vm import answers
 from innkeeper.vm.changes import AskOut, Change, ListPlugged, PlugCard, PlugDisk, SetFirewall
 from innkeeper.vm.process import GuestProcess
 
 # The disk that it boots from.
 _ROOT: Final = "virtio0"
+# Of a PCI bus.
+_SLOTS: Final = 32
 # Seconds between two looks whether the guest has let go.
 _LOOK: Final = 0.05
 
@@ -39,6 +42,11 @@ class OwnDevices(Devices):
     """`_process` runs the guest, while it does."""
 
     _process: GuestProcess | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        # What the guest is, is read, changed and written by one thread at a time.
+        self._changing = threading.Lock()
 
     @abstractmethod
     def _is(self) -> MachineSpec | None:
@@ -52,8 +60,11 @@ class OwnDevices(Devices):
     def name(self) -> str: ...
 
     def _attach_disk(self, disk: DiskSpec) -> Plugged:
-        spec, disk = self._known(), checked_disk(disk)
-        taken = self._taken()
+        with self._changing:
+            return self._attach(checked_disk(disk))
+
+    def _attach(self, disk: DiskSpec) -> Plugged:
+        spec, taken = self._known(), self._taken()
         number = len(spec.disks)
         wanted = disk.id or next(one for n in range(999) if (one := f"virtio{n}") not in taken)
         check_id(wanted, taken)
@@ -66,9 +77,12 @@ class OwnDevices(Devices):
         return shown_disk(number, disk)
 
     def _attach_card(self, card: NetworkSpec) -> Plugged:
-        spec = self._known()
         check_card(card)
-        taken = self._taken()
+        with self._changing:
+            return self._attach_checked(card)
+
+    def _attach_checked(self, card: NetworkSpec) -> Plugged:
+        spec, taken = self._known(), self._taken()
         wanted = card.id or next(one for n in range(1, 99) if (one := f"net{n}") not in taken)
         check_id(wanted, taken)
         card = replace(card, id=wanted, mac=card.mac or mac_of(f"{self.name} {wanted}"))
@@ -84,14 +98,21 @@ class OwnDevices(Devices):
             raise InvalidInput(f"{device} is the disk that {self.name!r} boots from: it stays")
         self._change(AskOut(device))
         until = time.monotonic() + patience
-        while device in self._here():
+        while not self._has_gone(device):
             if time.monotonic() > until:
                 raise HostFailure(
                     f"the guest {self.name!r} has not let go of the {kind} {device!r} after "
                     f"{patience:g} s"
                 )
             time.sleep(_LOOK)
-        self._becomes(_without(self._known(), device))
+
+    def _has_gone(self, device: str) -> bool:
+        """Whether the guest has let go of it; then it is forgotten."""
+        with self._changing:
+            if device in self._here():
+                return False
+            self._becomes(without(self._known(), device))
+            return True
 
     def _listed(self, kind: str) -> list[Plugged]:
         spec, here = self._known(), self._here()
@@ -99,7 +120,7 @@ class OwnDevices(Devices):
         cards = ([] if spec.network is None else [spec.network]) + list(spec.cards)
         found += [one for card in cards if (one := shown_card(card)).id in here]
         return [
-            replace(one, slot=now.get("slot"), leaving=now.get("leaving") is True)
+            replace(one, slot=_slot_or_none(now.get("slot")), leaving=now.get("leaving") is True)
             for one in found
             if one.kind == kind
             for now in (here.get(one.id, {}),)
@@ -112,22 +133,23 @@ class OwnDevices(Devices):
         return network.firewall
 
     def _add_rule(self, rule: RuleSpec, at: int | None) -> None:
-        self._set_rules(rules.with_rule(self._firewall(), self.name, rule, at))
+        self._set_rules(lambda now: rules.with_rule(now, self.name, rule, at))
 
     def _remove_rule(self, which: str) -> None:
-        self._set_rules(rules.without_rule(self._firewall(), self.name, which))
+        self._set_rules(lambda now: rules.without_rule(now, self.name, which))
 
     def _clear_rules(self) -> None:
-        self._set_rules(replace(self._firewall(), rules=NO_FIREWALL.rules))
+        self._set_rules(lambda now: replace(now, rules=NO_FIREWALL.rules))
 
     def _set_defaults(self, defaults: Defaults) -> None:
-        self._set_rules(rules.with_defaults(self._firewall(), defaults))
+        self._set_rules(lambda now: rules.with_defaults(now, defaults))
 
-    def _set_rules(self, firewall: FirewallSpec) -> None:
-        spec, firewall = self._known(), check_rules(firewall)
-        assert spec.network is not None
-        self._change(SetFirewall(firewall))
-        self._becomes(replace(spec, network=replace(spec.network, firewall=firewall)))
+    def _set_rules(self, changed: Callable[[FirewallSpec], FirewallSpec]) -> None:
+        with self._changing:
+            firewall, spec = check_rules(changed(self._firewall())), self._known()
+            assert spec.network is not None
+            self._change(SetFirewall(firewall))
+            self._becomes(replace(spec, network=replace(spec.network, firewall=firewall)))
 
     def _known(self) -> MachineSpec:
         spec = self._is()
@@ -140,30 +162,18 @@ class OwnDevices(Devices):
             raise GuestNotRunning("the guest is not running")
         return self._process.change(change, files)
 
-    def _here(self) -> dict[str, dict[str, Any]]:
+    def _here(self) -> dict[str, Mapping[str, object]]:
         """What can be taken out, by id."""
         told = self._change(ListPlugged())
         if not isinstance(told, list):
-            raise HostFailure("the guest's process answers nonsense")
-        return {one["id"]: one for one in told}
+            raise answers.nonsense()
+        return {str(one.get("id")): one for one in map(answers.mapping, told)}
 
     def _taken(self) -> dict[str, str]:
         """The ids of what is there, and whether each is a disk or a network card."""
         spec, here = self._known(), self._here()
         disks = {disk_id(number, disk): "disk" for number, disk in _disks(spec, here)}
         return {**dict.fromkeys(here, "network card"), **disks}
-
-
-def _without(spec: MachineSpec, device: str) -> MachineSpec:
-    disks = tuple(
-        replace(disk, gone=True) if disk_id(number, disk) == device else disk
-        for number, disk in enumerate(spec.disks)
-    )
-    network = spec.network
-    if network is not None and device == FIRST_CARD:
-        network = replace(network, gone=True)
-    cards = tuple(card for card in spec.cards if card.id != device)
-    return replace(spec, disks=disks, network=network, cards=cards)
 
 
 def _disks(spec: MachineSpec, here: Container[str]) -> Iterator[tuple[int, DiskSpec]]:
@@ -175,6 +185,10 @@ def _disks(spec: MachineSpec, here: Container[str]) -> Iterator[tuple[int, DiskS
 
 
 def _slot(told: object) -> int:
-    if not isinstance(told, int):
-        raise HostFailure("the guest's process answers nonsense")
+    if not isinstance(told, int) or not 0 <= told < _SLOTS:
+        raise answers.nonsense()
     return told
+
+
+def _slot_or_none(told: object) -> int | None:
+    return None if told is None else _slot(told)

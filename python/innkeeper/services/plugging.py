@@ -19,7 +19,7 @@ from typing import Any, Final
 from innkeeper.errors import GuestNotRunning, HostFailure, InvalidInput
 from innkeeper.images import connected
 from innkeeper.machine import DiskSpec, NetworkSpec, Overlay, mac_of, stored
-from innkeeper.machine.network import NetworkKind
+from innkeeper.machine.network import FIRST_CARD, NetworkKind
 from innkeeper.machine.new_image import ExistingImage
 from innkeeper.machine.spec import DiskBus, disk_id, validate_choices, validate_disk
 from innkeeper.services import beginnings
@@ -33,7 +33,6 @@ from innkeeper.vm.qmp.client import Client
 
 # A disk's serial number has as many bytes.
 _ID: Final = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,19}")
-FIRST_CARD: Final = "net0"
 # An image's own disk.
 _ROOT: Final = "virtio0"
 # Seconds between two looks whether a guest has let go.

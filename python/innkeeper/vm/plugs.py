@@ -12,12 +12,10 @@ from typing import Final, Protocol
 
 from innkeeper.errors import GuestNotRunning, InvalidInput
 from innkeeper.machine.network import NetworkKind, NetworkSpec
-from innkeeper.machine.spec import MAXIMUM_DISKS, DiskSpec, MachineSpec, disk_id
+from innkeeper.machine.spec import MAXIMUM_DISKS, DiskSpec, MachineSpec, disk_id, without
 from innkeeper.vm.disk_images import OpenDisk, open_disk
 from innkeeper.vm.running import Control
 
-# By which the network card that a guest was made with is known.
-FIRST_CARD: Final = "net0"
 MOST_CARDS: Final = 8
 
 
@@ -121,16 +119,7 @@ class Plugs:
 
     def gone(self, name: str) -> None:
         """The guest has let go of it."""
-        spec = self._guest.spec
-        disks = tuple(
-            replace(disk, gone=True) if disk_id(number, disk) == name else disk
-            for number, disk in enumerate(spec.disks)
-        )
-        network = spec.network
-        if network is not None and name == FIRST_CARD:
-            network = replace(network, gone=True)
-        cards = tuple(card for card in spec.cards if card.id != name)
-        self._guest.spec = replace(spec, disks=disks, network=network, cards=cards)
+        self._guest.spec = without(self._guest.spec, name)
         self._disks.pop(name, None)
         self.unknown.discard(name)
         if (source := self.sources.pop(name, None)) is not None:
