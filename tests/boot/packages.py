@@ -37,7 +37,7 @@ def files(package: str, pattern: str, architecture: str = "amd64") -> Path:
             unpacked = Path(scratch) / "unpacked"
             unpacked.mkdir()
             _unpack(_deb(package, pattern, architecture), pattern, unpacked)
-            unpacked.rename(kept)
+            keep(unpacked, kept)
     return kept
 
 
@@ -55,6 +55,15 @@ def fetch(packages: Iterable[str], architecture: str = "amd64") -> None:
             kept = _kept(name, architecture)
             kept.parent.mkdir(parents=True, exist_ok=True)
             apt.download(name, Path(scratch)).rename(kept)
+
+
+def keep(made: Path, kept: Path) -> None:
+    """Another worker may have made the same meanwhile: a directory takes no other's place."""
+    try:
+        made.rename(kept)
+    except OSError:
+        if not kept.is_dir():
+            raise
 
 
 def _kept(package: str, architecture: str) -> Path:

@@ -10,7 +10,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.boot.packages import KEPT
+from tests.boot.packages import KEPT, keep
 
 from innkeeper.errors import ImageBuildFailed
 from innkeeper.images.apt import Apt
@@ -38,7 +38,7 @@ def make(root: Root) -> Path:
             # The first process inside a chroot may be another user: it must be able to pass here.
             Path(scratch).chmod(0o755)
             _make(root, Path(scratch) / "made")
-            (Path(scratch) / "made").rename(kept)
+            keep(Path(scratch) / "made", kept)
     return kept
 
 

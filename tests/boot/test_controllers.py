@@ -23,7 +23,7 @@ DRIVERS = (
 LOOK = """\
 busybox mount -t devtmpfs none /dev
 busybox mount -t sysfs none /sys
-for n in $(busybox seq 100); do
+for n in $(busybox seq 1200); do
     [ -e /dev/sda -a -e /dev/sdb ] && busybox grep -q "USB tablet" /proc/bus/input/devices && break
     busybox sleep 0.1
 done

@@ -42,7 +42,7 @@ def test_both_sides_see_what_the_other_writes(guest: Guest, shared: Path) -> Non
     assert sorted(path.name for path in (shared / "d").rglob("*")) == ["e", "h", "moved"]
     # What the guest's kernel believes of a file, it believes for a second.
     (shared / "from the host").write_text("changed meanwhile\n")
-    deadline = "for i in $(seq 100); do grep -q meanwhile 'from the host' && exit; sleep 0.1; done"
+    deadline = "for i in $(seq 1200); do grep -q meanwhile 'from the host' && exit; sleep 0.1; done"
     sh(guest, f"{deadline}; exit 1")
 
 

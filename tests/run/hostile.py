@@ -106,6 +106,10 @@ class Taken:
     threads: int
     descriptors: int
 
+    def fits(self, before: "Taken") -> bool:
+        """Whether it has no more threads and descriptors than before."""
+        return self.threads <= before.threads and self.descriptors <= before.descriptors
+
 
 def taken(pid: int) -> Taken:
     status = Path(f"/proc/{pid}/status").read_text()

@@ -26,8 +26,9 @@ from innkeeper.vm.saved import Beginning, LayerFiles
 from innkeeper.vm.warm import DONE, TAKEN, RecordFiles, WarmStart
 
 MOST: Final = 1000
-# Seconds until a guest stands still, and until its memory is written.
-_TO_STAND: Final = 10.0
+# Seconds until a guest stands still, and until its memory is written: of one with much to do, on a
+# host with little to give.
+_TO_STAND: Final = 120.0
 _TO_WRITE: Final = 120.0
 
 
