@@ -120,9 +120,11 @@ class Recorder:
         was_paused = guest.paused
         try:
             record.take(guest, below, checkpoints)
-        except (OSError, InnkeeperError) as error:
+        except BaseException as error:
             record.discard()
-            raise CommandError(f"cannot save the guest: {error}") from error
+            if isinstance(error, (OSError, InnkeeperError, ValueError)):
+                raise CommandError(f"cannot save the guest: {error}") from error
+            raise
         finally:
             if not was_paused:
                 guest.control().resume()
@@ -191,10 +193,16 @@ class _Record:
 
         Raises:
             OSError, InnkeeperError.
+            ValueError: when a disk tells nonsense of what changed in it.
         """
         self._sweep()
         pages = self._create(savings.pages(len(below)))
-        self._files = LayerFiles(pages=pages, index=self._create(savings.index(len(below))))
+        try:
+            index = self._create(savings.index(len(below)))
+        except OSError:
+            os.close(pages)
+            raise
+        self._files = LayerFiles(pages=pages, index=index)
         self._recording = guest.control().save(self._files, below)
         if self._recording is None:
             raise HostFailure("it does not run")

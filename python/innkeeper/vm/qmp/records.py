@@ -1,11 +1,14 @@
 """The commands by which a guest is saved while it runs."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from innkeeper.machine import stored
 from innkeeper.vm.checkpoint import Checkpoint
 from innkeeper.vm.qmp.session import CommandError, Handler
+
+# Bytes of a piece of a disk's file.
+_LARGEST_UNIT: Final = 1 << 30
 
 
 class Recorder(Protocol):
@@ -39,6 +42,10 @@ def handlers(guest: Subject) -> dict[str, Handler]:
 def _checkpoints(told: object) -> list[Checkpoint]:
     try:
         told = told if isinstance(told, list) else []
-        return [stored.decode(Checkpoint, each) for each in told]
+        found = [stored.decode(Checkpoint, each) for each in told]
     except stored.Unreadable as error:
         raise CommandError(f"Parameter 'checkpoints' makes no sense: {error}") from error
+    for each in found:
+        if not 1 <= each.unit <= _LARGEST_UNIT:
+            raise CommandError(f"Parameter 'checkpoints' makes no sense: pieces of {each.unit}")
+    return found
