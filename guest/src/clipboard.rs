@@ -15,6 +15,11 @@ const FILE: &str = "clipboard";
 /// Bytes; so that an answer is one frame.
 const LONGEST: u64 = 60_000;
 
+/// Makes its folder, so that who copies first can write there. Where that cannot be, they are told when they try.
+pub(crate) fn prepare() {
+    let _ = make(Path::new(FOLDER));
+}
+
 /// Done: nothing.
 pub(crate) fn set(text: &[u8]) -> Answer {
     set_in(Path::new(FOLDER), text)?;
@@ -27,8 +32,7 @@ pub(crate) fn get(known: u64) -> Answer {
 }
 
 fn set_in(folder: &Path, text: &[u8]) -> Result<(), Refusal> {
-    let made = DirBuilder::new().mode(0o755).recursive(true).create(folder);
-    made.map_err(|error| Refusal::new("cannot make /run/innkeeper", &error))?;
+    make(folder).map_err(|error| Refusal::new("cannot make /run/innkeeper", &error))?;
     // In place: whose it is, it stays.
     let mut file = OpenOptions::new()
         .write(true)
@@ -38,6 +42,10 @@ fn set_in(folder: &Path, text: &[u8]) -> Result<(), Refusal> {
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
         .open(folder.join(FILE))?;
     Ok(file.write_all(text)?)
+}
+
+fn make(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o755).recursive(true).create(folder)
 }
 
 fn get_in(folder: &Path, known: u64) -> io::Result<Vec<u8>> {

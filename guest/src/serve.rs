@@ -78,6 +78,7 @@ impl Agent {
             end: None,
             asked_by: None,
         };
+        crate::clipboard::prepare();
         agent.port.greet([0; 16]);
         Ok(agent)
     }

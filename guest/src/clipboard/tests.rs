@@ -23,6 +23,15 @@ fn number_of(answer: &[u8]) -> u64 {
 }
 
 #[test]
+fn who_copies_first_finds_its_folder() {
+    let folder = Folder::new("first");
+    make(&folder.0).unwrap();
+    make(&folder.0).unwrap();
+    fs::write(folder.0.join(FILE), "first").unwrap();
+    assert_eq!(get_in(&folder.0, 0).unwrap()[8..], *b"\x01first");
+}
+
+#[test]
 fn what_was_set_is_there_and_is_told_once() {
     let folder = Folder::new("told");
     assert_eq!(get_in(&folder.0, 0).unwrap(), [0; 9]);
