@@ -17,11 +17,22 @@ function openScreen() {
     rfb.background = "#1d2125";
     rfb.addEventListener("connect", () => { status("connected"); rfb.focus(); });
     rfb.addEventListener("clipboard", event => {
+        // It goes no further before somebody takes it: what they copied elsewhere is theirs.
         element("text").value = event.detail.text;
-        // Where the browser lets pages do that.
-        navigator.clipboard?.writeText(event.detail.text).catch(() => {});
     });
     rfb.addEventListener("disconnect", () => { status("the guest has gone"); setTimeout(openScreen, AGAIN); });
+}
+
+async function takeText() {
+    const text = element("text");
+    try {
+        await navigator.clipboard.writeText(text.value);
+        status("copied");
+    } catch {
+        // Browsers let pages do that where they come from this computer, or by TLS.
+        text.select();
+        status("press Ctrl-C to copy");
+    }
 }
 
 // Keys of which the character is not the symbol.
@@ -99,6 +110,7 @@ element("paste").onclick = () => {
     (board.hidden ? rfb : element("text"))?.focus();
 };
 element("copy").onclick = () => rfb?.clipboardPasteFrom(element("text").value);
+element("take").onclick = takeText;
 element("type").onclick = () => { if (rfb) typeText(element("text").value); rfb?.focus(); };
 element("full").onclick = () => document.querySelector("main").requestFullscreen();
 if (guest.screen) {
