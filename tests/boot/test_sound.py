@@ -37,7 +37,26 @@ def strength(samples: list[int], rate: int, pitch: float) -> float:
     return 2 * math.hypot(*parts) / len(samples)
 
 
-def play(inn: Inn, directory: Path, engine: str) -> None:
+def hears(left: list[int]) -> bool:
+    """Whether the tone is there for as long as it is, a second of it without a gap. A host that is
+    busy may be late with a piece, which is heard.
+    """
+    loud = [at for at, sample in enumerate(left) if abs(sample) > 1000]
+    # Silence lies before; the kernel may repeat something of a last piece that is not whole.
+    first, last = loud[0], loud[-1]
+    assert (last - first) / 48_000 > SECONDS - 0.05
+    if (last - first) / 48_000 >= SECONDS + 0.25:
+        return False
+    middle = left[first + 4800 : first + 4800 + 48_000]
+    own_pitch = strength(middle, 48_000, PITCH)
+    others = (PITCH / 2, PITCH * 0.97, PITCH * 1.03, PITCH * 2, 1000)
+    return 14_000 < own_pitch < 18_000 and all(
+        strength(middle, 48_000, other) < own_pitch / 20 for other in others
+    )
+
+
+def play(inn: Inn, directory: Path, engine: str) -> list[int]:
+    """What is heard at the left."""
     drivers = initrd.modules(
         LINUX,
         "kernel/sound/*",
@@ -47,6 +66,7 @@ def play(inn: Inn, directory: Path, engine: str) -> None:
     files = {**drivers, "tone": tone()}
     own = initrd.busybox(directory / "initrd", initrd.LOAD + PLAY, files=files)
     heard = directory / "heard.wav"
+    heard.unlink(missing_ok=True)
     result = inn(
         "run",
         *("--engine", engine, "--memory", "256M", "--network", "none"),
@@ -58,25 +78,17 @@ def play(inn: Inn, directory: Path, engine: str) -> None:
     with wave.open(str(heard)) as file:
         assert file.getparams()[:3] == (2, 2, 48_000)
         frames = file.readframes(file.getnframes())
-    left = [
+    return [
         int.from_bytes(frames[at : at + 2], "little", signed=True)
         for at in range(0, len(frames), 4)
     ]
-    # Silence lies before; the kernel may repeat something of a last piece that is not whole.
-    first = next(at for at, sample in enumerate(left) if abs(sample) > 1000)
-    last = max(at for at, sample in enumerate(left) if abs(sample) > 1000)
-    assert SECONDS - 0.05 < (last - first) / 48_000 < SECONDS + 0.25
-    middle = left[first + 4800 : first + 4800 + 48_000]
-    own_pitch = strength(middle, 48_000, PITCH)
-    assert 14_000 < own_pitch < 18_000
-    for other in (PITCH / 2, PITCH * 0.97, PITCH * 1.03, PITCH * 2, 1000):
-        assert strength(middle, 48_000, other) < own_pitch / 20
 
 
 def test_a_tone_is_in_the_file(inn: Inn, tmp_path: Path) -> None:
-    play(inn, tmp_path, "translator")
+    # What is wrong with the card is wrong each time.
+    assert any(hears(play(inn, tmp_path, "translator")) for _ in range(3))
 
 
 @pytest.mark.long_guest(reason="a second way to the same")
 def test_a_tone_is_in_the_file_by_the_interpreter(inn: Inn, tmp_path: Path) -> None:
-    play(inn, tmp_path, "interpreter")
+    assert any(hears(play(inn, tmp_path, "interpreter")) for _ in range(3))
