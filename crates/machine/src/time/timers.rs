@@ -119,8 +119,10 @@ impl Inner {
         let mut state = lock(&self.state);
         while !state.stopping {
             let now = self.clock.now();
+            // Once a round: a clock that is resumed between two looks makes an alarm that is due look like one to come.
+            let paused = self.clock.is_paused();
             match state.armed.first().copied() {
-                Some((deadline, index)) if deadline <= now && !self.clock.is_paused() => {
+                Some((deadline, index)) if deadline <= now && !paused => {
                     state.armed.pop_first();
                     state.deadlines[index] = None;
                     let callback = state.callbacks.get(index).cloned().flatten();
@@ -130,9 +132,10 @@ impl Inner {
                     }
                     state = lock(&self.state);
                 }
-                Some((deadline, _)) if !self.clock.is_paused() => {
+                Some((deadline, _)) if !paused => {
                     state.sleeping_until = deadline;
-                    let time = Duration::from_nanos(deadline - now).min(LONGEST_SLEEP);
+                    let time = Duration::from_nanos(deadline.saturating_sub(now));
+                    let time = time.min(LONGEST_SLEEP);
                     state = wait_for(&self.changed, state, time);
                 }
                 _ => {

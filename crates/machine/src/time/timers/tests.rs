@@ -67,3 +67,23 @@ fn rearming_for_ever_keeps_one_entry() {
     }
     assert_eq!(crate::sync::lock(&queue.inner.state).armed.len(), 1);
 }
+
+#[test]
+fn a_clock_that_stops_and_goes_on_all_the_time_expires_what_is_due() {
+    let clock = Arc::new(MachineClock::default());
+    let queue = TimerQueue::start(Arc::clone(&clock)).expect("a thread");
+    let timer = queue.timer();
+    let (sender, receiver) = channel();
+    queue.connect(
+        &timer,
+        Arc::new(move |_| sender.send(()).expect("a listener")),
+    );
+    for _ in 0..2000 {
+        clock.pause();
+        queue.clock_changed();
+        timer.arm(0);
+        clock.resume();
+        queue.clock_changed();
+        assert_eq!(receiver.recv_timeout(PATIENCE), Ok(()));
+    }
+}
