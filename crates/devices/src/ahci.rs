@@ -4,7 +4,8 @@
 //! NVMe controller, a command is done in whole on the vCPU that issues it, so between two accesses nothing is under
 //! way but commands that wait in their slots: the state is plain values, and what waits is in the guest's memory. How
 //! long one access may work is bounded; the rest comes by an alarm, as does what a rate holds back. Native queuing is
-//! there for its drivers' sake: commands are done in the order of their slots. Rejected: a thread a port.
+//! there for its drivers' sake: commands are done in the order of their slots, round and round, as ports are: one that is
+//! never done would stop others for ever. Rejected: a thread a port.
 //!
 //! Spec: Serial ATA AHCI 1.3.1 Specification, "HBA Memory Registers", "System Memory Structures", "Data Transfer
 //! Operation"; Serial ATA Revision 3.0, "Frame Information Structures"; ATA8-ACS, "Command descriptions".
@@ -56,6 +57,8 @@ const BAR: u8 = 5;
 const BAR_LEN: u64 = 0x2000;
 const PORTS: u64 = 0x100;
 const PORT_LEN: u64 = 0x80;
+/// Slots for commands of a port.
+const SLOTS: u8 = 32;
 /// Ports that there can be.
 pub const MOST_PORTS: usize = 32;
 /// After so long the guest's processor goes on, and the rest is done by the alarm.
@@ -111,6 +114,8 @@ pub struct Ahci {
     pace: Pace,
     global: Global,
     ports: Vec<Port>,
+    /// Behind the port that was last at work: it begins there.
+    next: usize,
     /// Nothing is done before [`PciFunction::resume`].
     quiet: bool,
 }
@@ -133,6 +138,7 @@ impl Ahci {
             pace: parts.pace,
             global: Global::default(),
             ports: ports.collect(),
+            next: 0,
             quiet: false,
         }
     }
@@ -153,11 +159,15 @@ impl Ahci {
             return;
         }
         let began = Instant::now();
-        'all: for port in &mut self.ports {
+        let (count, first) = (self.ports.len(), self.next);
+        'all: for turn in 0..count {
+            let index = (first + turn) % count;
+            let port = &mut self.ports[index];
             while port.has_work() {
                 if !self.pace.may_pass() || began.elapsed() >= PATIENCE && self.pace.yields() {
                     break 'all;
                 }
+                self.next = index + 1;
                 let moved = port.step(&self.memory);
                 if let Some(bytes) = moved {
                     self.pace.spend(bytes);
@@ -277,6 +287,7 @@ impl PciFunction for Ahci {
         self.quiet = true;
         let states = state.ports.into_iter().zip(state.trays);
         for (port, (state, tray)) in self.ports.iter_mut().zip(states) {
+            port.next = (state.slot + 1) % SLOTS;
             port.state = state;
             if let Some(cd) = port.cd() {
                 locked(&cd).tray = tray;

@@ -103,6 +103,8 @@ type Channels = Arc<Mutex<[Channel; 2]>>;
 pub struct Ide {
     config: ConfigSpace,
     channels: Channels,
+    /// Behind the channel that was last at work: what waits goes on there first.
+    next: usize,
 }
 
 impl Ide {
@@ -122,6 +124,7 @@ impl Ide {
         Ide {
             config,
             channels: Arc::new(Mutex::new(channels)),
+            next: 0,
         }
     }
 
@@ -158,6 +161,18 @@ impl Ide {
             channel.trays = moved;
         }
         IdeTray::new(Arc::clone(&self.channels), channel, unit)
+    }
+
+    /// What waits goes on. Channels have their turns: where a rate lets little pass, one would stop the other for ever.
+    fn go_on(&mut self) {
+        let mut channels = locked(&self.channels);
+        let (count, first) = (channels.len(), self.next);
+        for turn in 0..count {
+            let index = (first + turn) % count;
+            if channels[index].go_on() {
+                self.next = index + 1;
+            }
+        }
     }
 
     fn tell_mastering(&self) {
@@ -218,14 +233,12 @@ impl PciFunction for Ide {
     fn resume(&mut self) {
         for channel in locked(&self.channels).iter_mut() {
             channel.quiet = false;
-            channel.go_on();
         }
+        self.go_on();
     }
 
     fn expire(&mut self) {
-        for channel in locked(&self.channels).iter_mut() {
-            channel.go_on();
-        }
+        self.go_on();
     }
 
     fn save(&self) -> DeviceState {

@@ -106,6 +106,8 @@ pub struct Nvme {
     serial: String,
     state: ControllerState,
     pace: Pace,
+    /// Behind the pair for reads and writes that was last at work: what waits goes on there first.
+    next: usize,
     /// The machine saves, restores or is paused: what waits goes on when it does.
     quiet: bool,
 }
@@ -137,6 +139,7 @@ impl Nvme {
             serial: serial.to_owned(),
             state: ControllerState::default(),
             pace: Pace::free(),
+            next: 1,
             quiet: false,
         }
     }
@@ -151,9 +154,7 @@ impl Nvme {
     /// Does what waits in the queues, as far as it may.
     fn go_on(&mut self) {
         if !self.quiet && self.state.registers.is_ready() && self.may_master() {
-            for pair in 0..PAIRS {
-                self.serve(pair);
-            }
+            self.serve_all();
             self.drive_line();
         }
     }

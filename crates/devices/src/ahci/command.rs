@@ -5,6 +5,7 @@ use block::BlockDevice;
 use memory::GuestMemory;
 use vm_memory::{Bytes, GuestAddress};
 
+use super::SLOTS;
 use super::ata::{self, ABORTED, Outcome, UNCORRECTABLE, Way};
 use super::fis::{self, REQUEST_LEN, Request, Task};
 use super::port::{
@@ -56,10 +57,13 @@ impl From<Stopped> for Failed {
 }
 
 impl Port {
-    /// Does the first command that waits. Answers how many bytes of the medium it moved, if it did.
+    /// Does the next command that waits: slots have their turns, since a queue that is kept full would never come to
+    /// the last of them. Answers how many bytes of the medium it moved, if it did.
     pub(super) fn step(&mut self, memory: &GuestMemory) -> Option<u64> {
-        let number = self.state.issued.trailing_zeros() as u8 & 31;
+        let from_next = self.state.issued.rotate_right(self.next.into());
+        let number = (from_next.trailing_zeros() as u8 + self.next) % SLOTS;
         self.state.slot = number;
+        self.next = (number + 1) % SLOTS;
         let header = self.state.list.wrapping_add(u64::from(number) * HEADER_LEN);
         let words = memory.ram().read_obj::<[u32; 4]>(GuestAddress(header));
         let Ok(words) = words else {

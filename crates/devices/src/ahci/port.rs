@@ -151,6 +151,8 @@ pub(super) enum PortDrive {
 pub(super) struct Port {
     pub(super) drive: PortDrive,
     pub(super) state: PortState,
+    /// Behind the slot that was last at work; the first of them where the port was started anew.
+    pub(super) next: u8,
 }
 
 impl Port {
@@ -166,6 +168,7 @@ impl Port {
         let mut port = Port {
             drive,
             state: PortState::default(),
+            next: 0,
         };
         port.reset();
         port
@@ -189,6 +192,7 @@ impl Port {
             command: SPIN_UP | POWER_ON,
             ..PortState::default()
         };
+        self.next = 0;
         self.establish();
     }
 
@@ -271,6 +275,7 @@ impl Port {
             state.active = 0;
             state.slot = 0;
             state.stopped = false;
+            self.next = 0;
         }
         if value & OVERRIDE != 0 {
             state.task &= !u32::from(status::BUSY | status::DATA_REQUEST);

@@ -448,3 +448,49 @@ fn what_is_trimmed_is_given_back() {
     assert_eq!(bytes[10 * 512..][..4], [0; 4]);
     assert_eq!(bytes[12 * 512], 12);
 }
+
+#[test]
+fn slots_and_ports_have_their_turns_where_a_rate_lets_little_pass() {
+    let mut bench = bench();
+    // One command passes each time that it is set.
+    let one = RateLimit {
+        bytes: NonZeroU64::new(1),
+        operations: None,
+    };
+    for slot in [0, 31] {
+        let read = Command {
+            code: 0x25,
+            lba: slot,
+            count: 1,
+            ..Command::default()
+        };
+        bench.lay(slot, &read);
+    }
+    bench.gate.set(one);
+    bench.write(DISK + 0x38, 1 | 1 << 31);
+    assert_eq!(bench.read(DISK + 0x38), 1 << 31);
+    // The first slot is filled again as soon as it is empty.
+    bench.write(DISK + 0x38, 1);
+    bench.gate.set(one);
+    bench.ahci.expire();
+    assert_eq!(bench.read(DISK + 0x38), 1);
+    let mut read = Command {
+        code: 0xa0,
+        ..Command::default()
+    };
+    read.packet[0] = 0x28;
+    read.packet[8] = 1;
+    bench.lay(1, &read);
+    bench.write(CD + 0x38, 1 << 1);
+    for left in [(1, 0), (0, 0)] {
+        bench.gate.set(one);
+        bench.ahci.expire();
+        assert_eq!((bench.read(DISK + 0x38), bench.read(CD + 0x38)), left);
+    }
+    // Where a port is started anew, its first slot comes first.
+    bench.write(DISK + 0x18, 0x10);
+    bench.write(DISK + 0x18, 0x11);
+    bench.gate.set(one);
+    bench.write(DISK + 0x38, 1 | 1 << 31);
+    assert_eq!(bench.read(DISK + 0x38), 1 << 31);
+}

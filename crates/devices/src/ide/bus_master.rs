@@ -60,8 +60,8 @@ impl Channel {
         }
     }
 
-    /// Does the command's transfer, if there is one and the engine runs.
-    pub(super) fn run_dma(&mut self) {
+    /// Does the command's transfer, if there is one and the engine runs. Answers whether it has.
+    pub(super) fn run_dma(&mut self) -> bool {
         let master = &self.state.master;
         let runs = self.may_dma && !self.quiet && master.status & ACTIVE != 0;
         let to_memory = master.command & TO_MEMORY != 0;
@@ -71,7 +71,7 @@ impl Channel {
                 && transfer.is_inward() == to_memory
                 && (!transfer.is_of_medium() || pace.may_pass())
         }) else {
-            return;
+            return false;
         };
         let packet = transfer.is_packet();
         if transfer.is_of_medium() {
@@ -95,6 +95,7 @@ impl Channel {
                 self.state.transfer = Some(transfer);
             }
         }
+        true
     }
 
     /// Moves everything between drive and regions. Answers whether the table ended with it.

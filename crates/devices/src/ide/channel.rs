@@ -290,24 +290,27 @@ impl Channel {
         }
     }
 
-    /// The next block, once it may pass: until then the drive is busy.
-    fn next_in_time(&mut self) {
+    /// The next block, once it may pass: until then the drive is busy. Answers whether it has passed.
+    fn next_in_time(&mut self) -> bool {
         if self.quiet || !self.pace.may_pass() {
-            return self.set_status(status::BUSY);
+            self.set_status(status::BUSY);
+            return false;
         }
         self.next_block(true);
+        true
     }
 
-    /// What waits goes on, where it may.
-    pub(super) fn go_on(&mut self) {
-        self.run_dma();
+    /// What waits goes on, where it may. Answers whether something has.
+    pub(super) fn go_on(&mut self) -> bool {
+        if self.run_dma() {
+            return true;
+        }
         // Nothing but what is of a medium waits.
         let waiting = self.state.transfer.as_ref();
         let waiting = waiting.filter(|it| !it.dma && it.is_of_medium() && it.left() > 0);
         let unit = waiting.map(|it| usize::from(it.unit & 1));
-        if unit.is_some_and(|unit| self.state.drives[unit].status & status::BUSY != 0) {
-            self.next_in_time();
-        }
+        unit.is_some_and(|unit| self.state.drives[unit].status & status::BUSY != 0)
+            && self.next_in_time()
     }
 
     fn next_block(&mut self, interrupts: bool) {

@@ -386,3 +386,28 @@ fn what_a_rate_holds_back_comes_by_an_alarm_also_after_a_restore() {
     assert_eq!(mark(&bench.words(0, 256)), 21);
     assert_eq!(bench.status(0), 0x50);
 }
+
+#[test]
+fn channels_have_their_turns_where_a_rate_lets_little_pass() {
+    let mut bench = bench();
+    let gate = RateGate::default();
+    let pace = Pace::new(gate.clone(), FakeClock::new(), FakeTimer::new());
+    bench.ide = bench.ide.with_pace(&pace);
+    // One block passes each time that it is set.
+    let one = RateLimit {
+        bytes: NonZeroU64::new(1),
+        operations: None,
+    };
+    gate.set(one);
+    bench.command(0, [0, 9, 20, 0, 0, 0xe0, 0x20]);
+    bench.words(0, 256);
+    bench.packet(&[0x28, 0, 0, 0, 0, 5, 0, 0, 1]);
+    for ready in [[0x08, 0x80], [0x80, 0x08]] {
+        gate.set(one);
+        bench.ide.expire();
+        let now = [0, 0x10].map(|channel| bench.status(channel) & 0x88);
+        assert_eq!(now, ready);
+        // The disk has always more to do.
+        bench.words(0, 256);
+    }
+}

@@ -28,6 +28,16 @@ const RANGE_LEN: usize = 16;
 const PATIENCE: Duration = Duration::from_millis(50);
 
 impl Nvme {
+    /// Does what waits in all pairs. Those for reads and writes have their turns: where a rate lets little pass, one
+    /// would stop the others for ever.
+    pub(super) fn serve_all(&mut self) {
+        self.serve(0);
+        let first = self.next;
+        for turn in 0..PAIRS - 1 {
+            self.serve((first - 1 + turn) % (PAIRS - 1) + 1);
+        }
+    }
+
     /// Does the commands of a pair of queues, as long as there is room for answers.
     pub(super) fn serve(&mut self, pair: usize) {
         let began = Instant::now();
@@ -37,7 +47,10 @@ impl Nvme {
         {
             let answer = match pair {
                 0 => self.admin(&command),
-                _ => Some(self.io(&command)),
+                _ => {
+                    self.next = pair % (PAIRS - 1) + 1;
+                    Some(self.io(&command))
+                }
             };
             if let Some(answer) = answer {
                 self.answer(pair, answers, &answer);

@@ -186,9 +186,7 @@ impl Nvme {
             };
             if queue.set_head(value) {
                 // Who waited for room goes on.
-                for pair in 0..PAIRS {
-                    self.serve(pair);
-                }
+                self.serve_all();
             }
         }
         self.drive_line();

@@ -1,14 +1,17 @@
 #![allow(clippy::cast_possible_truncation, reason = "test values are small")]
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use memory::{Gpa, GuestMemory, RamRange};
 use vm_memory::{Bytes, GuestAddress};
 
 use super::{DOORBELLS, MSIX_TABLE, Nvme};
+use crate::Pace;
 use crate::pci::PciFunction;
-use crate::testing::{FakeLine, FakeMsi};
+use crate::testing::{FakeClock, FakeLine, FakeMsi, FakeTimer};
 use crate::virtio::block::test_disk::MemoryDisk;
+use crate::virtio::{RateGate, RateLimit};
 
 const RAM: u64 = 0x10_0000;
 const ADMIN: u64 = 0x1_0000;
@@ -263,4 +266,43 @@ fn admin_queues_may_be_larger_than_others() {
     assert_eq!(bench.nvme.bar_read(0, 0x1c, 4), 1);
     let too_large = command(5, 0, [ANSWERS, 0], &[128 << 16 | 1, 1]);
     assert_eq!(bench.run(0, &too_large).0, 0x102);
+}
+
+#[test]
+fn queues_have_their_turns_where_a_rate_lets_little_pass() {
+    const SECOND: u64 = 0x1_4000;
+    const SECOND_ANSWERS: u64 = 0x1_5000;
+    let mut bench = bench();
+    bench.make_queues(1);
+    let size = (ENTRIES as u32 - 1) << 16 | 2;
+    let made = bench.run(0, &command(5, 0, [SECOND_ANSWERS, 0], &[size, 2 << 16 | 3]));
+    assert_eq!(made, (0, 0));
+    let made = bench.run(0, &command(1, 0, [SECOND, 0], &[size, 2 << 16 | 1]));
+    assert_eq!(made, (0, 0));
+    let gate = RateGate::default();
+    let pace = Pace::new(gate.clone(), FakeClock::new(), FakeTimer::new());
+    bench.nvme = bench.nvme.with_pace(pace);
+    // One command passes each time that it is set.
+    let one = RateLimit {
+        bytes: None,
+        operations: NonZeroU64::new(1),
+    };
+    gate.set(one);
+    let flush = command(0, 1, [0, 0], &[]);
+    let ram = bench.memory.ram();
+    for at in (QUEUE..).step_by(64).take(4).chain([SECOND]) {
+        ram.write_slice(&flush, GuestAddress(at)).unwrap();
+    }
+    bench.nvme.bar_write(0, DOORBELLS + 8, 4, 4);
+    bench.nvme.bar_write(0, DOORBELLS + 16, 4, 1);
+    let mut answered = Vec::new();
+    for _ in 0..3 {
+        answered.push([ANSWERS, SECOND_ANSWERS].map(|answers| {
+            let entries = bench.bytes(answers, 4 * 16);
+            entries.chunks(16).filter(|it| it[14] & 1 != 0).count()
+        }));
+        gate.set(one);
+        bench.nvme.expire();
+    }
+    assert_eq!(answered, [[1, 0], [1, 1], [2, 1]]);
 }
