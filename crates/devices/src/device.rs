@@ -86,6 +86,8 @@ pub trait Clock: Send + Sync + Debug {
 pub trait Timer: Send + Sync + Debug {
     /// `deadline` in nanoseconds of [`Clock::now`]; replaces an earlier one.
     fn arm(&self, deadline: u64);
+    /// As [`Timer::arm`], but an earlier one that has not come yet stays.
+    fn arm_by(&self, deadline: u64);
     fn disarm(&self);
 }
 

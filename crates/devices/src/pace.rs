@@ -10,7 +10,21 @@ use crate::{Clock, Timer};
 #[derive(Debug, Clone)]
 pub struct Pace {
     gate: RateGate,
-    alarm: Option<(Arc<dyn Clock>, Arc<dyn Timer>)>,
+    alarm: Option<Alarm>,
+}
+
+/// Clones share it: parts of a device, and threads of the host, wait for it for reasons of their own.
+#[derive(Debug, Clone)]
+struct Alarm {
+    clock: Arc<dyn Clock>,
+    timer: Arc<dyn Timer>,
+}
+
+impl Alarm {
+    /// Comes after so many nanoseconds, or before that if somebody waits for less.
+    fn set(&self, wait: u64) {
+        self.timer.arm_by(self.clock.now().saturating_add(wait));
+    }
 }
 
 impl Pace {
@@ -18,7 +32,7 @@ impl Pace {
     pub fn new(gate: RateGate, clock: Arc<dyn Clock>, timer: Arc<dyn Timer>) -> Pace {
         Pace {
             gate,
-            alarm: Some((clock, timer)),
+            alarm: Some(Alarm { clock, timer }),
         }
     }
 
@@ -33,18 +47,17 @@ impl Pace {
 
     /// May something pass now? If not, the alarm is set.
     pub(crate) fn may_pass(&self) -> bool {
-        let Some((wait, (clock, timer))) = self.gate.wait().zip(self.alarm.as_ref()) else {
+        let Some((wait, alarm)) = self.gate.wait().zip(self.alarm.as_ref()) else {
             return true;
         };
-        let wait = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
-        timer.arm(clock.now().saturating_add(wait));
+        alarm.set(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX));
         false
     }
 
     /// The rest is done when the alarm comes, which is at once. False where there is none.
     pub(crate) fn yields(&self) -> bool {
-        if let Some((clock, timer)) = &self.alarm {
-            timer.arm(clock.now().saturating_add(1));
+        if let Some(alarm) = &self.alarm {
+            alarm.set(1);
         }
         self.alarm.is_some()
     }
@@ -54,3 +67,6 @@ impl Pace {
         self.gate.spend(bytes);
     }
 }
+
+#[cfg(test)]
+mod tests;

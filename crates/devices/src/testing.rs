@@ -73,6 +73,11 @@ impl Timer for FakeTimer {
         *locked(&self.deadline) = Some(deadline);
     }
 
+    fn arm_by(&self, deadline: u64) {
+        let mut before = locked(&self.deadline);
+        *before = Some(before.map_or(deadline, |before| before.min(deadline)));
+    }
+
     fn disarm(&self) {
         *locked(&self.deadline) = None;
     }

@@ -147,7 +147,18 @@ impl Inner {
     }
 
     fn set(&self, index: usize, deadline: Option<u64>) {
+        self.change(&mut lock(&self.state), index, deadline);
+    }
+
+    fn set_by(&self, index: usize, deadline: u64) {
         let mut state = lock(&self.state);
+        let before = state.deadlines.get(index).copied().flatten();
+        if before.is_none_or(|before| before > deadline) {
+            self.change(&mut state, index, Some(deadline));
+        }
+    }
+
+    fn change(&self, state: &mut State, index: usize, deadline: Option<u64>) {
         let Some(slot) = state.deadlines.get_mut(index) else {
             return;
         };
@@ -168,6 +179,12 @@ impl Timer for QueueTimer {
     fn arm(&self, deadline: u64) {
         if let Some(queue) = self.queue.upgrade() {
             queue.set(self.index, Some(deadline));
+        }
+    }
+
+    fn arm_by(&self, deadline: u64) {
+        if let Some(queue) = self.queue.upgrade() {
+            queue.set_by(self.index, deadline);
         }
     }
 

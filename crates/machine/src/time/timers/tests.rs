@@ -69,6 +69,26 @@ fn rearming_for_ever_keeps_one_entry() {
 }
 
 #[test]
+fn an_earlier_alarm_stays_until_it_has_come() {
+    let clock = Arc::new(MachineClock::default());
+    let queue = TimerQueue::start(Arc::clone(&clock), "timers").expect("a thread");
+    let timer = queue.timer();
+    let (sender, receiver) = channel();
+    queue.connect(
+        &timer,
+        Arc::new(move |_| sender.send(()).expect("a listener")),
+    );
+    timer.arm_by(u64::MAX);
+    timer.arm_by(1);
+    timer.arm_by(u64::MAX);
+    clock.resume();
+    queue.clock_changed();
+    assert_eq!(receiver.recv_timeout(PATIENCE), Ok(()));
+    timer.arm_by(2);
+    assert_eq!(receiver.recv_timeout(PATIENCE), Ok(()));
+}
+
+#[test]
 fn a_clock_that_stops_and_goes_on_all_the_time_expires_what_is_due() {
     let clock = Arc::new(MachineClock::default());
     let queue = TimerQueue::start(Arc::clone(&clock)).expect("a thread");
