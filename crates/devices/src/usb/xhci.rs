@@ -24,6 +24,7 @@ mod slots;
 mod transfers;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use block::BlockDevice;
 use memory::GuestMemory;
@@ -42,7 +43,7 @@ use crate::{DeviceState, Line, MsiSink, Pace, RestoreError, decode_state, encode
 use events::Events;
 use ports::Port;
 use registers::Registers;
-use slots::Slot;
+use slots::{ENDPOINTS, Slot};
 
 const KIND: &str = "xhci";
 const VERSION: u16 = 1;
@@ -65,6 +66,8 @@ const RELEASE_AT: u8 = 0x60;
 const SLOTS: usize = 16;
 /// Ports of USB 2. There are as many of USB 3, which nothing is on.
 const PORTS: usize = 12;
+/// After so long the guest's processor goes on, and the rest is done by the alarm.
+const PATIENCE: Duration = Duration::from_millis(20);
 /// Disks that there is a port for, besides the tablet and the keyboard.
 pub const MOST_DISKS: usize = PORTS - 2;
 
@@ -107,6 +110,8 @@ pub struct Xhci {
     slots: Vec<Slot>,
     /// By their ports.
     devices: Vec<Box<dyn UsbDevice>>,
+    /// Behind the endpoint that was last at work, of those of all slots: what waits goes on there first.
+    next: usize,
     /// Nothing is done before [`PciFunction::resume`].
     quiet: bool,
 }
@@ -144,6 +149,7 @@ impl Xhci {
             ports: Vec::new(),
             slots: Vec::new(),
             devices,
+            next: 0,
             quiet: false,
         };
         xhci.reset_controller();
@@ -178,17 +184,31 @@ impl Xhci {
         self.drive();
     }
 
-    /// Goes on with what waits: commands, and transfers that devices or the rate held back.
+    /// Goes on with what waits: commands, and transfers that devices, the rate or the time held back. Endpoints have
+    /// their turns: one that always had more to do would stop the others for ever.
     fn go_on(&mut self) {
+        let began = Instant::now();
         if self.works() {
-            self.run_commands();
-            for slot in 1..=SLOTS as u8 {
-                for endpoint in 1..32 {
-                    self.run_transfers(slot, endpoint);
+            self.run_commands(began);
+            let (count, first) = (SLOTS * ENDPOINTS, self.next);
+            for turn in 0..count {
+                let index = (first + turn) % count;
+                let (slot, endpoint) = (index / ENDPOINTS, index % ENDPOINTS);
+                // Both count from one.
+                if self.run_transfers(slot as u8 + 1, endpoint as u8 + 1, began) {
+                    self.next = index + 1;
+                    if self.is_late(began) {
+                        break;
+                    }
                 }
             }
         }
         self.drive();
+    }
+
+    /// Has what began then taken its time, and comes the rest by the alarm?
+    fn is_late(&self, began: Instant) -> bool {
+        began.elapsed() >= PATIENCE && self.pace.yields()
     }
 
     /// Sends what has come to interrupt.

@@ -1,5 +1,7 @@
 //! Commands of the driver. Spec: xHCI 1.2, "Command Interface".
 
+use std::time::Instant;
+
 use vm_memory::{Bytes, GuestAddress};
 
 use super::Xhci;
@@ -29,10 +31,14 @@ const MOST: usize = 256;
 const DEFAULT_ENDPOINT: u8 = 1;
 
 impl Xhci {
-    /// Goes through the command ring, as far as there is room for what it says.
-    pub(super) fn run_commands(&mut self) {
+    /// Goes through the command ring, as far as there is room for what it says and time since `began`.
+    pub(super) fn run_commands(&mut self, began: Instant) {
         for _ in 0..MOST {
-            if !self.works() || !self.registers.commands_run || !self.events.has_room() {
+            if self.is_late(began)
+                || !self.works()
+                || !self.registers.commands_run
+                || !self.events.has_room()
+            {
                 return;
             }
             let Some(trb) = self.registers.commands.next(&self.memory) else {

@@ -1,5 +1,7 @@
 //! The controller's registers. Spec: xHCI 1.2, "Register Interface".
 
+use std::time::Instant;
+
 use serde::{Deserialize, Serialize};
 
 use super::rings::Ring;
@@ -209,7 +211,7 @@ impl Xhci {
         }
         if index == 0 {
             self.registers.commands_run = true;
-            self.run_commands();
+            self.run_commands(Instant::now());
         } else if let Ok(slot) = u8::try_from(index)
             && usize::from(slot) <= SLOTS
         {

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use block::BlockDevice;
 use memory::{Gpa, GuestMemory, RamRange};
@@ -455,4 +456,70 @@ fn what_waits_goes_on_after_a_restore() {
     other.xhci.resume();
     assert_eq!(other.event().1, 1);
     assert_eq!(other.xhci.save().kind, "xhci");
+}
+
+/// Asks for so many sectors of the stick, each by a request of its own, which nobody has rung for.
+fn ask_for_sectors(bench: &mut Bench, slot: u8, sectors: u8) {
+    let len = u32::from(sectors) * 512;
+    bench.block(len, true, &[0x28, 0, 0, 0, 0, 3, 0, 0, sectors, 0]);
+    bench.transfer(slot, BULK_OUT, 31);
+    assert_eq!(bench.event().1, 1);
+    let (ring, base) = Bench::ring_of(slot, BULK_IN);
+    for _ in 0..sectors {
+        bench.put(ring, base, DATA, 512, 1 << 10 | 1 << 5);
+    }
+}
+
+/// Events that have come, and are taken.
+fn events(bench: &mut Bench) -> usize {
+    let mut count = 0;
+    while !bench.is_silent() {
+        assert_eq!(bench.event().1, 1);
+        count += 1;
+    }
+    count
+}
+
+#[test]
+fn what_takes_long_goes_on_by_the_alarm() {
+    let (mut bench, slot) = stick();
+    ask_for_sectors(&mut bench, slot, 8);
+    bench.disk.takes.store(9, Ordering::Relaxed);
+    bench.write(DOORBELLS + u64::from(slot) * 4, BULK_IN.into());
+    let mut came = vec![];
+    for _ in 0..8 {
+        assert!(bench.timer.deadline().is_some());
+        let ram = bench.memory.ram();
+        let done = (0..8).filter(|index| {
+            let at = EVENTS + (bench.taken + index) % 256 * 16 + 12;
+            ram.read_obj::<u32>(GuestAddress(at)).unwrap() & 1 != 0
+        });
+        came.push(done.count());
+        bench.xhci.expire();
+    }
+    assert!((1..=3).contains(&came[0]), "{came:?}");
+    assert_eq!(came[7], 8, "{came:?}");
+    assert_eq!(events(&mut bench), 8);
+}
+
+#[test]
+fn endpoints_have_their_turns_where_one_has_always_more_to_do() {
+    let (mut bench, slot) = stick();
+    let keyboard = bench.address(3);
+    assert_eq!(bench.control(keyboard, SET_CONFIGURATION), (1, 0));
+    bench.configure(keyboard, &[(3, 7)]);
+    let report = DATA + 0x1000;
+    let (ring, base) = Bench::ring_of(keyboard, 3);
+    bench.put(ring, base, report, 8, 1 << 10 | 1 << 5);
+    ask_for_sectors(&mut bench, slot, 8);
+    bench.disk.takes.store(25, Ordering::Relaxed);
+    bench.write(DOORBELLS + u64::from(slot) * 4, BULK_IN.into());
+    assert_eq!(bench.xhci.handle().key(&[0x1c]), Some(true));
+    for _ in 0..2 {
+        bench.xhci.expire();
+    }
+    assert!(bench.disk.patient_reads.load(Ordering::Relaxed) < 8);
+    let ram = bench.memory.ram();
+    let came: [u8; 8] = ram.read_obj(GuestAddress(report)).unwrap();
+    assert_eq!(came, [0, 0, 4, 0, 0, 0, 0, 0]);
 }

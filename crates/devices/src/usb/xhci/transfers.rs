@@ -1,6 +1,8 @@
 //! Transfers: from requests in an endpoint's ring to what the device does, and back. Spec: xHCI 1.2, "Transfer Rings",
 //! "Transfer TRBs", "Short Transfers".
 
+use std::time::Instant;
+
 use memory::GuestMemory;
 use vm_memory::{Bytes, GuestAddress};
 
@@ -56,16 +58,21 @@ enum Next {
 }
 
 impl Xhci {
-    /// Does what is in an endpoint's ring, as far as the device and the event ring go along.
-    pub(super) fn run_transfers(&mut self, slot: u8, endpoint: u8) {
+    /// Does what is in an endpoint's ring, as far as the device, the event ring and the time since `began` go along.
+    /// Answers whether it has done a transfer.
+    pub(super) fn run_transfers(&mut self, slot: u8, endpoint: u8, began: Instant) -> bool {
         let whose = Whose { slot, endpoint };
+        let mut done = false;
         for _ in 0..MOST {
             if !self.works() || !self.events.has_room() {
-                return;
+                return done;
             }
             match self.transfer(whose) {
-                Some(Next::Another) => {}
-                Some(Next::Enough) | None => return,
+                Some(Next::Another) => done = true,
+                Some(Next::Enough) | None => return done,
+            }
+            if self.is_late(began) {
+                return done;
             }
         }
         // A ring without an end, or one with much to do.
@@ -83,7 +90,7 @@ impl Xhci {
             let index = usize::from(slot) - 1;
             self.slots[index].tell_endpoint(&self.memory, endpoint);
         }
-        self.run_transfers(slot, endpoint);
+        self.run_transfers(slot, endpoint, Instant::now());
     }
 
     /// One transfer. `None` where there is none.

@@ -5,6 +5,7 @@
 use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use block::{BlockDevice, check_range};
 
@@ -18,6 +19,8 @@ pub(crate) struct MemoryDisk {
     pub(crate) cached: bool,
     /// Reads that may have waited.
     pub(crate) patient_reads: AtomicU32,
+    /// Milliseconds that each of those takes.
+    pub(crate) takes: AtomicU32,
 }
 
 impl MemoryDisk {
@@ -29,6 +32,7 @@ impl MemoryDisk {
             flushes: AtomicU32::new(0),
             cached: false,
             patient_reads: AtomicU32::new(0),
+            takes: AtomicU32::new(0),
         }
     }
 
@@ -66,6 +70,8 @@ impl BlockDevice for MemoryDisk {
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         self.patient_reads.fetch_add(1, Ordering::Relaxed);
+        let takes = self.takes.load(Ordering::Relaxed);
+        std::thread::sleep(Duration::from_millis(takes.into()));
         self.read(buf, offset)
     }
 
