@@ -154,12 +154,17 @@ impl Xhci {
         if route != 0 || !there {
             return Err(Code::Transaction);
         }
+        let index = usize::from(number) - 1;
+        // A device is one slot's: two would answer each other's requests.
+        let mut others = self.slots.iter().enumerate().filter(|it| it.0 != index);
+        if others.any(|(_, other)| other.has_device() && other.port == port) {
+            return Err(Code::Trb);
+        }
         let endpoint = parse_endpoint(of_default).filter(|it| it.kind == 4);
         let endpoint = endpoint.ok_or(Code::Parameter)?;
         let entry = self.registers.contexts.wrapping_add(u64::from(number) * 8);
         let context = self.memory.ram().read_obj::<u64>(GuestAddress(entry));
         let context = u64::from_le(context.map_err(|_| Code::Parameter)?) & !0x3f;
-        let index = usize::from(number) - 1;
         let slot = &mut self.slots[index];
         let keeps = trb.has(BLOCK);
         let fits = match slot.phase {

@@ -86,14 +86,18 @@ impl Slot {
                 .iter()
                 .flatten()
                 .all(|it| kinds.contains(&it.kind) && it.ring.is_sound())
-            && (matches!(self.phase, SlotPhase::Disabled | SlotPhase::Enabled)
-                && self.endpoints.is_empty()
+            && (!self.has_device() && self.endpoints.is_empty()
                 || usize::from(self.port) < ports && self.endpoints.len() == ENDPOINTS)
     }
 
     pub(super) fn endpoint(&mut self, number: u8) -> Option<&mut Endpoint> {
         let index = usize::from(number).checked_sub(1)?;
         self.endpoints.get_mut(index)?.as_mut()
+    }
+
+    /// Is it the slot of the device on its port?
+    pub(super) fn has_device(&self) -> bool {
+        !matches!(self.phase, SlotPhase::Disabled | SlotPhase::Enabled)
     }
 
     pub(super) fn is_addressed(&self) -> bool {

@@ -523,3 +523,24 @@ fn endpoints_have_their_turns_where_one_has_always_more_to_do() {
     let came: [u8; 8] = ram.read_obj(GuestAddress(report)).unwrap();
     assert_eq!(came, [0, 0, 4, 0, 0, 0, 0, 0]);
 }
+
+#[test]
+fn a_device_is_no_more_than_one_slots() {
+    let mut bench = bench();
+    let first = bench.address(3);
+    let (code, second) = bench.command(9, 0, 0);
+    assert_eq!(code, 1);
+    let entry = CONTEXTS + u64::from(second) * 8;
+    let context = DEVICES + u64::from(second) * 0x800;
+    let ram = bench.memory.ram();
+    ram.write_obj(context, GuestAddress(entry)).unwrap();
+    let of = |slot: u8| u32::from(slot) << 24;
+    // Also where it is to have no address yet.
+    for rest in [0, 1 << 9] {
+        let refused = bench.command(11, INPUT, of(second) | rest);
+        assert_eq!(refused, (5, second));
+    }
+    assert_eq!(bench.control(first, GET_DEVICE), (1, 0));
+    assert_eq!(bench.command(10, 0, of(first)), (1, first));
+    assert_eq!(bench.command(11, INPUT, of(second)), (1, second));
+}
