@@ -544,3 +544,52 @@ fn a_device_is_no_more_than_one_slots() {
     assert_eq!(bench.command(10, 0, of(first)), (1, first));
     assert_eq!(bench.command(11, INPUT, of(second)), (1, second));
 }
+
+#[test]
+fn devices_hear_nothing_of_requests_that_do_nothing() {
+    let (mut bench, slot) = stick();
+    let keyboard = bench.address(3);
+    assert_eq!(bench.control(keyboard, SET_CONFIGURATION), (1, 0));
+    bench.configure(keyboard, &[(3, 7)]);
+    assert_eq!(bench.xhci.handle().key(&[0x1c]), Some(true));
+    // Nothing, with an event and without; and data of the driver's for an event.
+    for (slot, endpoint) in [(keyboard, 3), (keyboard, 1), (slot, BULK_OUT)] {
+        let (ring, base) = Bench::ring_of(slot, endpoint);
+        bench.put(ring, base, 0, 0, 8 << 10);
+        bench.put(ring, base, 0, 0, 8 << 10 | 1 << 5);
+        bench.put(ring, base, 0xabcd_0000_1234, 0, 7 << 10 | 1 << 5);
+        bench.write(DOORBELLS + u64::from(slot) * 4, endpoint.into());
+        assert_eq!(bench.event().1, 1);
+        let (data, code, _, _) = bench.event();
+        assert_eq!((data, code), (0xabcd_0000_1234, 1));
+        assert!(bench.is_silent());
+    }
+    // In a transfer they have no buffer, wherever they say that it is.
+    let (ring, base) = Bench::ring_of(keyboard, 3);
+    bench.put(ring, base, u64::MAX, 0, 8 << 10 | 1 << 4);
+    bench.put(ring, base, DATA, 8, 1 << 10 | 1 << 5 | 1 << 4);
+    bench.put(ring, base, u64::MAX, 0, 7 << 10);
+    bench.write(DOORBELLS + u64::from(keyboard) * 4, 3);
+    assert_eq!(bench.event().1, 1);
+    assert_eq!(bench.data::<8>(), [0, 0, 4, 0, 0, 0, 0, 0]);
+    bench.block(0, true, &[0; 6]);
+    bench.transfer(slot, BULK_OUT, 31);
+    assert_eq!(bench.event().1, 1);
+}
+
+#[test]
+fn requests_that_an_endpoint_does_not_know_stop_it() {
+    let strange = [(BULK_OUT, 5u32), (BULK_OUT, 2), (1, 1), (1, 5)];
+    for (endpoint, kind) in strange {
+        let (mut bench, slot) = stick();
+        bench.block(0, true, &[0; 6]);
+        let (ring, base) = Bench::ring_of(slot, endpoint);
+        let at = bench.put(ring, base, DATA, 31, kind << 10);
+        bench.write(DOORBELLS + u64::from(slot) * 4, endpoint.into());
+        let (pointer, code, _, _) = bench.event();
+        assert_eq!((pointer, code), (at, 5), "{kind} at {endpoint}");
+        // Nothing more, before the driver has seen to it.
+        bench.transfer(slot, endpoint, 31);
+        assert!(bench.is_silent());
+    }
+}

@@ -12,6 +12,9 @@ use super::rings::Trb;
 use super::slots::EndpointPhase;
 use crate::usb::device::{Answer, Setup};
 
+/// Of an endpoint, as its context has it.
+const CONTROL: u8 = 4;
+
 const NORMAL: u8 = 1;
 const SETUP: u8 = 2;
 const DATA: u8 = 3;
@@ -34,6 +37,11 @@ const MOST_DATA: usize = 1 << 20;
 const MOST: usize = 256;
 
 impl Trb {
+    /// It moves nothing, and no device hears of it.
+    fn is_idle(&self) -> bool {
+        matches!(self.kind(), EVENT_DATA | NO_OPERATION)
+    }
+
     /// Bytes of its buffer.
     fn len(&self) -> usize {
         match self.kind() {
@@ -77,6 +85,7 @@ impl Xhci {
         }
         // A ring without an end, or one with much to do.
         self.pace.yields();
+        done
     }
 
     /// The doorbell of an endpoint, which starts one that was stopped.
@@ -116,9 +125,14 @@ impl Xhci {
             }
             trbs.push(trb);
         }
-        let next = match kind {
-            4 => self.control_stage(whose, &trbs, len),
-            kind => self.move_data(whose, &trbs, len, kind >= 6),
+        let next = match parts(&trbs, kind) {
+            Err(strange) => Some(self.fail(whose, &strange, Code::Trb, EndpointPhase::Error)),
+            Ok(None) => {
+                self.account(whose, &trbs, 0);
+                Some(Next::Another)
+            }
+            Ok(Some(first)) if kind == CONTROL => self.control_stage(whose, &first, &trbs, len),
+            Ok(Some(_)) => self.move_data(whose, &trbs, len, kind >= 6),
         };
         if next.is_some() {
             self.slots[index].endpoint(whose.endpoint)?.ring = ring;
@@ -164,9 +178,14 @@ impl Xhci {
         }
     }
 
-    /// One of the stages of a request to the default endpoint.
-    fn control_stage(&mut self, whose: Whose, trbs: &[Trb], len: usize) -> Option<Next> {
-        let first = trbs.first()?;
+    /// One of the stages of a request to the default endpoint, by its first part.
+    fn control_stage(
+        &mut self,
+        whose: Whose,
+        first: &Trb,
+        trbs: &[Trb],
+        len: usize,
+    ) -> Option<Next> {
         match first.kind() {
             SETUP => {
                 let endpoint = self.endpoint(whose)?;
@@ -174,8 +193,8 @@ impl Xhci {
                 endpoint.moved = false;
                 self.account(whose, trbs, 0);
             }
-            DATA => return self.data_stage(whose, trbs, len),
-            STATUS => {
+            DATA => return self.data_stage(whose, first, trbs, len),
+            _ => {
                 let endpoint = self.endpoint(whose)?;
                 let (setup, moved) = (endpoint.setup.take(), endpoint.moved);
                 let Some(setup) = setup.map(Setup::parse) else {
@@ -186,18 +205,15 @@ impl Xhci {
                 }
                 self.account(whose, trbs, 0);
             }
-            NO_OPERATION | EVENT_DATA => self.account(whose, trbs, 0),
-            _ => return Some(self.fail(whose, first, Code::Trb, EndpointPhase::Error)),
         }
         Some(Next::Another)
     }
 
-    fn data_stage(&mut self, whose: Whose, trbs: &[Trb], len: usize) -> Option<Next> {
-        let first = *trbs.first()?;
+    fn data_stage(&mut self, whose: Whose, first: &Trb, trbs: &[Trb], len: usize) -> Option<Next> {
         let endpoint = self.endpoint(whose)?;
         endpoint.moved = true;
         let Some(setup) = endpoint.setup.map(Setup::parse) else {
-            return Some(self.fail(whose, &first, Code::Trb, EndpointPhase::Error));
+            return Some(self.fail(whose, first, Code::Trb, EndpointPhase::Error));
         };
         let data = if setup.is_inward() {
             Some(Vec::new())
@@ -205,15 +221,15 @@ impl Xhci {
             gather(&self.memory, trbs, len)
         };
         let Some(data) = data else {
-            return Some(self.fail(whose, &first, Code::DataBuffer, EndpointPhase::Error));
+            return Some(self.fail(whose, first, Code::DataBuffer, EndpointPhase::Error));
         };
         let Answer::Data(mut answer) = self.ask(whose, &setup, &data)? else {
-            return Some(self.fail(whose, &first, Code::Stall, EndpointPhase::Halted));
+            return Some(self.fail(whose, first, Code::Stall, EndpointPhase::Halted));
         };
         let moved = if setup.is_inward() {
             answer.truncate(len.min(setup.length.into()));
             if scatter(&self.memory, trbs, &answer).is_none() {
-                return Some(self.fail(whose, &first, Code::DataBuffer, EndpointPhase::Error));
+                return Some(self.fail(whose, first, Code::DataBuffer, EndpointPhase::Error));
             }
             answer.len()
         } else {
@@ -290,11 +306,33 @@ impl Xhci {
     }
 }
 
+/// The first of a transfer's requests that a device is to hear of, if there is one; or else the one that no endpoint of
+/// this kind knows, there.
+fn parts(trbs: &[Trb], endpoint: u8) -> Result<Option<Trb>, Trb> {
+    let mut parts = trbs.iter().filter(|trb| !trb.is_idle());
+    let Some(first) = parts.next() else {
+        return Ok(None);
+    };
+    let begins = match first.kind() {
+        SETUP | DATA | STATUS => endpoint == CONTROL,
+        kind => kind == NORMAL && endpoint != CONTROL,
+    };
+    // The other stages of a request have no more than one.
+    let goes_on = matches!(first.kind(), NORMAL | DATA);
+    let strange = parts.find(|trb| trb.kind() != NORMAL || !goes_on);
+    match strange {
+        _ if !begins => Err(*first),
+        Some(trb) => Err(*trb),
+        None => Ok(Some(*first)),
+    }
+}
+
 /// What a transfer's buffers hold. `None` where one is in no memory.
 fn gather(memory: &GuestMemory, trbs: &[Trb], len: usize) -> Option<Vec<u8>> {
     let mut data = vec![0; len];
     let mut done = 0;
-    for trb in trbs {
+    // What has no buffer may have anything in its place.
+    for trb in trbs.iter().filter(|trb| trb.len() > 0) {
         let part = data.get_mut(done..done + trb.len())?;
         if trb.has(IMMEDIATE) {
             let bytes = trb.parameter.to_le_bytes();
@@ -314,7 +352,8 @@ fn gather(memory: &GuestMemory, trbs: &[Trb], len: usize) -> Option<Vec<u8>> {
 /// Lays bytes into a transfer's buffers, as many as there are.
 fn scatter(memory: &GuestMemory, trbs: &[Trb], data: &[u8]) -> Option<()> {
     let mut rest = data;
-    for trb in trbs {
+    // What has no buffer may have anything in its place.
+    for trb in trbs.iter().filter(|trb| trb.len() > 0) {
         let (here, after) = rest.split_at(trb.len().min(rest.len()));
         memory
             .ram()
