@@ -9,7 +9,7 @@ mod sense;
 mod tray;
 
 pub(crate) use cd::run as run_cd;
-pub(crate) use disk::{DiskSense, run as run_disk};
+pub(crate) use disk::{DiskSense, is_flush, run as run_disk};
 pub(crate) use sense::Sense;
 pub(crate) use tray::Tray;
 pub use tray::{DriveReport, RemovableDrive};

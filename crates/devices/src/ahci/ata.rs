@@ -56,6 +56,8 @@ pub(super) enum Outcome {
         /// It is on storage before it is answered.
         lasts: bool,
     },
+    /// What was written is to be on storage.
+    Flush,
     /// So many bytes of ranges, which are given back.
     Trim {
         len: usize,
@@ -141,10 +143,7 @@ pub(super) fn run(
         0x2f => log(request, state, Way::Pio),
         0x47 => log(request, state, Way::Dma),
         0xc6 => set_multiple(request, state),
-        0xe7 | 0xea => match disk.flush() {
-            Ok(()) => Outcome::Done(0),
-            Err(_) => Outcome::Fail(ABORTED),
-        },
+        0xe7 | 0xea => Outcome::Flush,
         0xec => Outcome::Answer {
             bytes: identify::disk(serial, disk.len() / SECTOR_SIZE, state.multiple),
             way: Way::Pio,

@@ -58,7 +58,7 @@ impl From<Stopped> for Failed {
 
 impl Port {
     /// Does the next command that waits: slots have their turns, since a queue that is kept full would never come to
-    /// the last of them. Answers how many bytes of the medium it moved, if it did.
+    /// the last of them. Answers how many bytes of the medium it moved, if it had to do with that.
     pub(super) fn step(&mut self, memory: &GuestMemory) -> Option<u64> {
         let from_next = self.state.issued.rotate_right(self.next.into());
         let number = (from_next.trailing_zeros() as u8 + self.next) % SLOTS;
@@ -173,6 +173,13 @@ impl Port {
                 let moved = self.write_medium(at, len, lasts, &mut scatter);
                 self.finish(slot, request, way, moved, scatter.moved, memory);
                 return Some(len);
+            }
+            Outcome::Flush => {
+                match self.medium().map(|medium| medium.flush()) {
+                    Some(Ok(())) => self.succeed(slot, request, Way::Dma, 0, memory),
+                    _ => self.fail(request, ABORTED, memory),
+                }
+                return Some(0);
             }
             Outcome::Trim { len } => {
                 let moved = self.trim(len, &mut scatter);

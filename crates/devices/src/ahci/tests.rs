@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use block::BlockDevice;
 use memory::{Gpa, GuestMemory, RamRange};
@@ -493,4 +494,27 @@ fn slots_and_ports_have_their_turns_where_a_rate_lets_little_pass() {
     bench.gate.set(one);
     bench.write(DISK + 0x38, 1 | 1 << 31);
     assert_eq!(bench.read(DISK + 0x38), 1 << 31);
+}
+
+#[test]
+fn a_flush_is_an_operation() {
+    let mut bench = bench();
+    let one = RateLimit {
+        bytes: None,
+        operations: NonZeroU64::new(1),
+    };
+    let flush = Command {
+        code: 0xea,
+        ..Command::default()
+    };
+    bench.gate.set(one);
+    for left in [0, 1] {
+        bench.run(DISK, &flush);
+        assert_eq!(bench.read(DISK + 0x38), left);
+    }
+    assert_eq!(bench.disk.flushes.load(Ordering::Relaxed), 1);
+    bench.gate.set(one);
+    bench.ahci.expire();
+    assert_eq!(bench.read(DISK + 0x38), 0);
+    assert_eq!(bench.disk.flushes.load(Ordering::Relaxed), 2);
 }

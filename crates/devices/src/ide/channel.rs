@@ -249,19 +249,12 @@ impl Channel {
 
     /// Begins to move data: at once through the data register, or when the DMA engine is started.
     pub(super) fn begin(&mut self, what: What, dma: bool) {
-        let transfer = Transfer::new(self.state.selected, dma, what);
-        let inward = transfer.is_inward();
-        self.state.transfer = Some(transfer);
+        self.state.transfer = Some(Transfer::new(self.state.selected, dma, what));
         if dma {
             self.set_status(status::DATA_REQUEST);
             self.run_dma();
         } else {
-            // The first block that a disk is given is not interrupted for, nor waited with.
-            if inward {
-                self.next_in_time();
-            } else {
-                self.next_block(false);
-            }
+            self.next_in_time();
         }
     }
 
@@ -290,13 +283,18 @@ impl Channel {
         }
     }
 
-    /// The next block, once it may pass: until then the drive is busy. Answers whether it has passed.
+    /// The next block, or a flush, once it may pass: until then the drive is busy. Answers whether it has passed.
     fn next_in_time(&mut self) -> bool {
         if self.quiet || !self.pace.may_pass() {
             self.set_status(status::BUSY);
             return false;
         }
-        self.next_block(true);
+        let transfer = self.state.transfer.as_ref();
+        if transfer.is_some_and(|it| it.what == What::Flush) {
+            self.flush();
+        } else {
+            self.next_block();
+        }
         true
     }
 
@@ -305,18 +303,19 @@ impl Channel {
         if self.run_dma() {
             return true;
         }
-        // Nothing but what is of a medium waits.
         let waiting = self.state.transfer.as_ref();
-        let waiting = waiting.filter(|it| !it.dma && it.is_of_medium() && it.left() > 0);
+        let waiting = waiting.filter(|it| !it.dma && it.can_wait());
         let unit = waiting.map(|it| usize::from(it.unit & 1));
         unit.is_some_and(|unit| self.state.drives[unit].status & status::BUSY != 0)
             && self.next_in_time()
     }
 
-    fn next_block(&mut self, interrupts: bool) {
+    fn next_block(&mut self) {
         let Some(mut transfer) = self.state.transfer.take() else {
             return;
         };
+        // The first block that a disk is given is not interrupted for.
+        let interrupts = !transfer.begin_write();
         let drive = self.drives[usize::from(transfer.unit & 1)].as_ref();
         let made = drive.map_or(Err(Failed), |drive| transfer.next_block(drive));
         let (packet, len) = (transfer.is_packet(), transfer.buffer.len());
@@ -406,6 +405,7 @@ impl Channel {
             return self.packet(&transfer.buffer);
         }
         let bytes = std::mem::take(&mut transfer.buffer);
+        transfer.position = 0;
         let drive = self.drives[usize::from(transfer.unit & 1)].as_ref();
         let written = drive.map_or(Err(Failed), |drive| transfer.give(drive, &bytes));
         self.pace.spend(bytes.len() as u64);

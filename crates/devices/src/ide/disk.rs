@@ -77,7 +77,7 @@ impl Channel {
             0x40 | 0x41 => self.sectors(false, false, Way::Verify),
             0x42 => self.sectors(true, false, Way::Verify),
             0xc6 => self.set_multiple(),
-            0xe7 | 0xea => self.flush(),
+            0xe7 | 0xea => self.begin(What::Flush, false),
             0xec => self.identify(),
             0xef => self.set_features(),
             0xf8 => self.native_maximum(),
@@ -118,10 +118,10 @@ impl Channel {
             Way::Single | Way::Dma => 1,
         };
         let (next, left) = (first, count);
-        let what = if write {
-            What::Write { next, left, block }
-        } else {
-            What::Read { next, left, block }
+        let what = match way {
+            _ if !write => What::Read { next, left, block },
+            Way::Dma => What::Write { next, left, block },
+            _ => What::FirstWrite { next, left, block },
         };
         self.begin(what, way == Way::Dma);
     }
@@ -138,11 +138,13 @@ impl Channel {
         self.succeed();
     }
 
-    fn flush(&mut self) {
+    /// One operation of the disk's.
+    pub(super) fn flush(&mut self) {
         let Some((drive, _)) = self.selected() else {
             return;
         };
         let flushed = drive.medium().is_none_or(|disk| disk.flush().is_ok());
+        self.pace.spend(0);
         if flushed {
             self.succeed();
         } else {

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use block::BlockDevice;
 use memory::{Gpa, GuestMemory, RamRange};
@@ -409,5 +410,76 @@ fn channels_have_their_turns_where_a_rate_lets_little_pass() {
         assert_eq!(now, ready);
         // The disk has always more to do.
         bench.words(0, 256);
+    }
+}
+
+/// Writes a sector's worth of bytes to the first channel's data register.
+fn give_sector(bench: &mut Bench, value: u64) {
+    for _ in 0..256 {
+        bench.ports.write(0, 2, value);
+    }
+}
+
+#[test]
+fn the_first_block_of_a_write_waits_too_also_after_a_restore() {
+    let mut bench = bench();
+    let gate = RateGate::default();
+    let pace = Pace::new(gate.clone(), FakeClock::new(), FakeTimer::new());
+    bench.ide = bench.ide.with_pace(&pace);
+    let one = RateLimit {
+        bytes: NonZeroU64::new(1),
+        operations: None,
+    };
+    gate.set(one);
+    bench.command(0, [0, 1, 9, 0, 0, 0xe0, 0x30]);
+    give_sector(&mut bench, 0x1111);
+    assert_eq!(bench.status(0), 0x50);
+    bench.command(0, [0, 2, 9, 0, 0, 0xe0, 0x30]);
+    // Before the first block, and before the second.
+    for (value, interrupts) in [(0x2222, false), (0x3333, true)] {
+        assert_eq!(bench.status(0) & 0x88, 0x80);
+        give_sector(&mut bench, 0x4444);
+        let saved = bench.ide.save();
+        let mut other = self::bench();
+        other.ide = other.ide.with_pace(&pace);
+        other.ide.restore(&saved).unwrap();
+        other.ide.resume();
+        assert_eq!(other.status(0) & 0x88, 0x80);
+        gate.set(one);
+        other.ide.expire();
+        // As where it need not wait: the first is not told of.
+        assert_eq!(other.irqs[0].high(), interrupts);
+        assert_eq!(other.status(0) & 0x88, 0x08);
+        give_sector(&mut other, value);
+        let sector = if interrupts { 10 } else { 9 };
+        let [low, _] = (value as u16).to_le_bytes();
+        assert_eq!(other.disk.bytes()[sector * 512..][..2], [low; 2]);
+        bench = other;
+    }
+    assert_eq!(bench.status(0), 0x50);
+}
+
+#[test]
+fn a_flush_is_an_operation() {
+    let mut bench = bench();
+    let (gate, timer) = (RateGate::default(), FakeTimer::new());
+    let pace = Pace::new(gate.clone(), FakeClock::new(), Arc::clone(&timer) as _);
+    bench.ide = bench.ide.with_pace(&pace);
+    let one = RateLimit {
+        bytes: None,
+        operations: NonZeroU64::new(1),
+    };
+    gate.set(one);
+    for (command, flushed) in [(0xe7, 1), (0xea, 2)] {
+        bench.command(0, [0, 0, 0, 0, 0, 0xe0, command]);
+        let done = |bench: &Bench| bench.disk.flushes.load(Ordering::Relaxed);
+        if flushed == 2 {
+            assert_eq!((bench.status(0), done(&bench)), (0xd0, 1));
+            assert!(timer.deadline().is_some() && !bench.irqs[0].high());
+            gate.set(one);
+            bench.ide.expire();
+        }
+        assert!(bench.irqs[0].high());
+        assert_eq!((bench.status(0), done(&bench)), (0x50, flushed));
     }
 }

@@ -38,6 +38,10 @@ pub(super) enum What {
     PacketAnswer { rest: Vec<u8>, limit: u32 },
     /// A disc from byte `next` on, `left` bytes, `limit` at a time.
     PacketRead { next: u64, left: u64, limit: u32 },
+    /// A write whose first block has not been asked for.
+    FirstWrite { next: u64, left: u32, block: u32 },
+    /// What was written is to be on storage, once it may pass.
+    Flush,
 }
 
 /// The medium could not be read or written.
@@ -57,15 +61,36 @@ impl Transfer {
 
     /// Is data moving to the guest?
     pub(super) fn is_inward(&self) -> bool {
-        !matches!(self.what, What::Write { .. } | What::Packet)
+        matches!(
+            self.what,
+            What::Read { .. } | What::Answer | What::PacketAnswer { .. } | What::PacketRead { .. }
+        )
     }
 
     /// Is it of a disk or a disc, rather than what a drive says?
     pub(super) fn is_of_medium(&self) -> bool {
         matches!(
             self.what,
-            What::Read { .. } | What::Write { .. } | What::PacketRead { .. }
+            What::Read { .. }
+                | What::Write { .. }
+                | What::PacketRead { .. }
+                | What::FirstWrite { .. }
+                | What::Flush
         )
+    }
+
+    /// Has it to do with a medium what it has not done?
+    pub(super) fn can_wait(&self) -> bool {
+        self.is_of_medium() && (self.left() > 0 || self.what == What::Flush)
+    }
+
+    /// The drive asks for the first block that it is to write. Answers whether it does so now.
+    pub(super) fn begin_write(&mut self) -> bool {
+        let What::FirstWrite { next, left, block } = self.what else {
+            return false;
+        };
+        self.what = What::Write { next, left, block };
+        true
     }
 
     /// Does a packet command move it?
@@ -79,8 +104,10 @@ impl Transfer {
     /// Bytes that have not been in the buffer yet. Those to be written count until they are.
     pub(super) fn left(&self) -> u64 {
         match &self.what {
-            What::Read { left, .. } | What::Write { left, .. } => u64::from(*left) * SECTOR,
-            What::Answer | What::Packet => 0,
+            What::Read { left, .. } | What::Write { left, .. } | What::FirstWrite { left, .. } => {
+                u64::from(*left) * SECTOR
+            }
+            What::Answer | What::Packet | What::Flush => 0,
             What::PacketAnswer { rest, .. } => rest.len() as u64,
             What::PacketRead { left, .. } => *left,
         }
@@ -89,9 +116,11 @@ impl Transfer {
     /// How many bytes the next block has, if the guest takes as many as the command allows.
     fn block_len(&self) -> usize {
         let most = match &self.what {
-            What::Read { block, .. } | What::Write { block, .. } => u64::from(*block) * SECTOR,
+            What::Read { block, .. }
+            | What::Write { block, .. }
+            | What::FirstWrite { block, .. } => u64::from(*block) * SECTOR,
             What::PacketAnswer { limit, .. } | What::PacketRead { limit, .. } => (*limit).into(),
-            What::Answer | What::Packet => 0,
+            What::Answer | What::Packet | What::Flush => 0,
         };
         usize::try_from(most.min(self.left())).map_or(LARGEST_BLOCK, |len| len.min(LARGEST_BLOCK))
     }
@@ -128,7 +157,11 @@ impl Transfer {
                 *next = next.saturating_add(len);
                 *left = left.saturating_sub(len);
             }
-            What::Write { .. } | What::Answer | What::Packet => {}
+            What::Write { .. }
+            | What::FirstWrite { .. }
+            | What::Answer
+            | What::Packet
+            | What::Flush => {}
         }
         Ok(())
     }
@@ -153,10 +186,13 @@ impl Transfer {
             _ => Some(self.is_packet()),
         };
         let command = self.what != What::Packet || self.buffer.len() == PACKET_LEN;
+        let dma = !self.dma || !matches!(self.what, What::FirstWrite { .. } | What::Flush);
         command
+            && dma
             && cd.is_none_or(|cd| cd == drive.is_cd())
             && self.buffer.len() <= LARGEST_BLOCK
-            && self.position as usize <= self.buffer.len()
+            // Where there is no block yet, older states have the end of the last one.
+            && (self.position as usize <= self.buffer.len() || self.buffer.is_empty())
             && self.left() <= 65536 * SECTOR.max(super::medium::FRAME)
     }
 }

@@ -18,6 +18,11 @@ const MOST_DATA: u64 = 32 << 20;
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DiskSense(pub(crate) Sense);
 
+/// Is it SYNCHRONIZE CACHE, which is an operation of the disk's?
+pub(crate) fn is_flush(command: &[u8; LONGEST]) -> bool {
+    matches!(command[0], 0x35 | 0x91)
+}
+
 /// Does a command, and remembers in `sense` why it failed.
 pub(crate) fn run(
     command: [u8; LONGEST],
@@ -68,7 +73,7 @@ fn done(command: [u8; LONGEST], disk: &dyn BlockDevice, serial: &str, sense: &Di
         0x2a => write(disk, blocks, short, half(&command, 7).into()),
         0xaa => write(disk, blocks, short, word(&command, 6)),
         0x8a => write(disk, blocks, long, word(&command, 10)),
-        0x35 | 0x91 => match disk.flush() {
+        _ if is_flush(&command) => match disk.flush() {
             Ok(()) => Reply::Done,
             Err(_) => Reply::Fail(Sense::WRITE_ERROR),
         },

@@ -98,8 +98,18 @@ impl Storage {
         }
     }
 
-    /// A command block. `None` for what is none.
-    fn command(&mut self, block: &[u8]) -> Option<()> {
+    /// A command block.
+    fn command(&mut self, block: &[u8]) -> Answer {
+        self.run(block).unwrap_or_else(|| {
+            // Until it is reset.
+            self.state.common.halt(BULK_IN);
+            self.state.common.halt(BULK_OUT);
+            Answer::Stall
+        })
+    }
+
+    /// `None` for what is none.
+    fn run(&mut self, block: &[u8]) -> Option<Answer> {
         let block: &[u8; COMMAND_LEN] = block.try_into().ok()?;
         let word = |at: usize| {
             u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]])
@@ -108,19 +118,25 @@ impl Storage {
         if word(0) != COMMAND_SIGNATURE || !(1..=16).contains(&len) {
             return None;
         }
-        self.state.tag = word(4);
-        self.state.residue = word(8);
-        self.state.status = GOOD;
         let mut command = [0; 16];
         let given = usize::from(len);
         command[..given].copy_from_slice(&block[15..15 + given]);
+        if unit == 0 && scsi::is_flush(&command) {
+            if !self.pace.may_pass() {
+                return Some(Answer::Wait);
+            }
+            self.pace.spend(0);
+        }
+        self.state.tag = word(4);
+        self.state.residue = word(8);
+        self.state.status = GOOD;
         let reply = if unit == 0 {
             scsi::run_disk(command, &*self.disk, &self.serial, &mut self.state.sense)
         } else {
             Reply::Fail(Sense::NO_SUCH_UNIT)
         };
         self.state.phase = self.phase(reply, inward);
-        Some(())
+        Some(Answer::Data(Vec::new()))
     }
 
     /// What a reply means where the host expects data in that direction.
@@ -278,15 +294,7 @@ impl UsbDevice for Storage {
             return Answer::Stall;
         }
         match self.state.phase {
-            Phase::Command => match self.command(data) {
-                Some(()) => Answer::Data(Vec::new()),
-                None => {
-                    // Until it is reset.
-                    self.state.common.halt(BULK_IN);
-                    self.state.common.halt(BULK_OUT);
-                    Answer::Stall
-                }
-            },
+            Phase::Command => self.command(data),
             Phase::Write { .. } if !self.pace.may_pass() => Answer::Wait,
             Phase::Write { .. } => self.write(data),
             Phase::Drop { left } => self.drop_data(data, left),

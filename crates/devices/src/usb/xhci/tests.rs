@@ -593,3 +593,26 @@ fn requests_that_an_endpoint_does_not_know_stop_it() {
         assert!(bench.is_silent());
     }
 }
+
+#[test]
+fn a_flush_is_an_operation() {
+    let (mut bench, slot) = stick();
+    let one = RateLimit {
+        bytes: None,
+        operations: NonZeroU64::new(1),
+    };
+    bench.gate.set(one);
+    for _ in 0..2 {
+        bench.block(0, true, &[0x35, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        bench.transfer(slot, BULK_OUT, 31);
+        bench.transfer(slot, BULK_IN, 13);
+    }
+    // The account of the first has room for its block, which is the second's too.
+    assert_eq!(events(&mut bench), 2);
+    assert_eq!(bench.disk.flushes.load(Ordering::Relaxed), 1);
+    bench.block(0, true, &[0x35, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    bench.gate.set(one);
+    bench.xhci.expire();
+    assert_eq!(events(&mut bench), 2);
+    assert_eq!(bench.disk.flushes.load(Ordering::Relaxed), 2);
+}
