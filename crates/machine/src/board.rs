@@ -57,6 +57,9 @@ pub(crate) struct Board {
     pub(crate) mmio: Arc<Bus>,
     pub(crate) clock: Arc<MachineClock>,
     pub(crate) timers: TimerQueue,
+    /// Alarms by which disk controllers go on with what they do. On a thread of its own: it reads and writes disks of
+    /// the host's, which takes as long as those like, and no clock of the guest's is to wait for that.
+    disk_work: TimerQueue,
     /// Absent when the engine has the interrupt controllers.
     pub(crate) irqchip: Option<Arc<Irqchip>>,
     pub(crate) wires: Wires,
@@ -112,11 +115,14 @@ impl Board {
     /// A board with interrupt controllers, buses and the PCI host bridge.
     pub(crate) fn new(parts: &BoardParts) -> Result<Board, MachineError> {
         let clock = Arc::new(MachineClock::default());
-        let timers =
-            TimerQueue::start(Arc::clone(&clock)).map_err(|source| MachineError::Host {
+        let queue = |name| {
+            let started = TimerQueue::start(Arc::clone(&clock), name);
+            started.map_err(|source| MachineError::Host {
                 what: "thread",
                 source,
-            })?;
+            })
+        };
+        let (timers, disk_work) = (queue("timers")?, queue("disk-work")?);
         let irqchip = match parts.engine.interrupt_model() {
             InterruptModel::Machine => Some(make_irqchip(parts, &clock, &timers)),
             InterruptModel::InKernel => None,
@@ -138,6 +144,7 @@ impl Board {
             mmio: Arc::new(Bus::new(u64::MAX)),
             clock,
             timers,
+            disk_work,
             wires: Wires::new(irqchip.clone(), &parts.engine),
             irqchip,
             pci,
@@ -413,17 +420,17 @@ impl Board {
         Ok((slot, handle))
     }
 
-    /// What keeps a device to what this gate lets through, and the timer that [`Board::alarm`] connects.
+    /// What keeps a disk controller to what this gate lets through, and the timer that [`Board::alarm`] connects.
     fn pace(&self, gate: &RateGate) -> (Pace, Arc<QueueTimer>) {
-        let timer = self.timer();
+        let timer = self.disk_work.timer();
         let alarm = Arc::clone(&timer) as _;
         (Pace::new(gate.clone(), self.clock(), alarm), timer)
     }
 
-    /// Lets the timer's expiry reach a function on the bus.
+    /// Lets the expiry of a [`Board::pace`]'s timer reach its function on the bus.
     fn alarm(&self, timer: &QueueTimer, at: DeviceFunction) {
         let pci = self.pci.clone();
-        self.timers
+        self.disk_work
             .connect(timer, Arc::new(move |_| pci.expire(at)));
     }
 
@@ -577,21 +584,27 @@ impl Board {
     /// The guest runs from here on.
     pub(crate) fn resume(&self) {
         self.clock.resume();
-        self.timers.clock_changed();
+        self.clock_changed();
         self.pci.resume();
     }
 
     /// The guest sleeps from here on: time passes, but no device writes to memory.
     pub(crate) fn doze(&self) {
         self.clock.resume();
-        self.timers.clock_changed();
+        self.clock_changed();
     }
 
     /// The guest stands still from here on: no time passes, no device writes to memory.
     pub(crate) fn quiesce(&self) {
         self.pci.quiesce();
         self.clock.pause();
+        self.clock_changed();
+    }
+
+    /// The clock was paused, resumed or set.
+    pub(crate) fn clock_changed(&self) {
         self.timers.clock_changed();
+        self.disk_work.clock_changed();
     }
 }
 
@@ -627,3 +640,6 @@ fn make_irqchip(
     }
     irqchip
 }
+
+#[cfg(test)]
+mod tests;

@@ -119,7 +119,7 @@ impl Machine {
         let saved = saved.as_ref();
         self.check_shape(saved)?;
         self.shared.clock.set(saved.clock);
-        self.board.timers.clock_changed();
+        self.board.clock_changed();
         let known = |named: &&Named| saved.has(named);
         let devices = self.board.devices.iter().filter(known);
         for (named, (_, state)) in devices.zip(&saved.devices) {

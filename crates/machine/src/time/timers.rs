@@ -1,4 +1,4 @@
-//! All timers of a guest, on one thread.
+//! Timers of a guest, all of a queue on one thread.
 //!
 //! A timer is in the set at most once, so a guest that rearms one for ever makes nothing grow.
 
@@ -58,16 +58,18 @@ pub(crate) struct QueueTimer {
 }
 
 impl TimerQueue {
+    /// `name` is its thread's.
+    ///
     /// # Errors
     /// When the host has no thread for it.
-    pub(crate) fn start(clock: Arc<MachineClock>) -> std::io::Result<TimerQueue> {
+    pub(crate) fn start(clock: Arc<MachineClock>, name: &str) -> std::io::Result<TimerQueue> {
         let inner = Arc::new(Inner {
             clock,
             state: Mutex::default(),
             changed: Condvar::new(),
         });
         let worker = Arc::clone(&inner);
-        let thread = threads::spawn(threads::Work::Device, "timers", move || worker.work())?;
+        let thread = threads::spawn(threads::Work::Device, name, move || worker.work())?;
         Ok(TimerQueue {
             inner,
             thread: Some(thread),

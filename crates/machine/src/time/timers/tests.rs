@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 fn timers_expire_in_order_and_not_early() {
     let clock = Arc::new(MachineClock::default());
     clock.resume();
-    let queue = TimerQueue::start(Arc::clone(&clock)).expect("a thread");
+    let queue = TimerQueue::start(Arc::clone(&clock), "timers").expect("a thread");
     let (sender, receiver) = channel();
     let timers: Vec<_> = (0..2u64)
         .map(|number| {
@@ -36,7 +36,7 @@ fn timers_expire_in_order_and_not_early() {
 #[test]
 fn a_paused_clock_expires_nothing_and_a_disarmed_timer_stays_silent() {
     let clock = Arc::new(MachineClock::default());
-    let queue = TimerQueue::start(Arc::clone(&clock)).expect("a thread");
+    let queue = TimerQueue::start(Arc::clone(&clock), "timers").expect("a thread");
     let (sender, receiver) = channel();
     let (kept, dropped) = (queue.timer(), queue.timer());
     let report = sender.clone();
@@ -60,7 +60,7 @@ fn a_paused_clock_expires_nothing_and_a_disarmed_timer_stays_silent() {
 
 #[test]
 fn rearming_for_ever_keeps_one_entry() {
-    let queue = TimerQueue::start(Arc::default()).expect("a thread");
+    let queue = TimerQueue::start(Arc::default(), "timers").expect("a thread");
     let timer = queue.timer();
     for deadline in 0..10_000 {
         timer.arm(deadline + 1_000_000);
@@ -91,7 +91,7 @@ fn an_earlier_alarm_stays_until_it_has_come() {
 #[test]
 fn a_clock_that_stops_and_goes_on_all_the_time_expires_what_is_due() {
     let clock = Arc::new(MachineClock::default());
-    let queue = TimerQueue::start(Arc::clone(&clock)).expect("a thread");
+    let queue = TimerQueue::start(Arc::clone(&clock), "timers").expect("a thread");
     let timer = queue.timer();
     let (sender, receiver) = channel();
     queue.connect(
