@@ -6,6 +6,7 @@
 mod aside;
 mod checkpoint;
 mod cpus;
+mod keyboards;
 mod media;
 mod memory;
 mod plug;

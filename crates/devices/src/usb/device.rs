@@ -128,6 +128,8 @@ pub(super) trait UsbDevice: Send + Debug {
     fn take(&mut self, endpoint: u8, most: usize) -> Answer;
     /// Bytes for an endpoint, all of which are taken or none.
     fn give(&mut self, endpoint: u8, data: &[u8]) -> Answer;
+    /// Can the guest ask it for what it has to say? Told when it changes.
+    fn is_asked(&self, _asked: bool) {}
     fn save(&self) -> DeviceSaved;
     /// Is it one of this device?
     fn fits(&self, saved: &DeviceSaved) -> bool;

@@ -2,10 +2,12 @@
 //! "Keyboard/Keypad Page".
 //!
 //! What somebody does at the host waits in a queue until the guest asks for it. A guest that does not ask gets the
-//! newest of the tablet, and loses keys.
+//! newest of the tablet, and loses keys; one that cannot ask, since its controller stands still or has no endpoint set
+//! up, is to have them by other devices.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde::{Deserialize, Serialize};
 
@@ -65,6 +67,21 @@ impl Queue {
     }
 }
 
+/// What the device and the host's end of it have in common.
+#[derive(Debug, Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    /// The guest can ask.
+    heard: AtomicBool,
+}
+
+impl Shared {
+    /// Has the guest a driver for it, which can ask?
+    fn is_read(&self, queue: &Queue) -> bool {
+        queue.used && self.heard.load(Ordering::Relaxed)
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Kind {
     Tablet,
@@ -86,7 +103,7 @@ pub(super) struct Hid {
     kind: Kind,
     description: Description,
     common: Common,
-    queue: Arc<Mutex<Queue>>,
+    shared: Arc<Shared>,
     idle: u8,
     /// 1 is its own, 0 the BIOS's, which of a keyboard is the same.
     protocol: u8,
@@ -130,7 +147,10 @@ impl Hid {
             kind,
             description,
             common: Common::default(),
-            queue: Arc::new(Mutex::new(queue)),
+            shared: Arc::new(Shared {
+                queue: Mutex::new(queue),
+                heard: AtomicBool::new(false),
+            }),
             idle: 0,
             protocol: 1,
             lights: 0,
@@ -148,7 +168,7 @@ impl Hid {
         let [_, value] = setup.value.to_le_bytes();
         match (setup.kind, setup.request) {
             // GET REPORT, GET IDLE, GET PROTOCOL
-            (0xa1, 1) => Answer::Data(locked(&self.queue).now.clone()),
+            (0xa1, 1) => Answer::Data(locked(&self.shared.queue).now.clone()),
             (0xa1, 2) => Answer::Data(vec![self.idle]),
             (0xa1, 3) => Answer::Data(vec![self.protocol]),
             // SET REPORT, SET IDLE, SET PROTOCOL
@@ -173,7 +193,7 @@ impl UsbDevice for Hid {
     fn reset(&mut self) {
         self.common = Common::default();
         (self.idle, self.protocol, self.lights) = (0, 1, 0);
-        *locked(&self.queue) = Queue {
+        *locked(&self.shared.queue) = Queue {
             now: vec![0; self.len()],
             ..Queue::default()
         };
@@ -181,7 +201,7 @@ impl UsbDevice for Hid {
 
     fn control(&mut self, setup: &Setup, data: &[u8]) -> Answer {
         let answer = self.common.standard(setup, &self.description);
-        locked(&self.queue).used = self.common.configuration != 0;
+        locked(&self.shared.queue).used = self.common.configuration != 0;
         answer.unwrap_or_else(|| self.class_request(setup, data))
     }
 
@@ -189,7 +209,7 @@ impl UsbDevice for Hid {
         if endpoint != INTERRUPT_IN || self.common.is_halted(endpoint) {
             return Answer::Stall;
         }
-        match locked(&self.queue).reports.pop_front() {
+        match locked(&self.shared.queue).reports.pop_front() {
             Some(mut report) => {
                 report.truncate(most);
                 Answer::Data(report)
@@ -202,11 +222,15 @@ impl UsbDevice for Hid {
         Answer::Stall
     }
 
+    fn is_asked(&self, asked: bool) {
+        self.shared.heard.store(asked, Ordering::Relaxed);
+    }
+
     fn save(&self) -> DeviceSaved {
         DeviceSaved::Hid(HidState {
             kind: self.kind,
             common: self.common.clone(),
-            queue: locked(&self.queue).clone(),
+            queue: locked(&self.shared.queue).clone(),
             idle: self.idle,
             protocol: self.protocol,
             lights: self.lights,
@@ -229,7 +253,7 @@ impl UsbDevice for Hid {
     fn restore(&mut self, saved: &DeviceSaved) {
         if let DeviceSaved::Hid(state) = saved {
             self.common = state.common.clone();
-            *locked(&self.queue) = state.queue.clone();
+            *locked(&self.shared.queue) = state.queue.clone();
             (self.idle, self.protocol, self.lights) = (state.idle, state.protocol, state.lights);
         }
     }
@@ -238,8 +262,8 @@ impl UsbDevice for Hid {
 /// The host's end of a tablet and a keyboard on one controller.
 #[derive(Debug, Clone)]
 pub struct HidHandle {
-    tablet: Arc<Mutex<Queue>>,
-    keyboard: Arc<Mutex<Queue>>,
+    tablet: Arc<Shared>,
+    keyboard: Arc<Shared>,
     /// By which the controller is told to look.
     bell: Pace,
 }
@@ -247,17 +271,17 @@ pub struct HidHandle {
 impl HidHandle {
     pub(super) fn new(tablet: &Hid, keyboard: &Hid, bell: Pace) -> HidHandle {
         HidHandle {
-            tablet: Arc::clone(&tablet.queue),
-            keyboard: Arc::clone(&keyboard.queue),
+            tablet: Arc::clone(&tablet.shared),
+            keyboard: Arc::clone(&keyboard.shared),
             bell,
         }
     }
 
-    /// The hand is there. False where the guest has no driver for the tablet.
+    /// The hand is there. False where the guest has no driver for the tablet, or one that cannot ask.
     #[must_use]
     pub fn point(&self, event: TabletEvent) -> bool {
-        let mut queue = locked(&self.tablet);
-        if !queue.used {
+        let mut queue = locked(&self.tablet.queue);
+        if !self.tablet.is_read(&queue) {
             return false;
         }
         let [x, x_high] = event.x.to_le_bytes();
@@ -282,14 +306,26 @@ impl HidHandle {
         true
     }
 
-    /// A key goes down or up, by its scan codes of set 2. `None` where the guest has no driver for the keyboard, false
-    /// where it is lost.
+    /// A key goes down or up, by its scan codes of set 2. `None` where the guest has no driver for the keyboard, or one
+    /// that cannot ask; false where it is lost.
     #[must_use]
     pub fn key(&self, scan_codes: &[u8]) -> Option<bool> {
-        let mut queue = locked(&self.keyboard);
-        if !queue.used {
+        let queue = locked(&self.keyboard.queue);
+        if !self.keyboard.is_read(&queue) {
             return None;
         }
+        Some(self.put(queue, scan_codes))
+    }
+
+    /// A key goes up that went down here. A guest that cannot ask now finds it up when it can.
+    #[must_use]
+    pub fn let_go(&self, scan_codes: &[u8]) -> bool {
+        let queue = locked(&self.keyboard.queue);
+        // One that has no driver has been reset: its keys are up.
+        !queue.used || self.put(queue, scan_codes)
+    }
+
+    fn put(&self, mut queue: MutexGuard<'_, Queue>, scan_codes: &[u8]) -> bool {
         let mut taken = true;
         let mut move_key = |key, down| {
             let mut report = queue.now.clone();
@@ -304,7 +340,7 @@ impl HidHandle {
         }
         drop(queue);
         self.bell.yields();
-        Some(taken)
+        taken
     }
 }
 

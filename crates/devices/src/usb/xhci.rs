@@ -43,7 +43,7 @@ use crate::{DeviceState, Line, MsiSink, Pace, RestoreError, decode_state, encode
 use events::Events;
 use ports::Port;
 use registers::Registers;
-use slots::{ENDPOINTS, Slot};
+use slots::{ENDPOINTS, Slot, SlotPhase};
 
 const KIND: &str = "xhci";
 const VERSION: u16 = 1;
@@ -112,6 +112,8 @@ pub struct Xhci {
     devices: Vec<Box<dyn UsbDevice>>,
     /// Behind the endpoint that was last at work, of those of all slots: what waits goes on there first.
     next: usize,
+    /// Devices that the guest can ask, as they have been told: a bit for each.
+    asked: u32,
     /// Nothing is done before [`PciFunction::resume`].
     quiet: bool,
 }
@@ -150,6 +152,7 @@ impl Xhci {
             slots: Vec::new(),
             devices,
             next: 0,
+            asked: 0,
             quiet: false,
         };
         xhci.reset_controller();
@@ -211,8 +214,27 @@ impl Xhci {
         began.elapsed() >= PATIENCE && self.pace.yields()
     }
 
+    /// Tells devices whether the guest can ask them: the controller runs, and their endpoints are set up.
+    fn tell_devices(&mut self) {
+        let mut asked = 0;
+        if self.registers.runs() && self.may_master() {
+            for slot in &self.slots {
+                if slot.phase == SlotPhase::Configured {
+                    asked |= 1 << slot.port;
+                }
+            }
+        }
+        if asked != self.asked {
+            self.asked = asked;
+            for (port, device) in self.devices.iter().enumerate() {
+                device.is_asked(asked & 1 << port != 0);
+            }
+        }
+    }
+
     /// Sends what has come to interrupt.
     fn drive(&mut self) {
+        self.tell_devices();
         let wants = self.registers.interrupts_enabled() && self.events.wants_interrupt();
         if self.msix.enabled() {
             if wants {

@@ -8,25 +8,26 @@ use devices::vga::Screen;
 use devices::virtio::{KeyboardHandle, TabletEvent, TabletHandle};
 
 use super::MachineControl;
+use super::keyboards::{Keyboard, Keyboards, Place};
 use crate::sync::lock;
 
 /// What there is of them.
 #[derive(Debug, Default)]
 pub(super) struct Seat {
     screen: Mutex<Option<Screen>>,
-    keyboard: Mutex<Option<Arc<Mutex<I8042>>>>,
+    mouse: Mutex<Option<Arc<Mutex<I8042>>>>,
     tablet: Mutex<Option<TabletHandle>>,
     usb: Mutex<Option<HidHandle>>,
-    virtio_keyboard: Mutex<Option<KeyboardHandle>>,
+    keyboards: Mutex<Keyboards>,
 }
 
 impl Seat {
     pub(super) fn disconnect(&self) {
         *lock(&self.screen) = None;
-        *lock(&self.keyboard) = None;
+        *lock(&self.mouse) = None;
         *lock(&self.tablet) = None;
         *lock(&self.usb) = None;
-        *lock(&self.virtio_keyboard) = None;
+        *lock(&self.keyboards) = Keyboards::default();
     }
 }
 
@@ -42,21 +43,12 @@ impl MachineControl {
     /// keyboard and has no room for them: they are lost.
     #[must_use]
     pub fn key(&self, scan_codes: &[u8]) -> bool {
-        let usb = lock(&self.shared.seat.usb).clone();
-        if let Some(taken) = usb.and_then(|usb| usb.key(scan_codes)) {
-            return taken;
-        }
-        let virtio = lock(&self.shared.seat.virtio_keyboard).clone();
-        if let Some(taken) = virtio.and_then(|keyboard| keyboard.key(scan_codes)) {
-            return taken;
-        }
-        let keyboard = lock(&self.shared.seat.keyboard).clone();
-        keyboard.is_some_and(|keyboard| lock(&keyboard).key(scan_codes))
+        lock(&self.shared.seat.keyboards).key(scan_codes)
     }
 
     /// The mouse moves, or its buttons change.
     pub fn mouse(&self, event: MouseEvent) {
-        if let Some(mouse) = lock(&self.shared.seat.keyboard).clone() {
+        if let Some(mouse) = lock(&self.shared.seat.mouse).clone() {
             lock(&mouse).mouse(event);
         }
     }
@@ -73,6 +65,7 @@ impl MachineControl {
     }
 
     pub(crate) fn connect_usb(&self, usb: HidHandle) {
+        self.connect_keys(Place::Usb, Arc::new(usb.clone()));
         *lock(&self.shared.seat.usb) = Some(usb);
     }
 
@@ -81,7 +74,7 @@ impl MachineControl {
     }
 
     pub(crate) fn connect_virtio_keyboard(&self, keyboard: KeyboardHandle) {
-        *lock(&self.shared.seat.virtio_keyboard) = Some(keyboard);
+        self.connect_keys(Place::Virtio, Arc::new(keyboard));
     }
 
     pub(crate) fn connect_screen(&self, screen: Screen) {
@@ -89,6 +82,11 @@ impl MachineControl {
     }
 
     pub(crate) fn connect_keyboard(&self, keyboard: Arc<Mutex<I8042>>) {
-        *lock(&self.shared.seat.keyboard) = Some(keyboard);
+        self.connect_keys(Place::Pc, Arc::clone(&keyboard) as _);
+        *lock(&self.shared.seat.mouse) = Some(keyboard);
+    }
+
+    fn connect_keys(&self, place: Place, keyboard: Arc<dyn Keyboard>) {
+        lock(&self.shared.seat.keyboards).connect(place, keyboard);
     }
 }

@@ -616,3 +616,48 @@ fn a_flush_is_an_operation() {
     assert_eq!(events(&mut bench), 2);
     assert_eq!(bench.disk.flushes.load(Ordering::Relaxed), 2);
 }
+
+#[test]
+fn a_keyboard_that_nobody_can_ask_leaves_keys_to_others() {
+    let mut bench = bench();
+    let slot = bench.address(3);
+    assert_eq!(bench.control(slot, SET_CONFIGURATION), (1, 0));
+    let handle = bench.xhci.handle();
+    // It is set up, and its endpoint is not.
+    assert_eq!(handle.key(&[0x1c]), None);
+    bench.configure(slot, &[(3, 7)]);
+    assert_eq!(handle.key(&[0x1c]), Some(true));
+    bench.write(OPERATION, 4);
+    assert_eq!(handle.key(&[0x1b]), None);
+    // What was down goes up all the same, and is found so.
+    assert!(handle.let_go(&[0xf0, 0x1c]));
+    let saved = bench.xhci.save();
+    bench.write(OPERATION, 5);
+    assert_eq!(handle.key(&[0x1b]), Some(true));
+    let reports = [
+        [0, 0, 4, 0, 0, 0, 0, 0],
+        [0; 8],
+        [0, 0, 0x16, 0, 0, 0, 0, 0],
+    ];
+    for report in reports {
+        bench.transfer(slot, 3, 8);
+        while bench.event().3 >> 10 & 0x3f != 32 {}
+        assert_eq!(bench.data::<8>(), report);
+    }
+    let running = bench.xhci.save();
+    for (state, taken) in [(&saved, None), (&running, Some(true))] {
+        let mut other = self::bench();
+        other.xhci.restore(state).unwrap();
+        assert_eq!(other.xhci.handle().key(&[0x1b]), taken);
+    }
+    // Nobody may be asked by a controller that may not reach memory, or once the slot has gone.
+    bench.xhci.config_write(0x04, 2, 2);
+    assert_eq!(handle.key(&[0x1b]), None);
+    bench.xhci.config_write(0x04, 2, 6);
+    assert_eq!(handle.key(&[0x1b]), Some(true));
+    assert_eq!(bench.command(10, 0, u32::from(slot) << 24).0, 1);
+    assert_eq!(handle.key(&[0x1b]), None);
+    // Of one that was reset nothing is down.
+    bench.write(OPERATION, 2);
+    assert!(handle.let_go(&[0xf0, 0x1b]));
+}
