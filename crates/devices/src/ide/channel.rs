@@ -15,6 +15,9 @@ use super::transfer::{Failed, MOST_MULTIPLE, PACKET_LEN, Transfer, What};
 use crate::scsi::Sense;
 use crate::{Line, Pace};
 
+/// Registers by which more is done than to remember what is written.
+const COMMAND: u64 = 7;
+const DEVICE_CONTROL: u64 = 8;
 /// In device control: no interrupts; reset; show the previous bytes.
 const NO_INTERRUPT: u8 = 1 << 1;
 const RESET: u8 = 1 << 2;
@@ -176,9 +179,12 @@ impl Channel {
     }
 
     pub(super) fn write(&mut self, offset: u64, value: u8) {
+        if offset != DEVICE_CONTROL && self.is_deaf(offset, value) {
+            return;
+        }
         match offset {
-            7 => return self.command(value),
-            8 => return self.write_control(value),
+            COMMAND => return self.command(value),
+            DEVICE_CONTROL => return self.write_control(value),
             6 => self.state.selected = value >> 4 & 1,
             _ => {}
         }
@@ -197,6 +203,16 @@ impl Channel {
                 _ => {}
             }
         }
+    }
+
+    /// Is the drive busy, which then hears of nothing? A CD-ROM drive does of DEVICE RESET.
+    fn is_deaf(&mut self, offset: u64, value: u8) -> bool {
+        const DEVICE_RESET: u8 = 0x08;
+        let Some((drive, state)) = self.selected() else {
+            return false;
+        };
+        let resets = offset == COMMAND && value == DEVICE_RESET && drive.is_cd();
+        state.status & status::BUSY != 0 && !resets
     }
 
     fn write_control(&mut self, value: u8) {

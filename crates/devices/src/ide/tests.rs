@@ -483,3 +483,42 @@ fn a_flush_is_an_operation() {
         assert_eq!((bench.status(0), done(&bench)), (0x50, flushed));
     }
 }
+
+#[test]
+fn a_drive_that_is_busy_hears_of_nothing_but_a_reset() {
+    let mut bench = bench();
+    let gate = RateGate::default();
+    let pace = Pace::new(gate.clone(), FakeClock::new(), FakeTimer::new());
+    bench.ide = bench.ide.with_pace(&pace);
+    gate.set(RateLimit {
+        bytes: NonZeroU64::new(1),
+        operations: None,
+    });
+    bench.command(0, [0, 2, 20, 0, 0, 0xe0, 0x20]);
+    bench.words(0, 256);
+    assert_eq!(bench.status(0), 0xd0);
+    // Neither of another command nor of another drive.
+    bench.command(0, [0, 1, 30, 0, 0, 0xf0, 0x20]);
+    assert_eq!(bench.status(0), 0xd0);
+    let registers = [2, 3, 6].map(|offset| bench.ports.read(offset, 1));
+    assert_eq!(registers, [2, 20, 0xe0]);
+    gate.set(RateLimit::default());
+    bench.ide.expire();
+    assert_eq!(mark(&bench.words(0, 256)), 21);
+    gate.set(RateLimit {
+        bytes: NonZeroU64::new(1),
+        operations: None,
+    });
+    bench.command(0, [0, 2, 20, 0, 0, 0xe0, 0x20]);
+    bench.words(0, 256);
+    bench.packet(&[0x28, 0, 0, 0, 0, 5, 0, 0, 1]);
+    assert_eq!((bench.status(0), bench.status(0x10)), (0xd0, 0xd0));
+    bench.command(0x10, [0, 0, 0, 0, 0, 0xa0, 0x08]);
+    assert_eq!(bench.status(0x10), 0);
+    // A disk knows no such reset.
+    bench.command(0, [0, 0, 0, 0, 0, 0xe0, 0x08]);
+    assert_eq!(bench.status(0), 0xd0);
+    bench.ports.write(8, 1, 4);
+    bench.ports.write(8, 1, 0);
+    assert_eq!(bench.status(0), 0x50);
+}
