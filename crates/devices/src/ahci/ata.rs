@@ -209,6 +209,10 @@ fn trim(request: &Request, disk: &dyn BlockDevice) -> Outcome {
 
 fn log(request: &Request, state: &mut PortState, way: Way) -> Outcome {
     let address = request.lba & 0xff;
+    // What failed is forgotten by who reads it, not by who asks for too much.
+    if request.count != 1 || request.lba >> 8 & 0xff != 0 {
+        return Outcome::Fail(ABORTED);
+    }
     let mut page = vec![0; 512];
     match address {
         // The directory: its version, and one page of the log of errors.
@@ -218,9 +222,6 @@ fn log(request: &Request, state: &mut PortState, way: Way) -> Outcome {
         }
         QUEUED_LOG => failed(state.failed.take(), &mut page),
         _ => return Outcome::Fail(ABORTED),
-    }
-    if request.count != 1 || request.lba >> 8 & 0xff != 0 {
-        return Outcome::Fail(ABORTED);
     }
     Outcome::Answer { bytes: page, way }
 }

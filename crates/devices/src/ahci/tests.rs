@@ -280,6 +280,19 @@ fn a_queued_command_that_fails_is_in_the_log_and_nothing_goes_on_before() {
     assert_eq!(bench.read(DISK + 0x38), 1 << 5);
     bench.write(DISK + 0x18, 0x10);
     bench.write(DISK + 0x18, 0x11);
+    // Of that page there is one, and only who has read it has read it.
+    for (lba, count) in [(0x10, 2), (0x110, 1), (0x10, 0)] {
+        let log = Command {
+            code: 0x2f,
+            lba,
+            count,
+            ..Command::default()
+        };
+        bench.run(DISK, &log);
+        assert_eq!(bench.pending(DISK), 0x4000_0001);
+        bench.write(DISK + 0x18, 0x10);
+        bench.write(DISK + 0x18, 0x11);
+    }
     bench.run(
         DISK,
         &Command {
