@@ -181,9 +181,13 @@ impl Port {
         }
     }
 
+    /// As at power-on. Whoever looks at trays is told where it was out.
     pub(super) fn close_tray(&self) {
         if let PortDrive::Cd(cd) = &self.drive {
-            locked(cd).tray = Tray::default();
+            let mut cd = locked(cd);
+            if std::mem::take(&mut cd.tray).open {
+                cd.moved.set(false);
+            }
         }
     }
 

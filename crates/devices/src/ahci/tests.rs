@@ -33,6 +33,7 @@ struct Bench {
     msi: Arc<FakeMsi>,
     gate: RateGate,
     timer: Arc<FakeTimer>,
+    trays: Arc<FakeLine>,
 }
 
 /// A disk on the first port, a CD-ROM drive on the second, both started.
@@ -50,7 +51,7 @@ fn bench() -> Bench {
     let disc = Arc::new(MemoryDisk::new(40 * 2048));
     disc.write_at(b"disc", 7 * 2048).unwrap();
     let (line, msi) = (FakeLine::new(), FakeMsi::new());
-    let (gate, timer) = (RateGate::default(), FakeTimer::new());
+    let (gate, timer, trays) = (RateGate::default(), FakeTimer::new(), FakeLine::new());
     let drives = vec![
         SataDrive::Disk {
             disk: Arc::clone(&disk) as _,
@@ -63,7 +64,7 @@ fn bench() -> Bench {
         msi: Arc::clone(&msi) as _,
         line: Arc::clone(&line) as _,
         pace: Pace::new(gate.clone(), FakeClock::new(), Arc::clone(&timer) as _),
-        trays: FakeLine::new(),
+        trays: Arc::clone(&trays) as _,
     };
     let mut bench = Bench {
         ahci: Ahci::new(drives, parts),
@@ -73,6 +74,7 @@ fn bench() -> Bench {
         msi,
         gate,
         timer,
+        trays,
     };
     bench.ahci.config_write(0x04, 2, 6);
     bench.write(0x04, 2);
@@ -383,6 +385,21 @@ fn a_disc_is_read_by_packets_and_changed() {
     bench.write(CD + 0x18, 0x11);
     bench.run(CD, &read);
     assert_eq!(bench.read(CD + 0x20), 0x2051);
+}
+
+#[test]
+fn a_reset_tells_of_a_tray_that_it_closes() {
+    let mut bench = bench();
+    let mut open = Command {
+        code: 0xa0,
+        ..Command::default()
+    };
+    (open.packet[0], open.packet[4]) = (0x1b, 2);
+    bench.run(CD, &open);
+    assert!(bench.trays.high());
+    bench.ahci.reset();
+    assert!(!bench.trays.high());
+    assert!(!bench.ahci.tray(1).unwrap().report().open);
 }
 
 #[test]
