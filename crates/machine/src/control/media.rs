@@ -1,11 +1,12 @@
 //! Drives whose media are changed while the guest runs, for whoever asks from another thread.
 
-use std::sync::{Arc, Mutex};
+use std::fmt::{self, Debug};
+use std::sync::{Arc, Mutex, Weak};
 
 use block::BlockDevice;
 use devices::{DriveReport, Line, RemovableDrive};
 
-use super::MachineControl;
+use super::{MachineControl, Shared};
 use crate::MachineError;
 use crate::sync::lock;
 
@@ -19,13 +20,21 @@ impl Media {
     }
 }
 
-/// Rings when the guest moves a tray.
-#[derive(Debug)]
-struct TrayBell(MachineControl);
+/// Rings when the guest moves a tray, while somebody has the machine: who has the machine has its drives, and they have
+/// this.
+struct TrayBell(Weak<Shared>);
+
+impl Debug for TrayBell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TrayBell").finish_non_exhaustive()
+    }
+}
 
 impl Line for TrayBell {
     fn set(&self, _high: bool) {
-        self.0.tell_news();
+        if let Some(shared) = self.0.upgrade() {
+            MachineControl { shared }.tell_news();
+        }
     }
 }
 
@@ -82,6 +91,6 @@ impl MachineControl {
 
     /// What a drive tells when the guest moves its tray.
     pub(crate) fn tray_bell(&self) -> Arc<dyn Line> {
-        Arc::new(TrayBell(self.clone()))
+        Arc::new(TrayBell(Arc::downgrade(&self.shared)))
     }
 }

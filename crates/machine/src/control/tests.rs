@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use devices::Lines;
 use memory::GuestMemory;
 
@@ -65,4 +67,15 @@ fn only_a_sleeper_is_woken_and_a_reset_comes_first() {
     control.reset_done();
     control.woken();
     assert!(!control.attention());
+}
+
+#[test]
+fn a_bell_keeps_no_machine_and_harms_nobody_after_it() {
+    let control = MachineControl::default();
+    let bell = control.tray_bell();
+    let shared = Arc::downgrade(&control.shared);
+    bell.set(true);
+    drop(control);
+    assert!(shared.upgrade().is_none());
+    bell.set(false);
 }
