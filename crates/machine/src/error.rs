@@ -37,6 +37,8 @@ pub enum MachineError {
     FloppySize { path: PathBuf },
     #[error("the disk controller of old has room for {most} disks, on a guest with firmware")]
     TooManyIdeDisks { most: usize },
+    #[error("a guest has at most {most} SATA drives, of which its CD-ROM drive may be one")]
+    TooManySataDrives { most: usize },
     #[error("a guest has at most {most} USB disks")]
     TooManyUsbDisks { most: usize },
     #[error("cannot use the disk {}", path.display())]

@@ -40,6 +40,7 @@ fn class(error: &MachineError) -> &'static str {
         | MachineError::IdTaken { .. }
         | MachineError::NotPlugged { .. }
         | MachineError::NoDrive { .. }
+        | MachineError::TooManySataDrives { .. }
         | MachineError::TooManyUsbDisks { .. }
         | MachineError::NoMedium { .. }
         | MachineError::FloppySize { .. }

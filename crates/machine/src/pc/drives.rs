@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use block::BlockDevice;
-use devices::ahci::SataDrive;
+use devices::ahci::{MOST_PORTS, SataDrive};
 use devices::floppy::Format;
 use devices::ide::Drive;
 use rustix::fs::Access;
@@ -73,13 +73,19 @@ pub(crate) struct SataDrives {
 /// Disks in their order, then the CD-ROM drive.
 ///
 /// # Errors
-/// When an image cannot be used.
+/// When there are more than there are ports for, or an image cannot be used.
 pub(crate) fn sata_drives(
     disks: &[DiskConfig],
     firmware: Option<&FirmwareConfig>,
 ) -> Result<SataDrives, MachineError> {
+    let disks: Vec<&DiskConfig> = disks.iter().filter(|it| it.bus == DiskBus::Sata).collect();
+    let firmware = firmware.filter(|it| it.cd_sata);
+    let cds = usize::from(firmware.is_some_and(|it| it.cd.is_some()));
+    if disks.len() + cds > MOST_PORTS {
+        return Err(MachineError::TooManySataDrives { most: MOST_PORTS });
+    }
     let mut found = SataDrives::default();
-    for disk in disks.iter().filter(|disk| disk.bus == DiskBus::Sata) {
+    for disk in disks {
         let opened = open_disk(disk)?;
         found.disks.push(Arc::clone(&opened));
         found.drives.push(SataDrive::Disk {
@@ -87,7 +93,7 @@ pub(crate) fn sata_drives(
             serial: disk.serial.clone(),
         });
     }
-    let disc = firmware.filter(|it| it.cd_sata).map(disc).transpose()?;
+    let disc = firmware.map(disc).transpose()?;
     if let Some(disc) = disc.flatten() {
         found.cd = Some(found.drives.len());
         found.drives.push(SataDrive::Cd(disc));
