@@ -2,6 +2,7 @@
 
 mod from_file;
 mod given_back;
+mod huge_pages;
 mod kinds;
 mod layers;
 mod mapping_raw;
@@ -88,6 +89,8 @@ pub struct GuestMemory {
     shared: Option<Arc<Shared>>,
     /// The host may merge its pages with equal ones.
     mergeable: Arc<AtomicBool>,
+    /// The host is asked for huge pages.
+    huge: Arc<AtomicBool>,
 }
 
 /// What a guest's memory consists of.
@@ -134,7 +137,7 @@ impl GuestMemory {
         }
         let ram =
             GuestRam::from_regions(regions).map_err(|source| MemoryError::Layout { source })?;
-        Ok(GuestMemory {
+        let memory = GuestMemory {
             ram,
             bells,
             devices: Arc::default(),
@@ -143,7 +146,10 @@ impl GuestMemory {
             rom: None,
             shared: None,
             mergeable: Arc::default(),
-        })
+            huge: Arc::default(),
+        };
+        memory.use_huge_pages();
+        Ok(memory)
     }
 
     /// Likewise, of more than plain RAM.

@@ -55,6 +55,7 @@ impl GuestMemory {
         if is_shared {
             self.discard_shared(Gpa(at), len)?;
         } else if pieces == 0 {
+            self.note_gap(Gpa(at), len);
             stretch.give_back()?;
         } else if pieces < MOST_PIECES {
             self.pieces.fetch_add(1, Ordering::Relaxed);

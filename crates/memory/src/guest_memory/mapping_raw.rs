@@ -68,6 +68,18 @@ impl Stretch {
         Ok(())
     }
 
+    /// Says whether its pages are to be huge ones from now on.
+    pub(super) fn prefer_huge(self, huge: bool) -> io::Result<()> {
+        let advice = if huge {
+            Advice::LinuxHugepage
+        } else {
+            Advice::LinuxNoHugepage
+        };
+        // SAFETY: what the pages hold stays as it is.
+        unsafe { madvise(self.host, self.len, advice) }?;
+        Ok(())
+    }
+
     /// Its first byte, and how many there are.
     pub(super) fn bytes(self) -> (*const u8, usize) {
         (self.host.cast_const().cast(), self.len)

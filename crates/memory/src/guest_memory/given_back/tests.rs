@@ -1,3 +1,5 @@
+use std::sync::atomic::Ordering;
+
 use vm_memory::{Bytes, GuestAddress};
 
 use crate::{Bell, Gpa, GuestMemory, Lines, PAGE_SIZE, RamRange};
@@ -83,4 +85,15 @@ fn pointers_into_given_pages_stay_good() {
     memory.ram().write_obj(7u8, GuestAddress(5)).unwrap();
     assert_eq!((byte(&memory, 5), byte(&memory, 4)), (7, 0));
     assert_eq!(memory.resident(), MIB + PAGE_SIZE);
+}
+
+#[test]
+fn single_pages_that_are_handed_back_are_not_filled_again() {
+    let memory = GuestMemory::new(&[range(0, 8 * MIB)]).unwrap();
+    let asks = |memory: &GuestMemory| memory.huge.load(Ordering::Relaxed);
+    assert!(asks(&memory));
+    memory.discard(range(2 * MIB, 4 * MIB)).unwrap();
+    assert!(asks(&memory), "whole huge pages leave no gap");
+    memory.discard(range(MIB, PAGE_SIZE)).unwrap();
+    assert!(!asks(&memory));
 }
