@@ -80,7 +80,7 @@ bench-migration: ## Measure what moving a guest takes, and write docs/reference/
 	@scripts/build
 	@.venv/bin/python -m benches.migration
 
-soak: ## Save, fork, restore and back up a guest that checks itself, at random; MINUTES= or HOURS= for how long, SEED=
+soak: ## Save, fork, restore, back up and move a guest that checks itself, at random; MINUTES= or HOURS= for how long, SEED=
 	@scripts/setup
 	@scripts/build
 	@.venv/bin/python -m benches.soak --minutes $(or $(MINUTES),$(if $(HOURS),$(shell expr $(HOURS) \* 60)),15) \

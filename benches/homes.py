@@ -23,9 +23,7 @@ def a_home() -> Iterator[Path]:
     image = ensure(Store(), "debian", lambda *_: None)
     with tempfile.TemporaryDirectory(dir=image.directory.parents[1]) as directory:
         home = Path(directory)
-        (home / "names").mkdir()
-        (home / "images").symlink_to(image.directory.parent)
-        (home / "names" / "debian").symlink_to(Path("..") / "images" / image.digest)
+        furnish(home)
         os.environ["INNKEEPER_HOME"] = directory
         try:
             yield home
@@ -35,3 +33,11 @@ def a_home() -> Iterator[Path]:
             )
             if names := everybody.stdout.split():
                 subprocess.run([INN, "rm", "--force", *names], capture_output=True, check=False)
+
+
+def furnish(home: Path) -> None:
+    """Puts the Debian image, and nothing else, into an empty one."""
+    image = ensure(Store(), "debian", lambda *_: None)
+    (home / "names").mkdir(parents=True)
+    (home / "images").symlink_to(image.directory.parent)
+    (home / "names" / "debian").symlink_to(Path("..") / "images" / image.digest)

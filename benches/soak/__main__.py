@@ -5,6 +5,7 @@ everything where it is.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -13,12 +14,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from innkeeper.images import Store, ensure
+from benches.homes import INN, furnish
 
-_INN: Final = Path(sys.executable).with_name("inn")
 _WORKER: Final = Path(__file__).with_name("worker.c")
 _MEMORY: Final = 48  # MiB of the guest's that are checked
 _BLOCKS: Final = 4096  # of 4 KiB, of its file
@@ -26,6 +27,28 @@ _FILE: Final = "/root/soak"
 _STATUS: Final = "/run/soak"
 _PATIENCE: Final = 120.0
 _MOST_SNAPSHOTS: Final = 5
+_HOSTS: Final = ("here", "there")
+_BOOKS: Final = "/root/books"
+# Money goes to and fro; how much there is in all stays. A row more each time, until there are many.
+_ACCOUNTS: Final = 100
+_OPEN: Final = f"""
+    pragma journal_mode = wal;
+    create table account (id integer primary key, has integer not null);
+    with recursive n(i) as (select 1 union all select i + 1 from n where i < {_ACCOUNTS})
+        insert into account select i, 1000 from n;
+    create table entry (id integer primary key, at text, note blob);
+    create index entry_at on entry (at);
+"""
+_BOOK: Final = f"""
+    begin immediate;
+    update account set has = has - 7 where id = 1 + abs(random()) % {_ACCOUNTS};
+    update account set has = has + {_ACCOUNTS} * 1000 - (select sum(has) from account)
+        where id = 1 + abs(random()) % {_ACCOUNTS};
+    insert into entry (at, note) values (hex(randomblob(8)), randomblob(3000));
+    delete from entry where id < (select max(id) from entry) - 2000;
+    commit;
+"""
+_AUDIT: Final = "pragma integrity_check; select sum(has) from account;"
 
 
 class Difference(Exception):
@@ -38,23 +61,48 @@ class Soak:
     def __init__(self, home: Path, chance: random.Random) -> None:
         self.home = home
         self.chance = chance
+        self.host = _HOSTS[0]
         self.guest = "soak"
         self.count = 0
         self.snapshots: list[str] = []
         self.read: list[int] = []
 
-    def inn(self, *words: str) -> str:
-        environment = {
-            **os.environ,
-            "INNKEEPER_HOME": str(self.home / "home"),
-            "INNKEEPER_BACKUP_PASSPHRASE": "soak",
-        }
+    def inn(self, *words: str, host: str | None = None) -> str:
         done = subprocess.run(
-            [_INN, *words], capture_output=True, text=True, env=environment, check=False
+            [INN, *words],
+            capture_output=True,
+            text=True,
+            env=self._environment(host or self.host),
+            check=False,
         )
         if done.returncode != 0:
             raise Difference(f"inn {' '.join(words)}: {done.stderr}{done.stdout}")
         return done.stdout
+
+    def _environment(self, host: str) -> dict[str, str]:
+        home = str(self.home / host)
+        return {**os.environ, "INNKEEPER_HOME": home, "INNKEEPER_BACKUP_PASSPHRASE": "soak"}
+
+    @contextlib.contextmanager
+    def hosts(self) -> Iterator[None]:
+        """Both answer, and trust each other."""
+        for host in _HOSTS:
+            furnish(self.home / host)
+        with contextlib.ExitStack() as stack:
+            for host, other in (_HOSTS, _HOSTS[::-1]):
+                words = [str(INN), "host", "serve", "--listen", "127.0.0.1:0"]
+                serving = subprocess.Popen(
+                    words, stdout=subprocess.PIPE, text=True, env=self._environment(host)
+                )
+                stack.enter_context(serving)
+                stack.callback(serving.terminate)
+                assert serving.stdout is not None
+                port = serving.stdout.readline().split()[-1]
+                pem = self.home / f"{host}.pem"
+                pem.write_text(self.inn("host", "identity", host=host))
+                address = f"127.0.0.1:{port}"
+                self.inn("host", "trust", host, str(pem), "--address", address, host=other)
+            yield
 
     def begin(self) -> None:
         worker = self.home / "worker"
@@ -62,19 +110,38 @@ class Soak:
         self.inn("backup", "init", str(self.home / "vault"))
         self.inn("run", "--detach", "--name", self.guest, "--memory", "192M", "debian")
         self.inn("wait", "--ready", self.guest)
+        self.inn("exec", self.guest, "sh", "-c", "apt-get update && apt-get install -y sqlite3")
         self.inn("cp", str(worker), f"{self.guest}:/usr/local/bin/worker")
         work = ["worker", "run", str(_MEMORY), str(_BLOCKS), _FILE, _STATUS]
         self.inn("exec", self.guest, *work)
+        self.inn("exec", self.guest, "sqlite3", _BOOKS, _OPEN)
+        book = f'while sqlite3 -cmd ".timeout 60000" {_BOOKS} "$1"; do sleep 0.1; done'
+        keep = f"setsid sh -c '{book}' - \"$1\" >/run/books 2>&1 </dev/null &"
+        self.inn("exec", self.guest, "sh", "-c", keep, "-", _BOOK)
         self.look(self.guest)
 
     def look(self, guest: str) -> None:
-        """The program in the guest goes on, and has found no difference."""
-        before = self._status(guest)
-        until = time.monotonic() + _PATIENCE
-        while self._status(guest) <= before:
-            if time.monotonic() > until:
-                raise Difference(f"the program in {guest} does not go on after step {before}")
-            time.sleep(0.1)
+        """The program in the guest goes on, and has found no difference; its books are right."""
+        for count, what in ((self._status, "program"), (self._booked, "bookkeeper")):
+            before = count(guest)
+            until = time.monotonic() + _PATIENCE
+            while count(guest) <= before:
+                if time.monotonic() > until:
+                    raise Difference(f"the {what} in {guest} does not go on after step {before}")
+                time.sleep(0.1)
+        self.audit(guest)
+
+    def audit(self, guest: str) -> None:
+        said = self._ask(guest, _AUDIT)
+        if said.split() != ["ok", str(_ACCOUNTS * 1000)]:
+            raise Difference(f"the books in {guest}: {said}")
+
+    def _ask(self, guest: str, question: str) -> str:
+        words = ("sqlite3", "-cmd", ".timeout 60000", _BOOKS, question)
+        return self.inn("exec", guest, *words)
+
+    def _booked(self, guest: str) -> int:
+        return int(self._ask(guest, "select coalesce(max(id), 0) from entry"))
 
     def _status(self, guest: str) -> int:
         self.inn("wait", "--ready", guest)
@@ -129,7 +196,15 @@ class Soak:
             said = self.inn("exec", copy, "worker", "look", _FILE)
             if f"{_BLOCKS} blocks are whole" not in said:
                 raise Difference(f"{copy}: {said}")
+            self.audit(copy)
         self.inn("rm", "--force", copy)
+
+    def move(self) -> None:
+        """To the other host. Snapshots stay, so they are done with."""
+        there = _HOSTS[1 - _HOSTS.index(self.host)]
+        self.inn("migrate", self.guest, there)
+        self.inn("rm", "--force", self.guest)
+        self.host, self.snapshots = there, []
 
     def pause(self) -> None:
         self.inn("pause", self.guest)
@@ -141,7 +216,7 @@ class Soak:
 
     def end(self) -> None:
         self.inn("stop", "--timeout", "0", self.guest)
-        for image in (self.home / "home" / "guests" / self.guest / "run").glob("disk*.qcow2"):
+        for image in (self.home / self.host / "guests" / self.guest / "run").glob("disk*.qcow2"):
             self.inn("disk", "check", str(image))
         self.inn("backup", "verify", str(self.home / "vault"))
         self.inn("rm", "--force", self.guest)
@@ -153,28 +228,25 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     options = parser.parse_args()
     home = Path(tempfile.mkdtemp(prefix="innkeeper-soak-", dir="/var/tmp"))
-    image = ensure(Store(), "debian", lambda _step, _share: None)
-    (home / "home" / "names").mkdir(parents=True)
-    (home / "home" / "images").symlink_to(image.directory.parent)
-    (home / "home" / "names" / "debian").symlink_to(Path("..") / "images" / image.digest)
     soak = Soak(home, random.Random(options.seed))
     print(f"seed {options.seed}, {options.minutes:g} minutes, in {home}", flush=True)
     done: dict[str, int] = {}
     step = 0
     until = time.monotonic() + 60 * options.minutes
+    acts = [
+        *(soak.snapshot, soak.restore, soak.restore, soak.fork),
+        *(soak.back_up, soak.move, soak.pause, soak.wait),
+    ]
     try:
-        soak.begin()
-        acts = [
-            *(soak.snapshot, soak.restore, soak.restore, soak.fork),
-            *(soak.back_up, soak.pause, soak.wait),
-        ]
-        while time.monotonic() < until:
-            act = soak.chance.choice(acts)
-            step += 1
-            act()
-            soak.look(soak.guest)
-            done[act.__name__] = done.get(act.__name__, 0) + 1
-        soak.end()
+        with soak.hosts():
+            soak.begin()
+            while time.monotonic() < until:
+                act = soak.chance.choice(acts)
+                step += 1
+                act()
+                soak.look(soak.guest)
+                done[act.__name__] = done.get(act.__name__, 0) + 1
+            soak.end()
     except Difference as difference:
         print(f"seed {options.seed}, step {step}: {difference}", file=sys.stderr)
         print(f"{home} has all that there was; inn ps --all shows it", file=sys.stderr)
