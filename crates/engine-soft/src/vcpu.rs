@@ -73,7 +73,7 @@ impl SoftEngine {
     /// Does this host allow translation: executable memory, and a processor with SSE4.2?
     #[must_use]
     pub fn can_translate() -> bool {
-        Translator::new(WARM, false).is_some()
+        Translator::new(WARM, false, 0).is_some()
     }
 
     fn with(memory: GuestMemory, warm: Option<u8>) -> SoftEngine {
@@ -113,8 +113,14 @@ impl Engine for SoftEngine {
     }
 
     fn create_vcpu(&self, id: u32, cpuid: &CpuidTable) -> Result<Box<dyn Vcpu>, EngineError> {
+        let ram = self
+            .memory
+            .initial_ranges()
+            .iter()
+            .map(|range| range.len)
+            .sum();
         let mut translator = match self.warm {
-            Some(warm) => Some(Translator::new(warm, self.watched).ok_or(NO_CODE_MEMORY)?),
+            Some(warm) => Some(Translator::new(warm, self.watched, ram).ok_or(NO_CODE_MEMORY)?),
             None => None,
         };
         if self.checked {
@@ -270,7 +276,7 @@ impl Vcpu for SoftVcpu {
                 ("code pages that died", done.pages_died),
                 ("times all translations were dropped", done.cleared),
                 ("bytes of translated code", translator.code_bytes() as u64),
-                ("bytes of room for it", Translator::code_room() as u64),
+                ("bytes of room for it", translator.code_room() as u64),
                 ("first-level TLB misses", cpu.native.first_misses),
                 ("second-level TLB misses", cpu.native.second_misses),
             ]);

@@ -65,7 +65,8 @@ const BEGUN: usize = 128 << 10;
 impl CodeMemory {
     /// `None` when the host gives no executable memory.
     pub(super) fn new(len: usize) -> Option<CodeMemory> {
-        let middle = (len / 2).next_multiple_of(HUGE_PAGE).min(len);
+        // Of what a guest runs, three fifths are hot.
+        let middle = (len / 5 * 3 / HUGE_PAGE).max(1) * HUGE_PAGE;
         let (write, both) = (reserve(len)?, ProtFlags::READ | ProtFlags::WRITE);
         let mut memory = CodeMemory {
             write: write as usize,
@@ -107,6 +108,11 @@ impl CodeMemory {
     /// Where the next code of a section will run.
     pub(super) fn next(&self, section: Section) -> u64 {
         self.execute + self.area(section).next as u64
+    }
+
+    /// Bytes that there can be.
+    pub(super) fn room(&self) -> usize {
+        self.len
     }
 
     /// Bytes in use.

@@ -8,7 +8,7 @@ use memory::{Gla, Lines, Named};
 use rustc_hash::FxHashMap;
 
 use super::assembler::{Assembler, Section};
-use super::code_memory_raw::CodeMemory;
+use super::code_memory_raw::{CodeMemory, HUGE_PAGE};
 use super::crossings::{self, Allowed};
 use super::emitter::Frame;
 use super::facts::Forms;
@@ -22,10 +22,12 @@ use crate::interp::fetch::{CodePage, LONGEST_INSTRUCTION, fetched_page, needs_mo
 use crate::mmu::PAGE_MASK;
 use crate::mmu::access_raw::fetch_bytes;
 
-/// Room for one vCPU's translations. Pages that are never written cost nothing.
-const CODE_BYTES: usize = 48 << 20;
-/// Units refer to so many instructions at most, 64 bytes each, before all are thrown away.
-const MOST_SITES: usize = 1 << 20;
+/// Bytes of room for one vCPU's translations: so many, and a quarter of the guest's RAM up to the most. A compiler
+/// needs some 80 MiB; what has less room is translated anew all the time. Pages that are never written cost nothing.
+const LEAST_ROOM: usize = 48 << 20;
+const MOST_ROOM: usize = 160 << 20;
+/// Units refer to instructions, 64 bytes each: to one for so many bytes of room at most, before all are thrown away.
+const ROOM_OF_SITE: usize = 48;
 /// So many units are known at most, those that there cannot be among them, before all are forgotten.
 const MOST_UNITS: usize = 1 << 20;
 const HEAT_SLOTS: usize = 1 << 15;
@@ -74,6 +76,7 @@ pub(crate) struct Counters {
 
 pub(crate) struct Translator {
     memory: CodeMemory,
+    most_sites: usize,
     stubs: Stubs,
     asm: Assembler,
     forms: Forms,
@@ -103,11 +106,15 @@ impl std::fmt::Debug for Translator {
 }
 
 impl Translator {
-    /// `None` when the host gives no executable memory, or lacks SSE4.2. When it is `watched`, samples
-    /// tell handlers from translated code, which costs each of their calls a nanosecond or two.
-    pub(crate) fn new(warm: u8, watched: bool) -> Option<Translator> {
+    /// For a guest with `ram` bytes. `None` when the host gives no executable memory, or lacks SSE4.2. When it is
+    /// `watched`, samples tell handlers from translated code, which costs each of their calls a nanosecond or two.
+    pub(crate) fn new(warm: u8, watched: bool, ram: u64) -> Option<Translator> {
         is_x86_feature_detected!("sse4.2").then_some(())?;
-        let mut memory = CodeMemory::new(CODE_BYTES)?;
+        let room = usize::try_from(ram / 4).unwrap_or(MOST_ROOM);
+        let room = room
+            .clamp(LEAST_ROOM, MOST_ROOM)
+            .next_multiple_of(HUGE_PAGE);
+        let mut memory = CodeMemory::new(room)?;
         let mut asm = Assembler::new();
         let [hot, cold] = SECTIONS.map(|section| memory.next(section));
         asm.start(hot, cold);
@@ -116,6 +123,7 @@ impl Translator {
         memory.keep();
         Some(Translator {
             memory,
+            most_sites: room / ROOM_OF_SITE,
             stubs,
             asm,
             forms: Forms::new(),
@@ -205,8 +213,8 @@ impl Translator {
     }
 
     /// Bytes that there is room for.
-    pub(crate) const fn code_room() -> usize {
-        CODE_BYTES
+    pub(crate) fn code_room(&self) -> usize {
+        self.memory.room()
     }
 
     /// Code is translated when it is about to run for the so-manieth time.
@@ -423,7 +431,7 @@ impl Translator {
         if changed || second_changed {
             return None;
         }
-        let full = self.referred.sites.len() > MOST_SITES || self.known > MOST_UNITS;
+        let full = self.referred.sites.len() > self.most_sites || self.known > MOST_UNITS;
         let [hot, cold] = SECTIONS.map(|section| self.asm.bytes(section));
         if full || made.is_some() && !self.memory.add(hot, cold) {
             self.clear(cpu);
