@@ -86,5 +86,10 @@ soak: ## Save, fork, restore, back up and move a guest that checks itself, at ra
 	@.venv/bin/python -m benches.soak --minutes $(or $(MINUTES),$(if $(HOURS),$(shell expr $(HOURS) \* 60)),15) \
 		$(if $(SEED),--seed $(SEED))
 
+stress: ## Compile and compute in a guest of two processors, and compare; MINUTES= for how long, ENGINE=
+	@scripts/setup
+	@scripts/build
+	@.venv/bin/python -m benches.stress --minutes $(or $(MINUTES),60) $(if $(ENGINE),--engine $(ENGINE))
+
 clean: ## Remove what was built here; images stay, see inn image rm
 	rm -rf target build .venv
