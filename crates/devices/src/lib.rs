@@ -26,6 +26,7 @@ pub mod sound;
 #[doc(hidden)]
 pub mod testing;
 pub mod timers;
+pub mod tpm;
 pub mod usb;
 pub mod vga;
 pub mod virtio;

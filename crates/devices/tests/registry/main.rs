@@ -10,6 +10,7 @@ mod legacy;
 mod pc;
 mod pci;
 mod sound;
+mod tpm;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -34,6 +35,7 @@ fn registry() -> Vec<Entry> {
         pc::entries(),
         pci::entries(),
         sound::entries(),
+        tpm::entries(),
     ]
     .into_iter()
     .flatten()
