@@ -7,7 +7,7 @@ use landlock::{
     RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, path_beneath_rules,
 };
 
-use crate::{Enforcement, Needs};
+use crate::{Enforcement, Needs, ProgramNeeds};
 
 /// The newest that this was written for; an older kernel enforces what it knows.
 const NEWEST: ABI = ABI::V6;
@@ -29,6 +29,22 @@ pub(crate) fn restrict(needs: &Needs) -> Result<Enforcement, RulesetError> {
         RulesetStatus::PartiallyEnforced => Enforcement::Partial,
         RulesetStatus::NotEnforced => Enforcement::None,
     })
+}
+
+/// As [`restrict`], for a program that is about to run.
+pub(crate) fn restrict_program(needs: &ProgramNeeds) -> Result<(), RulesetError> {
+    let running = reading() | AccessFs::Execute;
+    let own = writing() & !AccessFs::MakeSock;
+    Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(NEWEST))?
+        .scope(Scope::from_all(NEWEST))?
+        .create()?
+        .add_rules(path_beneath_rules(there(&needs.run), running))?
+        .add_rules(path_beneath_rules(there(&needs.devices), controlling()))?
+        .add_rules(path_beneath_rules([&needs.own], own))?
+        .restrict_self()?;
+    Ok(())
 }
 
 fn reading() -> BitFlags<AccessFs> {

@@ -26,6 +26,7 @@ mod mount_raw;
 mod namespaces_raw;
 mod owner_raw;
 mod places;
+mod program;
 mod root;
 
 use std::path::PathBuf;
@@ -34,6 +35,7 @@ use rustix::thread::CapabilitySet;
 
 pub use filter::Work;
 pub(crate) use namespaces_raw::Rights;
+pub use program::{ProgramNeeds, confine_program};
 
 /// What a guest's process needs. All else is given up.
 #[derive(Debug, Clone, Default)]

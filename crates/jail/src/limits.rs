@@ -12,11 +12,21 @@ use crate::Needs;
 
 /// Disks, sockets of a network and of clients, and what the machine itself has.
 const DESCRIPTORS: u64 = 8192;
+const PROGRAM_DESCRIPTORS: u64 = 64;
+/// Bytes.
+const PROGRAM_FILE: u64 = 16 << 20;
 
 pub(crate) fn resources() -> Result<(), Errno> {
     // A guest's memory is nothing to be left on a disk.
     lower(Resource::Core, 0)?;
     lower(Resource::Nofile, DESCRIPTORS)
+}
+
+/// Of another program that helps a guest: a few files, each small.
+pub(crate) fn program() -> Result<(), Errno> {
+    lower(Resource::Core, 0)?;
+    lower(Resource::Nofile, PROGRAM_DESCRIPTORS)?;
+    lower(Resource::Fsize, PROGRAM_FILE)
 }
 
 fn lower(resource: Resource, most: u64) -> Result<(), Errno> {
