@@ -43,6 +43,7 @@ __all__ = [
     "VcpuStatistics",
     "__version__",
     "adopt",
+    "confine_program",
     "disk_check",
     "disk_checkpoint",
     "disk_convert",
@@ -456,6 +457,15 @@ def end_with_parent() -> None:
 
     Raises:
         OSError: the kernel has no such thing.
+    """
+
+def confine_program(run: Sequence[Path], devices: Sequence[Path], own: Path, user: int) -> None:
+    """Gives up, for good, all that a program does not need that this process is about to become: it
+    has `run` to read and run and `devices`, writes to its `own` directory, and is `user` where this
+    one is root. With one thread only.
+
+    Raises:
+        HostFailure: the kernel refuses one of the walls that it has.
     """
 
 def is_multiboot(head: bytes) -> bool:

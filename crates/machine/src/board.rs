@@ -274,6 +274,19 @@ impl Board {
         Ok(())
     }
 
+    /// Adds a device of the board behind physical addresses.
+    pub(crate) fn add_mapped(
+        &mut self,
+        name: &str,
+        base: u64,
+        len: u64,
+        device: SharedDevice,
+    ) -> Result<(), MachineError> {
+        self.mmio.attach(base, len, 0, Arc::clone(&device))?;
+        self.name(name, device);
+        Ok(())
+    }
+
     /// Interrupt controllers are added first and restored last, so newer ones go to the front.
     fn name(&mut self, name: &str, device: SharedDevice) {
         let name = name.to_owned();

@@ -67,6 +67,7 @@ pub struct MachineConfig {
     pub folders: Vec<FolderConfig>,
     pub vsock: Option<VsockConfig>,
     pub sound: Option<SoundConfig>,
+    pub tpm: Option<TpmConfig>,
     /// A VGA and a monitor.
     pub screen: Option<ScreenConfig>,
     /// An xHCI controller with a tablet and a keyboard, also where no disk hangs on it.
@@ -178,6 +179,13 @@ pub struct FolderConfig {
 #[derive(Debug, Clone)]
 pub struct SoundConfig {
     pub wave: PathBuf,
+}
+
+/// A TPM 2.0: the sockets of an swtpm, by which it has commands and is controlled. It is at power-on, or off.
+#[derive(Debug)]
+pub struct TpmConfig {
+    pub data: OwnedFd,
+    pub control: OwnedFd,
 }
 
 /// A virtio socket device.

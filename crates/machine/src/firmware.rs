@@ -4,6 +4,7 @@ use memory::{Gpa, GuestMemory};
 use vm_memory::{Bytes, GuestAddress};
 
 use crate::MachineError;
+use crate::config::MachineConfig;
 use crate::layout::{
     EBDA, KIB, PC_PCI_WINDOW_64_LEN, PCI_WINDOW_64_LEN, pc_pci_window, pci_window_64,
 };
@@ -31,10 +32,23 @@ pub(crate) struct Facts {
     pub(crate) present: Option<Vec<bool>>,
     /// PCI slots whose devices come and go.
     pub(crate) slots: Vec<u8>,
+    pub(crate) tpm: bool,
     pub(crate) uuid: [u8; 16],
 }
 
 impl Facts {
+    /// What is known before there are devices; `vcpus` as there.
+    pub(crate) fn new(config: &MachineConfig, vcpus: u32) -> Result<Facts, MachineError> {
+        Ok(Facts {
+            memory: config.memory,
+            vcpus,
+            present: None,
+            slots: Vec::new(),
+            tpm: config.tpm.is_some(),
+            uuid: random()?,
+        })
+    }
+
     /// For a board with firmware (`pc`) or without.
     pub(crate) fn acpi(&self, memory: &GuestMemory, pc: bool) -> AcpiRequest {
         let ranges = memory.ranges();
@@ -44,6 +58,7 @@ impl Facts {
             slots: self.slots.clone(),
             pci_window_64: pci_window_64(&ranges),
             serial_count: ports::SERIAL.len(),
+            tpm: self.tpm,
             pc_window: pc.then(|| pc_pci_window(&ranges)),
             pci_window_64_len: if pc {
                 PC_PCI_WINDOW_64_LEN

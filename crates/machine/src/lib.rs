@@ -52,6 +52,7 @@ pub mod tables;
 mod threads;
 mod throttle;
 pub mod time;
+mod tpm;
 mod vcpu;
 mod wires;
 
@@ -59,7 +60,7 @@ pub use config::{
     Action, BootFrom, BridgeOptions, Chardev, ConsoleConfig, Direction, DiskBus, DiskConfig,
     DiskFormat, DiskTrust, EngineChoice, FirmwareConfig, FolderConfig, FolderOptions, Forward,
     MachineConfig, NetworkBoot, NetworkConfig, NetworkModel, NetworkOptions, NetworkWay, Overlay,
-    Peers, Protocol, Reboot, Rule, Rules, SoundConfig, Subnet, Transport, UserOptions,
+    Peers, Protocol, Reboot, Rule, Rules, SoundConfig, Subnet, TpmConfig, Transport, UserOptions,
     VariablesConfig, VsockConfig, lease,
 };
 pub use control::{MachineControl, MemoryReport, Outcome};

@@ -156,13 +156,7 @@ impl Machine {
             let flash = variables.flash(base, memory.clone(), engine, control.clone());
             board.add_flash(base, len, Pflash::new(len, flash))?;
         }
-        let machine_facts = Facts {
-            memory: config.memory,
-            vcpus,
-            present: None,
-            slots: Vec::new(),
-            uuid: random()?,
-        };
+        let machine_facts = Facts::new(&config, vcpus)?;
         let peripherals = peripherals::add(
             &mut board,
             &mut config,

@@ -15,6 +15,7 @@ use devices::port92::{self, Port92};
 use devices::serial::{self, Serial};
 use devices::timers::pit::{self, Pit};
 use devices::timers::rtc::{self, Rtc, RtcMemory};
+use devices::tpm::Tpm;
 use devices::virtio::{
     Balloon, Console, ConsoleHandle, Fs, HotplugMemory, Keyboard, Port, Rng, RngLimit, Tablet,
     Vsock, VsockOptions,
@@ -42,6 +43,7 @@ use crate::screen::{self, MachineScreen};
 use crate::signal::{Presence, VcpuSignal};
 use crate::sound;
 use crate::sync::lock;
+use crate::tpm;
 
 /// What of the devices the machine needs later.
 #[derive(Debug)]
@@ -60,6 +62,7 @@ pub(crate) struct Peripherals {
     /// Power management, which wakes the machine.
     pub(crate) power: Arc<Mutex<AcpiPm>>,
     pub(crate) screen: Option<MachineScreen>,
+    pub(crate) tpm: Option<Arc<Mutex<Tpm>>>,
     /// Absent where processors do not come and go.
     pub(crate) cpus: Option<Arc<Mutex<AcpiCpus>>>,
 }
@@ -112,27 +115,7 @@ pub(crate) fn add(
     })?;
     add_legacy(board, lines, control)?;
     // First of all, so that it has the address that its size asks for.
-    let screen = match &config.screen {
-        Some(wanted) => Some(screen::add(board, wanted)?),
-        None => None,
-    };
-    if let (Some(screen), Some(wanted)) = (&screen, &config.screen) {
-        control.connect_screen(screen.screen.clone());
-        let tablet = Tablet::new().map_err(|source| MachineError::Host {
-            what: "file descriptor",
-            source,
-        })?;
-        control.connect_tablet(tablet.handle());
-        board.add_virtio(tablet)?;
-        if wanted.keyboard {
-            let keyboard = Keyboard::new().map_err(|source| MachineError::Host {
-                what: "file descriptor",
-                source,
-            })?;
-            control.connect_virtio_keyboard(keyboard.handle());
-            board.add_virtio(keyboard)?;
-        }
-    }
+    let screen = add_screen(board, config, control)?;
     let power = add_power_management(board, lines, control)?;
     let floppy = config.firmware.as_ref().map(pc::floppy_drive);
     let floppy = floppy.transpose()?.flatten();
@@ -161,6 +144,11 @@ pub(crate) fn add(
         abandon: Abandon::new(control.clone()),
         power,
         screen,
+        tpm: config
+            .tpm
+            .take()
+            .map(|it| tpm::add(board, it))
+            .transpose()?,
         cpus,
     };
     for (index, chardev) in config.serial.iter_mut().enumerate() {
@@ -280,6 +268,32 @@ impl Peripherals {
         }
         board.add_ports("fw-cfg", Arc::new(Mutex::new(fw_cfg)), &fw_cfg::PORTS)
     }
+}
+
+/// A screen, and what is pointed and typed with there.
+fn add_screen(
+    board: &mut Board,
+    config: &MachineConfig,
+    control: &MachineControl,
+) -> Result<Option<MachineScreen>, MachineError> {
+    let Some(wanted) = &config.screen else {
+        return Ok(None);
+    };
+    let host = |source| MachineError::Host {
+        what: "file descriptor",
+        source,
+    };
+    let screen = screen::add(board, wanted)?;
+    control.connect_screen(screen.screen.clone());
+    let tablet = Tablet::new().map_err(host)?;
+    control.connect_tablet(tablet.handle());
+    board.add_virtio(tablet)?;
+    if wanted.keyboard {
+        let keyboard = Keyboard::new().map_err(host)?;
+        control.connect_virtio_keyboard(keyboard.handle());
+        board.add_virtio(keyboard)?;
+    }
+    Ok(Some(screen))
 }
 
 /// What every PC has.

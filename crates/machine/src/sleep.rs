@@ -36,6 +36,9 @@ impl Machine {
             power.restore(&kept)?;
             power.woken();
         }
+        if let Some(tpm) = &self.peripherals.tpm {
+            lock(tpm).wake();
+        }
         self.start_processors(&awake_at(vector))?;
         self.shared.control.woken();
         Ok(())

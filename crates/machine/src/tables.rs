@@ -10,7 +10,7 @@ mod smbios;
 
 pub use acpi::{AcpiRequest, FACS, build as acpi};
 pub(crate) use generation::{GENERATION, GENERATION_LEN};
-pub(crate) use loader::acpi_files;
+pub(crate) use loader::{TPM_LOG, acpi_files};
 pub(crate) use smbios::files as smbios_files;
 pub use smbios::{SmbiosRequest, build as smbios};
 

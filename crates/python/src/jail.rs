@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ::jail::{Enforcement, Needs, User, Walls, Work};
+use ::jail::{Enforcement, Needs, ProgramNeeds, User, Walls, Work};
 use pyo3::prelude::*;
 
 use crate::errors::{raise, sentence};
@@ -91,6 +91,24 @@ pub(crate) fn adopt() -> std::io::Result<()> {
 #[pyfunction]
 pub(crate) fn end_with_parent() -> std::io::Result<()> {
     ::jail::end_with_parent()
+}
+
+/// `innkeeper._core.confine_program`.
+#[pyfunction]
+pub(crate) fn confine_program(
+    py: Python<'_>,
+    run: Vec<PathBuf>,
+    devices: Vec<PathBuf>,
+    own: PathBuf,
+    user: u32,
+) -> PyResult<()> {
+    let needs = ProgramNeeds {
+        run,
+        devices,
+        own,
+        user,
+    };
+    ::jail::confine_program(&needs).map_err(|error| raise(py, "HostFailure", (sentence(&error),)))
 }
 
 fn named(walls: &Walls) -> Vec<String> {

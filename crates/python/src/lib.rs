@@ -46,6 +46,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(jail::separate_children, module)?)?;
     module.add_function(wrap_pyfunction!(jail::adopt, module)?)?;
     module.add_function(wrap_pyfunction!(jail::end_with_parent, module)?)?;
+    module.add_function(wrap_pyfunction!(jail::confine_program, module)?)?;
     module.add_function(wrap_pyfunction!(network::take_lease, module)?)?;
     module.add_function(wrap_pyfunction!(disk::nbd_connect, module)?)?;
     module.add_function(wrap_pyfunction!(disk::open_disk, module)?)?;

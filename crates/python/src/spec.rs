@@ -8,7 +8,7 @@ use std::sync::Arc;
 use machine::{
     BootFrom, Card, Chardev, ConsoleConfig, DiskBus, DiskConfig, DiskFormat, DiskTrust,
     EngineChoice, FirmwareConfig, FolderConfig, FolderOptions, Limits, MachineConfig,
-    NetworkConfig, NetworkWay, Overlay, RateLimit, Reboot, ScreenConfig, SoundConfig,
+    NetworkConfig, NetworkWay, Overlay, RateLimit, Reboot, ScreenConfig, SoundConfig, TpmConfig,
     VariablesConfig, VsockConfig,
 };
 use pyo3::prelude::*;
@@ -166,6 +166,14 @@ pub(crate) struct Wiring {
     plugged: Vec<(String, Py<OpenDisk>)>,
     media: Vec<(String, Py<OpenDisk>)>,
     firmware_log: Option<i32>,
+    tpm: Option<Tpm>,
+}
+
+/// `innkeeper.vm.wiring.Tpm`.
+#[derive(Debug, FromPyObject)]
+struct Tpm {
+    data: i32,
+    control: i32,
 }
 
 /// `innkeeper.vm.wiring.Vsock`.
@@ -210,6 +218,7 @@ impl MachineSpec {
             vsock: None,
             screen: self.screen.map(ScreenConfig::from),
             sound: self.sound.map(|sound| SoundConfig { wave: sound.wave }),
+            tpm: None,
             usb: self.usb,
             rng: self.rng,
             balloon: self.balloon,
@@ -367,6 +376,12 @@ impl Wiring {
         }
         if let Some((firmware, log)) = config.firmware.as_mut().zip(self.firmware_log) {
             firmware.log = Some(descriptor(py, log)?);
+        }
+        if let Some(tpm) = self.tpm {
+            config.tpm = Some(TpmConfig {
+                data: descriptor(py, tpm.data)?,
+                control: descriptor(py, tpm.control)?,
+            });
         }
         if let Some(vsock) = self.vsock {
             let own = |fd: Option<i32>| fd.map(|fd| descriptor(py, fd)).transpose();

@@ -14,6 +14,7 @@ fn tables_have_room_for_the_most_processors() {
         slots: (1..32).collect(),
         pci_window_64: Gpa(1 << 34),
         serial_count: 2,
+        tpm: true,
         pc_window: None,
         pci_window_64_len: PCI_WINDOW_64_LEN,
     };
@@ -28,6 +29,7 @@ fn the_smallest_guest_has_its_tables() {
         vcpus: 1,
         present: None,
         slots: (1..32).collect(),
+        tpm: true,
         uuid: [0; 16],
     };
     install(&memory, &facts).expect("there is RAM for them");

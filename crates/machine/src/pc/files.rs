@@ -9,6 +9,10 @@ use crate::tables::{self, AcpiRequest, SmbiosRequest};
 /// An E820 entry's type of usable RAM.
 const E820_RAM: u32 = 1;
 
+/// No place in memory where the operating system asks firmware for what takes a person's consent; a TPM 2.0; the
+/// version of that place. Spec: QEMU docs/specs/tpm.rst, "fw_cfg Interface".
+const TPM_CONFIG: [u8; 6] = [0, 0, 0, 0, 2, 0];
+
 /// What the files are made from.
 #[derive(Debug)]
 pub(crate) struct FilesRequest<'a> {
@@ -35,6 +39,10 @@ pub(crate) fn files(request: &FilesRequest<'_>) -> Vec<File> {
         // Nobody is there to press a key.
         file("etc/show-boot-menu", vec![0]),
     ];
+    if let Some(log) = acpi.tpm_log {
+        files.push(file(tables::TPM_LOG, log));
+        files.push(file("etc/tpm/config", TPM_CONFIG.to_vec()));
+    }
     if !request.boot_order.is_empty() {
         let mut order = request.boot_order.join("\n").into_bytes();
         order.push(0);

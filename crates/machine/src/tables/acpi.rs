@@ -5,7 +5,7 @@
 use acpi_tables::Aml;
 use acpi_tables::fadt::{FADTBuilder, Flags, PmProfile};
 use acpi_tables::gas::{AccessSize, AddressSpace, GAS};
-use devices::acpi_pm;
+use devices::{acpi_pm, tpm};
 use memory::Gpa;
 
 use super::generation::GENERATION_LEN;
@@ -45,6 +45,10 @@ const NO_VGA: u16 = 1 << 2;
 /// Latencies that say there is no C2 and C3.
 const NO_C2: u16 = 0xfff;
 const NO_C3: u16 = 0xfff;
+/// Commands of the TPM are started by its registers, and no more.
+const TPM2_START_BY_CRB: u32 = 7;
+/// Bytes for the log of what firmware measured.
+pub(super) const TPM_LOG_LEN: u32 = 64 << 10;
 /// WAET: neither the RTC nor the PM timer needs the workarounds of real ones.
 const WAET_RTC_GOOD: u32 = 1 << 0;
 const WAET_PM_TIMER_GOOD: u32 = 1 << 1;
@@ -62,6 +66,8 @@ pub struct AcpiRequest {
     pub pci_window_64: Gpa,
     /// UARTs present, first COM1.
     pub serial_count: usize,
+    /// There is a TPM.
+    pub tpm: bool,
     /// Where the window for 32-bit BARs begins, on a board with firmware. Other boards have theirs, and
     /// a memory-mapped configuration space.
     pub pc_window: Option<Gpa>,
@@ -116,6 +122,13 @@ pub(super) fn lay_out(request: &AcpiRequest, first: u64) -> Laid {
     ];
     if request.pc_window.is_none() {
         listed.push(place(table(*b"MCFG", 1, &mcfg())));
+    }
+    if request.tpm {
+        listed.push(place(table(
+            *b"TPM2",
+            4,
+            &tpm2(request.pc_window.is_some()),
+        )));
     }
     let short: Vec<u8> = listed.iter().flat_map(|&at| low32(at)).collect();
     let long: Vec<u8> = listed.iter().flat_map(|at| at.to_le_bytes()).collect();
@@ -284,6 +297,21 @@ fn mcfg() -> Vec<u8> {
     // Segment 0, all buses of the window.
     body.extend([0, 0, 0, (ECAM_LEN / MIB - 1) as u8]);
     body.extend([0; 4]);
+    body
+}
+
+/// Spec: TCG ACPI Specification, "Table for TPM 2.0". With `log`, firmware has a place for what it measured.
+fn tpm2(log: bool) -> Vec<u8> {
+    // A client's platform.
+    let mut body = vec![0; 4];
+    body.extend(tpm::CONTROL_AREA.to_le_bytes());
+    body.extend(TPM2_START_BY_CRB.to_le_bytes());
+    if log {
+        body.extend([0; 12]);
+        body.extend(TPM_LOG_LEN.to_le_bytes());
+        // Firmware says where.
+        body.extend([0; 8]);
+    }
     body
 }
 

@@ -6,7 +6,7 @@ use acpi_tables::aml::{
     ResourceTemplate, Scope,
 };
 use acpi_tables::{Aml, AmlSink};
-use devices::acpi_pm;
+use devices::{acpi_pm, tpm};
 
 use super::acpi::AcpiRequest;
 use super::generation::{self, GENERATION};
@@ -38,6 +38,9 @@ pub(super) fn build(request: &AcpiRequest) -> Vec<u8> {
     add(&system_bus(&Raw(clock())));
     add(&system_bus(&Raw(keyboard())));
     add(&system_bus(&Raw(mouse())));
+    if request.tpm {
+        add(&system_bus(&Raw(trusted_platform_module())));
+    }
     for (uid, &apic_id) in request.apic_ids.iter().enumerate() {
         let processor = match request.present {
             // Bounded by the room for tables.
@@ -193,6 +196,22 @@ fn mouse() -> Vec<u8> {
         ports::MOUSE_IRQ,
     )])));
     device("MOU_", "PNP0F13", 0, &resources)
+}
+
+/// Spec: TCG PC Client Platform Firmware Profile, "ACPI Device Object for TPM 2.0".
+fn trusted_platform_module() -> Vec<u8> {
+    let registers = aml::Memory32Fixed::new(true, low32(tpm::BASE), low32(tpm::LEN));
+    let resources = Raw(encode(&ResourceTemplate::new(vec![&registers])));
+    encode(&Device::new(
+        "TPM_".into(),
+        vec![
+            &Name::new("_HID".into(), &"MSFT0101"),
+            &Name::new("_STR".into(), &"TPM 2.0 Device"),
+            &Name::new("_UID".into(), &aml::ONE),
+            &Name::new("_STA".into(), &0x0fu8),
+            &Name::new("_CRS".into(), &resources),
+        ],
+    ))
 }
 
 fn processor(uid: usize) -> Vec<u8> {

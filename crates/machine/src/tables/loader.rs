@@ -2,10 +2,12 @@
 //! beginning, and a script that says where those pointers and the checksums are.
 //! Spec: QEMU hw/acpi/bios-linker-loader.c, "Linker/loader: command entry".
 
-use super::acpi::{ALIGN, AcpiRequest, HEADER_LEN, lay_out, rsdp};
+use super::acpi::{ALIGN, AcpiRequest, HEADER_LEN, TPM_LOG_LEN, lay_out, rsdp};
 
 const TABLES: &str = "etc/acpi/tables";
 const RSDP: &str = "etc/acpi/rsdp";
+/// Where firmware logs what it has measured.
+pub(crate) const TPM_LOG: &str = "etc/tpm/log";
 
 const ALLOCATE: u32 = 1;
 const ADD_POINTER: u32 = 2;
@@ -20,6 +22,8 @@ const RSDP_ALIGN: u32 = 16;
 const CHECKSUM: usize = 9;
 /// The FADT's pointers: place and bytes. Spec: ACPI, "Fixed ACPI Description Table (FADT)".
 const FADT_POINTERS: [(usize, u8); 3] = [(36, 4), (40, 4), (140, 8)];
+/// The TPM2 table's pointer to the log.
+const TPM2_LOG: usize = 68;
 /// Checksums of the RSDP: where they are, and how much they are of.
 const RSDP_CHECKSUMS: [(usize, u32); 2] = [(8, 20), (32, 36)];
 const RSDP_POINTERS: [(usize, u8); 2] = [(16, 4), (24, 8)];
@@ -29,6 +33,7 @@ pub(crate) struct AcpiFiles {
     pub(crate) rsdp: Vec<u8>,
     pub(crate) tables: Vec<u8>,
     pub(crate) loader: Vec<u8>,
+    pub(crate) tpm_log: Option<Vec<u8>>,
 }
 
 /// The same tables as `build` makes.
@@ -38,12 +43,18 @@ pub(crate) fn acpi_files(request: &AcpiRequest) -> AcpiFiles {
     // All alignments are small.
     script.allocate(TABLES, ALIGN as u32, ZONE_HIGH);
     script.allocate(RSDP, RSDP_ALIGN, ZONE_F_SEGMENT);
+    if request.tpm {
+        script.allocate(TPM_LOG, ALIGN as u32, ZONE_HIGH);
+    }
     let mut tables = vec![0; laid.end as usize];
     for (at, bytes) in &laid.placed {
         let at = at.0 as usize;
         tables[at..at + bytes.len()].copy_from_slice(bytes);
         for (offset, width) in pointers(bytes) {
-            script.add_pointer(TABLES, at + offset, width);
+            script.add_pointer(TABLES, at + offset, width, TABLES);
+        }
+        if bytes.starts_with(b"TPM2") {
+            script.add_pointer(TABLES, at + TPM2_LOG, 8, TPM_LOG);
         }
     }
     // Firmware counts what is in the field as part of the sum.
@@ -54,7 +65,7 @@ pub(crate) fn acpi_files(request: &AcpiRequest) -> AcpiFiles {
     }
     let mut rsdp = rsdp(laid.rsdt_at, laid.xsdt_at);
     for (at, width) in RSDP_POINTERS {
-        script.add_pointer(RSDP, at, width);
+        script.add_pointer(RSDP, at, width, TABLES);
     }
     for (at, len) in RSDP_CHECKSUMS {
         rsdp[at] = 0;
@@ -64,6 +75,7 @@ pub(crate) fn acpi_files(request: &AcpiRequest) -> AcpiFiles {
         rsdp,
         tables,
         loader: script.0,
+        tpm_log: request.tpm.then(|| vec![0; TPM_LOG_LEN as usize]),
     }
 }
 
@@ -103,10 +115,10 @@ impl Script {
         self.command(ALLOCATE, &[&name(file), &align.to_le_bytes(), &[zone]]);
     }
 
-    /// A pointer into the tables.
-    fn add_pointer(&mut self, file: &str, at: usize, width: u8) {
+    /// A pointer into the file `to`.
+    fn add_pointer(&mut self, file: &str, at: usize, width: u8, to: &str) {
         let place = (at as u32).to_le_bytes();
-        self.command(ADD_POINTER, &[&name(file), &name(TABLES), &place, &[width]]);
+        self.command(ADD_POINTER, &[&name(file), &name(to), &place, &[width]]);
     }
 
     fn add_checksum(&mut self, file: &str, at: usize, start: usize, len: u32) {

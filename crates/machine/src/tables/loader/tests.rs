@@ -6,14 +6,20 @@ use crate::tables::AcpiRequest;
 /// Where our firmware puts the tables, and the RSDP.
 const TABLES_AT: u64 = 0x7ff_0000;
 const RSDP_AT: u64 = 0xf_5a00;
+const LOG_AT: u64 = 0x7fe_0000;
 
 fn made() -> AcpiFiles {
+    made_with(false)
+}
+
+fn made_with(tpm: bool) -> AcpiFiles {
     acpi_files(&AcpiRequest {
         apic_ids: vec![0, 1],
         present: None,
         slots: (1..32).collect(),
         pci_window_64: Gpa(0x4_0000_0000),
         serial_count: 2,
+        tpm,
         pc_window: Some(Gpa(0x8000_0000)),
         pci_window_64_len: 1 << 34,
     })
@@ -45,7 +51,12 @@ fn run(files: AcpiFiles) -> (Vec<u8>, Vec<u8>) {
             ALLOCATE => {}
             ADD_POINTER => {
                 let (at, width) = (number(&body[112..116]) as usize, usize::from(body[116]));
-                let value = number(&file[at..at + width]) + TABLES_AT;
+                let to = if body[56..].starts_with(b"etc/tpm/log\0") {
+                    LOG_AT
+                } else {
+                    TABLES_AT
+                };
+                let value = number(&file[at..at + width]) + to;
                 file[at..at + width].copy_from_slice(&value.to_le_bytes()[..width]);
             }
             ADD_CHECKSUM => {
@@ -58,6 +69,23 @@ fn run(files: AcpiFiles) -> (Vec<u8>, Vec<u8>) {
         }
     }
     (tables, rsdp)
+}
+
+#[test]
+fn what_firmware_measures_is_logged_where_the_tpms_table_says() {
+    let files = made_with(true);
+    assert_eq!(files.tpm_log.as_ref().map(Vec::len), Some(64 << 10));
+    let (tables, _) = run(files);
+    let at = tables.windows(4).position(|name| name == b"TPM2").unwrap();
+    let table = &tables[at..at + number(&tables[at + 4..at + 8]) as usize];
+    assert_eq!((table.len(), sum(table)), (76, 0));
+    assert_eq!(number(&table[40..48]), 0xfed4_0040);
+    assert_eq!(number(&table[48..52]), 7);
+    assert_eq!(number(&table[64..68]), 64 << 10);
+    assert_eq!(number(&table[68..76]), LOG_AT);
+    assert!(tables.windows(8).any(|name| name == b"MSFT0101"));
+    let none = made();
+    assert!(none.tpm_log.is_none() && !none.tables.windows(4).any(|name| name == b"TPM2"));
 }
 
 #[test]
