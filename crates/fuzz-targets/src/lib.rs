@@ -27,6 +27,7 @@ mod pc;
 mod pci;
 mod shared_network;
 mod sound;
+mod tpm;
 mod usb;
 mod vga;
 mod vsock;
@@ -121,6 +122,7 @@ pub const TARGETS: &[Target] = &[
     target("chipset", pc::chipset),
     target("ethernet-cards", ethernet::cards),
     target("sound", sound::card),
+    target("tpm", tpm::tpm),
 ];
 
 /// Runs one input of the target with this name, for the fuzzer.
