@@ -67,6 +67,7 @@ class MadeOf:
     vnc_password: options.VncPassword = None
     vnc_tls: options.VncTls = False
     sound: options.Sound = "none"
+    tpm: options.Tpm = False
     usb: options.Usb = False
     volume: options.Folders = None
     user_data: options.UserData = None
@@ -141,6 +142,7 @@ class MadeOf:
             ),
             screen=screen_of(self.display, self.vnc, self.vnc_password, tls=self.vnc_tls),
             sound=parse_sound(self.sound),
+            tpm=self.tpm,
             usb=self.usb,
             vsock=VsockSpec() if self.vsock is None else parse_vsock(self.vsock),
             name=self.name,

@@ -247,6 +247,14 @@ Sound = Annotated[
         help="A sound card: wav=FILE gets what it plays; ,model=ac97 is what there is; none.",
     ),
 ]
+Tpm = Annotated[
+    bool,
+    typer.Option(
+        "--tpm",
+        help="A TPM 2.0, by swtpm. A guest that stays keeps what it holds; of any other that is "
+        "gone with it.",
+    ),
+]
 Usb = Annotated[
     bool,
     typer.Option(

@@ -34,7 +34,7 @@ from innkeeper.guest.resumption import Resumption, take
 from innkeeper.machine.firewall import FirewallSpec
 from innkeeper.machine.limits import Limits
 from innkeeper.machine.size import format_size
-from innkeeper.vm import jail, running, vsock
+from innkeeper.vm import jail, running, tpm, vsock
 from innkeeper.vm import order as orders
 from innkeeper.vm.bridge import Plug
 from innkeeper.vm.bridge.plug import announce
@@ -58,7 +58,7 @@ from innkeeper.vm.qmp.server import Server
 from innkeeper.vm.qmp.session import CommandError
 from innkeeper.vm.running import Control, RunningMachine
 from innkeeper.vm.saved import Beginning
-from innkeeper.vm.wiring import Channel, Vsock, Wiring
+from innkeeper.vm.wiring import Channel, Tpm, Vsock, Wiring
 
 VERSION: Final = 1
 # Seconds that clients get to read how it ended.
@@ -118,6 +118,7 @@ class Desk:
         self.media = Media(self)
         self._taps: tuple[int, ...] = ()
         self._disks: tuple[tuple[str, OpenDisk], ...] = ()
+        self._tpm: Tpm | None = None
         self.machine: RunningMachine | None = None
         self.hub = AgentHub(self.loop, home, self._ready)
         self._qga: QemuAgent | None = None
@@ -227,6 +228,9 @@ class Desk:
             from innkeeper.vm.disk_images import connected
 
             self._disks = connected(self.spec)
+        if self.spec.tpm is not None:
+            place = Path(self.home.path) / files.TPM
+            self._tpm = tpm.start(place, self.order.id, jail=self.order.jail)
 
     def serve(self) -> None:
         self.loop.run()
@@ -427,7 +431,7 @@ class Desk:
         try:
             wiring = self._wire(mine)
             wiring = replace(wiring, taps=self._taps, disks=self._disks, plugged=self.plugs.disks)
-            wiring = replace(wiring, media=self.media.given)
+            wiring = replace(wiring, media=self.media.given, tpm=self._tpm)
             spec = replace(self.spec, limits=self.limits)
             machine = RunningMachine(spec, wiring, on_end=self._post_end, beginning=beginning)
         finally:

@@ -28,6 +28,7 @@ from innkeeper.machine.spec import (
     Overlay,
     validate_choices,
 )
+from innkeeper.machine.tpm import DIRECTORY, TpmSpec
 from innkeeper.machine.vsock import VsockSpec
 from innkeeper.vm.order import Surroundings
 
@@ -62,6 +63,7 @@ class ImageBoot:
     vsock: VsockSpec | None = None
     screen: ScreenSpec | None = None
     sound: SoundSpec | None = None
+    tpm: bool = False
     usb: bool = False
     append: str = ""
     kept: Path | None = None
@@ -140,6 +142,7 @@ def machine_spec(image: Image, boot: ImageBoot) -> MachineSpec:
         vsock=boot.vsock,
         screen=boot.screen,
         sound=boot.sound,
+        tpm=_tpm(boot),
         usb=boot.usb,
         reboots=False,
         limits=boot.limits,
@@ -148,6 +151,14 @@ def machine_spec(image: Image, boot: ImageBoot) -> MachineSpec:
         perf_map=boot.perf_map,
         symbols=boot.symbols,
     )
+
+
+def _tpm(boot: ImageBoot) -> TpmSpec | None:
+    """What one in a guest that stays keeps has its place."""
+    if not boot.tpm:
+        return None
+    kept = boot.kept is not None and boot.kept.is_absolute()
+    return TpmSpec(state=boot.kept / DIRECTORY if boot.kept and kept else None)
 
 
 def surroundings_of(image: Image) -> Surroundings:

@@ -118,6 +118,7 @@ def _is_plain(spec: MachineSpec) -> bool:
         and spec.devices == ("pvpanic",)
         and spec.screen is None
         and spec.firmware is None
+        and not spec.tpm
         and (spec.network is None or spec.network.kind is NetworkKind.USER)
         and spec.engine is not EngineChoice.LOCKSTEP
         and not (spec.times or spec.perf_map)

@@ -37,6 +37,7 @@ from innkeeper.machine.spec import (
     Overlay,
     validate,
 )
+from innkeeper.machine.tpm import TpmSpec
 from innkeeper.machine.vsock import VsockSpec, parse_vsock
 
 __all__ = [
@@ -63,6 +64,7 @@ __all__ = [
     "SeedSpec",
     "Shares",
     "SoundSpec",
+    "TpmSpec",
     "VncSpec",
     "VsockSpec",
     "check_cpu_shares",

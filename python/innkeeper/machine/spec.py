@@ -17,6 +17,7 @@ from innkeeper.machine.network import FIRST_CARD, NetworkSpec, validate_network
 from innkeeper.machine.screen import ScreenSpec, validate_screen
 from innkeeper.machine.size import format_size
 from innkeeper.machine.sound import SoundSpec
+from innkeeper.machine.tpm import TpmSpec
 from innkeeper.machine.vsock import VsockSpec, validate_vsock
 
 MIB: Final = 1 << 20
@@ -143,6 +144,7 @@ class MachineSpec:
     vsock: VsockSpec | None = None
     screen: ScreenSpec | None = None
     sound: SoundSpec | None = None
+    tpm: TpmSpec | None = None
     reboots: bool = True
     limits: Limits = field(default=Limits())
     times: bool = False

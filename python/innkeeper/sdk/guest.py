@@ -47,6 +47,7 @@ class Guest(Commands, OwnDevices):
     which takes about half a minute. `network` and `ports` are written as there, too: user,
     user,host, none, and 8080:80; so are `rules`, as in accept tcp port 22, and `firewall`, as
     in=drop; `volumes` as ./src:/src:ro, and limits as 150%, 50M or 1000iops.
+    With `tpm`, it has a TPM 2.0, for which the host needs swtpm.
     What the guest writes is thrown away. One like which another has booted begins as that was then,
     unless it is to be `cold`. With `times`, `stats` tells where the time goes.
     Without `jail`, the guest's process keeps all rights that it has: see SECURITY.md.
@@ -71,6 +72,7 @@ class Guest(Commands, OwnDevices):
         rules: Sequence[str] = (),
         firewall: str = "",
         volumes: Sequence[str] = (),
+        tpm: bool = False,
         cpu_limit: str | None = None,
         disk_limit: str | None = None,
         network_limit: str | None = None,
@@ -95,6 +97,7 @@ class Guest(Commands, OwnDevices):
             limits=arguments.limits(cpu_limit, disk_limit, network_limit),
             network=arguments.network(network, ports, rules, firewall),
             folders=arguments.folders(volumes),
+            tpm=bool(tpm),
             times=bool(times),
         )
         self._process: GuestProcess | None = None

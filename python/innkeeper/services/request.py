@@ -23,6 +23,7 @@ from innkeeper.machine import (
     SeedSpec,
     Shares,
     SoundSpec,
+    TpmSpec,
     VsockSpec,
     prepare_sound,
     rom_of,
@@ -31,6 +32,7 @@ from innkeeper.machine.firmware import NAMED
 from innkeeper.machine.growth import validate_growth, validate_vcpu_growth
 from innkeeper.machine.screen import vga_bios
 from innkeeper.machine.spec import MAXIMUM_MEMORY, MAXIMUM_VCPUS
+from innkeeper.vm import tpm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,7 @@ class GuestRequest:
     vsock: VsockSpec | None = field(default=VsockSpec())
     screen: ScreenSpec | None = None
     sound: SoundSpec | None = None
+    tpm: bool = False
     usb: bool = False
     name: str | None = None
     jail: bool = True
@@ -162,6 +165,7 @@ def own_kernel_spec(request: GuestRequest) -> MachineSpec:
         vsock=request.vsock,
         screen=_screen(request),
         sound=_sound(request),
+        tpm=TpmSpec() if _tpm(request) else None,
         usb=request.usb,
         reboots=False,
         limits=request.limits,
@@ -212,6 +216,13 @@ def _sound(request: GuestRequest) -> SoundSpec | None:
     return request.sound
 
 
+def _tpm(request: GuestRequest) -> bool:
+    """With whoever does its commands."""
+    if request.tpm:
+        tpm.require()
+    return request.tpm
+
+
 def host_name(image: str) -> str:
     """What a guest of `image` is called where nobody says. A host name has no dots and
     underscores, which an image's name may have."""
@@ -236,6 +247,7 @@ def image_boot(request: GuestRequest, name: str) -> ImageBoot:
         vsock=request.vsock,
         screen=request.screen,
         sound=_sound(request),
+        tpm=_tpm(request),
         usb=request.usb,
         append=request.append,
         limits=request.limits,

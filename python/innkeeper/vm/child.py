@@ -24,7 +24,8 @@ from typing import Final
 
 from innkeeper.errors import DeviceFailed, InnkeeperError
 from innkeeper.machine.spec import MachineSpec
-from innkeeper.vm import first, jail
+from innkeeper.machine.tpm import DIRECTORY
+from innkeeper.vm import first, jail, tpm
 from innkeeper.vm.bridge import Plug
 from innkeeper.vm.changes import Change, Changes
 from innkeeper.vm.record import Records
@@ -108,7 +109,17 @@ def _inherited(owner: socket.socket) -> Order:
 
 
 def _made(order: Order) -> RunningMachine:
+    with contextlib.ExitStack() as stack:
+        return _wired(order, stack)
+
+
+def _wired(order: Order, stack: contextlib.ExitStack) -> RunningMachine:
+    """`stack` has what the machine has duplicates of."""
     spec, wiring = order.spec, order.wiring
+    if spec.tpm is not None:
+        place = spec.tpm.state or order.own / DIRECTORY
+        own = tpm.started(place, order.own.name, jail=order.jail)
+        wiring = replace(wiring, tpm=stack.enter_context(own))
     if order.jail:
         if spec.network is not None and spec.network.bridge is not None:
             # What it publishes there, the owner takes away again.

@@ -32,6 +32,14 @@ class Vsock:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tpm:
+    """Sockets of an swtpm, by which it has commands and is controlled; see innkeeper.vm.tpm."""
+
+    data: int
+    control: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Wiring:
     """`console` is hvc0; `ports` are further virtio-serial ports by name. `taps` are the
     queues of an interface on a bridge, one for each vCPU. `disks` are open already, by their
@@ -49,3 +57,4 @@ class Wiring:
     plugged: tuple[tuple[str, "OpenDisk"], ...] = ()
     media: tuple[tuple[str, "OpenDisk"], ...] = ()
     firmware_log: int | None = None
+    tpm: Tpm | None = None

@@ -19,6 +19,7 @@ from cryptography.exceptions import InvalidTag
 from innkeeper.errors import HostFailure
 from innkeeper.machine import stored
 from innkeeper.machine.firmware import KEPT_VARIABLES
+from innkeeper.machine.tpm import PERMANENT
 from innkeeper.services import seeds
 from innkeeper.services.backups.failures import BackupDamaged
 from innkeeper.services.backups.keys import SALT, Keys, nonce
@@ -39,6 +40,7 @@ BESIDE: Final = {
     seeds.KEY: seeds.KEY,
     f"{seeds.KEY}.pub": f"{seeds.KEY}.pub",
     KEPT_VARIABLES: f"{files.OWN}/{KEPT_VARIABLES}",
+    PERMANENT: f"{files.TPM}/{PERMANENT}",
 }
 
 

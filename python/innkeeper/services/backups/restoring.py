@@ -18,6 +18,7 @@ from innkeeper.errors import HostFailure, InnkeeperError, InvalidInput, NameInUs
 from innkeeper.images import Store
 from innkeeper.images.store import Image
 from innkeeper.machine import Shares, VsockSpec
+from innkeeper.machine.tpm import PERMANENT
 from innkeeper.services import beginnings, forks
 from innkeeper.services.backups import content, repository
 from innkeeper.services.backups.content import Progress
@@ -128,6 +129,8 @@ def _appear(
             store.hold_image(Path(home.path), image)
         for name in BESIDE.keys() & os.listdir(beside):
             home.make_own()
+            if name == PERMANENT:
+                os.mkdir(files.TPM, 0o700, dir_fd=home.directory)
             os.link(beside / name, BESIDE[name], dst_dir_fd=home.directory)
         with _opened(saved) as source:
             beginnings.prepare(home, source, record=backup.id, identity=identity)

@@ -11,6 +11,7 @@
     brought/          files that came along with it
     seed.img          what cloud-init is told, where it was asked for; ssh_key is for it
     known_hosts       who the guest was when inn ssh came to it first
+    tpm/              what its TPM keeps without power, where it has one
     vnc.pem           key and certificate that its screen is shown with, where it asks for TLS
     lock              held by supervisor and guest's process, for as long as one of them lives
     run/              all that the guest's process may write to:
@@ -59,6 +60,7 @@ CONSOLE = "run/console"
 AGENT = "run/agent"
 VSOCK = "run/vsock"
 VNC = "run/vnc"
+TPM = "tpm"
 VNC_CERTIFICATE = "vnc.pem"
 AGENT_CALLS = f"{VSOCK}_1023"  # where the agent calls by vsock
 SOCKETS = (CONTROL, CONSOLE, AGENT, VSOCK, AGENT_CALLS, VNC)
