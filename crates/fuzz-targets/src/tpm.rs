@@ -13,15 +13,21 @@ use crate::Input;
 /// More would fill the sockets that nobody reads.
 const STEPS: usize = 100;
 
-/// An swtpm that has said all of this already, says no more and hears nothing; and its ends.
+/// An swtpm that has power, has said all of this already, says no more and hears nothing; and its ends.
 fn said(data: &[u8], control: &[u8]) -> (Swtpm, [UnixStream; 2]) {
-    let [(data, one), (control, other)] = [data, control].map(|words| {
-        let (ours, mut theirs) = UnixStream::pair().expect("sockets");
-        theirs.write_all(words).expect("room in a socket");
-        theirs.shutdown(Shutdown::Write).expect("a socket");
-        (ours.into(), theirs)
-    });
-    (Swtpm::new(data, control), [one, other])
+    let [(ours, mut theirs), (controls, mut controlled)] =
+        [(); 2].map(|()| UnixStream::pair().expect("sockets"));
+    let mut client = Swtpm::new(ours.into(), controls.into());
+    // That it has power, and then what it likes.
+    end(&mut controlled, &[&[0; 4], control].concat());
+    client.power_on().expect("a TPM with power");
+    end(&mut theirs, data);
+    (client, [theirs, controlled])
+}
+
+fn end(socket: &mut UnixStream, words: &[u8]) {
+    socket.write_all(words).expect("room in a socket");
+    socket.shutdown(Shutdown::Write).expect("a socket");
 }
 
 pub(crate) fn tpm(bytes: &[u8]) {

@@ -3,7 +3,8 @@
 //!
 //! It is a process like any other that may have died, hang or lie: each wait ends, each length is looked at
 //! before there is memory for it. swtpm does one thing at a time, on whichever socket; so once it has answered
-//! on the control socket, what waits on the other one is old.
+//! on the control socket, what waits on the other one is old. An answer that comes too late is owed: it is read
+//! off before the next request, on either socket.
 //!
 //! At the end the TPM is stopped rather than swtpm told to end: another machine of the same process may go on
 //! with it, and it ends anyhow when nobody has its sockets any more.
@@ -18,17 +19,29 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 use super::backend::{Backend, Blobs, HEADER, SHUTDOWN, SHUTDOWN_CLEAR, TpmError, code, length};
 use crate::virtio::Doorbell;
 
-/// For a command. The longest make keys, on hosts with much to do.
-const LONGEST: Duration = Duration::from_secs(120);
-/// For what swtpm does by itself; behind a command that is under way.
-const CONTROL: Duration = Duration::from_secs(15);
-/// For a TPM that is about to lose its power.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// How long it waits.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    /// For a command. The longest make keys, on hosts with much to do.
+    command: Duration,
+    /// For what swtpm does by itself; behind a command that is under way.
+    control: Duration,
+    /// For a TPM that is about to lose its power.
+    farewell: Duration,
+}
+
+const PATIENCE: Patience = Patience {
+    command: Duration::from_secs(120),
+    control: Duration::from_secs(15),
+    farewell: Duration::from_secs(2),
+};
 
 const INIT: u32 = 2;
 const GET_STATE: u32 = 12;
 const SET_STATE: u32 = 13;
 const STOP: u32 = 14;
+/// Bytes before a piece of a state: a code, flags, how long all of it is, how long the piece is.
+const STATE_HEADER: usize = 16;
 
 const PERMANENT: u32 = 1;
 const VOLATILE: u32 = 2;
@@ -49,8 +62,20 @@ pub struct Swtpm {
     /// It said on this socket what makes no sense.
     data_lost: bool,
     control_lost: bool,
+    /// What was begun on the control socket and has no whole answer yet.
+    control_owes: Option<Request>,
     /// The code of the last command.
     last: u32,
+    patience: Patience,
+}
+
+/// One on the control socket.
+#[derive(Debug)]
+struct Request {
+    command: u32,
+    unsent: Vec<u8>,
+    /// What has come of it.
+    answer: Vec<u8>,
 }
 
 impl Swtpm {
@@ -64,21 +89,23 @@ impl Swtpm {
             owes: false,
             data_lost: false,
             control_lost: false,
+            control_owes: None,
             last: 0,
+            patience: PATIENCE,
         }
     }
 
     /// One that ends without a shutdown takes that for an attack, at some time.
     fn shut_down(&mut self) {
         if self.running && !self.owes && self.last != SHUTDOWN {
-            let until = Instant::now() + FAREWELL;
+            let until = Instant::now() + self.patience.farewell;
             let _ = self.transact(&SHUTDOWN_CLEAR, until, None);
         }
         self.running = false;
     }
 
     fn start(&mut self, flags: u32) -> Result<(), TpmError> {
-        self.control(INIT, &[flags.to_be_bytes().as_slice()])?;
+        self.control(INIT, &flags.to_be_bytes())?;
         self.drain();
         (self.running, self.owes, self.data_lost, self.last) = (true, false, false, 0);
         Ok(())
@@ -109,82 +136,83 @@ impl Swtpm {
             self.answer(until, hurry)?;
         }
         self.last = code(command).unwrap_or(0);
-        write(&self.data, command, until)?;
+        write(&self.data, &mut command.to_vec(), until)?;
         self.owes = true;
         self.answer(until, hurry)
     }
 
     fn answer(&mut self, until: Instant, hurry: Option<&Doorbell>) -> Result<Vec<u8>, TpmError> {
+        let mut answer = Vec::new();
+        read(&self.data, &mut answer, 1, until, hurry)?;
         // One that has begun is read to its end, or there is no telling the next one.
-        let mut header = [0; HEADER];
-        let (first, rest) = header.split_at_mut(1);
-        read(&self.data, first, until, hurry)?;
         self.data_lost = true;
-        read(&self.data, rest, until, None)?;
-        let length = length(header).ok_or(TpmError::Nonsense)?;
-        let mut answer = header.to_vec();
-        answer.resize(length, 0);
-        read(&self.data, &mut answer[HEADER..], until, None)?;
+        read(&self.data, &mut answer, HEADER, until, None)?;
+        let header = answer.first_chunk::<HEADER>().copied();
+        let length = header.and_then(length).ok_or(TpmError::Nonsense)?;
+        read(&self.data, &mut answer, length, until, None)?;
         (self.data_lost, self.owes) = (false, false);
         Ok(answer)
     }
 
     /// Has it do `command`, which says no more than that it was done.
-    fn control(&mut self, command: u32, parts: &[&[u8]]) -> Result<(), TpmError> {
-        let until = Instant::now() + CONTROL;
-        self.ask(command, parts, until)?;
-        self.result(command, until)
+    fn control(&mut self, command: u32, words: &[u8]) -> Result<(), TpmError> {
+        self.ask(command, words).map(drop)
     }
 
-    fn ask(&mut self, command: u32, parts: &[&[u8]], until: Instant) -> Result<(), TpmError> {
-        if std::mem::replace(&mut self.control_lost, true) {
+    /// What it answers to `command`, without a code.
+    fn ask(&mut self, command: u32, words: &[u8]) -> Result<Vec<u8>, TpmError> {
+        let until = Instant::now() + self.patience.control;
+        // Nobody asks any more what came of that one.
+        self.finish(until)?;
+        self.control_owes = Some(Request {
+            command,
+            unsent: [&command.to_be_bytes(), words].concat(),
+            answer: Vec::new(),
+        });
+        let mut answer = self.finish(until)?;
+        let rest = answer.split_off(size_of::<u32>());
+        match number(&answer, 0) {
+            Some(0) => Ok(rest),
+            Some(code) => Err(TpmError::Refused { command, code }),
+            None => Err(TpmError::Nonsense),
+        }
+    }
+
+    /// The whole answer to what is under way on the control socket, where something is.
+    fn finish(&mut self, until: Instant) -> Result<Vec<u8>, TpmError> {
+        if self.control_lost {
             return Err(TpmError::Nonsense);
         }
-        let mut request = command.to_be_bytes().to_vec();
-        request.extend(parts.iter().copied().flatten());
-        write(&self.control, &request, until)
-    }
-
-    fn result(&mut self, command: u32, until: Instant) -> Result<(), TpmError> {
-        let [code] = self.numbers(until)?;
-        self.control_lost = false;
-        match code {
-            0 => Ok(()),
-            code => Err(TpmError::Refused { command, code }),
+        let Some(request) = &mut self.control_owes else {
+            return Ok(Vec::new());
+        };
+        match request.go_on(&self.control, until) {
+            Ok(()) => {
+                let request = self.control_owes.take();
+                Ok(request.map(|it| it.answer).unwrap_or_default())
+            }
+            Err(error) => {
+                self.control_lost = error == TpmError::Nonsense;
+                Err(error)
+            }
         }
-    }
-
-    fn numbers<const N: usize>(&self, until: Instant) -> Result<[u32; N], TpmError> {
-        let mut numbers = [0; N];
-        for number in &mut numbers {
-            let mut bytes = [0; 4];
-            read(&self.control, &mut bytes, until, None)?;
-            *number = u32::from_be_bytes(bytes);
-        }
-        Ok(numbers)
     }
 
     fn get(&mut self, kind: u32) -> Result<Vec<u8>, TpmError> {
-        let until = Instant::now() + CONTROL;
         let mut found = Vec::new();
         loop {
             // Bounded below.
             let words = [DECRYPTED, kind, found.len() as u32].map(u32::to_be_bytes);
-            self.ask(GET_STATE, &[words.as_flattened()], until)?;
-            let [code, _, total, length] = self.numbers(until)?;
-            let (total, length) = (total as usize, length as usize);
-            let wanted = total.checked_sub(found.len()).ok_or(TpmError::Nonsense)?;
-            if !Blobs::has_room(total) || length > wanted || (length == 0 && wanted > 0) {
+            let answer = self.ask(GET_STATE, words.as_flattened())?;
+            let total = number(&answer, 1).ok_or(TpmError::Nonsense)? as usize;
+            let piece = answer.get(STATE_HEADER - 4..).unwrap_or_default();
+            let wanted = total.checked_sub(found.len());
+            if wanted.is_none_or(|wanted| piece.len() > wanted || (piece.is_empty() && wanted > 0))
+            {
+                self.control_lost = true;
                 return Err(TpmError::Nonsense);
             }
-            let begin = found.len();
-            found.resize(begin + length, 0);
-            read(&self.control, &mut found[begin..], until, None)?;
-            self.control_lost = false;
-            if code != 0 {
-                let command = GET_STATE;
-                return Err(TpmError::Refused { command, code });
-            }
+            found.extend_from_slice(piece);
             if found.len() == total {
                 return Ok(found);
             }
@@ -193,7 +221,29 @@ impl Swtpm {
 
     fn set(&mut self, kind: u32, blob: &[u8]) -> Result<(), TpmError> {
         let words = [DECRYPTED, kind, blob.len() as u32].map(u32::to_be_bytes);
-        self.control(SET_STATE, &[words.as_flattened(), blob])
+        self.control(SET_STATE, &[words.as_flattened(), blob].concat())
+    }
+}
+
+impl Request {
+    /// To its end, from wherever it is.
+    fn go_on(&mut self, control: &OwnedFd, until: Instant) -> Result<(), TpmError> {
+        write(control, &mut self.unsent, until)?;
+        if self.command != GET_STATE {
+            return read(control, &mut self.answer, size_of::<u32>(), until, None);
+        }
+        read(control, &mut self.answer, STATE_HEADER, until, None)?;
+        let [total, length] = [2, 3].map(|index| number(&self.answer, index).unwrap_or(0) as usize);
+        if !Blobs::has_room(total) || length > total {
+            return Err(TpmError::Nonsense);
+        }
+        read(
+            control,
+            &mut self.answer,
+            STATE_HEADER + length,
+            until,
+            None,
+        )
     }
 }
 
@@ -204,7 +254,11 @@ impl Backend for Swtpm {
     }
 
     fn execute(&mut self, command: &[u8], hurry: &Doorbell) -> Result<Vec<u8>, TpmError> {
-        self.transact(command, Instant::now() + LONGEST, Some(hurry))
+        if !self.running {
+            // It may still be what it was before its power was to go off.
+            return Err(TpmError::Gone);
+        }
+        self.transact(command, Instant::now() + self.patience.command, Some(hurry))
     }
 
     fn save(&mut self) -> Result<Blobs, TpmError> {
@@ -263,17 +317,35 @@ fn wait(
     Ok(())
 }
 
+/// Reads on until `into` has `length` bytes. What has come is there after an error too.
 fn read(
     fd: &OwnedFd,
-    mut into: &mut [u8],
+    into: &mut Vec<u8>,
+    length: usize,
     until: Instant,
     hurry: Option<&Doorbell>,
 ) -> Result<(), TpmError> {
-    while !into.is_empty() {
-        match recv(fd, &mut *into, RecvFlags::DONTWAIT) {
+    while into.len() < length {
+        let begin = into.len();
+        into.resize(length, 0);
+        let came = recv(fd, &mut into[begin..], RecvFlags::DONTWAIT);
+        into.truncate(begin + came.as_ref().map_or(0, |(count, _)| *count));
+        match came {
             Ok((0, _)) => return Err(TpmError::Gone),
-            Ok((count, _)) => into = &mut into[count..],
+            Ok(_) | Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => wait(fd, PollFlags::IN, until, hurry)?,
+            Err(_) => return Err(TpmError::Gone),
+        }
+    }
+    Ok(())
+}
+
+/// Sends `bytes`, of which those are left that did not go.
+fn write(fd: &OwnedFd, bytes: &mut Vec<u8>, until: Instant) -> Result<(), TpmError> {
+    while !bytes.is_empty() {
+        match send(fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            Ok(count) => drop(bytes.drain(..count)),
+            Err(Errno::AGAIN) => wait(fd, PollFlags::OUT, until, None)?,
             Err(Errno::INTR) => {}
             Err(_) => return Err(TpmError::Gone),
         }
@@ -281,16 +353,10 @@ fn read(
     Ok(())
 }
 
-fn write(fd: &OwnedFd, mut bytes: &[u8], until: Instant) -> Result<(), TpmError> {
-    while !bytes.is_empty() {
-        match send(fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-            Ok(count) => bytes = &bytes[count..],
-            Err(Errno::AGAIN) => wait(fd, PollFlags::OUT, until, None)?,
-            Err(Errno::INTR) => {}
-            Err(_) => return Err(TpmError::Gone),
-        }
-    }
-    Ok(())
+/// The one of that index, of 32 bits each.
+fn number(bytes: &[u8], index: usize) -> Option<u32> {
+    let (numbers, _) = bytes.as_chunks::<4>();
+    numbers.get(index).map(|bytes| u32::from_be_bytes(*bytes))
 }
 
 #[cfg(test)]

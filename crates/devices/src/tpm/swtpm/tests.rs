@@ -8,6 +8,7 @@ use crate::tpm::{Backend, Blobs};
 use crate::virtio::Doorbell;
 
 const COMMAND: [u8; 10] = [0x80, 1, 0, 0, 0, 10, 0, 0, 1, 0x81];
+const INIT: [u8; 8] = [0, 0, 0, 2, 0, 0, 0, 0];
 const ANSWER: [u8; 12] = [0x80, 1, 0, 0, 0, 12, 0, 0, 0, 0, 7, 7];
 
 struct Process {
@@ -24,6 +25,15 @@ impl Process {
             data,
             control: theirs,
         };
+        (client, process)
+    }
+
+    /// Of a TPM that has power, and has said nothing yet.
+    fn powered() -> (Swtpm, Process) {
+        let (mut client, mut process) = Process::new();
+        process.says(&[0]);
+        client.power_on().unwrap();
+        assert_eq!(process.hears(8), INIT);
         (client, process)
     }
 
@@ -50,7 +60,7 @@ fn execute(client: &mut Swtpm) -> Result<Vec<u8>, TpmError> {
 
 #[test]
 fn a_command_goes_there_and_its_answer_comes_back() {
-    let (mut client, mut process) = Process::new();
+    let (mut client, mut process) = Process::powered();
     process.data.write_all(&ANSWER[..3]).unwrap();
     let other = process.acts(|mut it| {
         let mut command = [0; 10];
@@ -65,7 +75,7 @@ fn a_command_goes_there_and_its_answer_comes_back() {
 
 #[test]
 fn one_that_has_ended_is_gone_at_once() {
-    let (mut client, process) = Process::new();
+    let (mut client, process) = Process::powered();
     drop(process);
     assert_eq!(execute(&mut client), Err(TpmError::Gone));
     assert_eq!(client.power_on(), Err(TpmError::Gone));
@@ -76,7 +86,7 @@ fn one_that_has_ended_is_gone_at_once() {
 #[test]
 fn nonsense_is_believed_once() {
     for size in [0u32, 9, 4096, u32::MAX] {
-        let (mut client, mut process) = Process::new();
+        let (mut client, mut process) = Process::powered();
         let mut answer = ANSWER;
         answer[2..6].copy_from_slice(&size.to_be_bytes());
         process.data.write_all(&answer).unwrap();
@@ -89,19 +99,19 @@ fn nonsense_is_believed_once() {
 
 #[test]
 fn power_brings_both_back_into_step() {
-    let (mut client, mut process) = Process::new();
+    let (mut client, mut process) = Process::powered();
     process.data.write_all(&[0; 64]).unwrap();
     assert_eq!(execute(&mut client), Err(TpmError::Nonsense));
     process.says(&[0]);
     client.power_on().unwrap();
-    assert_eq!(process.hears(8), [0, 0, 0, 2, 0, 0, 0, 0]);
+    assert_eq!(process.hears(8), INIT);
     process.data.write_all(&ANSWER).unwrap();
     assert_eq!(execute(&mut client), Ok(ANSWER.to_vec()));
 }
 
 #[test]
 fn whoever_is_hurried_does_not_wait_and_hears_no_old_answer() {
-    let (mut client, mut process) = Process::new();
+    let (mut client, mut process) = Process::powered();
     let hurry = Doorbell::new().unwrap();
     hurry.ring();
     let began = Instant::now();
@@ -198,4 +208,63 @@ fn a_refusal_says_what_was_refused() {
         code: 9,
     };
     assert_eq!(client.power_on(), Err(refused));
+}
+
+#[test]
+fn one_without_power_serves_no_command() {
+    let (mut client, mut process) = Process::powered();
+    client.patience.control = Duration::from_millis(50);
+    client.last = super::SHUTDOWN;
+    assert_eq!(client.power_on(), Err(TpmError::Late));
+    // It has what was measured before.
+    process.data.write_all(&ANSWER).unwrap();
+    assert_eq!(execute(&mut client), Err(TpmError::Gone));
+    // It is late once more.
+    assert_eq!(client.power_on(), Err(TpmError::Late));
+    assert_eq!(execute(&mut client), Err(TpmError::Gone));
+    // The first, that it refused, and the second.
+    process.says(&[9, 0]);
+    client.power_on().unwrap();
+    assert_eq!(process.hears(16), [INIT, INIT].concat());
+    process.data.write_all(&ANSWER).unwrap();
+    assert_eq!(execute(&mut client), Ok(ANSWER.to_vec()));
+}
+
+#[test]
+fn a_late_answer_is_not_taken_for_the_next_ones() {
+    let (mut client, mut process) = Process::powered();
+    client.patience.control = Duration::from_millis(50);
+    // It stops within the second number, and then within what follows.
+    process.control.write_all(&[0; 6]).unwrap();
+    assert_eq!(client.save(), Err(TpmError::Late));
+    process.control.write_all(&[0; 2]).unwrap();
+    process.says(&[4, 4]);
+    process.control.write_all(b"ol").unwrap();
+    assert_eq!(client.save(), Err(TpmError::Late));
+    process.control.write_all(b"ds").unwrap();
+    process_with_state(&mut process, b"permanent", b"volatile");
+    let found = client.save().unwrap();
+    assert_eq!(found.permanent, b"permanent");
+    assert_eq!(found.volatile, b"volatile");
+}
+
+#[test]
+fn a_request_that_swtpm_has_half_of_is_sent_to_its_end() {
+    let (mut client, mut process) = Process::powered();
+    client.patience.control = Duration::from_millis(50);
+    let blobs = Blobs {
+        permanent: vec![5; 1 << 20],
+        volatile: Vec::new(),
+    };
+    process.says(&[0]);
+    assert_eq!(client.restore(&blobs), Err(TpmError::Late));
+    client.patience.control = Duration::from_secs(15);
+    let other = process.acts(|mut it| {
+        it.hears(4 + 16 + (1 << 20));
+        it.says(&[0]);
+        assert_eq!(it.hears(8), INIT);
+        it.says(&[0]);
+    });
+    client.power_on().unwrap();
+    other.join().unwrap();
 }
