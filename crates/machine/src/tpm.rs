@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use devices::tpm::{self, Backend, Swtpm, Tpm};
+use devices::tpm::{self, Swtpm, Tpm};
 
 use crate::MachineError;
 use crate::board::Board;
@@ -13,7 +13,7 @@ pub(crate) fn add(board: &mut Board, config: TpmConfig) -> Result<Arc<Mutex<Tpm>
     let mut process = Swtpm::new(config.data, config.control);
     // Whether there is a TPM at all turns out here, rather than in the guest.
     process
-        .power_on()
+        .begin()
         .map_err(|source| MachineError::Tpm { source })?;
     let device = Tpm::new(process).map_err(|source| MachineError::Host {
         what: "thread or file descriptor",

@@ -28,12 +28,15 @@ struct Patience {
     control: Duration,
     /// For a TPM that is about to lose its power.
     farewell: Duration,
+    /// For the rest of an answer that has begun, once somebody is in a hurry.
+    hurried: Duration,
 }
 
 const PATIENCE: Patience = Patience {
     command: Duration::from_secs(120),
     control: Duration::from_secs(15),
     farewell: Duration::from_secs(2),
+    hurried: Duration::from_secs(2),
 };
 
 const INIT: u32 = 2;
@@ -95,6 +98,18 @@ impl Swtpm {
         }
     }
 
+    /// As [`Backend::power_on`], for a machine that begins: swtpm may still be at a command of the one before it,
+    /// and is waited for as long as any may take.
+    ///
+    /// # Errors
+    /// When there is no TPM then.
+    pub fn begin(&mut self) -> Result<(), TpmError> {
+        let control = std::mem::replace(&mut self.patience.control, self.patience.command);
+        let begun = self.start(0);
+        self.patience.control = control;
+        begun
+    }
+
     /// One that ends without a shutdown takes that for an attack, at some time.
     fn shut_down(&mut self) {
         if self.running && !self.owes && self.last != SHUTDOWN {
@@ -136,20 +151,26 @@ impl Swtpm {
             self.answer(until, hurry)?;
         }
         self.last = code(command).unwrap_or(0);
-        write(&self.data, &mut command.to_vec(), until)?;
+        write(&self.data, &mut command.to_vec(), &mut Wait::until(until))?;
         self.owes = true;
         self.answer(until, hurry)
     }
 
     fn answer(&mut self, until: Instant, hurry: Option<&Doorbell>) -> Result<Vec<u8>, TpmError> {
         let mut answer = Vec::new();
-        read(&self.data, &mut answer, 1, until, hurry)?;
+        let mut wait = Wait {
+            until,
+            hurry,
+            hurried: None,
+        };
+        read(&self.data, &mut answer, 1, &mut wait)?;
         // One that has begun is read to its end, or there is no telling the next one.
         self.data_lost = true;
-        read(&self.data, &mut answer, HEADER, until, None)?;
+        wait.hurried = Some(self.patience.hurried);
+        read(&self.data, &mut answer, HEADER, &mut wait)?;
         let header = answer.first_chunk::<HEADER>().copied();
         let length = header.and_then(length).ok_or(TpmError::Nonsense)?;
-        read(&self.data, &mut answer, length, until, None)?;
+        read(&self.data, &mut answer, length, &mut wait)?;
         (self.data_lost, self.owes) = (false, false);
         Ok(answer)
     }
@@ -228,22 +249,17 @@ impl Swtpm {
 impl Request {
     /// To its end, from wherever it is.
     fn go_on(&mut self, control: &OwnedFd, until: Instant) -> Result<(), TpmError> {
-        write(control, &mut self.unsent, until)?;
+        let wait = &mut Wait::until(until);
+        write(control, &mut self.unsent, wait)?;
         if self.command != GET_STATE {
-            return read(control, &mut self.answer, size_of::<u32>(), until, None);
+            return read(control, &mut self.answer, size_of::<u32>(), wait);
         }
-        read(control, &mut self.answer, STATE_HEADER, until, None)?;
+        read(control, &mut self.answer, STATE_HEADER, wait)?;
         let [total, length] = [2, 3].map(|index| number(&self.answer, index).unwrap_or(0) as usize);
         if !Blobs::has_room(total) || length > total {
             return Err(TpmError::Nonsense);
         }
-        read(
-            control,
-            &mut self.answer,
-            STATE_HEADER + length,
-            until,
-            None,
-        )
+        read(control, &mut self.answer, STATE_HEADER + length, wait)
     }
 }
 
@@ -285,36 +301,55 @@ impl Backend for Swtpm {
     }
 }
 
-/// Waits until `fd` is ready.
-fn wait(
-    fd: &OwnedFd,
-    flags: PollFlags,
+/// How somebody waits.
+struct Wait<'a> {
     until: Instant,
-    hurry: Option<&Doorbell>,
-) -> Result<(), TpmError> {
-    let left = until.saturating_duration_since(Instant::now());
-    if left.is_zero() {
-        return Err(TpmError::Late);
+    /// Whose ringing ends it.
+    hurry: Option<&'a Doorbell>,
+    /// So long after it.
+    hurried: Option<Duration>,
+}
+
+impl Wait<'_> {
+    fn until(until: Instant) -> Self {
+        Self {
+            until,
+            hurry: None,
+            hurried: None,
+        }
     }
-    // At most minutes.
-    let left = Timespec {
-        tv_sec: left.as_secs().cast_signed(),
-        tv_nsec: left.subsec_nanos().into(),
-    };
-    let mut fds = vec![PollFd::new(fd, flags)];
-    if let Some(hurry) = hurry {
-        fds.push(PollFd::from_borrowed_fd(hurry.as_fd(), PollFlags::IN));
+
+    /// Until `fd` is ready, or there is reason to look.
+    fn ready(&mut self, fd: &OwnedFd, flags: PollFlags) -> Result<(), TpmError> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(TpmError::Late);
+        }
+        // At most minutes.
+        let left = Timespec {
+            tv_sec: left.as_secs().cast_signed(),
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        let mut fds = vec![PollFd::new(fd, flags)];
+        if let Some(hurry) = self.hurry {
+            fds.push(PollFd::from_borrowed_fd(hurry.as_fd(), PollFlags::IN));
+        }
+        match poll(&mut fds, Some(&left)) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(_) => return Err(TpmError::Gone),
+        }
+        if fds.get(1).is_none_or(|fd| fd.revents().is_empty()) {
+            return Ok(());
+        }
+        if let Some(left) = self.hurried {
+            self.until = self.until.min(Instant::now() + left);
+            self.hurry = None;
+        } else if fds[0].revents().is_empty() {
+            // An answer that is there is taken.
+            return Err(TpmError::Interrupted);
+        }
+        Ok(())
     }
-    match poll(&mut fds, Some(&left)) {
-        Ok(_) | Err(Errno::INTR) => {}
-        Err(_) => return Err(TpmError::Gone),
-    }
-    let hurried = fds.get(1).is_some_and(|fd| !fd.revents().is_empty());
-    // An answer that is there is taken.
-    if hurried && fds[0].revents().is_empty() {
-        return Err(TpmError::Interrupted);
-    }
-    Ok(())
 }
 
 /// Reads on until `into` has `length` bytes. What has come is there after an error too.
@@ -322,8 +357,7 @@ fn read(
     fd: &OwnedFd,
     into: &mut Vec<u8>,
     length: usize,
-    until: Instant,
-    hurry: Option<&Doorbell>,
+    wait: &mut Wait<'_>,
 ) -> Result<(), TpmError> {
     while into.len() < length {
         let begin = into.len();
@@ -333,7 +367,7 @@ fn read(
         match came {
             Ok((0, _)) => return Err(TpmError::Gone),
             Ok(_) | Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) => wait(fd, PollFlags::IN, until, hurry)?,
+            Err(Errno::AGAIN) => wait.ready(fd, PollFlags::IN)?,
             Err(_) => return Err(TpmError::Gone),
         }
     }
@@ -341,11 +375,11 @@ fn read(
 }
 
 /// Sends `bytes`, of which those are left that did not go.
-fn write(fd: &OwnedFd, bytes: &mut Vec<u8>, until: Instant) -> Result<(), TpmError> {
+fn write(fd: &OwnedFd, bytes: &mut Vec<u8>, wait: &mut Wait<'_>) -> Result<(), TpmError> {
     while !bytes.is_empty() {
         match send(fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
             Ok(count) => drop(bytes.drain(..count)),
-            Err(Errno::AGAIN) => wait(fd, PollFlags::OUT, until, None)?,
+            Err(Errno::AGAIN) => wait.ready(fd, PollFlags::OUT)?,
             Err(Errno::INTR) => {}
             Err(_) => return Err(TpmError::Gone),
         }

@@ -268,3 +268,29 @@ fn a_request_that_swtpm_has_half_of_is_sent_to_its_end() {
     client.power_on().unwrap();
     other.join().unwrap();
 }
+
+#[test]
+fn a_machine_that_begins_waits_for_a_command_of_the_one_before() {
+    let (mut client, process) = Process::new();
+    client.patience.control = Duration::from_millis(50);
+    let other = process.acts(|mut it| {
+        assert_eq!(it.hears(8), INIT);
+        thread::sleep(Duration::from_millis(300));
+        it.says(&[0]);
+    });
+    client.begin().unwrap();
+    other.join().unwrap();
+    assert_eq!(client.patience.control, Duration::from_millis(50));
+}
+
+#[test]
+fn whoever_is_hurried_does_not_wait_long_for_the_rest_of_an_answer() {
+    let (mut client, mut process) = Process::powered();
+    client.patience.hurried = Duration::from_millis(50);
+    let hurry = Doorbell::new().unwrap();
+    hurry.ring();
+    process.data.write_all(&ANSWER[..3]).unwrap();
+    let began = Instant::now();
+    assert_eq!(client.execute(&COMMAND, &hurry), Err(TpmError::Late));
+    assert!(began.elapsed() < Duration::from_secs(5));
+}
