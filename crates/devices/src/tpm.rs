@@ -129,10 +129,18 @@ impl Tpm {
         self.shared.changed();
     }
 
+    /// Whether the state that was saved last has what the TPM holds. One without cannot be restored.
+    ///
+    /// # Errors
+    /// When it has not: why.
+    pub fn saved(&self) -> Result<(), TpmError> {
+        self.shared.saved()
+    }
+
     /// Waits until no command is under way: for tests.
     #[doc(hidden)]
     pub fn settle(&self) {
-        self.shared.settle();
+        let _ = self.shared.settle();
     }
 
     /// A register of 32 bits.

@@ -79,6 +79,8 @@ pub enum MachineError {
     Sound { path: PathBuf, source: io::Error },
     #[error("the guest's TPM does not start")]
     Tpm { source: devices::tpm::TpmError },
+    #[error("cannot read what the guest's TPM holds")]
+    SaveTpm { source: devices::tpm::TpmError },
     #[error("cannot read the option ROM {}", path.display())]
     Rom { path: PathBuf, source: io::Error },
     #[error("the option ROM {} cannot be used", path.display())]

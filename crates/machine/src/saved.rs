@@ -90,7 +90,7 @@ impl Machine {
     /// Everything but memory, of a machine between two runs.
     ///
     /// # Errors
-    /// When the host fails.
+    /// When the host fails, or the TPM's process: what was saved without that could not be restored.
     pub fn save(&mut self) -> Result<SavedMachine, MachineError> {
         let vcpus = self.cpu_states()?;
         let engine_devices = self.engine.save_devices();
@@ -98,13 +98,18 @@ impl Machine {
             let state = lock(&named.device).save();
             (named.name.clone(), state)
         });
+        let devices = devices.collect();
+        if let Some(tpm) = &self.peripherals.tpm {
+            let saved = lock(tpm).saved();
+            saved.map_err(|source| MachineError::SaveTpm { source })?;
+        }
         Ok(SavedMachine {
             ranges: self.memory().ranges(),
             engine: self.engine.name().to_owned(),
             clock: self.shared.clock.now(),
             cpu_version: CpuState::VERSION,
             vcpus,
-            devices: devices.collect(),
+            devices,
             engine_devices: engine_devices.map_err(|source| self.engine_error(source))?,
         })
     }

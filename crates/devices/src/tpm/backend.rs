@@ -69,7 +69,7 @@ impl Blobs {
 }
 
 /// Why a TPM did not do what it was to do.
-#[derive(Debug, Error, PartialEq, Eq)]
+#[derive(Debug, Clone, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TpmError {
     #[error("swtpm has ended")]

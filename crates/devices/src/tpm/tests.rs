@@ -14,6 +14,7 @@ struct Told {
     power_ons: u32,
     power_offs: u32,
     holds: Blobs,
+    unreadable: Option<TpmError>,
 }
 
 #[derive(Debug)]
@@ -34,6 +35,9 @@ impl Backend for Fake {
     }
 
     fn save(&mut self) -> Result<Blobs, TpmError> {
+        if let Some(error) = &self.told.lock().unwrap().unreadable {
+            return Err(error.clone());
+        }
         Ok(self.told.lock().unwrap().holds.clone())
     }
 
@@ -259,4 +263,31 @@ fn power_goes_off_with_the_device() {
     let told = Arc::clone(&bench.told);
     drop(bench);
     assert_eq!(told.lock().unwrap().power_offs, 1);
+}
+
+#[test]
+fn a_save_that_has_nothing_of_the_tpm_says_so() {
+    let bench = Bench::new();
+    bench.tpm.save();
+    assert_eq!(bench.tpm.saved(), Ok(()));
+    bench.told.lock().unwrap().unreadable = Some(TpmError::Gone);
+    bench.tpm.save();
+    assert_eq!(bench.tpm.saved(), Err(TpmError::Gone));
+    bench.told.lock().unwrap().unreadable = None;
+    bench.tpm.save();
+    assert_eq!(bench.tpm.saved(), Ok(()));
+}
+
+#[test]
+fn a_stuck_command_is_in_the_way_of_a_restore_and_of_a_save() {
+    let saved = Bench::new().tpm.save();
+    let mut bench = Bench::new();
+    bench.begin(&GET_RANDOM);
+    let refused = bench.tpm.restore(&saved);
+    assert!(matches!(refused, Err(RestoreError::Damaged { .. })));
+    bench.tpm.save();
+    assert_eq!(bench.tpm.saved(), Err(TpmError::Late));
+    bench.answers.send(Ok(FAILURE.to_vec())).unwrap();
+    bench.tpm.settle();
+    bench.tpm.restore(&saved).unwrap();
 }

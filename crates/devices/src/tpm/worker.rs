@@ -15,9 +15,9 @@ use crate::ports::locked;
 use crate::virtio::Doorbell;
 
 /// How long a save waits for a command. Then that fails.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
 /// For a command to fail, once it is to.
-const HURRY: Duration = Duration::from_secs(2);
+const HURRY: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 2 });
 
 /// Which startup the machine itself sends, as firmware does.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub(super) struct State {
     epoch: u64,
     /// The guest waits for an answer.
     waits: bool,
+    /// Why the last save has nothing of what the TPM holds.
+    unsaved: Option<TpmError>,
     end: bool,
 }
 
@@ -194,13 +196,15 @@ impl Shared {
         }
     }
 
-    /// Waits until nothing is under way; a command that takes too long fails.
-    pub(super) fn settle(&self) {
-        if !self.wait(PATIENCE) {
-            self.hurry.ring();
-            self.wait(HURRY);
-            self.hurry.take();
+    /// Waits until nothing is under way; a command that takes too long fails. Answers whether that helped.
+    pub(super) fn settle(&self) -> bool {
+        if self.wait(PATIENCE) {
+            return true;
         }
+        self.hurry.ring();
+        let settled = self.wait(HURRY);
+        self.hurry.take();
+        settled
     }
 
     fn wait(&self, patience: Duration) -> bool {
@@ -229,15 +233,35 @@ impl Shared {
         let registers = state.registers.clone();
         let is_settled = state.is_settled();
         drop(state);
-        // Else it is held by one that is stuck.
-        let blobs = is_settled.then(|| locked(&self.backend).save().ok());
-        (registers, blobs.flatten())
+        let blobs = if is_settled {
+            locked(&self.backend).save()
+        } else {
+            // It is held by one that is stuck.
+            Err(TpmError::Late)
+        };
+        let (blobs, unsaved) = match blobs {
+            Ok(blobs) => (Some(blobs), None),
+            Err(error) => (None, Some(error)),
+        };
+        self.state().unsaved = unsaved;
+        (registers, blobs)
+    }
+
+    /// Of the last save.
+    pub(super) fn saved(&self) -> Result<(), TpmError> {
+        self.state().unsaved.clone().map_or(Ok(()), Err)
     }
 
     pub(super) fn restore(&self, registers: Registers, blobs: &Blobs) -> Result<(), TpmError> {
-        self.settle();
+        if !self.settle() {
+            // The TPM is held by one that is stuck.
+            return Err(TpmError::Late);
+        }
         locked(&self.backend).restore(blobs)?;
-        self.state().registers = registers;
+        let mut state = self.state();
+        state.registers = registers;
+        state.waits = false;
+        state.epoch += 1;
         Ok(())
     }
 
