@@ -15,6 +15,7 @@ const DESCRIPTORS: u64 = 8192;
 const PROGRAM_DESCRIPTORS: u64 = 64;
 /// Bytes.
 const PROGRAM_FILE: u64 = 16 << 20;
+const PROGRAM_DATA: u64 = 256 << 20;
 
 pub(crate) fn resources() -> Result<(), Errno> {
     // A guest's memory is nothing to be left on a disk.
@@ -22,11 +23,18 @@ pub(crate) fn resources() -> Result<(), Errno> {
     lower(Resource::Nofile, DESCRIPTORS)
 }
 
-/// Of another program that helps a guest: a few files, each small.
+/// Of another program that helps a guest: a few files, each small, and little memory.
 pub(crate) fn program() -> Result<(), Errno> {
     lower(Resource::Core, 0)?;
     lower(Resource::Nofile, PROGRAM_DESCRIPTORS)?;
-    lower(Resource::Fsize, PROGRAM_FILE)
+    lower(Resource::Fsize, PROGRAM_FILE)?;
+    lower(Resource::Data, PROGRAM_DATA)
+}
+
+/// Of one whose user nobody else is: no process and no thread beside it. Once it has that user, since the kernel
+/// would not run it while the one of the guest's last run is still ending.
+pub(crate) fn one_process() -> Result<(), Errno> {
+    lower(Resource::Nproc, 1)
 }
 
 fn lower(resource: Resource, most: u64) -> Result<(), Errno> {

@@ -39,6 +39,7 @@ pub fn confine_program(needs: &ProgramNeeds) -> Result<(), JailError> {
     if rights == Ok(Rights::Own) {
         hand_over(&needs.own, needs.user).map_err(|error| JailError::User(needs.user, error))?;
         limits::user(needs.user).map_err(|error| JailError::User(needs.user, error))?;
+        limits::one_process().map_err(JailError::Limits)?;
     }
     limits::capabilities(CapabilitySet::empty()).map_err(JailError::Capabilities)
 }

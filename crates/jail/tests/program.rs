@@ -5,11 +5,16 @@ mod play;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
 use jail::{ProgramNeeds, confine_program};
 use play::{OWN_USER, played, refused};
+use rustix::io::Errno;
+
+/// Bytes.
+const MUCH: usize = 512 << 20;
 
 fn confine(own: &Path) {
     let needs = ProgramNeeds {
@@ -30,11 +35,31 @@ fn confine(own: &Path) {
 fn a_program_runs_and_has_its_directory() {
     played("a_program_runs_and_has_its_directory", |own| {
         confine(own);
-        let mut touch = Command::new("/usr/bin/touch");
-        assert!(touch.arg("made").status().unwrap().success());
+        // It becomes the program, as root's may start none beside itself.
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", "read word < kept; test \"$word\" = x && echo > made"]);
+        let error = shell.exec();
+        panic!("{error}");
+    });
+}
+
+#[test]
+fn it_has_its_directory_and_little_memory() {
+    played("it_has_its_directory_and_little_memory", |own| {
+        let was_root = rustix::process::geteuid().is_root();
+        confine(own);
+        fs::write("made", "y").unwrap();
         assert_eq!(fs::read("kept").unwrap(), b"x");
         fs::rename("made", "kept").unwrap();
         fs::remove_file("kept").unwrap();
+        assert!(Vec::<u8>::new().try_reserve_exact(MUCH).is_err());
+        if was_root {
+            let beside = Command::new("/bin/true").status();
+            assert_eq!(
+                beside.unwrap_err().raw_os_error(),
+                Some(Errno::AGAIN.raw_os_error())
+            );
+        }
     });
 }
 
@@ -52,23 +77,16 @@ fn it_has_nothing_else() {
         ] {
             assert!(refused(fs::read(&path)), "{}", path.display());
         }
-        let see = Command::new("/bin/cat")
-            .arg("/etc/passwd")
-            .output()
-            .unwrap();
-        assert!(!see.status.success());
-        assert!(
-            !Command::new("/bin/mkdir")
-                .arg("made")
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(refused(fs::create_dir("made")));
         let none = rustix::thread::capabilities(None).unwrap();
         assert!(none.permitted.is_empty() && none.effective.is_empty());
         if was_root {
             assert_eq!(rustix::process::geteuid().as_raw(), OWN_USER);
             assert_eq!(fs::metadata("kept").unwrap().uid(), OWN_USER);
         }
+        // Nor has what it becomes.
+        let see = "exec 2> /dev/null; if read line < /etc/passwd; then exit 1; fi; exit 0";
+        let error = Command::new("/bin/sh").args(["-c", see]).exec();
+        panic!("{error}");
     });
 }
