@@ -3,9 +3,13 @@
 import contextlib
 import re
 import shutil
+import socket
 import subprocess
+import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,9 +18,12 @@ from tests.boot.homes import furnish
 from tests.conftest import INN, Inn, wait_for
 from tests.run.house import House, wait
 
+from innkeeper._core import Machine
 from innkeeper.errors import InvalidInput
 from innkeeper.images import Image
+from innkeeper.machine.spec import EngineChoice, MachineSpec
 from innkeeper.vm import tpm
+from innkeeper.vm.wiring import Tpm, Wiring
 
 LINUX = "linux-image-cloud-amd64"
 pytestmark = pytest.mark.skipif(shutil.which("swtpm") is None, reason="swtpm is not installed")
@@ -191,6 +198,32 @@ def test_swtpm_goes_with_its_guest_however_that_goes(inn: Inn, tmp_path: Path) -
         process.kill()
         process.communicate()
     wait(lambda: lives(own_tpm), lambda left: not left)
+
+
+def test_other_threads_go_on_while_a_machine_waits_for_its_tpm_to_end() -> None:
+    (data, hears), (control, says) = socket.socketpair(), socket.socketpair()
+    # It has power, and will not answer when it is to lose that.
+    says.sendall(bytes(4))
+    spec = MachineSpec(kernel=kernel(), engine=EngineChoice("interpreter"), devices=(), rng=False)
+    wiring = Wiring(tpm=Tpm(data=data.fileno(), control=control.fileno()))
+    machine = Machine(spec, wiring)
+    done, ticks = threading.Event(), [time.monotonic()]
+
+    def tick() -> None:
+        while not done.wait(0.01):
+            ticks.append(time.monotonic())
+
+    thread = threading.Thread(target=tick)
+    thread.start()
+    began = time.monotonic()
+    del machine
+    took = time.monotonic() - began
+    done.set()
+    thread.join()
+    for end in (data, hears, control, says):
+        end.close()
+    assert took > 1
+    assert max(later - earlier for earlier, later in pairwise(ticks)) < 1
 
 
 # Bytes of a command to the TPM, as octal numbers, and its answer in hexadecimal.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use machine::{Outcome as Ended, Symbols};
+use machine::{MachineError, Outcome as Ended, Symbols};
 use pyo3::prelude::*;
 
 use crate::control::Control;
@@ -49,7 +49,8 @@ impl From<Ended> for Outcome {
 #[pyclass(frozen, module = "innkeeper._core")]
 #[derive(Debug)]
 pub(crate) struct Machine {
-    machine: Mutex<machine::Machine>,
+    /// There until it is dropped.
+    machine: Mutex<Option<machine::Machine>>,
     control: Py<Control>,
     failure: Arc<Failure>,
 }
@@ -67,7 +68,7 @@ impl Machine {
         let control = machine.control();
         let failure = Arc::new(Failure::new(control.clone()));
         Ok(Self {
-            machine: Mutex::new(machine),
+            machine: Mutex::new(Some(machine)),
             control: Py::new(py, Control::new(control, lines, vcpus, memory))?,
             failure,
         })
@@ -75,24 +76,15 @@ impl Machine {
 
     fn attach(&self, py: Python<'_>, device: Py<PyAny>) -> PyResult<()> {
         let (range, device) = adapt(py, device, Arc::clone(&self.failure))?;
-        let attached = py.detach(|| {
-            let mut machine = self.machine.lock().map_err(|_| None)?;
-            match range {
-                Range::Ports { first, count } => machine.attach_port_device(first, count, device),
-                Range::Memory { base, len } => machine.attach_mmio_device(base, len, device),
-            }
-            .map_err(Some)
-        });
-        attached.map_err(|error| error.map_or_else(poisoned, |error| machine_error(py, &error)))
+        self.with(py, |machine| match range {
+            Range::Ports { first, count } => machine.attach_port_device(first, count, device),
+            Range::Memory { base, len } => machine.attach_mmio_device(base, len, device),
+        })
     }
 
     fn begin_as(&self, py: Python<'_>, beginning: BeginningFiles) -> PyResult<()> {
         let beginning = beginning.open(py)?;
-        let begun = py.detach(|| {
-            let mut machine = self.machine.lock().map_err(|_| None)?;
-            machine.begin_as(&beginning).map_err(Some)
-        });
-        begun.map_err(|error| error.map_or_else(poisoned, |error| machine_error(py, &error)))
+        self.with(py, |machine| machine.begin_as(&beginning))
     }
 
     #[getter]
@@ -101,27 +93,46 @@ impl Machine {
     }
 
     fn run(&self, py: Python<'_>) -> PyResult<Outcome> {
-        let ended = py.detach(|| self.machine.lock().map_err(|_| None)?.run().map_err(Some));
+        let ended = self.with(py, machine::Machine::run);
         if let Some((message, details)) = self.failure.take() {
             return Err(raise(py, "DeviceFailed", (message, details)));
         }
-        match ended {
-            Ok(outcome) => Ok(Outcome::from(outcome)),
-            Err(Some(error)) => Err(machine_error(py, &error)),
-            Err(None) => Err(poisoned()),
-        }
+        ended.map(Outcome::from)
     }
 
     fn write_perf_map(&self, py: Python<'_>, symbols: Vec<(u64, String)>) -> PyResult<PathBuf> {
-        let made = py.detach(|| {
-            let mut machine = self.machine.lock().map_err(|_| None)?;
-            machine.write_perf_map(Symbols::new(symbols)).map_err(Some)
-        });
-        made.map_err(|error| error.map_or_else(poisoned, |error| machine_error(py, &error)))
+        let symbols = Symbols::new(symbols);
+        self.with(py, |machine| machine.write_perf_map(symbols))
     }
 
     fn statistics(&self, py: Python<'_>) -> PyResult<Statistics> {
-        let stats = py.detach(|| self.machine.lock().map(|machine| machine.stats()).ok());
-        stats.map(Statistics::from).ok_or_else(poisoned)
+        let stats = self.with(py, |machine| Ok(machine.stats()));
+        stats.map(Statistics::from)
+    }
+}
+
+impl Machine {
+    /// Does `what` with it, while Python's other threads go on.
+    fn with<T: Send>(
+        &self,
+        py: Python<'_>,
+        what: impl FnOnce(&mut machine::Machine) -> Result<T, MachineError> + Send,
+    ) -> PyResult<T> {
+        let done = py.detach(|| {
+            let mut machine = self.machine.lock().map_err(|_| None)?;
+            what(machine.as_mut().ok_or(None)?).map_err(Some)
+        });
+        done.map_err(|error| error.map_or_else(poisoned, |error| machine_error(py, &error)))
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let machine = match self.machine.get_mut() {
+            Ok(machine) => machine.take(),
+            Err(poisoned) => poisoned.into_inner().take(),
+        };
+        // Its threads and its TPM may take seconds to end, for which nobody else has to wait.
+        Python::attach(|py| py.detach(move || drop(machine)));
     }
 }
