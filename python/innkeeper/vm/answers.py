@@ -115,5 +115,5 @@ def statistics(told: object) -> GuestStatistics | None:
         return None
     try:
         return GuestStatistics.from_dict(mapping(told))
-    except TypeError as error:
+    except (TypeError, OverflowError) as error:
         raise nonsense() from error

@@ -163,12 +163,17 @@ class MachineApart:
         return answers.outcome(self._answer)
 
     def _wait(self) -> None:
-        self._answer = self._read()
-        with contextlib.suppress(HostFailure):
-            self.statistics = answers.statistics(self._answer.get("statistics"))
-        self._tidy()
-        self._ended.set()
-        self._on_end()
+        try:
+            self._answer = self._read()
+            with contextlib.suppress(HostFailure):
+                self.statistics = answers.statistics(self._answer.get("statistics"))
+        finally:
+            # Whatever was said, it has ended.
+            try:
+                self._tidy()
+            finally:
+                self._ended.set()
+                self._on_end()
 
     def _read(self) -> dict[str, object]:
         try:

@@ -74,7 +74,7 @@ class GuestStatistics:
     def from_dict(cls, told: Mapping[str, object]) -> Self:
         """
         Raises:
-            TypeError: when that is nothing which `as_dict` has made.
+            TypeError, OverflowError: when that is nothing which `as_dict` has made.
         """
         vcpus = _of(list, told.get("vcpus"))
         return cls(

@@ -1,5 +1,6 @@
 """What a guest's process says is read with patience and distrust: it may be the guest's by then."""
 
+import itertools
 import json
 import os
 import pickle
@@ -94,8 +95,15 @@ def test_answers_that_make_no_sense(words: bytes, monkeypatch: pytest.MonkeyPatc
         guest.statistics()
 
 
-@pytest.mark.parametrize("member", ["engine", "vcpus", "instructions", "exits", "handlers"])
-@pytest.mark.parametrize("value", [None, [7], {"a": []}])
+MEMBERS = ("engine", "vcpus", "instructions", "exits", "handlers", "seconds")
+NONE = (None, [7], {"a": []})
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    # No float is that large.
+    [*itertools.product(MEMBERS, NONE), ("seconds", {"a": 10**400})],
+)
 def test_statistics_that_are_none(
     member: str, value: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
