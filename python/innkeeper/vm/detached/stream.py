@@ -49,6 +49,10 @@ class Stream:
         self._on_descriptors = on_descriptors
 
     @property
+    def open(self) -> bool:
+        return self._open
+
+    @property
     def waiting(self) -> int:
         """Bytes that have not been taken yet."""
         return len(self._outbox)

@@ -248,6 +248,24 @@ def test_who_has_left_is_forgotten_at_once(tmp_path_factory: pytest.TempPathFact
     theirs.close()
 
 
+def test_who_is_gone_before_the_greeting_never_came(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    loop = FakeLoop([0.0])
+    place = str(tmp_path_factory.mktemp("r") / "s")
+    seat = cast("Seat", NoisySeat())
+    made = RfbServer(cast("Loop", loop), seat, lambda: "box", [(place, Security())])
+    told: list[int] = []
+    made.on_client = lambda: told.append(made.clients)
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    made._come(ours, Security(), made._listeners[0])
+    assert made.clients == 0
+    assert not told
+    assert not loop.alarms
+    made.close()
+
+
 def test_who_does_not_take_the_last_words_is_cut_off(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:

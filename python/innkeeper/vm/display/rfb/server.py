@@ -100,6 +100,9 @@ class RfbServer:
             hang_up=hang_up,
             wants=self._wanted,
         )
+        if not stream.open:
+            # It had gone before it was greeted, and does not leave again.
+            return
         self._clients[number] = client, stream
         self._hurry(number)
         if self.on_client is not None:
