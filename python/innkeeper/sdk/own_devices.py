@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -66,7 +66,7 @@ class OwnDevices(Devices):
     def _attach(self, disk: DiskSpec) -> Plugged:
         spec, taken = self._known(), self._taken()
         number = len(spec.disks)
-        wanted = disk.id or next(one for n in range(999) if (one := f"virtio{n}") not in taken)
+        wanted = disk.id or _free("virtio", range(999), taken)
         check_id(wanted, taken)
         disk = replace(disk, id=wanted, serial=disk.serial or wanted)
         with contextlib.ExitStack() as files:
@@ -83,7 +83,7 @@ class OwnDevices(Devices):
 
     def _attach_checked(self, card: NetworkSpec) -> Plugged:
         spec, taken = self._known(), self._taken()
-        wanted = card.id or next(one for n in range(1, 99) if (one := f"net{n}") not in taken)
+        wanted = card.id or _free("net", range(1, 99), taken)
         check_id(wanted, taken)
         card = replace(card, id=wanted, mac=card.mac or mac_of(f"{self.name} {wanted}"))
         card = replace(card, slot=_slot(self._change(PlugCard(card))))
@@ -182,6 +182,14 @@ def _disks(spec: MachineSpec, here: Container[str]) -> Iterator[tuple[int, DiskS
         stays = disk.bus is not DiskBus.VIRTIO
         if not disk.gone and (stays or disk_id(number, disk) in here):
             yield number, disk
+
+
+def _free(kind: str, numbers: Iterable[int], taken: Container[str]) -> str:
+    for number in numbers:
+        if (name := f"{kind}{number}") not in taken:
+            return name
+    # No bus has room for so many.
+    raise answers.nonsense()
 
 
 def _slot(told: object) -> int:

@@ -125,6 +125,18 @@ def test_a_slot_that_no_bus_has(slot: object, tmp_path: Path) -> None:
         guest.attach_disk(image)
 
 
+def test_all_names_are_taken_by_none(tmp_path: Path) -> None:
+    guest = FakeGuest()
+    names = [f"{kind}{number}" for kind in ("virtio", "net") for number in range(1000)]
+    guest.process.here = [{**ROOT, "id": name} for name in names]
+    image = tmp_path / "data.img"
+    image.write_bytes(bytes(1 << 20))
+    with pytest.raises(HostFailure, match="nonsense"):
+        guest.attach_disk(image)
+    with pytest.raises(HostFailure, match="nonsense"):
+        guest.attach_network()
+
+
 def test_a_guest_of_a_block_has_them() -> None:
     # Its bases begin one after the other.
     assert Guest("debian")._changing.acquire(blocking=False)
