@@ -23,12 +23,10 @@ from innkeeper.vm import inside, scratch
 from innkeeper.vm.boot_log import BootLog
 from innkeeper.vm.detached import savings
 from innkeeper.vm.saved import Beginning, LayerFiles
-from innkeeper.vm.warm import DONE, TAKEN, RecordFiles, WarmStart
+from innkeeper.vm.warm import DONE, TAKEN, TO_STAND, RecordFiles, WarmStart
 
 MOST: Final = 1000
-# Seconds until a guest stands still, and until its memory is written: of one with much to do, on a
-# host with little to give.
-_TO_STAND: Final = 120.0
+# Seconds until a guest's memory is written: of one with much to do, on a host with little to give.
 _TO_WRITE: Final = 120.0
 
 
@@ -187,14 +185,14 @@ def _record(parent: Guest, files: Sequence[int]) -> None:
     told, theirs = os.pipe()
     with os.fdopen(told, "rb", buffering=0) as news:
         state, pages, index, disk = files
-        with agent.quiet(_TO_STAND):
+        with agent.quiet(TO_STAND):
             try:
                 process.record(
                     RecordFiles(told=theirs, state=state, pages=pages, index=index, disk=disk)
                 )
             finally:
                 os.close(theirs)
-            taken = _hears(news.fileno(), _TO_STAND) == TAKEN
+            taken = _hears(news.fileno(), TO_STAND) == TAKEN
         if not taken or _hears(news.fileno(), _TO_WRITE) != DONE:
             raise HostFailure(f"{parent.name} cannot be saved as it is, so it cannot be forked")
 

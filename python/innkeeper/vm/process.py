@@ -31,11 +31,13 @@ from innkeeper.vm.child import (
     descriptors,
 )
 from innkeeper.vm.statistics import GuestStatistics
-from innkeeper.vm.warm import RecordFiles, WarmStart
+from innkeeper.vm.tpm import TO_SAVE
+from innkeeper.vm.warm import TO_STAND, RecordFiles, WarmStart
 from innkeeper.vm.wiring import Wiring
 
-# Seconds for an answer, and to take what it is sent.
-_PATIENCE: Final = 60.0
+# Seconds for an answer, and to take what it is sent. It does one thing after the other, so it may
+# have to be recorded before, which takes longest.
+_PATIENCE: Final = TO_STAND + TO_SAVE + 60.0
 # Not `-m innkeeper.vm.child`: the package has imported that module by then, and Python warns.
 _CHILD: Final = "import sys; from innkeeper.vm.child import main; sys.exit(main(sys.argv))"
 

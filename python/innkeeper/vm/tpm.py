@@ -22,6 +22,9 @@ from innkeeper.machine.tpm import DIRECTORY
 from innkeeper.vm.wiring import Tpm
 
 PROGRAM: Final = "swtpm"
+# Seconds that a save waits for a TPM at most: until a command has ended or failed, and then for
+# each of two parts of its state (worker.rs and swtpm.rs of the device).
+TO_SAVE: Final = 10.0 + 2.0 + 2 * 15.0
 _PLACES: Final = "/usr/local/bin:/usr/bin:/bin"
 # What a program is loaded from, and looks at.
 _RUN: Final = (

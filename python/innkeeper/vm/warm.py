@@ -12,6 +12,8 @@ from innkeeper.vm.saved import Beginning
 
 TAKEN: Final = b"t"
 DONE: Final = b"d"
+# Seconds until TAKEN comes: of a guest with much to do, on a host with little to give.
+TO_STAND: Final = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
