@@ -23,7 +23,7 @@ from innkeeper.vm.running import Control
 
 @dataclass(frozen=True, slots=True)
 class PlugDisk:
-    """`paths` are those of the descriptors that come along: the image first."""
+    """`paths` are those of the descriptors that come along, as many: the image first."""
 
     disk: DiskSpec
     paths: tuple[Path, ...]
@@ -100,7 +100,9 @@ class Changes:
     def _made(self, change: Change, files: Sequence[int]) -> object:
         match change:
             case PlugDisk(disk, paths):
-                named = list(zip(paths, files, strict=True))
+                # Those before them came for a change that then was not sent.
+                own = files[len(files) - len(paths) :]
+                named = list(zip(paths, own, strict=True))
                 slot = self._plugs.add_disk(disk, len(self.spec.disks), named, known=True)
                 self._volatile.add(disk.id)
                 return slot

@@ -8,7 +8,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -247,11 +247,13 @@ class FakePlugs:
             assert os.fstat(fd).st_ino == path.stat().st_ino
         return len(files)
 
+    def here(self) -> list[object]:
+        return []
 
-@pytest.mark.parametrize("count", [1, 31, 32, 33, 64, 300])
-def test_a_disk_may_have_many_files(
-    count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+
+@contextmanager
+def changing(monkeypatch: pytest.MonkeyPatch) -> Iterator[GuestProcess]:
+    """A guest whose process makes changes as it would."""
     monkeypatch.setattr(changes, "Plugs", FakePlugs)
 
     def say(owner: socket.socket) -> None:
@@ -263,13 +265,21 @@ def test_a_disk_may_have_many_files(
         raise SystemExit
 
     monkeypatch.setattr(child.os, "_exit", leave)
+    with running(say, monkeypatch) as guest:
+        yield guest
+
+
+@pytest.mark.parametrize("count", [1, 31, 32, 33, 64, 300])
+def test_a_disk_may_have_many_files(
+    count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     paths = tuple(tmp_path / f"part{number}" for number in range(count))
     for path in paths:
         path.touch()
     fds = [os.open(path, os.O_RDONLY) for path in paths]
     before = len(list(Path("/proc/self/fd").iterdir()))
     try:
-        with running(say, monkeypatch) as guest:
+        with changing(monkeypatch) as guest:
             disk = DiskSpec(path=paths[0], id="parts")
             assert guest.change(PlugDisk(disk, paths), fds) == count
             # Whatever goes wrong there, it is told, and more can be asked.
@@ -281,6 +291,32 @@ def test_a_disk_may_have_many_files(
     finally:
         for fd in fds:
             os.close(fd)
+
+
+@pytest.mark.parametrize("left", [1, 40])
+def test_files_of_a_change_that_was_not_sent_are_nobodys(
+    left: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = GuestProcess._send
+
+    def sticking(self: GuestProcess, request: bytes, files: Sequence[int]) -> None:
+        if request == child.CHANGE:
+            raise BlockingIOError
+        send(self, request, files)
+
+    lost, image = tmp_path / "lost", tmp_path / "image"
+    disk = PlugDisk(DiskSpec(path=image, id="image"), (image,))
+    unsent = PlugDisk(DiskSpec(path=lost, id="lost"), (lost,) * left)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with lost.open("w") as other, image.open("w") as own, changing(monkeypatch) as guest:
+        for then in (disk, ListPlugged()):
+            with monkeypatch.context() as stuck:
+                stuck.setattr(GuestProcess, "_send", sticking)
+                with pytest.raises(HostFailure, match="does not answer"):
+                    guest.change(unsent, [other.fileno()] * left)
+            found = guest.change(then, [own.fileno()] if then is disk else [])
+            assert found == (1 if then is disk else [])
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_many_may_ask_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
