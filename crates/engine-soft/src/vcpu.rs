@@ -28,10 +28,21 @@ pub struct SoftEngine {
     checked: bool,
     /// Samples tell handlers from translated code.
     watched: bool,
+    /// How many vCPUs there can be, which share what room for translations there is.
+    vcpus: u32,
     tsc: SharedTsc,
 }
 
 impl SoftEngine {
+    /// Half of the guest's RAM for all vCPUs, but no more than a quarter for one.
+    fn room(&self) -> usize {
+        let ram: u64 = self.memory.initial_ranges().iter().map(|it| it.len).sum();
+        let room = ram / 2 / u64::from(self.vcpus.max(2));
+        usize::try_from(room)
+            .unwrap_or(MOST_ROOM)
+            .clamp(LEAST_ROOM, MOST_ROOM)
+    }
+
     #[must_use]
     pub fn new(memory: GuestMemory) -> SoftEngine {
         SoftEngine::with(memory, None)
@@ -70,10 +81,16 @@ impl SoftEngine {
         }
     }
 
+    /// Likewise, for so many vCPUs, which have the less room for translations each.
+    #[must_use]
+    pub fn shared_by(self, vcpus: u32) -> SoftEngine {
+        SoftEngine { vcpus, ..self }
+    }
+
     /// Does this host allow translation: executable memory, and a processor with SSE4.2?
     #[must_use]
     pub fn can_translate() -> bool {
-        Translator::new(WARM, false, 0).is_some()
+        Translator::new(WARM, false, LEAST_ROOM).is_some()
     }
 
     fn with(memory: GuestMemory, warm: Option<u8>) -> SoftEngine {
@@ -82,10 +99,16 @@ impl SoftEngine {
             warm,
             checked: false,
             watched: false,
+            vcpus: 1,
             tsc: SharedTsc::new(0u64.wrapping_sub(host_tsc())),
         }
     }
 }
+
+/// Bytes of room for one vCPU's translations: so many, and with more RAM up to the most. A compiler needs some 80 MiB,
+/// and in less it is translated anew all the time. Pages that are never written cost nothing.
+const LEAST_ROOM: usize = 48 << 20;
+const MOST_ROOM: usize = 160 << 20;
 
 /// A block that runs this often is worth the time it takes to translate it.
 const WARM: u8 = 12;
@@ -113,14 +136,11 @@ impl Engine for SoftEngine {
     }
 
     fn create_vcpu(&self, id: u32, cpuid: &CpuidTable) -> Result<Box<dyn Vcpu>, EngineError> {
-        let ram = self
-            .memory
-            .initial_ranges()
-            .iter()
-            .map(|range| range.len)
-            .sum();
         let mut translator = match self.warm {
-            Some(warm) => Some(Translator::new(warm, self.watched, ram).ok_or(NO_CODE_MEMORY)?),
+            Some(warm) => {
+                let made = Translator::new(warm, self.watched, self.room());
+                Some(made.ok_or(NO_CODE_MEMORY)?)
+            }
             None => None,
         };
         if self.checked {

@@ -17,18 +17,26 @@ pub(crate) struct Chosen {
     pub(crate) reason: String,
 }
 
-/// Makes the engine that `choice` names or, for [`EngineChoice::Auto`], that a measurement finds
-/// best. `times` as in [`crate::MachineConfig`].
+/// What an engine has to know of its machine.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Needs {
+    /// As in [`crate::MachineConfig`].
+    pub(crate) times: bool,
+    /// How many there can be.
+    pub(crate) vcpus: u32,
+}
+
+/// Makes the engine that `choice` names or, for [`EngineChoice::Auto`], that a measurement finds best.
 pub(crate) fn choose(
     choice: EngineChoice,
     memory: &GuestMemory,
-    times: bool,
+    needs: Needs,
 ) -> Result<Chosen, MachineError> {
     match choice {
-        EngineChoice::Auto => automatic(memory, times),
+        EngineChoice::Auto => automatic(memory, needs),
         EngineChoice::Kvm => kvm(memory, "it was asked for".to_owned()),
         EngineChoice::Interpreter => Ok(interpreter(memory, "it was asked for".to_owned())),
-        EngineChoice::Translator => Ok(translator(memory, times, "it was asked for".to_owned())),
+        EngineChoice::Translator => Ok(translator(memory, needs, "it was asked for".to_owned())),
         EngineChoice::Lockstep => Ok(Chosen {
             engine: Arc::new(SoftEngine::lockstep(memory.clone())),
             reason: "it was asked for".to_owned(),
@@ -36,11 +44,11 @@ pub(crate) fn choose(
     }
 }
 
-fn automatic(memory: &GuestMemory, times: bool) -> Result<Chosen, MachineError> {
+fn automatic(memory: &GuestMemory, needs: Needs) -> Result<Chosen, MachineError> {
     match measured::measurement() {
         Ok(measured) if measured.is_worth_having() => kvm(memory, measured.verdict()),
-        Ok(measured) => Ok(software(memory, times, measured.verdict())),
-        Err(error) => Ok(software(memory, times, no_kvm(&error))),
+        Ok(measured) => Ok(software(memory, needs, measured.verdict())),
+        Err(error) => Ok(software(memory, needs, no_kvm(&error))),
     }
 }
 
@@ -56,9 +64,9 @@ fn kvm(memory: &GuestMemory, reason: String) -> Result<Chosen, MachineError> {
 }
 
 /// The better of the software engines that this host allows.
-fn software(memory: &GuestMemory, times: bool, reason: String) -> Chosen {
+fn software(memory: &GuestMemory, needs: Needs, reason: String) -> Chosen {
     if SoftEngine::can_translate() {
-        translator(memory, times, reason)
+        translator(memory, needs, reason)
     } else {
         interpreter(memory, format!("{reason}; and {CANNOT_TRANSLATE}"))
     }
@@ -68,9 +76,13 @@ fn software(memory: &GuestMemory, times: bool, reason: String) -> Chosen {
 pub(crate) const CANNOT_TRANSLATE: &str =
     "this host gives no executable memory, or its processor lacks SSE4.2";
 
-fn translator(memory: &GuestMemory, times: bool, reason: String) -> Chosen {
-    let engine = SoftEngine::translator(memory.clone());
-    let engine = if times { engine.watched() } else { engine };
+fn translator(memory: &GuestMemory, needs: Needs, reason: String) -> Chosen {
+    let engine = SoftEngine::translator(memory.clone()).shared_by(needs.vcpus);
+    let engine = if needs.times {
+        engine.watched()
+    } else {
+        engine
+    };
     Chosen {
         engine: Arc::new(engine),
         reason,

@@ -16,6 +16,7 @@ use crate::board::{Board, BoardParts};
 use crate::boot::{self, BootSource};
 use crate::bus::SharedDevice;
 use crate::chardev::{InputThread, Inputs};
+use crate::choice::{self, Needs};
 use crate::config::MachineConfig;
 use crate::control::{MachineControl, MachineLines, Outcome, Request};
 use crate::error::MachineError;
@@ -29,9 +30,9 @@ use crate::screen::MachineScreen;
 use crate::signal::{Signals, VcpuSignal};
 use crate::stats::{MachineStats, Times};
 use crate::sync::lock;
+use crate::threads;
 use crate::time::{GuestTsc, TscRate};
 use crate::vcpu::{MasterClock, Shared, VcpuParts, VcpuRunner};
-use crate::{choice, threads};
 
 /// How long the end of a run waits for the readers of the guest's last words.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -120,11 +121,15 @@ impl Machine {
                 .merge()
                 .map_err(|source| MachineError::Merge { source })?;
         }
-        let chosen = choice::choose(config.engine, &memory, config.times)?;
+        let needs = Needs {
+            times: config.times,
+            vcpus: config.vcpus.max(config.max_vcpus),
+        };
+        let chosen = choice::choose(config.engine, &memory, needs)?;
         let physical_bits = u8::try_from(host.physical_bits()).unwrap_or(36);
         let rate = TscRate::host();
         // Those that come later are made now: they wait to be there.
-        let vcpus = config.vcpus.max(config.max_vcpus);
+        let vcpus = needs.vcpus;
         let tables: Vec<CpuidTable> = (0..vcpus)
             .map(|id| choice.table(&host, &vcpu_params(id, vcpus, rate)))
             .collect();

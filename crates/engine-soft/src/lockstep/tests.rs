@@ -58,7 +58,9 @@ fn interpreter(code: &[u8]) -> Interpreter {
     state.gpr = [0; 16];
     state.gpr[3] = 0x8000;
     cpu.restore(&state);
-    let translator = Translator::new(1, false, 0).expect("code memory").checked();
+    let translator = Translator::new(1, false, 48 << 20)
+        .expect("code memory")
+        .checked();
     Interpreter::new(cpu, Some(translator)).expect("memory")
 }
 

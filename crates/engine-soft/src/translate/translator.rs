@@ -22,10 +22,6 @@ use crate::interp::fetch::{CodePage, LONGEST_INSTRUCTION, fetched_page, needs_mo
 use crate::mmu::PAGE_MASK;
 use crate::mmu::access_raw::fetch_bytes;
 
-/// Bytes of room for one vCPU's translations: so many, and a quarter of the guest's RAM up to the most. A compiler
-/// needs some 80 MiB; what has less room is translated anew all the time. Pages that are never written cost nothing.
-const LEAST_ROOM: usize = 48 << 20;
-const MOST_ROOM: usize = 160 << 20;
 /// Units refer to instructions, 64 bytes each: to one for so many bytes of room at most, before all are thrown away.
 const ROOM_OF_SITE: usize = 48;
 /// So many units are known at most, those that there cannot be among them, before all are forgotten.
@@ -106,14 +102,11 @@ impl std::fmt::Debug for Translator {
 }
 
 impl Translator {
-    /// For a guest with `ram` bytes. `None` when the host gives no executable memory, or lacks SSE4.2. When it is
+    /// With so many bytes of room for code, a few more perhaps. `None` when the host gives no executable memory, or lacks SSE4.2. When it is
     /// `watched`, samples tell handlers from translated code, which costs each of their calls a nanosecond or two.
-    pub(crate) fn new(warm: u8, watched: bool, ram: u64) -> Option<Translator> {
+    pub(crate) fn new(warm: u8, watched: bool, room: usize) -> Option<Translator> {
         is_x86_feature_detected!("sse4.2").then_some(())?;
-        let room = usize::try_from(ram / 4).unwrap_or(MOST_ROOM);
-        let room = room
-            .clamp(LEAST_ROOM, MOST_ROOM)
-            .next_multiple_of(HUGE_PAGE);
+        let room = room.next_multiple_of(HUGE_PAGE);
         let mut memory = CodeMemory::new(room)?;
         let mut asm = Assembler::new();
         let [hot, cold] = SECTIONS.map(|section| memory.next(section));

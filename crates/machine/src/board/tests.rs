@@ -54,7 +54,11 @@ impl PciFunction for SlowDisk {
 
 fn board() -> Board {
     let memory = GuestMemory::new(&ram_ranges(MIN_MEMORY)).expect("memory");
-    let chosen = crate::choice::choose(EngineChoice::Interpreter, &memory, false);
+    let needs = crate::choice::Needs {
+        times: false,
+        vcpus: 1,
+    };
+    let chosen = crate::choice::choose(EngineChoice::Interpreter, &memory, needs);
     let signals: Vec<Arc<VcpuSignal>> = vec![Arc::default()];
     let control = MachineControl::default();
     let parts = BoardParts {

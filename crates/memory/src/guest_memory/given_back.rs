@@ -55,7 +55,7 @@ impl GuestMemory {
         if is_shared {
             self.discard_shared(Gpa(at), len)?;
         } else if pieces == 0 {
-            self.note_gap(Gpa(at), len);
+            self.note_gap(stretch);
             stretch.give_back()?;
         } else if pieces < MOST_PIECES {
             self.pieces.fetch_add(1, Ordering::Relaxed);

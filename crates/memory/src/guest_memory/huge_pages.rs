@@ -11,10 +11,7 @@ use std::sync::atomic::Ordering;
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
 use super::mapping_raw::Stretch;
-use crate::{Gpa, GuestMemory};
-
-/// Bytes of a huge page.
-const HUGE: u64 = 2 << 20;
+use crate::GuestMemory;
 
 impl GuestMemory {
     pub(super) fn use_huge_pages(&self) {
@@ -22,9 +19,9 @@ impl GuestMemory {
         self.prefer_huge(true);
     }
 
-    /// `len` bytes at `at` are handed back. Whole huge pages leave no gap.
-    pub(super) fn note_gap(&self, at: Gpa, len: u64) {
-        if !(at.0 | len).is_multiple_of(HUGE) && self.huge.swap(false, Ordering::Relaxed) {
+    /// `stretch` is handed back. Whole huge pages leave no gap.
+    pub(super) fn note_gap(&self, stretch: Stretch) {
+        if !stretch.is_of_huge_pages() && self.huge.swap(false, Ordering::Relaxed) {
             self.prefer_huge(false);
         }
     }

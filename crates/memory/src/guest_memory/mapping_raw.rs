@@ -16,6 +16,8 @@ const READ_WRITE: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
 const IN_PLACE: MapFlags = MapFlags::PRIVATE
     .union(MapFlags::NORESERVE)
     .union(MapFlags::FIXED);
+/// Bytes of a huge page.
+const HUGE: usize = 2 << 20;
 /// Pages that are asked about at once.
 const ASKED: usize = 4096;
 
@@ -66,6 +68,11 @@ impl Stretch {
         // SAFETY: what the pages hold stays as it is.
         unsafe { madvise(self.host, self.len, Advice::LinuxMergeable) }?;
         Ok(())
+    }
+
+    /// Does it begin and end where huge pages of the host's do?
+    pub(super) fn is_of_huge_pages(self) -> bool {
+        (self.host as usize | self.len).is_multiple_of(HUGE)
     }
 
     /// Says whether its pages are to be huge ones from now on.

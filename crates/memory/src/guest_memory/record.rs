@@ -31,8 +31,10 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 
 const MAGIC: &[u8; 8] = b"INNKPAGE";
-/// The first that knows of repeated pages; and that of an index without them.
-const VERSION: u32 = 2;
+/// Of an index with repeated pages; of one whose repeated pages are as many as [`OLD_TILE`] each, which are read alone; and
+/// of one without.
+const VERSION: u32 = 3;
+const OLD: u32 = 2;
 const PLAIN: u32 = 1;
 pub(super) const HEADER: usize = 32;
 pub(super) const ENTRY: usize = 16;
@@ -40,6 +42,9 @@ pub(super) const ZERO: u64 = 1 << 63;
 /// Where a number of pages has the logarithm of how many of them the file has, if not all.
 const TILE_SHIFT: u32 = 56;
 pub(super) const TILES: u64 = 0x3f << TILE_SHIFT;
+/// How version 2 says that a run is repeated, and how many pages its file has of it.
+const OLD_REPEATED: u64 = 1 << 62;
+const OLD_TILE: u64 = 16;
 /// In so many pieces pages that are repeated are mapped at most: each takes time, and a process has only so many.
 const MOST_TILES: u64 = 256;
 /// What a record has at most.
@@ -179,7 +184,7 @@ pub fn read_index(bytes: &[u8]) -> Result<Vec<Run>, DamagedIndex> {
         return Err(DamagedIndex("is none"));
     }
     let version = word(head, 8) & u64::from(u32::MAX);
-    if version != u64::from(VERSION) && version != u64::from(PLAIN) {
+    if ![VERSION, OLD, PLAIN].map(u64::from).contains(&version) {
         return Err(DamagedIndex("is of another version"));
     }
     let count = word(head, 24);
@@ -189,13 +194,18 @@ pub fn read_index(bytes: &[u8]) -> Result<Vec<Run>, DamagedIndex> {
     let mut runs = Vec::new();
     for entry in entries.chunks_exact(ENTRY) {
         let (first, count) = (word(entry, 0), word(entry, 8));
-        let tile = (count & TILES) >> TILE_SHIFT;
-        let repeated = version == u64::from(VERSION) && tile != 0;
         let zero = count & ZERO != 0;
-        let count = count & if repeated { !(ZERO | TILES) } else { !ZERO };
+        let (tile, marks) = if version == u64::from(VERSION) && count & TILES != 0 {
+            (Some(1 << ((count & TILES) >> TILE_SHIFT)), ZERO | TILES)
+        } else if version == u64::from(OLD) && count & OLD_REPEATED != 0 {
+            (Some(OLD_TILE), ZERO | OLD_REPEATED)
+        } else {
+            (None, ZERO)
+        };
+        let count = count & !marks;
         runs.push(Run {
             zero,
-            period: if repeated { 1 << tile } else { count },
+            period: tile.unwrap_or(count),
             ..Run::in_place(first, count)
         });
     }

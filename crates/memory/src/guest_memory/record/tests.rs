@@ -170,6 +170,18 @@ fn a_row_of_any_length_is_one_run_of_few_pieces() {
 }
 
 #[test]
+fn repeated_pages_as_they_were_once_told_are_read() {
+    // One run of 40 pages from page 3 on, in 128 pages of RAM: as version 2 had it, byte by byte.
+    let mut bytes = b"INNKPAGE\x02\0\0\0\0\0\0\0".to_vec();
+    bytes.extend([128u64, 1, 3, 40 | 1 << 62].map(u64::to_le_bytes).concat());
+    let repeated = Run {
+        period: 16,
+        ..run(3, 40, false)
+    };
+    assert_eq!(read_index(&bytes), Ok(vec![repeated]));
+}
+
+#[test]
 fn repeated_pages_that_cannot_be_are_refused() {
     let index = |count: u64, bits: u64| {
         let mut bytes = header(128, 1, true).to_vec();
@@ -277,7 +289,7 @@ fn bytes_that_are_no_index_are_refused() {
     other[0] = 0;
     assert_eq!(read_index(&other), Err(DamagedIndex("is none")));
     let mut newer = good;
-    newer[8] = 3;
+    newer[8] = 4;
     assert_eq!(
         read_index(&newer),
         Err(DamagedIndex("is of another version"))
