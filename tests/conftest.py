@@ -66,6 +66,9 @@ def wait_for(fd: int, words: bytes | re.Pattern[bytes]) -> bytes:
     return seen
 
 
+# Machines that run tests have much else to do: no example is too slow.
+settings.register_profile("usual", deadline=None)
+settings.load_profile("usual")
 # For a long search: --hypothesis-profile=long.
 settings.register_profile("long", max_examples=200_000, deadline=None)
 

@@ -4,7 +4,6 @@ import itertools
 import json
 import os
 import pickle
-import re
 import socket
 import threading
 import time
@@ -19,7 +18,7 @@ from tests.unit.vm.test_statistics import told as statistics
 from innkeeper.errors import GuestNotRunning, HostFailure, InnkeeperError, InvalidInput
 from innkeeper.machine import MachineSpec
 from innkeeper.machine.spec import DiskSpec
-from innkeeper.vm import answers, changes, child, process, tpm, warm
+from innkeeper.vm import answers, changes, child, process
 from innkeeper.vm.changes import Change, Changes, ListPlugged, PlugDisk
 from innkeeper.vm.ending import EndKind
 from innkeeper.vm.process import GuestProcess
@@ -79,7 +78,6 @@ def answering(words: bytes, *, ends: bool = True) -> Saying:
     return say
 
 
-DEVICES = Path(__file__).parents[3] / "crates/devices/src"
 NONSENSE = (b"{", b"\xff", b"[" * 60_000, b"7", b'"text"')
 
 
@@ -150,20 +148,6 @@ def test_who_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) 
         pytest.raises(HostFailure, match="does not answer"),
     ):
         guest.change(ListPlugged())
-
-
-def test_who_is_being_recorded_is_waited_for() -> None:
-    def seconds(file: str, name: str) -> int:
-        text = (DEVICES / "tpm" / file).read_text()
-        found = re.search(rf"^const {name}: Duration = Duration::from_secs\((\d+)\);", text, re.M)
-        assert found
-        return int(found[1])
-
-    idle = seconds("worker.rs", "PATIENCE") + seconds("worker.rs", "HURRY")
-    # Of the parts of its state, each is asked for.
-    to_save = idle + 2 * seconds("swtpm.rs", "CONTROL")
-    assert to_save <= tpm.TO_SAVE
-    assert warm.TO_STAND + to_save < process._PATIENCE
 
 
 def test_who_answers_without_end_is_not_heard_out(monkeypatch: pytest.MonkeyPatch) -> None:
