@@ -7,24 +7,21 @@ two homes on this machine by TLS, over the loopback interface. Writes
 docs/reference/migration-measured.md.
 """
 
-import contextlib
 import json
-import os
 import statistics
 import struct
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from tests import tiny
 
+from benches.hosts import friends, inn
+
 PAGE: Final = Path(__file__).parents[1] / "docs" / "reference" / "migration-measured.md"
-_INN: Final = Path(sys.executable).with_name("inn")
 _ROUNDS: Final = 5
 # Of the ACPI power management timer, which guests read at this port.
 _HERTZ: Final = 3_579_545
@@ -73,44 +70,17 @@ def writer(rate: int) -> bytes:
     return b"\x31\xdb" + read_timer + b"\x89\xc6" + again  # xor ebx, ebx; mov esi, eax
 
 
-def inn(home: Path, *words: str | Path) -> str:
-    environment = {**os.environ, "INNKEEPER_HOME": str(home)}
-    done = subprocess.run(
-        [_INN, *words], capture_output=True, text=True, env=environment, check=False
-    )
-    if done.returncode != 0:
-        raise SystemExit(done.stderr)
-    return done.stdout
-
-
-@contextlib.contextmanager
-def serving(here: Path, there: Path) -> Iterator[None]:
-    environment = {**os.environ, "INNKEEPER_HOME": str(there)}
-    words = [str(_INN), "host", "serve", "--listen", "127.0.0.1:0"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment) as process:
-        assert process.stdout is not None
-        port = process.stdout.readline().split()[-1]
-        for one, other, name in ((here, there, "there"), (there, here, "here")):
-            pem = one / f"{name}.pem"
-            pem.write_text(inn(other, "host", "identity"))
-            inn(one, "host", "trust", name, pem, "--address", f"127.0.0.1:{port}")
-        try:
-            yield
-        finally:
-            process.terminate()
-
-
 def move(here: Path, there: Path, case: Case) -> Mapping[str, Any]:
     kernel = tiny.kernel(here / "writer", writer(case.rate))
     machine = ("--memory", "512M", "--network", "none", "--engine", "translator")
-    inn(here, "run", "--detach", "--name", "box", "--kernel", kernel, *machine)
+    inn("run", "--detach", "--name", "box", "--kernel", kernel, *machine, home=here)
     # By then it has written to most of its pages.
     time.sleep(min(_MIB / case.rate, 5) + 1)
     found: dict[str, Any] = json.loads(
-        inn(here, "migrate", "box", "there", "--json", *case.options)
+        inn("migrate", "box", "there", "--json", *case.options, home=here)
     )
-    inn(there, "rm", "--force", "box")
-    inn(here, "rm", "--force", "box")
+    inn("rm", "--force", "box", home=there)
+    inn("rm", "--force", "box", home=here)
     return found
 
 
@@ -159,7 +129,7 @@ def main() -> None:
         here, there = Path(directory) / "here", Path(directory) / "there"
         for home in (here, there):
             home.mkdir()
-        with serving(here, there):
+        with friends(here, there):
             for case in CASES:
                 rows.append(row(case, [move(here, there, case) for _ in range(_ROUNDS)]))
                 print(rows[-1], flush=True)

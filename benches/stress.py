@@ -9,12 +9,12 @@ the first difference.
 """
 
 import argparse
-import subprocess
 import sys
 import time
 from typing import Final
 
-from benches.homes import INN, a_home
+from benches.homes import a_home
+from benches.hosts import Refused, inn
 
 _GUEST: Final = "stress"
 _PACKAGES: Final = ("gcc", "libc6-dev", "csmith", "libcsmith-dev", "stress-ng")
@@ -50,13 +50,6 @@ _NG: Final = (
 
 class Difference(Exception):
     """Something is not what it was."""
-
-
-def inn(*words: str) -> str:
-    done = subprocess.run([INN, *words], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise Difference(f"inn {' '.join(words[:3])}: {done.stderr}{done.stdout}")
-    return done.stdout
 
 
 def shell(script: str, *words: str) -> str:
@@ -114,7 +107,7 @@ def main() -> int:
             while time.monotonic() < until:
                 counts = step(counts)
                 print(f"{sum(counts)} programs", flush=True)
-        except Difference as difference:
+        except (Difference, Refused) as difference:
             print(difference, file=sys.stderr)
             return 1
     print(f"no difference in {options.minutes:g} minutes, {sum(counts)} programs")

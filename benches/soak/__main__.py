@@ -5,20 +5,18 @@ everything where it is.
 """
 
 import argparse
-import contextlib
 import json
-import os
 import random
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from benches.homes import INN, furnish
+from benches.homes import furnish
+from benches.hosts import Refused, friends, inn
 
 _WORKER: Final = Path(__file__).with_name("worker.c")
 _MEMORY: Final = 48  # MiB of the guest's that are checked
@@ -67,42 +65,10 @@ class Soak:
         self.snapshots: list[str] = []
         self.read: list[int] = []
 
-    def inn(self, *words: str, host: str | None = None) -> str:
-        done = subprocess.run(
-            [INN, *words],
-            capture_output=True,
-            text=True,
-            env=self._environment(host or self.host),
-            check=False,
+    def inn(self, *words: str) -> str:
+        return inn(
+            *words, home=self.home / self.host, environment={"INNKEEPER_BACKUP_PASSPHRASE": "soak"}
         )
-        if done.returncode != 0:
-            raise Difference(f"inn {' '.join(words)}: {done.stderr}{done.stdout}")
-        return done.stdout
-
-    def _environment(self, host: str) -> dict[str, str]:
-        home = str(self.home / host)
-        return {**os.environ, "INNKEEPER_HOME": home, "INNKEEPER_BACKUP_PASSPHRASE": "soak"}
-
-    @contextlib.contextmanager
-    def hosts(self) -> Iterator[None]:
-        """Both answer, and trust each other."""
-        for host in _HOSTS:
-            furnish(self.home / host)
-        with contextlib.ExitStack() as stack:
-            for host, other in (_HOSTS, _HOSTS[::-1]):
-                words = [str(INN), "host", "serve", "--listen", "127.0.0.1:0"]
-                serving = subprocess.Popen(
-                    words, stdout=subprocess.PIPE, text=True, env=self._environment(host)
-                )
-                stack.enter_context(serving)
-                stack.callback(serving.terminate)
-                assert serving.stdout is not None
-                port = serving.stdout.readline().split()[-1]
-                pem = self.home / f"{host}.pem"
-                pem.write_text(self.inn("host", "identity", host=host))
-                address = f"127.0.0.1:{port}"
-                self.inn("host", "trust", host, str(pem), "--address", address, host=other)
-            yield
 
     def begin(self) -> None:
         worker = self.home / "worker"
@@ -228,6 +194,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     options = parser.parse_args()
     home = Path(tempfile.mkdtemp(prefix="innkeeper-soak-", dir="/var/tmp"))
+    homes = [home / host for host in _HOSTS]
+    for each in homes:
+        furnish(each)
     soak = Soak(home, random.Random(options.seed))
     print(f"seed {options.seed}, {options.minutes:g} minutes, in {home}", flush=True)
     done: dict[str, int] = {}
@@ -238,7 +207,7 @@ def main() -> int:
         *(soak.back_up, soak.move, soak.pause, soak.wait),
     ]
     try:
-        with soak.hosts():
+        with friends(*homes):
             soak.begin()
             while time.monotonic() < until:
                 act = soak.chance.choice(acts)
@@ -247,7 +216,7 @@ def main() -> int:
                 soak.look(soak.guest)
                 done[act.__name__] = done.get(act.__name__, 0) + 1
             soak.end()
-    except Difference as difference:
+    except (Difference, Refused) as difference:
         print(f"seed {options.seed}, step {step}: {difference}", file=sys.stderr)
         print(f"{home} has all that there was; inn ps --all shows it", file=sys.stderr)
         return 1

@@ -356,22 +356,36 @@ fn a_disc_that_the_guest_holds_is_asked_for_and_taken_by_force() {
     assert_eq!(bench.ports.read(0x11, 1) >> 4, 2);
 }
 
-#[test]
-fn what_a_rate_holds_back_comes_by_an_alarm_also_after_a_restore() {
+/// A byte, and what comes with it.
+const ONE_BYTE: RateLimit = RateLimit {
+    bytes: NonZeroU64::new(1),
+    operations: None,
+};
+
+/// What holds a bench's drives back.
+struct Held {
+    gate: RateGate,
+    timer: Arc<FakeTimer>,
+    pace: Pace,
+}
+
+fn held_back() -> (Bench, Held) {
     let mut bench = bench();
     let (gate, timer) = (RateGate::default(), FakeTimer::new());
-    let alarm = Arc::clone(&timer) as _;
-    let pace = Pace::new(gate.clone(), FakeClock::new(), alarm);
+    let pace = Pace::new(gate.clone(), FakeClock::new(), Arc::clone(&timer) as _);
     bench.ide = bench.ide.with_pace(&pace);
-    gate.set(RateLimit {
-        bytes: NonZeroU64::new(1),
-        operations: None,
-    });
+    (bench, Held { gate, timer, pace })
+}
+
+#[test]
+fn what_a_rate_holds_back_comes_by_an_alarm_also_after_a_restore() {
+    let (mut bench, held) = held_back();
+    held.gate.set(ONE_BYTE);
     // The first passes, and is a debt.
     bench.command(0, [0, 2, 20, 0, 0, 0xe0, 0x20]);
     assert_eq!(mark(&bench.words(0, 256)), 20);
     assert_eq!(bench.status(0) & 0x88, 0x80);
-    assert!(timer.deadline().is_some() && !bench.irqs[0].high());
+    assert!(held.timer.deadline().is_some() && !bench.irqs[0].high());
     assert_eq!(bench.words(0, 4), [0; 8]);
     bench.ide.expire();
     assert_eq!(bench.status(0) & 0x88, 0x80);
@@ -381,7 +395,7 @@ fn what_a_rate_holds_back_comes_by_an_alarm_also_after_a_restore() {
     assert_eq!(other.status(0) & 0x88, 0x80);
     other.ide.resume();
     assert_eq!(mark(&other.words(0, 256)), 21);
-    gate.set(RateLimit::default());
+    held.gate.set(RateLimit::default());
     bench.ide.expire();
     assert!(bench.irqs[0].high());
     assert_eq!(mark(&bench.words(0, 256)), 21);
@@ -390,21 +404,14 @@ fn what_a_rate_holds_back_comes_by_an_alarm_also_after_a_restore() {
 
 #[test]
 fn channels_have_their_turns_where_a_rate_lets_little_pass() {
-    let mut bench = bench();
-    let gate = RateGate::default();
-    let pace = Pace::new(gate.clone(), FakeClock::new(), FakeTimer::new());
-    bench.ide = bench.ide.with_pace(&pace);
+    let (mut bench, held) = held_back();
     // One block passes each time that it is set.
-    let one = RateLimit {
-        bytes: NonZeroU64::new(1),
-        operations: None,
-    };
-    gate.set(one);
+    held.gate.set(ONE_BYTE);
     bench.command(0, [0, 9, 20, 0, 0, 0xe0, 0x20]);
     bench.words(0, 256);
     bench.packet(&[0x28, 0, 0, 0, 0, 5, 0, 0, 1]);
     for ready in [[0x08, 0x80], [0x80, 0x08]] {
-        gate.set(one);
+        held.gate.set(ONE_BYTE);
         bench.ide.expire();
         let now = [0, 0x10].map(|channel| bench.status(channel) & 0x88);
         assert_eq!(now, ready);
@@ -422,15 +429,8 @@ fn give_sector(bench: &mut Bench, value: u64) {
 
 #[test]
 fn the_first_block_of_a_write_waits_too_also_after_a_restore() {
-    let mut bench = bench();
-    let gate = RateGate::default();
-    let pace = Pace::new(gate.clone(), FakeClock::new(), FakeTimer::new());
-    bench.ide = bench.ide.with_pace(&pace);
-    let one = RateLimit {
-        bytes: NonZeroU64::new(1),
-        operations: None,
-    };
-    gate.set(one);
+    let (mut bench, held) = held_back();
+    held.gate.set(ONE_BYTE);
     bench.command(0, [0, 1, 9, 0, 0, 0xe0, 0x30]);
     give_sector(&mut bench, 0x1111);
     assert_eq!(bench.status(0), 0x50);
@@ -441,11 +441,11 @@ fn the_first_block_of_a_write_waits_too_also_after_a_restore() {
         give_sector(&mut bench, 0x4444);
         let saved = bench.ide.save();
         let mut other = self::bench();
-        other.ide = other.ide.with_pace(&pace);
+        other.ide = other.ide.with_pace(&held.pace);
         other.ide.restore(&saved).unwrap();
         other.ide.resume();
         assert_eq!(other.status(0) & 0x88, 0x80);
-        gate.set(one);
+        held.gate.set(ONE_BYTE);
         other.ide.expire();
         // As where it need not wait: the first is not told of.
         assert_eq!(other.irqs[0].high(), interrupts);
@@ -461,22 +461,19 @@ fn the_first_block_of_a_write_waits_too_also_after_a_restore() {
 
 #[test]
 fn a_flush_is_an_operation() {
-    let mut bench = bench();
-    let (gate, timer) = (RateGate::default(), FakeTimer::new());
-    let pace = Pace::new(gate.clone(), FakeClock::new(), Arc::clone(&timer) as _);
-    bench.ide = bench.ide.with_pace(&pace);
+    let (mut bench, held) = held_back();
     let one = RateLimit {
         bytes: None,
         operations: NonZeroU64::new(1),
     };
-    gate.set(one);
+    held.gate.set(one);
     for (command, flushed) in [(0xe7, 1), (0xea, 2)] {
         bench.command(0, [0, 0, 0, 0, 0, 0xe0, command]);
         let done = |bench: &Bench| bench.disk.flushes.load(Ordering::Relaxed);
         if flushed == 2 {
             assert_eq!((bench.status(0), done(&bench)), (0xd0, 1));
-            assert!(timer.deadline().is_some() && !bench.irqs[0].high());
-            gate.set(one);
+            assert!(held.timer.deadline().is_some() && !bench.irqs[0].high());
+            held.gate.set(one);
             bench.ide.expire();
         }
         assert!(bench.irqs[0].high());
@@ -486,14 +483,8 @@ fn a_flush_is_an_operation() {
 
 #[test]
 fn a_drive_that_is_busy_hears_of_nothing_but_a_reset() {
-    let mut bench = bench();
-    let gate = RateGate::default();
-    let pace = Pace::new(gate.clone(), FakeClock::new(), FakeTimer::new());
-    bench.ide = bench.ide.with_pace(&pace);
-    gate.set(RateLimit {
-        bytes: NonZeroU64::new(1),
-        operations: None,
-    });
+    let (mut bench, held) = held_back();
+    held.gate.set(ONE_BYTE);
     bench.command(0, [0, 2, 20, 0, 0, 0xe0, 0x20]);
     bench.words(0, 256);
     assert_eq!(bench.status(0), 0xd0);
@@ -502,13 +493,10 @@ fn a_drive_that_is_busy_hears_of_nothing_but_a_reset() {
     assert_eq!(bench.status(0), 0xd0);
     let registers = [2, 3, 6].map(|offset| bench.ports.read(offset, 1));
     assert_eq!(registers, [2, 20, 0xe0]);
-    gate.set(RateLimit::default());
+    held.gate.set(RateLimit::default());
     bench.ide.expire();
     assert_eq!(mark(&bench.words(0, 256)), 21);
-    gate.set(RateLimit {
-        bytes: NonZeroU64::new(1),
-        operations: None,
-    });
+    held.gate.set(ONE_BYTE);
     bench.command(0, [0, 2, 20, 0, 0, 0xe0, 0x20]);
     bench.words(0, 256);
     bench.packet(&[0x28, 0, 0, 0, 0, 5, 0, 0, 1]);
