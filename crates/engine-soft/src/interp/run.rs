@@ -20,7 +20,7 @@ use crate::translate::placed_raw::Home;
 use crate::translate::{Left, Translator};
 
 /// A guest with so many translated units looks into its tables often.
-const MANY_UNITS: u64 = 256;
+const MANY_UNITS: u64 = 8192;
 
 /// A vCPU's registers and its decoded blocks.
 #[derive(Debug)]
