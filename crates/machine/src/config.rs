@@ -113,7 +113,7 @@ pub struct FirmwareConfig {
 pub struct VariablesConfig {
     /// What every guest begins with.
     pub template: PathBuf,
-    /// Where this one's are kept, which is made when it is missing. Without, they are gone with the machine.
+    /// Where this one's are kept. Without, they are gone with the machine.
     pub store: Option<PathBuf>,
 }
 

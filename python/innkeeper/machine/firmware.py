@@ -1,11 +1,13 @@
 """Firmware of the PC's: what starts a guest that brings its own boot loader."""
 
+import os
+import shutil
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from innkeeper.errors import InvalidInput
+from innkeeper.errors import HostFailure, InvalidInput
 
 
 class BootDevice(StrEnum):
@@ -84,6 +86,27 @@ def with_medium(firmware: FirmwareSpec, drive: str, medium: Path | None) -> Firm
     if drive == CD:
         return replace(firmware, cdrom=medium)
     return replace(firmware, floppy=medium, floppy_drive=True)
+
+
+def prepare_variables(spec: FirmwareSpec) -> None:
+    """Makes the guest's own, if they are missing, whole or not at all: whoever is locked in finds
+    them then.
+
+    Raises:
+        HostFailure: when they cannot be made.
+    """
+    if spec.store is None or spec.variables is None or spec.store.exists():
+        return
+    scratch = spec.store.with_name(f"{spec.store.name}.{os.getpid()}")
+    try:
+        try:
+            shutil.copyfile(spec.variables, scratch)
+            scratch.rename(spec.store)
+        finally:
+            scratch.unlink(missing_ok=True)
+    except OSError as error:
+        said = f"cannot make {spec.store} of {spec.variables}: {error.strerror}"
+        raise HostFailure(said) from error
 
 
 def parse_firmware(text: str) -> FirmwareSpec:

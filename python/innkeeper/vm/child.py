@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from innkeeper.errors import DeviceFailed, InnkeeperError
+from innkeeper.machine.firmware import prepare_variables
 from innkeeper.machine.spec import MachineSpec
 from innkeeper.machine.tpm import DIRECTORY
 from innkeeper.vm import first, jail, tpm
@@ -120,6 +121,8 @@ def _wired(order: Order, stack: contextlib.ExitStack) -> RunningMachine:
         place = spec.tpm.state or order.own / DIRECTORY
         own = tpm.started(place, order.own.name, jail=order.jail)
         wiring = replace(wiring, tpm=stack.enter_context(own))
+    if spec.firmware is not None:
+        prepare_variables(spec.firmware)
     if order.jail:
         if spec.network is not None and spec.network.bridge is not None:
             # What it publishes there, the owner takes away again.

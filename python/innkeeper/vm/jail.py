@@ -173,7 +173,7 @@ def _written(spec: MachineSpec) -> Iterator[Path]:
         if spec.firmware.floppy is not None and os.access(spec.firmware.floppy, os.W_OK):
             yield spec.firmware.floppy
         if spec.firmware.store is not None:
-            yield spec.firmware.store.parent
+            yield spec.firmware.store
     if spec.sound is not None:
         yield spec.sound.wave
     if spec.perf_map:

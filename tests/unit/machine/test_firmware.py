@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from innkeeper.cli.values import Media, firmware_of, parse_disk
-from innkeeper.errors import InvalidInput
+from innkeeper.errors import HostFailure, InvalidInput
 from innkeeper.machine import (
     BootDevice,
     DiskBus,
@@ -81,6 +81,21 @@ def test_ovmf_is_whichever_image_the_host_has(
         firmware.parse_firmware("ovmf")
     code.touch()
     assert firmware.parse_firmware("ovmf") == FirmwareSpec(image=code, variables=variables)
+
+
+def test_a_guests_own_variables_are_made_whole_or_not_at_all(tmp_path: Path) -> None:
+    template, store = tmp_path / "template", tmp_path / "own"
+    spec = FirmwareSpec(image=template, variables=template, store=store)
+    with pytest.raises(HostFailure, match=r"cannot make .*own of .*template: No such file"):
+        firmware.prepare_variables(spec)
+    assert list(tmp_path.iterdir()) == []
+    template.write_bytes(b"begin")
+    firmware.prepare_variables(spec)
+    assert store.read_bytes() == b"begin"
+    # What the guest has written stays.
+    store.write_bytes(b"later")
+    firmware.prepare_variables(spec)
+    assert store.read_bytes() == b"later"
 
 
 def test_a_kernel_is_for_firmware_that_starts_it(tmp_path: Path) -> None:

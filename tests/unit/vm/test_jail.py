@@ -17,6 +17,7 @@ from innkeeper.machine import (
     NetworkSpec,
     Overlay,
 )
+from innkeeper.machine.firmware import FirmwareSpec
 from innkeeper.machine.network import NetworkKind
 from innkeeper.machine.new_image import NewImage
 from innkeeper.vm.jail import FIRST_USER, USERS, Needs, needs
@@ -60,6 +61,13 @@ def test_disks_are_open_as_they_were_given(tmp_path: Path) -> None:
     raw = DiskSpec(path=tmp_path / "qcow2", format=DiskFormat.RAW, overlay=Overlay.TEMPORARY)
     found = of(replace(SPEC, disks=(raw,)))
     assert (tmp_path / "raw" in found.read, found.write[2:]) == (False, ())
+
+
+def test_variables_are_open_and_not_what_lies_beside_them(tmp_path: Path) -> None:
+    own = FirmwareSpec(image=Path("/bios"), variables=Path("/vars"), store=tmp_path / "own.fd")
+    found = of(replace(SPEC, firmware=own))
+    assert found.write == (OWN, EVENTS, tmp_path / "own.fd")
+    assert tmp_path not in found.read
 
 
 def test_folders_are_open_as_they_were_given() -> None:

@@ -2,9 +2,7 @@
 //! as its machine is there.
 
 use std::fs::File;
-use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use devices::pflash::{BLOCK, FlashMemory};
@@ -27,21 +25,16 @@ pub(crate) struct Variables {
 }
 
 impl Variables {
-    /// Opens the guest's file, which is made if it is missing.
+    /// Opens the guest's file.
     ///
     /// # Errors
-    /// When it cannot be opened or made, or has a size that no flash has.
+    /// When it cannot be opened, or has a size that no flash has.
     pub(crate) fn open(config: &VariablesConfig) -> Result<Variables, MachineError> {
         let path = config.store.as_deref().unwrap_or(&config.template);
         let failed = |source| MachineError::Variables {
             path: path.to_owned(),
             source,
         };
-        if let Some(store) = &config.store
-            && !store.exists()
-        {
-            copy(&config.template, store).map_err(failed)?;
-        }
         let kept = config.store.is_some();
         let file = File::options().read(true).write(kept).open(path);
         let file = file.map_err(failed)?;
@@ -91,15 +84,6 @@ impl Variables {
             control,
         })
     }
-}
-
-/// Makes `to`, whole or not at all.
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    let mut name = to.as_os_str().to_owned();
-    name.push(format!(".{}", std::process::id()));
-    let scratch = PathBuf::from(name);
-    let written = std::fs::read(from).and_then(|bytes| std::fs::write(&scratch, bytes));
-    written.and_then(|()| std::fs::rename(&scratch, to))
 }
 
 #[derive(Debug)]

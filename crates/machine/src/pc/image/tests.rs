@@ -51,11 +51,11 @@ fn variables_lie_below_the_code_and_are_the_guests_own() {
         template: template.clone(),
         store: Some(store.clone()),
     };
+    let missing = opened(code.clone(), Some(variables()));
+    assert!(matches!(missing, Err(MachineError::Variables { .. })));
+    std::fs::write(&store, vec![7; 0x2000]).expect("a file");
     let image = opened(code.clone(), Some(variables())).expect("it fits");
     assert_eq!(image.rom().base.0, 0xfffb_e000);
-    // What is in it already stays.
-    std::fs::write(&store, vec![7; 0x2000]).expect("a file");
-    opened(code.clone(), Some(variables())).expect("it fits");
     assert_eq!(std::fs::read(&store).expect("a file")[0], 7);
     for path in [code, template, store] {
         std::fs::remove_file(path).expect("it was there");
