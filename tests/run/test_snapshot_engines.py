@@ -26,3 +26,11 @@ def test_a_guest_goes_from_engine_to_engine(house: House, tmp_path: Path) -> Non
     rounds(house, 2)
     if missing:
         pytest.skip(f"only {', '.join(usable)} were tested; {'; '.join(missing)}")
+
+
+def test_lockstep_goes_on_with_nobody(house: House, halting: Path) -> None:
+    house.start("box", halting, "--network", "none")
+    house("snapshot", "create", "box", "one")
+    refused = house.refuses("snapshot", "restore", "box", "one", "--engine", "lockstep", status=2)
+    assert "restores none" in refused
+    assert house.inspect("box")["state"] == "running"

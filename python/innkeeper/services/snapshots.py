@@ -112,6 +112,8 @@ def restore(guest: str, name: str, engine: EngineChoice | None = None) -> Snapsh
     Raises:
         GuestNotFound, SnapshotNotFound, SnapshotDamaged, HostFailure, InvalidInput.
     """
+    if engine is EngineChoice.LOCKSTEP:
+        raise InvalidInput("lockstep compares a guest from its start on, and restores none")
     with registry().open(guest) as home:
         with changing(home) as place, _inside(place, name) as directory:
             snapshot = _read(place, name)
