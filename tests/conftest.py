@@ -51,10 +51,10 @@ class Inn:
         )
 
 
-def wait_for(fd: int, words: bytes | re.Pattern[bytes]) -> bytes:
+def wait_for(fd: int, words: bytes | re.Pattern[bytes], patience: float = PATIENCE) -> bytes:
     """Reads `fd` until `words` appear, and returns all that was read."""
     pattern = re.compile(re.escape(words)) if isinstance(words, bytes) else words
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     seen = b""
     while not pattern.search(seen):
         left = deadline - time.monotonic()
