@@ -113,6 +113,8 @@ def page(rows: list[str]) -> str:
             f"Made by `make bench-migration`: medians of {_ROUNDS} moves, and the worst in",
             f"brackets, of a guest of 512 MiB that writes to {_MIB} MiB of them, under the",
             "translator, by TLS over the loopback interface of one machine that is both hosts.",
+            "What it writes is compressed to next to nothing: without compression it takes what a",
+            "guest takes whose memory cannot be.",
             "[How guests move](../guides/move-a-guest.md).",
             "",
             "| the guest writes | stands still | takes | sends | rounds | slowed down by |",
