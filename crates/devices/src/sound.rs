@@ -4,4 +4,5 @@ mod ac97;
 mod wave;
 
 pub use ac97::{Ac97, Ac97Parts};
+pub(crate) use wave::Frame;
 pub use wave::{RATE, Wave, WaveError};

@@ -23,7 +23,7 @@ pub enum WaveError {
 }
 
 /// A left and a right sample.
-pub(super) type Frame = [i16; 2];
+pub(crate) type Frame = [i16; 2];
 
 #[derive(Debug)]
 pub struct Wave {
@@ -55,7 +55,7 @@ impl Wave {
 
     /// Plays frames that were made for `rate` a second. What does not fit on the host's disk is lost, as
     /// what nobody hears.
-    pub(super) fn play(&mut self, rate: u32, frames: &[Frame]) {
+    pub(crate) fn play(&mut self, rate: u32, frames: &[Frame]) {
         let rate = rate.clamp(1, 4 * RATE);
         let mut bytes = Vec::with_capacity(frames.len() * 4);
         for frame in frames {

@@ -223,13 +223,13 @@ fn gpu() -> Box<dyn Device> {
     virtio(Gpu::new(memory, (1024, 768), Some(face)).unwrap())
 }
 
-fn virtio(device: impl VirtioDevice + 'static) -> Box<dyn Device> {
+pub(crate) fn virtio(device: impl VirtioDevice + 'static) -> Box<dyn Device> {
     let function = VirtioPci::new(device, memory(), FakeMsi::new(), FakeLine::new());
     Box::new(Function(function.unwrap()))
 }
 
 /// As far as a driver comes without queues: bus mastering on, device acknowledged, features chosen.
-fn start_driver(device: &mut dyn Device) {
+pub(crate) fn start_driver(device: &mut dyn Device) {
     // Offsets in the common configuration. Spec: VIRTIO 1.2, "Common configuration structure layout".
     const DRIVER_FEATURE_SELECT: u64 = 0x08;
     const DRIVER_FEATURE: u64 = 0x0c;

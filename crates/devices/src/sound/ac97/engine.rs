@@ -5,8 +5,7 @@ use memory::GuestMemory;
 use serde::{Deserialize, Serialize};
 use vm_memory::{Bytes, GuestAddress};
 
-use crate::sound::Wave;
-use crate::sound::wave::Frame;
+use crate::sound::{Frame, Wave};
 
 /// Bytes between the registers of two engines.
 pub(super) const ENGINE_LEN: u64 = 0x10;
