@@ -178,7 +178,16 @@ pub struct FolderConfig {
 /// A sound card, and the file that gets what it plays.
 #[derive(Debug, Clone)]
 pub struct SoundConfig {
+    pub card: SoundCard,
     pub wave: PathBuf,
+}
+
+/// Which sound card.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SoundCard {
+    /// Intel's 82801AA, which systems from 1998 on know.
+    Ac97,
+    Virtio,
 }
 
 /// A TPM 2.0: the sockets of an swtpm, by which it has commands and is controlled. It is at power-on, or off.

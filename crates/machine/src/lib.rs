@@ -60,8 +60,8 @@ pub use config::{
     Action, BootFrom, BridgeOptions, Chardev, ConsoleConfig, Direction, DiskBus, DiskConfig,
     DiskFormat, DiskTrust, EngineChoice, FirmwareConfig, FolderConfig, FolderOptions, Forward,
     MachineConfig, NetworkBoot, NetworkConfig, NetworkModel, NetworkOptions, NetworkWay, Overlay,
-    Peers, Protocol, Reboot, Rule, Rules, SoundConfig, Subnet, TpmConfig, Transport, UserOptions,
-    VariablesConfig, VsockConfig, lease,
+    Peers, Protocol, Reboot, Rule, Rules, SoundCard, SoundConfig, Subnet, TpmConfig, Transport,
+    UserOptions, VariablesConfig, VsockConfig, lease,
 };
 pub use control::{MachineControl, MemoryReport, Outcome};
 // What a device made elsewhere needs, so that its crate need know no floor below this one.

@@ -4,10 +4,11 @@ use std::fs::File;
 use std::sync::Arc;
 
 use devices::sound::{Ac97, Ac97Parts, Wave, WaveError};
+use devices::virtio::Sound;
 
 use crate::MachineError;
 use crate::board::Board;
-use crate::config::SoundConfig;
+use crate::config::{SoundCard, SoundConfig};
 
 pub(crate) fn add(board: &mut Board, config: &SoundConfig) -> Result<(), MachineError> {
     let failed = |source| MachineError::Sound {
@@ -18,6 +19,13 @@ pub(crate) fn add(board: &mut Board, config: &SoundConfig) -> Result<(), Machine
     let file = options.write(true).create(true).truncate(true);
     let output = Wave::begin(file.open(&config.wave).map_err(failed)?);
     let output = output.map_err(|WaveError::Begin { source }| failed(source))?;
+    match config.card {
+        SoundCard::Ac97 => add_ac97(board, output),
+        SoundCard::Virtio => board.add_virtio(Sound::new(board.clock(), Some(output))),
+    }
+}
+
+fn add_ac97(board: &mut Board, output: Wave) -> Result<(), MachineError> {
     let timer = board.timer();
     let (memory, clock) = (board.memory().clone(), board.clock());
     let mut alarm = None;

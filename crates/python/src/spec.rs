@@ -8,8 +8,8 @@ use std::sync::Arc;
 use machine::{
     BootFrom, Card, Chardev, ConsoleConfig, DiskBus, DiskConfig, DiskFormat, DiskTrust,
     EngineChoice, FirmwareConfig, FolderConfig, FolderOptions, Limits, MachineConfig,
-    NetworkConfig, NetworkWay, Overlay, RateLimit, Reboot, ScreenConfig, SoundConfig, TpmConfig,
-    VariablesConfig, VsockConfig,
+    NetworkConfig, NetworkWay, Overlay, RateLimit, Reboot, ScreenConfig, SoundCard, SoundConfig,
+    TpmConfig, VariablesConfig, VsockConfig,
 };
 use pyo3::prelude::*;
 
@@ -133,6 +133,7 @@ struct ScreenSpec {
 #[derive(Debug, FromPyObject)]
 struct SoundSpec {
     wave: PathBuf,
+    model: String,
 }
 
 /// `innkeeper.machine.spec.DiskSpec`.
@@ -217,7 +218,7 @@ impl MachineSpec {
             folders: self.folders.into_iter().map(FolderConfig::from).collect(),
             vsock: None,
             screen: self.screen.map(ScreenConfig::from),
-            sound: self.sound.map(|sound| SoundConfig { wave: sound.wave }),
+            sound: self.sound.map(|it| it.into_config(py)).transpose()?,
             tpm: None,
             usb: self.usb,
             rng: self.rng,
@@ -244,6 +245,20 @@ fn named(mut disks: Vec<DiskConfig>) -> Vec<DiskConfig> {
         }
     }
     disks
+}
+
+impl SoundSpec {
+    fn into_config(self, py: Python<'_>) -> PyResult<SoundConfig> {
+        let card = match self.model.as_str() {
+            "ac97" => SoundCard::Ac97,
+            "virtio" => SoundCard::Virtio,
+            other => return Err(unknown(py, "sound card", other)),
+        };
+        Ok(SoundConfig {
+            card,
+            wave: self.wave,
+        })
+    }
 }
 
 impl From<FolderSpec> for FolderConfig {

@@ -244,7 +244,7 @@ Sound = Annotated[
     str,
     typer.Option(
         metavar="SOUND",
-        help="A sound card: wav=FILE gets what it plays; ,model=ac97 is what there is; none.",
+        help="A sound card: wav=FILE gets what it plays; ,model=ac97 (as without) or virtio; none.",
     ),
 ]
 Tpm = Annotated[

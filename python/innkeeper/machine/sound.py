@@ -7,13 +7,13 @@ from typing import Final
 
 from innkeeper.errors import InvalidInput
 
-_MODELS: Final = ("ac97",)
+_MODELS: Final = ("ac97", "virtio")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SoundSpec:
     """A sound card, and the file that gets what it plays: a WAVE of 48 kHz, begun anew with each
-    machine. `model` is ac97, an Intel 82801AA.
+    machine. `model` is ac97, an Intel 82801AA, or virtio.
     """
 
     wave: Path
@@ -21,7 +21,7 @@ class SoundSpec:
 
 
 def parse_sound(text: str) -> SoundSpec | None:
-    """`wav=FILE[,model=ac97]`, or none; a comma in a name is written twice.
+    """`wav=FILE[,model=ac97|virtio]`, or none; a comma in a name is written twice.
 
     Raises:
         InvalidInput: when `text` is neither.
@@ -35,7 +35,8 @@ def parse_sound(text: str) -> SoundSpec | None:
                 wave = Path(name)
             case ["model", "=", name]:
                 if name not in _MODELS:
-                    raise InvalidInput(f"{name!r} is no sound card: there is ac97")
+                    known = ", ".join(_MODELS)
+                    raise InvalidInput(f"{name!r} is no sound card: there are {known}")
                 model = name
             case _:
                 raise InvalidInput(f"{text!r} is no sound; write it like wav=FILE, or none")

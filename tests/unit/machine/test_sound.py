@@ -12,6 +12,7 @@ from innkeeper.machine import SoundSpec, parse_sound, prepare_sound
         ("none", None),
         ("wav=a.wav", SoundSpec(wave=Path("a.wav"))),
         ("model=ac97,wav=a,,b.wav", SoundSpec(wave=Path("a,b.wav"))),
+        ("wav=a.wav,model=virtio", SoundSpec(wave=Path("a.wav"), model="virtio")),
     ],
 )
 def test_sounds_as_they_are_written(text: str, spec: SoundSpec | None) -> None:
@@ -25,7 +26,7 @@ def test_what_is_no_sound_is_refused(text: str) -> None:
 
 
 def test_a_card_that_there_is_not_is_named() -> None:
-    with pytest.raises(InvalidInput, match="'sb16' is no sound card: there is ac97"):
+    with pytest.raises(InvalidInput, match="'sb16' is no sound card: there are ac97, virtio"):
         parse_sound("wav=a,model=sb16")
 
 
