@@ -88,7 +88,8 @@ def test_a_console_and_a_shared_network(house: House, orders: Orders, tmp_path: 
 
 def test_virtio_devices(house: House, neighbour: Neighbour, orders: Orders, tmp_path: Path) -> None:
     kernel = hostile.kernel(tmp_path / "hostile", orders)
-    house.start("hostile", kernel, *options(tmp_path))
+    sound = ("--sound", f"wav={tmp_path / 'wave'},model=virtio")
+    house.start("hostile", kernel, *options(tmp_path), *sound)
     endure(house, neighbour)
 
 

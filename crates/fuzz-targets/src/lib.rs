@@ -30,6 +30,7 @@ mod sound;
 mod tpm;
 mod usb;
 mod vga;
+mod virtio_sound;
 mod vsock;
 
 use std::panic;
@@ -122,6 +123,7 @@ pub const TARGETS: &[Target] = &[
     target("chipset", pc::chipset),
     target("ethernet-cards", ethernet::cards),
     target("sound", sound::card),
+    target("virtio-sound", virtio_sound::card),
     target("tpm", tpm::tpm),
 ];
 

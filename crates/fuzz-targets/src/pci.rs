@@ -9,11 +9,12 @@ use devices::pci::{
     COMMAND, ConfigPorts, DeviceFunction, Ecam, IoWindow, MemoryWindow, PciFunction, PciRoot,
     PciWindows,
 };
-use devices::testing::{FakeLine, FakeLines};
+use devices::testing::{FakeClock, FakeLine, FakeLines};
 use devices::virtio::{
     Balloon, BalloonHandle, Block, BlockOptions, Console, ConsoleHandle, Fs, Gpu, GpuHandle,
     HotplugMemory, HotplugMemoryHandle, Keyboard, Net, NetOptions, Port, QueueState, Rng, RngLimit,
-    Tablet, TabletEvent, VirtioPci, Vsock, VsockOptions, block::serve_prepared, hotplug_memory,
+    Sound, Tablet, TabletEvent, VirtioPci, Vsock, VsockOptions, block::serve_prepared,
+    hotplug_memory,
 };
 use devices::{Device, DeviceState};
 use display::Picture;
@@ -28,7 +29,7 @@ use crate::{Input, strict};
 
 const RAM: u64 = 0x2_0000;
 /// Of virtio devices.
-const KINDS: u8 = 11;
+const KINDS: u8 = 12;
 const MEMORY: u64 = 0xc000_0000;
 const MEMORY64: u64 = 0x40_0000_0000;
 const IO: u16 = 0xc000;
@@ -117,6 +118,7 @@ pub(crate) fn virtio(kind: u8, memory: &GuestMemory) -> (VirtioPci, Hands) {
             let _ = keyboard.handle().key(&[0x1c]);
             VirtioPci::new(keyboard, memory, sink, line)
         }
+        10 => VirtioPci::new(Sound::new(FakeClock::new(), None), memory, sink, line),
         6 => VirtioPci::new(Fs::new(crate::folder::to_read(), "a"), memory, sink, line),
         _ => {
             // Alone on its hub, the card hears itself.

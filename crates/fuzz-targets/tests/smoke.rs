@@ -143,6 +143,7 @@ smoke! {
     xhci "xhci",
     ethernet_cards "ethernet-cards",
     sound "sound",
+    virtio_sound "virtio-sound",
     tpm "tpm",
     migration "migration",
     chipset "chipset",

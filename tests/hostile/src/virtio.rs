@@ -337,11 +337,24 @@ fn write_headers(kind: u16, machine: &Machine, random: &Random) {
             16 => 0x100 + random.below(0x10) + random.pick(&[0, 0, 0, 0x200]),
             // A folder: the length, and what is asked for.
             26 => random.pick(&[40, 56, 64, 104, 0xffff_ffff]) | random.below(52) << 32,
+            // Sound: what is asked for, or a stream, and which one.
+            25 => {
+                let code = random.pick(&[0x100, 0x101, 0x101, 0x102, 0x103, 0x104, 0x105, 0]);
+                random.pick(&[code, code, 0, 1]) | random.below(3) << 32
+            }
             // Sockets: from whom, to whom.
             19 => random.pick(&[3, 3, 3, 2, 0]),
             _ => continue,
         };
         store(at, 8, command);
+        if kind == 25 {
+            // Sizes, no features; one or two channels of some format and rate.
+            store(at + 8, 8, 0x780 << 32 | 0xf00);
+            let channels = 1 + random.below(2);
+            let format = random.pick(&[4, 5, 15, 17, 19, 24]);
+            let rate = random.below(14);
+            store(at + 16, 8, (channels | format << 8 | rate << 16) << 32);
+        }
         if kind == 19 {
             store(at + 8, 8, 2);
             store(at + 16, 8, random.below(4) | random.below(1100) << 32);

@@ -6,11 +6,13 @@ use crate::hardware_raw::{input, output, store};
 use crate::pci::Function;
 use crate::random::Random;
 
+const VENDOR: u16 = 0x8086;
 const CLASS: u16 = 0x0401;
 const BUFFERS: u64 = 32;
 
 pub(crate) fn attack(machine: &mut Machine, random: &Random) {
-    for function in Function::all().filter(|function| function.class() == CLASS) {
+    let cards = Function::all().filter(|function| function.vendor() == VENDOR);
+    for function in cards.filter(|function| function.class() == CLASS) {
         let mixer = function.region(0, &mut machine.windows).base as u16;
         let engines = function.region(1, &mut machine.windows).base as u16;
         function.enable(7);
