@@ -36,8 +36,11 @@ def modules(package: str, among: str, *wanted: str) -> dict[str, bytes]:
 
     Those that they need are looked for `among` others. Patterns are below lib/modules/RELEASE.
     """
-    found = next((packages.files(package, f"lib/modules/*/{among}") / "lib/modules").iterdir())
-    names = [path.stem for pattern in wanted for path in sorted(found.glob(pattern))]
+    # Newer releases have /lib in /usr.
+    files = packages.files(package, f"*lib/modules/*/{among}")
+    found = next(path for path in files.rglob("lib/modules/*") if path.is_dir())
+    paths = (path for pattern in wanted for path in sorted(found.glob(pattern)))
+    names = [path.name.partition(".")[0] for path in paths]
     order = kernel.module_order(found, names)
     content = {f"modules/{path.name}": kernel.read_module(path) for path in order}
     return {**content, "order": "\n".join(path.name for path in order).encode()}

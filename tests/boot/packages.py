@@ -1,7 +1,8 @@
 """Kernels and programs to test with, out of Debian's packages, kept in build/guests.
 
 They come through the host's own apt with private lists, those of other architectures too: the
-host's dpkg is not changed. What was fetched once stays until `make clean`.
+host's dpkg is not changed. What was fetched once stays until `make clean`. A package of another of
+Debian's releases than the host's is named as apt has it, with the release behind a slash.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ import subprocess
 import tarfile
 import tempfile
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from innkeeper.errors import ImageBuildFailed
@@ -75,15 +77,27 @@ def _deb(package: str, pattern: str, architecture: str) -> Path:
     kept = _kept(package, architecture)
     if not kept.exists():
         with tempfile.TemporaryDirectory(dir=kept.parent) as scratch:
-            apt = Apt(Path(scratch) / "apt", architecture)
-            # One index that a mirror lacks need not be the one with this package.
-            with contextlib.suppress(ImageBuildFailed):
-                apt.update()
-            deb = apt.download(package, Path(scratch))
-            if not any(fnmatch.fnmatch(name, pattern) for name in _names(deb)):
-                deb = apt.download(apt.dependency(package), Path(scratch))
+            name, _, release = package.partition("/")
+            apt = _apt(Path(scratch), architecture, release)
+            deb = apt.download(name, Path(scratch))
+            if not any(fnmatch.fnmatch(path, pattern) for path in _names(deb)):
+                deb = apt.download(apt.dependency(name), Path(scratch))
             deb.rename(kept)
     return kept
+
+
+def _apt(directory: Path, architecture: str, release: str) -> Apt:
+    """With its lists; of the host's own release if that is empty."""
+    apt = Apt(directory / "apt", architecture)
+    # One index that a mirror lacks need not be the one with this package.
+    with contextlib.suppress(ImageBuildFailed):
+        apt.update()
+    if release:
+        own = next(archive for archive in apt.debian() if "-" not in archive.suite)
+        archives = [replace(own, suite=release)]
+        apt = Apt(directory / "apt-of-release", architecture, archives)
+        apt.update()
+    return apt
 
 
 def _names(deb: Path) -> list[str]:

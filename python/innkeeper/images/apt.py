@@ -37,9 +37,13 @@ class Archive:
 
 
 class Apt:
-    """apt with its own state under `directory`, for packages of any architecture."""
+    """apt with its own state under `directory`, for packages of any architecture. They are the
+    host's archives unless others are named.
+    """
 
-    def __init__(self, directory: Path, architecture: str = "amd64") -> None:
+    def __init__(
+        self, directory: Path, architecture: str = "amd64", archives: Iterable[Archive] = ()
+    ) -> None:
         for part in ("lists/partial", "archives/partial"):
             (directory / part).mkdir(parents=True)
         self._options = [
@@ -55,9 +59,12 @@ class Apt:
             "-oAcquire::Languages=none",
             "-q",
         ]
-        if mirror := os.environ.get(MIRROR_VARIABLE):
+        lines = [archive.line for archive in archives]
+        if not lines and (mirror := os.environ.get(MIRROR_VARIABLE)):
+            lines = [Archive(mirror, DEFAULT_SUITE, "main").line]
+        if lines:
             sources = directory / "sources.list"
-            sources.write_text(f"deb {mirror} {DEFAULT_SUITE} main\n")
+            sources.write_text("".join(f"{line}\n" for line in lines))
             self._options += [f"-oDir::Etc::sourcelist={sources}", "-oDir::Etc::sourceparts=-"]
 
     def update(self) -> None:
