@@ -7,9 +7,11 @@ mod kinds;
 mod layers;
 mod mapping_raw;
 mod merging;
+mod missing;
 mod record;
 mod record_raw;
 mod shared;
+mod userfault_raw;
 mod views;
 
 use std::sync::Arc;
@@ -30,6 +32,7 @@ use crate::device_window::DeviceWindow;
 use crate::{Bell, Gpa, PAGE_SIZE, PageKind, PageTracker};
 
 pub(crate) use mapping_raw::Stretch;
+use missing::Missing;
 use shared::Shared;
 
 pub(crate) const READ_WRITE: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
@@ -37,7 +40,9 @@ pub(crate) const READ_WRITE: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE)
 const PRIVATE_LAZY: i32 = libc::MAP_PRIVATE | libc::MAP_NORESERVE;
 
 pub use layers::{Layer, LayerError, Run};
+pub use missing::MissingPages;
 pub use record::{DamagedIndex, Recording, index_of, read_index};
+pub use userfault_raw::Userfault;
 
 /// RAM as the rust-vmm crates (virtio-queue, linux-loader) know it.
 pub type GuestRam = GuestMemoryMmap<PageTracker>;
@@ -91,6 +96,7 @@ pub struct GuestMemory {
     mergeable: Arc<AtomicBool>,
     /// The host is asked for huge pages.
     huge: Arc<AtomicBool>,
+    missing: Arc<Missing>,
 }
 
 /// What a guest's memory consists of.
@@ -147,6 +153,7 @@ impl GuestMemory {
             shared: None,
             mergeable: Arc::default(),
             huge: Arc::default(),
+            missing: Arc::default(),
         };
         memory.use_huge_pages();
         Ok(memory)

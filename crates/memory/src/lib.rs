@@ -13,6 +13,7 @@ mod device_memory;
 mod device_window;
 mod guest_memory;
 mod lines;
+mod page_set;
 mod tracker;
 mod zeroed_raw;
 
@@ -22,7 +23,8 @@ pub use device_memory::{DeviceMemories, DeviceMemory, Placement};
 pub use device_window::{DeviceWindow, Part};
 pub use guest_memory::{
     DamagedIndex, GuestMemory, GuestRam, HostPage, Layer, LayerError, MemoryError, MemoryPlan,
-    RamRange, Recording, Run, index_of, read_index,
+    MissingPages, RamRange, Recording, Run, Userfault, index_of, read_index,
 };
 pub use lines::Lines;
+pub use page_set::PageSet;
 pub use tracker::{PageKind, PageTracker};

@@ -34,6 +34,7 @@ impl GuestMemory {
             let mut at = from;
             while at < to {
                 let (len, is_shared) = self.piece(Gpa(at), to - at);
+                self.miss_no_more(Gpa(at), len);
                 self.discard_piece(region, at, len, is_shared)?;
                 given += len;
                 at += len;

@@ -27,7 +27,7 @@ impl GuestMemory {
     }
 
     /// A host that knows of no huge pages has small ones.
-    fn prefer_huge(&self, huge: bool) {
+    pub(super) fn prefer_huge(&self, huge: bool) {
         for region in self.ram.iter() {
             if let Some(stretch) = Stretch::of(region, 0, region.len()) {
                 let _ = stretch.prefer_huge(huge);

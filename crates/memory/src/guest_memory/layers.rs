@@ -9,6 +9,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -80,6 +81,8 @@ pub enum LayerError {
     Short,
     #[error("the host cannot map it")]
     Map(#[source] io::Error),
+    #[error("the host does not tell what is missing of it")]
+    Tell(#[source] io::Error),
 }
 
 impl Layer {
@@ -113,8 +116,7 @@ impl GuestMemory {
         for layer in layers {
             layer.check(pages)?;
         }
-        let runs = layers.iter().flat_map(|layer| &layer.runs);
-        let shortest = shortest_mapped(runs, MOST_PIECES / 2);
+        let shortest = shortest_of(layers);
         let mut mapped = 0;
         for layer in layers {
             for run in &layer.runs {
@@ -180,6 +182,20 @@ impl GuestMemory {
         }
         self.write_own(range.base, &bytes)
     }
+}
+
+/// The pages in whose place something is mapped: all others are as they were, or were read.
+pub(super) fn mapped(layers: &[Layer]) -> Vec<Range<u64>> {
+    let shortest = shortest_of(layers);
+    let runs = layers.iter().flat_map(|layer| &layer.runs);
+    runs.filter(|run| run.zero || run.in_file() >= shortest)
+        .map(|run| run.first..run.first + run.count)
+        .collect()
+}
+
+fn shortest_of(layers: &[Layer]) -> u64 {
+    let runs = layers.iter().flat_map(|layer| &layer.runs);
+    shortest_mapped(runs, MOST_PIECES / 2)
 }
 
 /// From what length on runs are mapped, so that they are at most so many.
