@@ -97,6 +97,14 @@ pub const TARGETS: &[Target] = &[
         seeds: migration::seeds,
         ..target("migration", migration::receive)
     },
+    Target {
+        seeds: migration::seeds_of_targets,
+        ..target("page-requests", migration::serve)
+    },
+    Target {
+        seeds: migration::seeds_of_late_pages,
+        ..target("late-pages", migration::late)
+    },
     target("block-requests", pci::block_requests),
     target("virtio-devices", pci::virtio_devices),
     target("gpu-commands", gpu::commands),

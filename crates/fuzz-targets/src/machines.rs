@@ -143,7 +143,7 @@ pub(crate) fn restore(bytes: &[u8]) {
     let beginning = Beginning {
         state,
         layers: (0..input.byte() & 3).map(|_| layer(&mut input)).collect(),
-        moved: false,
+        ..Beginning::default()
     };
     let mut machine = machine();
     if machine.begin_as(&beginning).is_ok() {

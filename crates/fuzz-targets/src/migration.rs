@@ -1,8 +1,13 @@
-//! Sources of migrations that say anything.
+//! Sources of migrations that say anything, and targets.
 
 use std::fs::File;
+use std::io::Write;
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
-use ::migration::{Bounds, Hello, Kind, Receiver, frame};
+use ::migration::{Bounds, Hello, Kind, PageServer, Receiver, Sender, Way, frame, late_pages};
+use memory::{Gpa, GuestMemory, PAGE_SIZE, PageSet, RamRange};
 use rustix::fs::{MemfdFlags, memfd_create};
 
 const PAGES: u64 = 64;
@@ -20,6 +25,7 @@ pub(crate) fn receive(bytes: &[u8]) {
         disks: vec![DISK],
         state: 1 << 16,
         about: 1 << 12,
+        post_copy: true,
     };
     let (pages, disk) = (file(0), file(DISK));
     let (memory, kept) = (
@@ -31,9 +37,12 @@ pub(crate) fn receive(bytes: &[u8]) {
     if let Ok(received) = receiver.receive(&mut from, |_| {}) {
         assert!(received.state.len() <= 1 << 16 && received.about.len() <= 1 << 12);
         let mut next = 0;
+        let missing = received.missing.unwrap_or_default();
+        assert!(missing.next(received.all).is_none());
         for run in received.runs {
             assert!(run.count > 0 && run.first >= next && run.first + run.count <= received.all);
             next = run.first + run.count;
+            assert!(missing.next(run.first).is_none_or(|page| page >= next));
         }
     }
     // Nobody makes a file longer than was agreed upon.
@@ -41,13 +50,77 @@ pub(crate) fn receive(bytes: &[u8]) {
     assert_eq!(kept.metadata().expect("a file").len(), DISK);
 }
 
-/// One that is whole.
+/// A target that has the guest already, on a first connection and on another one.
+pub(crate) fn serve(bytes: &[u8]) {
+    let (ours, mut theirs) = UnixStream::pair().expect("sockets");
+    let len = PAGES * PAGE_SIZE;
+    let memory = GuestMemory::new(&[RamRange { base: Gpa(0), len }]).expect("memory");
+    let mut sender = Sender::begin(ours, memory, vec![], Way::default()).expect("room");
+    let said = &bytes[..bytes.len().min(1 << 16)];
+    theirs.write_all(said).expect("room for so many bytes");
+    theirs.shutdown(Shutdown::Write).expect("a socket");
+    // Whoever reads nothing is not waited for.
+    sender.to().set_nonblocking(true).expect("a socket");
+    let mut all = PageSet::new(PAGES);
+    (0..PAGES).for_each(|page| all.insert(page));
+    let mut server = PageServer::new(all);
+    let patience = Duration::from_secs(10);
+    let runs = server.until(Kind::Running, &mut sender, patience);
+    if runs.is_err() {
+        server.begin_anew();
+    }
+    let _ = server.send_all(&mut sender, patience, |server, _| {
+        assert!(server.left() <= PAGES);
+    });
+}
+
+/// What comes late: pages within the guest's memory, with as many bytes as they have.
+pub(crate) fn late(bytes: &[u8]) {
+    let mut room = Vec::new();
+    if let Ok(pages) = late_pages(bytes, PAGES, &mut room) {
+        let full = pages.iter().filter_map(|(_, at)| *at);
+        assert!(full.clone().eq((0..).step_by(4096).take(full.count())));
+        assert!(pages.iter().all(|(page, at)| {
+            *page < PAGES && at.is_none_or(|at| room.get(at..at + 4096).is_some())
+        }));
+    }
+}
+
+fn numbers(of: &[u64]) -> Vec<u8> {
+    of.iter().flat_map(|number| number.to_le_bytes()).collect()
+}
+
+/// One that takes what is sent.
+pub(crate) fn seeds_of_targets() -> Vec<Vec<u8>> {
+    let mut line = Vec::new();
+    let mut say = |kind, body: &[u8]| frame::write(&mut line, kind, body).expect("memory");
+    say(Kind::Wanted, &numbers(&[5, 63]));
+    say(Kind::Taken, &[]);
+    say(Kind::Running, &[]);
+    say(Kind::Taken, &[]);
+    say(Kind::Wanted, &numbers(&[7]));
+    say(Kind::Complete, &[]);
+    let mut other = Vec::new();
+    let mut say = |kind, body: &[u8]| frame::write(&mut other, kind, body).expect("memory");
+    say(Kind::Ready, &[]);
+    say(Kind::Missing, &numbers(&[3, 9, 63, 1]));
+    say(Kind::Running, &[]);
+    vec![line, other]
+}
+
+pub(crate) fn seeds_of_late_pages() -> Vec<Vec<u8>> {
+    let words = numbers(&[1 << 62 | 3, 4, 1 << 62 | 63]);
+    vec![[&3u32.to_le_bytes()[..], &words, &[0; 4], &[7; 2 * 4096]].concat()]
+}
+
+/// One that is whole, and one of which a part comes late.
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let mut line = Vec::new();
     let mut say = |kind, body: &[u8]| frame::write(&mut line, kind, body).expect("memory");
     let hello = Hello {
         pages: PAGES,
         disks: vec![DISK],
+        post_copy: false,
     };
     say(Kind::Hello, &hello.encode());
     let page = |how: u64, number: u64| (how << 62 | number).to_le_bytes();
@@ -66,5 +139,15 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     say(Kind::State, &part);
     say(Kind::About, &part);
     say(Kind::End, &[]);
-    vec![line]
+    let mut late = Vec::new();
+    let mut say = |kind, body: &[u8]| frame::write(&mut late, kind, body).expect("memory");
+    let hello = Hello {
+        post_copy: true,
+        ..hello
+    };
+    say(Kind::Hello, &hello.encode());
+    say(Kind::Pages, &pages);
+    say(Kind::Missing, &numbers(&[4, 1, 60, 4]));
+    say(Kind::End, &[]);
+    vec![line, late]
 }

@@ -121,6 +121,8 @@ smoke! {
     qcow2 "qcow2",
     foreign_disks "foreign-disks",
     nbd "nbd",
+    page_requests "page-requests",
+    late_pages "late-pages",
     block_requests "block-requests",
     hot_plug "hot-plug",
     virtio_devices "virtio-devices",

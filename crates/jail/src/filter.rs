@@ -33,6 +33,8 @@ pub enum Work {
     Folder,
     /// Serves a socket device.
     Sockets,
+    /// Has memory come that the guest misses.
+    Pager,
 }
 
 /// What fork(3) of the C library asks for: a copy of this process, which has no more rights than it. So
@@ -69,6 +71,8 @@ const TAP: [c_ulong; 3] = [
 ];
 /// All of KVM's are of one kind. Spec: Linux `include/uapi/linux/kvm.h`, KVMIO.
 const KVM: u64 = 0xae00;
+/// So are userfaultfd's. Spec: Linux `include/uapi/linux/userfaultfd.h`, UFFDIO.
+const USERFAULT: u64 = 0xaa00;
 const KIND: u64 = 0xff00;
 
 pub(crate) fn install(needs: &Needs) -> Result<(), JailError> {
@@ -130,10 +134,10 @@ fn narrowed(work: Work) -> Result<Rules, BackendError> {
             copies(&mut rules)?;
             rules.insert(libc::SYS_seccomp, vec![narrower()?]);
             // For the threads of processors, which come of its own.
-            controls.push(kvm()?);
+            controls.push(of_kind(KVM)?);
         }
         Work::Processor => {
-            controls.push(kvm()?);
+            controls.push(of_kind(KVM)?);
             controls.extend(requests(&TAP)?);
         }
         Work::Device => {}
@@ -144,6 +148,7 @@ fn narrowed(work: Work) -> Result<Rules, BackendError> {
         }
         Work::Folder => add(&mut rules, &[LOOK, CHANGE, FOLDERS]),
         Work::Sockets => add(&mut rules, &[CONNECTED, COME]),
+        Work::Pager => controls.push(of_kind(USERFAULT)?),
     }
     rules.insert(libc::SYS_ioctl, controls);
     Ok(rules)
@@ -198,8 +203,8 @@ fn requests(some: &[c_ulong]) -> Result<Vec<SeccompRule>, BackendError> {
         .collect()
 }
 
-fn kvm() -> Result<SeccompRule, BackendError> {
-    when(1, SeccompCmpOp::MaskedEq(KIND), KVM)
+fn of_kind(kind: u64) -> Result<SeccompRule, BackendError> {
+    when(1, SeccompCmpOp::MaskedEq(KIND), kind)
 }
 
 fn when(argument: u8, compare: SeccompCmpOp, value: u64) -> Result<SeccompRule, BackendError> {

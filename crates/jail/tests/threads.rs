@@ -15,13 +15,14 @@ use calls_raw::call;
 use jail::{Needs, Work, narrow};
 use play::{jailed_with, own, refused};
 
-const ALL: [Work; 6] = [
+const ALL: [Work; 7] = [
     Work::Desk,
     Work::Processor,
     Work::Device,
     Work::Network,
     Work::Folder,
     Work::Sockets,
+    Work::Pager,
 ];
 
 /// In a process that has all that any guest has: its files, folders and a network.
@@ -182,10 +183,16 @@ fn devices_are_controlled_by_those_who_have_them() {
     let name = "devices_are_controlled_by_those_who_have_them";
     in_each(name, |work, _| {
         let file = std::io::stderr();
-        // KVM_RUN, TIOCSTI, and a request that anybody may make.
+        // KVM_RUN, UFFDIO_COPY, and TIOCSTI.
         let kvm = call(libc::SYS_ioctl, file.as_raw_fd(), 0xae80);
         let may = [Work::Desk, Work::Processor].contains(&work);
         assert_eq!(kvm == Err(libc::EPERM), !may, "{work:?}");
+        let copied = call(
+            libc::SYS_ioctl,
+            file.as_raw_fd(),
+            0xc028_aa03_u32.cast_signed(),
+        );
+        assert_eq!(copied == Err(libc::EPERM), work != Work::Pager, "{work:?}");
         let typed = call(libc::SYS_ioctl, file.as_raw_fd(), 0x5412);
         assert_eq!(typed, Err(libc::EPERM), "{work:?}");
     });

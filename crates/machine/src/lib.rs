@@ -65,8 +65,10 @@ pub use config::{
 };
 pub use control::{MachineControl, MemoryReport, Outcome};
 // What a device made elsewhere needs, so that its crate need know no floor below this one.
-pub use crate::migration::{Migration, MigrationOrder, MigrationPhase, MigrationProgress};
-pub use ::migration::{Bounds, FrameError, Kind, Received, Receiver, frame};
+pub use crate::migration::{
+    LateMemory, Migration, MigrationOrder, MigrationPhase, MigrationProgress,
+};
+pub use ::migration::{Bounds, Fetcher, Fetching, FrameError, Kind, Received, Receiver, frame};
 pub use devices::i8042::MouseEvent;
 pub use devices::vga::Screen;
 pub use devices::virtio::{BalloonReport, HotplugMemoryReport, MemoryStatistics, TabletEvent};
@@ -75,7 +77,7 @@ pub use display::{Picture, PixelFormat, Rect, TIGHT_MAX_WIDTH, Tight, raw, tight
 pub use error::MachineError;
 pub use limits::{Limits, RateLimit};
 pub use machine::{MAX_VCPUS, Machine, processor};
-pub use memory::{Gpa, Layer, Recording, Run, index_of, read_index};
+pub use memory::{Gpa, Layer, PageSet, Recording, Run, Userfault, index_of, read_index};
 pub use perf_map::Symbols;
 pub use plugging::{Plug, PluggedReport};
 pub use recorded::{Beginning, RecordOrder, Recorded};

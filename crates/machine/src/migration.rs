@@ -4,7 +4,9 @@
 //! blink in which the dirty log is taken, so that no vCPU writes by what it knew of the log before. Whoever
 //! ordered the migration hears of its phases by a descriptor, and says when the guest may be stopped.
 
+mod late;
 mod outgoing;
+mod post_copy;
 mod progress;
 
 use std::io;
@@ -13,6 +15,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use late::LateMemory;
 pub use outgoing::MigrationOrder;
 pub use progress::{MigrationPhase, MigrationProgress};
 
@@ -148,7 +151,14 @@ impl Migration {
         doubted
     }
 
-    /// Likewise: it runs there.
+    /// Goes on by another socket, of which the same holds as of the first, where a part of the guest's memory is
+    /// here. False where none is wanted.
+    #[must_use]
+    pub fn go_on(&self, stream: OwnedFd) -> bool {
+        self.shared.go_on(stream.into())
+    }
+
+    /// Likewise: it runs there, and lacks nothing.
     #[must_use]
     pub fn give_up(&self) -> bool {
         self.shared.settle(MigrationPhase::Completed)

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use block::{BlockDevice, Checkpoint};
@@ -10,7 +11,7 @@ use memory::{Layer, Recording};
 use crate::machine::Machine;
 use crate::saved::SavedMachine;
 use crate::sync::lock;
-use crate::{MachineError, firmware, ports};
+use crate::{LateMemory, MachineError, firmware, ports};
 
 /// How long the readers of the guest's consoles may take.
 const DRAIN: Duration = Duration::from_millis(500);
@@ -45,6 +46,8 @@ pub struct Beginning {
     pub layers: Vec<Layer>,
     /// It is the machine itself that goes on, elsewhere, and no copy of it.
     pub moved: bool,
+    /// What of its memory comes when it runs.
+    pub late: Option<Arc<LateMemory>>,
 }
 
 impl Machine {
@@ -110,7 +113,10 @@ impl Machine {
         let saved = SavedMachine::from_bytes(&beginning.state)?;
         let saved = self.fitting(&saved)?;
         self.check_shape(&saved)?;
-        self.memory().map_layers(&beginning.layers)?;
+        match &beginning.late {
+            Some(late) => late.begin(self.memory(), &beginning.layers)?,
+            None => self.memory().map_layers(&beginning.layers)?,
+        }
         self.restore(&saved)?;
         if !beginning.moved && self.memory().rom().is_none() {
             firmware::renew_generation(self.memory())?;

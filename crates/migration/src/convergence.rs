@@ -2,7 +2,7 @@
 //!
 //! What the guest dirtied in a round has to be sent in the next. As long as that gets less, rounds go on; when
 //! it fits into the time that the guest may stand still, it is stopped. Where it does not get less the guest is
-//! slowed down, more with each round.
+//! slowed down, more with each round; or it begins there before all has come.
 
 use std::time::Duration;
 
@@ -24,13 +24,25 @@ pub enum Verdict {
     Again { slowed: u8 },
     /// What is left can be sent while the guest stands still.
     Switch,
+    /// What is left is sent when the guest runs there.
+    PostCopy,
+}
+
+/// What is done about a guest of which there is not less to send from round to round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Otherwise {
+    Nothing,
+    /// It stands still for a part of the time.
+    SlowDown,
+    /// It begins there without what is left.
+    PostCopy,
 }
 
 #[derive(Debug, Clone)]
 pub struct Convergence {
     /// What the guest may stand still for, to send what is left.
     pause: Duration,
-    slows: bool,
+    otherwise: Otherwise,
     slowed: u8,
     before: Option<u64>,
     rounds: u32,
@@ -44,10 +56,10 @@ const MOST: u8 = 99;
 
 impl Convergence {
     #[must_use]
-    pub fn new(pause: Duration, slows: bool) -> Convergence {
+    pub fn new(pause: Duration, otherwise: Otherwise) -> Convergence {
         Convergence {
             pause,
-            slows,
+            otherwise,
             slowed: 0,
             before: None,
             rounds: 0,
@@ -72,11 +84,15 @@ impl Convergence {
             .before
             .is_none_or(|before| round.dirtied < before / 4 * 3);
         self.before = Some(round.dirtied);
-        if !less && self.slows {
-            self.slowed = match self.slowed {
-                0 => FIRST,
-                slowed => (slowed + STEP).min(MOST),
-            };
+        match self.otherwise {
+            Otherwise::PostCopy if !less => return Verdict::PostCopy,
+            Otherwise::SlowDown if !less => {
+                self.slowed = match self.slowed {
+                    0 => FIRST,
+                    slowed => (slowed + STEP).min(MOST),
+                };
+            }
+            _ => {}
         }
         Verdict::Again {
             slowed: self.slowed,

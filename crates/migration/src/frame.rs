@@ -14,6 +14,8 @@ pub const LONGEST: usize = (1 << 20) + (64 << 10);
 /// Of the first frame: what this is, and of which version.
 pub const MAGIC: [u8; 8] = *b"INNKMOVE";
 pub const VERSION: u32 = 1;
+/// Of a source that may let the guest begin before all of its memory has come.
+pub const POST_COPY: u32 = 2;
 
 /// What a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,12 +37,20 @@ pub enum Kind {
     End = 7,
     /// The source does not run the guest any more, and will not: the target does.
     Go = 8,
+    /// Pages that come when the guest runs there. From the target: those that have not come.
+    Missing = 9,
     /// From the target: it has all, and waits for `Go`.
     Ready = 16,
     /// The guest runs there.
     Running = 17,
     /// The target does not want it: why, in words.
     Refused = 18,
+    /// Somebody waits for these pages there.
+    Wanted = 19,
+    /// A frame of pages was taken.
+    Taken = 20,
+    /// Nothing is missing any more.
+    Complete = 21,
 }
 
 impl Kind {
@@ -54,9 +64,13 @@ impl Kind {
             Kind::About,
             Kind::End,
             Kind::Go,
+            Kind::Missing,
             Kind::Ready,
             Kind::Running,
             Kind::Refused,
+            Kind::Wanted,
+            Kind::Taken,
+            Kind::Complete,
         ];
         all.into_iter().find(|kind| *kind as u8 == byte)
     }
@@ -167,6 +181,8 @@ pub struct Hello {
     pub pages: u64,
     /// Bytes of each disk that is copied.
     pub disks: Vec<u64>,
+    /// The guest may begin before all of its memory has come.
+    pub post_copy: bool,
 }
 
 /// Disks that one guest has at most.
@@ -176,7 +192,8 @@ impl Hello {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut body = MAGIC.to_vec();
-        body.extend(VERSION.to_le_bytes());
+        let version = if self.post_copy { POST_COPY } else { VERSION };
+        body.extend(version.to_le_bytes());
         body.extend(u32::try_from(self.disks.len()).unwrap_or(0).to_le_bytes());
         body.extend(self.pages.to_le_bytes());
         for len in &self.disks {
@@ -192,7 +209,8 @@ impl Hello {
         if body.bytes(MAGIC.len())? != MAGIC {
             return Err(FrameError::Nonsense("it does not begin as a migration"));
         }
-        if body.u32()? != VERSION {
+        let version = body.u32()?;
+        if version != VERSION && version != POST_COPY {
             return Err(FrameError::Nonsense(
                 "it migrates by another version of the protocol",
             ));
@@ -203,7 +221,11 @@ impl Hello {
             return Err(FrameError::Nonsense("so many disks has no guest"));
         }
         let disks = (0..disks).map(|_| body.u64()).collect::<Result<_, _>>()?;
-        Ok(Hello { pages, disks })
+        Ok(Hello {
+            pages,
+            disks,
+            post_copy: version == POST_COPY,
+        })
     }
 }
 

@@ -14,19 +14,30 @@
 //! **What comes is hostile**: frames are short, there is room for what was agreed upon and for no more, and what is
 //! kept lies in files of the guest's own.
 //!
-//! Rejected: post-copy. The target would have to serve faults of KVM and of system calls by userfaultfd,
-//! which unprivileged processes get for their own code only; and a cut network then costs the guest.
+//! **Post-copy**, where somebody wants it: a guest of which there is not less to send from round to round begins there
+//! without what is left, and that follows ([`PageServer`] here, [`Fetcher`] there). From `Go` on neither side has the
+//! whole guest, until the target says [`Kind::Complete`]; so the source keeps its memory until then, as it was. When the
+//! connection breaks meanwhile the guest stands still there, and goes on when there is another. Rejected: that it goes on
+//! here then. It has spoken to the world since, and written to its disks.
+//!
+//! Rejected: post-copy for everybody. The target serves faults of KVM and of system calls by userfaultfd, which a host gives
+//! to few; and whoever loses either host meanwhile loses the guest.
 
 mod convergence;
 mod disk;
+mod fetcher;
 pub mod frame;
 mod known;
+mod missing;
 mod packed;
+mod page_server;
 mod receiver;
 mod sender;
 
-pub use convergence::{Convergence, Round, Verdict};
+pub use convergence::{Convergence, Otherwise, Round, Verdict};
 pub use disk::{CHUNK, Tracked};
+pub use fetcher::{Connection, Fetcher, Fetching, late_pages};
 pub use frame::{FrameError, Hello, Kind};
+pub use page_server::PageServer;
 pub use receiver::{Bounds, Received, Receiver};
-pub use sender::{Sender, Sent};
+pub use sender::{Sender, Sent, Way};

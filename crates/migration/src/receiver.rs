@@ -1,13 +1,14 @@
-//! The target's side: frames become files, of which the guest then begins.
+//! The target's side: frames become files, as which the guest then begins.
 
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::FileExt;
 
-use memory::{PAGE_SIZE, Run};
+use memory::{PAGE_SIZE, PageSet, Run};
 
 use crate::disk::CHUNK;
 use crate::frame::{self, Body, FrameError, Hello, Kind};
+use crate::missing;
 use crate::packed::unpack;
 use crate::sender::{BATCH, DATA, HOW, LIKE, ZERO};
 
@@ -27,6 +28,8 @@ pub struct Bounds {
     /// Bytes.
     pub state: usize,
     pub about: usize,
+    /// The guest may begin before all of its memory has come.
+    pub post_copy: bool,
 }
 
 /// Takes what a source sends, from its hello to its end.
@@ -43,6 +46,8 @@ pub struct Receiver {
     about: Vec<u8>,
     /// Something was written to a disk since the disks were last made lasting.
     unsynced: bool,
+    /// What comes later, once the source has said so.
+    missing: Option<PageSet>,
 }
 
 /// How a page comes.
@@ -63,6 +68,8 @@ pub struct Received {
     pub runs: Vec<Run>,
     pub state: Vec<u8>,
     pub about: Vec<u8>,
+    /// Pages that come when the guest runs; nothing where it is whole.
+    pub missing: Option<PageSet>,
 }
 
 fn get(bits: &[u64], at: u64) -> bool {
@@ -102,6 +109,7 @@ impl Receiver {
             state: Vec::new(),
             about: Vec::new(),
             unsynced: false,
+            missing: None,
         }
     }
 
@@ -120,7 +128,8 @@ impl Receiver {
             return Err(FrameError::Nonsense("it does not begin as a migration"));
         }
         let hello = Hello::decode(&body)?;
-        if hello.pages > self.bounds.pages || hello.disks != self.bounds.disks {
+        let late = hello.post_copy && !self.bounds.post_copy;
+        if hello.pages > self.bounds.pages || hello.disks != self.bounds.disks || late {
             return Err(FrameError::Nonsense(
                 "it sends another guest than it offered",
             ));
@@ -130,7 +139,9 @@ impl Receiver {
             let kind = frame::read(from, &mut body)?;
             told((frame::HEADER + body.len()) as u64);
             match kind {
-                Kind::Pages => self.take_pages(&body)?,
+                Kind::Missing if hello.post_copy => self.take_missing(&body)?,
+                // What is missing is the last that is said of memory.
+                Kind::Pages if self.missing.is_none() => self.take_pages(&body)?,
                 Kind::Disk => self.take_chunk(&body)?,
                 Kind::Round => self.sync()?,
                 Kind::State => take_part(&mut self.state, self.bounds.state, &body)?,
@@ -148,7 +159,8 @@ impl Receiver {
         self.pages.set_len(len).map_err(FrameError::Keep)?;
         Ok(Received {
             all: hello.pages,
-            runs: runs(&self.present, hello.pages),
+            runs: runs(&self.present, hello.pages, self.missing.as_ref()),
+            missing: self.missing,
             pages: self.pages,
             state: self.state,
             about: self.about,
@@ -162,6 +174,15 @@ impl Receiver {
                 disk.sync_data().map_err(FrameError::Keep)?;
             }
         }
+        Ok(())
+    }
+
+    /// Pages whose content, where any came, is of no use any more.
+    fn take_missing(&mut self, body: &[u8]) -> Result<(), FrameError> {
+        let mut missing = self.missing.take();
+        let all = missing.get_or_insert_with(|| PageSet::new(self.bounds.pages));
+        missing::take(body, all)?;
+        self.missing = missing;
         Ok(())
     }
 
@@ -287,15 +308,22 @@ fn take_part(whole: &mut Vec<u8>, most: usize, body: &[u8]) -> Result<(), FrameE
     unpack(body, &mut whole[at..])
 }
 
-fn runs(present: &[u64], pages: u64) -> Vec<Run> {
+fn runs(present: &[u64], pages: u64, missing: Option<&PageSet>) -> Vec<Run> {
+    let is_missing = |page| missing.is_some_and(|missing| missing.contains(page));
     let mut runs: Vec<Run> = Vec::new();
     for (index, word) in (0u64..).zip(present) {
         let mut rest = *word;
         while rest != 0 {
             let page = index * 64 + u64::from(rest.trailing_zeros());
             rest &= rest - 1;
+            if is_missing(page) {
+                continue;
+            }
             match runs.last_mut() {
-                Some(run) if page - (run.first + run.count) <= GAP => {
+                Some(run)
+                    if page - (run.first + run.count) <= GAP
+                        && !(run.first + run.count..page).any(is_missing) =>
+                {
                     run.count = page + 1 - run.first;
                 }
                 _ if page < pages => runs.push(Run::in_place(page, 1)),

@@ -3,11 +3,12 @@
 use std::io::Write;
 
 use block::{BlockDevice, Extent};
-use memory::{GuestMemory, PAGE_SIZE, RamRange};
+use memory::{GuestMemory, PAGE_SIZE, PageSet, RamRange};
 
 use crate::disk::CHUNK;
 use crate::frame::{self, FrameError, Hello, Kind};
 use crate::known::{How, Known};
+use crate::missing;
 use crate::packed::Packer;
 
 const PAGE: usize = 1 << memory::PAGE_SHIFT;
@@ -35,6 +36,14 @@ pub struct Sent {
     pub data: u64,
 }
 
+/// How it is sent.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Way {
+    pub compress: bool,
+    /// The guest may begin there before all of its memory has come.
+    pub post_copy: bool,
+}
+
 /// Sends a guest to `to`.
 #[derive(Debug)]
 pub struct Sender<W> {
@@ -59,7 +68,7 @@ impl<W: Write> Sender<W> {
         to: W,
         memory: GuestMemory,
         disks: Vec<u64>,
-        compress: bool,
+        way: Way,
     ) -> Result<Sender<W>, FrameError> {
         let mut pages = 0;
         let mut ranges = Vec::new();
@@ -70,14 +79,19 @@ impl<W: Write> Sender<W> {
         let mut sender = Sender {
             to,
             known: Known::new(usize::try_from(pages).unwrap_or(usize::MAX)),
-            packer: Packer::new(compress),
+            packer: Packer::new(way.compress),
             memory,
             ranges,
             sent: Sent::default(),
             numbers: Vec::new(),
             data: Vec::new(),
         };
-        sender.frame(Kind::Hello, &Hello { pages, disks }.encode())?;
+        let hello = Hello {
+            pages,
+            disks,
+            post_copy: way.post_copy,
+        };
+        sender.frame(Kind::Hello, &hello.encode())?;
         Ok(sender)
     }
 
@@ -105,11 +119,7 @@ impl<W: Write> Sender<W> {
     /// # Errors
     /// See [`Sender::begin`].
     pub fn pages(&mut self, range: RamRange) -> Result<(), FrameError> {
-        let found = self.ranges.iter().find_map(|(first, all)| {
-            let inside = range.base.0.checked_sub(all.base.0)?;
-            (inside + range.len <= all.len).then_some(first + inside / PAGE_SIZE)
-        });
-        let Some(first) = found else {
+        let Some(first) = self.number_of(range) else {
             return Ok(());
         };
         let mut room = vec![0; BATCH * PAGE];
@@ -125,6 +135,60 @@ impl<W: Write> Sender<W> {
             at += len;
         }
         Ok(())
+    }
+
+    /// The number of the first of these pages, which are of one range.
+    fn number_of(&self, range: RamRange) -> Option<u64> {
+        self.ranges.iter().find_map(|(first, all)| {
+            let inside = range.base.0.checked_sub(all.base.0)?;
+            (inside + range.len <= all.len).then_some(first + inside / PAGE_SIZE)
+        })
+    }
+
+    /// The pages of `ranges`, by their numbers.
+    #[must_use]
+    pub fn numbers_of(&self, ranges: &[RamRange]) -> PageSet {
+        let last = self.ranges.last();
+        let mut pages = PageSet::new(last.map_or(0, |(first, it)| first + it.len / PAGE_SIZE));
+        for range in ranges {
+            if let Some(first) = self.number_of(*range) {
+                (first..first + range.len / PAGE_SIZE).for_each(|page| pages.insert(page));
+            }
+        }
+        pages
+    }
+
+    /// Says which pages come when the guest runs there.
+    ///
+    /// # Errors
+    /// See [`Sender::begin`].
+    pub fn missing(&mut self, pages: &PageSet) -> Result<(), FrameError> {
+        missing::say(&mut self.to, pages)
+    }
+
+    /// Sends a frame of these pages as they are, whatever the target has in their place.
+    ///
+    /// # Errors
+    /// See [`Sender::begin`].
+    pub fn late_pages(&mut self, pages: &[u64]) -> Result<(), FrameError> {
+        for number in pages {
+            let of = self.ranges.iter().rfind(|(first, _)| first <= number);
+            let Some((first, range)) = of else { continue };
+            let mut page = [0; PAGE];
+            let at = memory::Gpa(range.base.0 + (number - first) * PAGE_SIZE);
+            let read = self.memory.read_own(at, &mut page);
+            read.map_err(FrameError::Failed)?;
+            self.sent.covered += PAGE_SIZE;
+            if page == [0; PAGE] {
+                self.sent.zero += 1;
+                self.numbers.push(number | ZERO << HOW);
+            } else {
+                self.sent.data += 1;
+                self.numbers.push(number | DATA << HOW);
+                self.data.extend(page);
+            }
+        }
+        self.flush_pages()
     }
 
     fn batch(&mut self, first: u64, bytes: &[u8]) -> Result<(), FrameError> {

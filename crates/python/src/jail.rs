@@ -62,6 +62,7 @@ fn narrow(work: threads::Work) {
         threads::Work::Network => Work::Network,
         threads::Work::Folder => Work::Folder,
         threads::Work::Sockets => Work::Sockets,
+        threads::Work::Pager => Work::Pager,
     };
     if let Err(error) = ::jail::narrow(work) {
         // What is not locked in does not begin.

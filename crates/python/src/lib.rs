@@ -33,7 +33,9 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<migration::Migration>()?;
     module.add_class::<migration::Progress>()?;
     module.add_class::<migration::Incoming>()?;
+    module.add_class::<migration::LateMemory>()?;
     module.add_function(wrap_pyfunction!(migration::processor, module)?)?;
+    module.add_function(wrap_pyfunction!(migration::post_copy_missing, module)?)?;
     module.add_class::<screen::Screen>()?;
     module.add_class::<doctor::EngineReport>()?;
     module.add_class::<disk::OpenDisk>()?;

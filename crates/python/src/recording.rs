@@ -8,6 +8,7 @@ use machine::{Beginning, Layer, RecordOrder, read_index};
 use pyo3::prelude::*;
 
 use crate::errors::raise;
+use crate::migration::LateMemory;
 use crate::spec::descriptor;
 
 /// No index has more bytes.
@@ -26,6 +27,7 @@ pub(crate) struct BeginningFiles {
     state: Vec<u8>,
     layers: Vec<LayerFiles>,
     moved: bool,
+    late: Option<Py<LateMemory>>,
 }
 
 impl LayerFiles {
@@ -64,6 +66,7 @@ impl BeginningFiles {
             state: self.state,
             layers: layers(py, &self.layers)?,
             moved: self.moved,
+            late: self.late.map(|late| Arc::clone(&late.get().0)),
         })
     }
 }

@@ -23,6 +23,8 @@ pub enum Work {
     Folder,
     /// Serves a socket device.
     Sockets,
+    /// Has memory come that the guest misses.
+    Pager,
 }
 
 /// Called by each thread before its work.

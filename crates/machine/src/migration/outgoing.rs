@@ -4,7 +4,9 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ::migration::{CHUNK, Convergence, FrameError, Kind, Round, Sender, Tracked, Verdict, frame};
+use ::migration::{
+    CHUNK, Convergence, FrameError, Kind, Otherwise, Round, Sender, Tracked, Verdict, Way, frame,
+};
 use block::BlockDevice;
 use memory::{GuestMemory, RamRange};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -30,7 +32,19 @@ pub struct MigrationOrder {
     pub pause: Duration,
     /// A guest that writes faster than it can be sent may be slowed down.
     pub slows: bool,
+    /// Instead, it begins there before all of its memory has come.
+    pub post_copy: bool,
     pub compress: bool,
+}
+
+impl MigrationOrder {
+    fn otherwise(&self) -> Otherwise {
+        match (self.post_copy, self.slows) {
+            (true, _) => Otherwise::PostCopy,
+            (false, true) => Otherwise::SlowDown,
+            (false, false) => Otherwise::Nothing,
+        }
+    }
 }
 
 pub(super) struct Outgoing {
@@ -41,7 +55,7 @@ pub(super) struct Outgoing {
 }
 
 /// Why nothing is sent any more.
-enum Over {
+pub(super) enum Over {
     Failed(String),
     /// Somebody else has said why.
     Told,
@@ -60,15 +74,17 @@ impl From<MachineError> for Over {
 }
 
 /// What is sent, and from where.
-struct Subject {
-    memory: GuestMemory,
+pub(super) struct Subject {
+    pub(super) memory: GuestMemory,
     disks: Vec<Arc<Tracked>>,
 }
 
 /// What the guest had written by the last look, and was not sent.
-struct Left {
-    pages: Vec<RamRange>,
-    chunks: Vec<(u32, u64)>,
+pub(super) struct Left {
+    pub(super) pages: Vec<RamRange>,
+    pub(super) chunks: Vec<(u32, u64)>,
+    /// The guest does not wait for its memory to come.
+    post_copy: bool,
 }
 
 impl Outgoing {
@@ -134,7 +150,11 @@ impl Outgoing {
         }
         let stream = self.stream.try_clone();
         let stream = stream.map_err(|error| Over::Failed(error.to_string()))?;
-        let mut sender = Sender::begin(stream, subject.memory.clone(), sizes, self.order.compress)?;
+        let way = Way {
+            compress: self.order.compress,
+            post_copy: self.order.post_copy,
+        };
+        let mut sender = Sender::begin(stream, subject.memory.clone(), sizes, way)?;
         self.send_disks(&mut sender, &subject)?;
         let logs = self
             .control
@@ -144,6 +164,9 @@ impl Outgoing {
         let Some((rest, about)) = self.wait_for_stop() else {
             return Err(Over::Told);
         };
+        if left.post_copy {
+            return self.post_copy(&mut sender, &subject, &left, &rest, &about);
+        }
         self.hand_over(&mut sender, &subject, &left, rest, &about)
     }
 
@@ -172,7 +195,7 @@ impl Outgoing {
         }
     }
 
-    fn send_chunks(
+    pub(super) fn send_chunks(
         &self,
         sender: &mut Sender<UnixStream>,
         subject: &Subject,
@@ -194,7 +217,7 @@ impl Outgoing {
         sender: &mut Sender<UnixStream>,
         subject: &Subject,
     ) -> Result<Left, Over> {
-        let mut convergence = Convergence::new(self.order.pause, self.order.slows);
+        let mut convergence = Convergence::new(self.order.pause, self.order.otherwise());
         let mut pages = subject.memory.mapped_ranges();
         let mut chunks = Vec::new();
         loop {
@@ -225,15 +248,23 @@ impl Outgoing {
                     progress.slowed = slowed;
                 }
             }
-            match verdict {
-                Verdict::Again { slowed } => self.control.slow_down(slowed),
-                Verdict::Switch => break,
+            if let Verdict::Again { slowed } = verdict {
+                self.control.slow_down(slowed);
+                continue;
             }
+            return Ok(Left {
+                pages,
+                chunks,
+                post_copy: verdict == Verdict::PostCopy,
+            });
         }
-        Ok(Left { pages, chunks })
     }
 
-    fn send_pages(&self, sender: &mut Sender<UnixStream>, pages: &[RamRange]) -> Result<(), Over> {
+    pub(super) fn send_pages(
+        &self,
+        sender: &mut Sender<UnixStream>,
+        pages: &[RamRange],
+    ) -> Result<(), Over> {
         let mut left = bytes(pages);
         for range in pages {
             let mut at = 0;
@@ -348,7 +379,7 @@ fn bytes(pages: &[RamRange]) -> u64 {
     pages.iter().map(|range| range.len).sum()
 }
 
-fn take_chunks(subject: &Subject) -> Vec<(u32, u64)> {
+pub(super) fn take_chunks(subject: &Subject) -> Vec<(u32, u64)> {
     let disks = (0..).zip(&subject.disks);
     let chunks = disks.map(|(number, disk)| {
         let written = disk.take_written().into_iter();

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use ::migration::Sent;
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::Rest;
-use crate::sync::lock;
+use crate::sync::{lock, wait};
 
 /// Where a migration is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -23,6 +24,12 @@ pub enum MigrationPhase {
     Stopped,
     /// The target was told to go on with the guest.
     HandedOver,
+    /// It runs there, and a part of its memory is here.
+    PostCopy,
+    /// Likewise; but the connection broke, so it stands still there.
+    PostCopyPaused,
+    /// There is another one.
+    PostCopyRecover,
     /// It runs there.
     Completed,
     /// It runs here.
@@ -40,11 +47,24 @@ impl MigrationPhase {
             MigrationPhase::Converged => "pre-switchover",
             MigrationPhase::Stopped => "device",
             MigrationPhase::HandedOver => "handed-over",
+            MigrationPhase::PostCopy => "postcopy-active",
+            MigrationPhase::PostCopyPaused => "postcopy-paused",
+            MigrationPhase::PostCopyRecover => "postcopy-recover",
             MigrationPhase::Completed => "completed",
             MigrationPhase::Failed => "failed",
             MigrationPhase::Cancelled => "cancelled",
             MigrationPhase::InDoubt => "in-doubt",
         }
+    }
+
+    /// Does it run there, while a part of its memory is here?
+    fn is_post_copy(self) -> bool {
+        matches!(
+            self,
+            MigrationPhase::PostCopy
+                | MigrationPhase::PostCopyPaused
+                | MigrationPhase::PostCopyRecover
+        )
     }
 
     /// Is nothing going to happen any more by itself?
@@ -76,6 +96,8 @@ pub struct MigrationProgress {
     pub slowed: u8,
     /// What the guest wrote in the last round, a second.
     pub dirty_rate: u64,
+    /// How often somebody waited there for a page that was not there.
+    pub wanted: u64,
     /// For how long the guest stood still in the end.
     pub downtime: Option<Duration>,
     pub took: Duration,
@@ -88,6 +110,8 @@ pub(super) struct Shared {
     pub(super) changed: Condvar,
     pub(super) rest: Mutex<Option<Rest>>,
     pub(super) about: Mutex<Option<Vec<u8>>>,
+    /// Another connection, of a migration whose first one broke.
+    line: Mutex<Option<UnixStream>>,
     pub(super) news: OwnedFd,
 }
 
@@ -98,6 +122,7 @@ impl Shared {
             changed: Condvar::new(),
             rest: Mutex::default(),
             about: Mutex::default(),
+            line: Mutex::default(),
             news: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
         })
     }
@@ -127,6 +152,42 @@ impl Shared {
         true
     }
 
+    /// Likewise of one that was over, and has another connection now.
+    pub(super) fn enter_again(&self, phase: MigrationPhase) {
+        lock(&self.progress).phase = phase;
+        self.tell();
+    }
+
+    /// Goes on by `stream`. False where no connection is wanted.
+    pub(super) fn go_on(&self, stream: UnixStream) -> bool {
+        let mut progress = lock(&self.progress);
+        progress.phase = match progress.phase {
+            MigrationPhase::PostCopyPaused => MigrationPhase::PostCopyRecover,
+            // Whoever handed all of it over has let go of this.
+            MigrationPhase::InDoubt if lock(&self.rest).is_none() => MigrationPhase::HandedOver,
+            _ => return false,
+        };
+        *lock(&self.line) = Some(stream);
+        drop(progress);
+        self.tell();
+        true
+    }
+
+    /// Until there is another connection; nothing where somebody says that none is needed.
+    pub(super) fn wait_for_line(&self) -> Option<UnixStream> {
+        let mut about = lock(&self.about);
+        loop {
+            let phase = lock(&self.progress).phase;
+            if matches!(phase, MigrationPhase::Failed | MigrationPhase::Completed) {
+                return None;
+            }
+            if let Some(stream) = lock(&self.line).take() {
+                return Some(stream);
+            }
+            about = wait(&self.changed, about);
+        }
+    }
+
     /// What ends it before the target was told to go on leaves the guest here.
     pub(super) fn fail(&self, reason: &str) {
         let mut progress = lock(&self.progress);
@@ -136,6 +197,7 @@ impl Shared {
         progress.reason = Some(reason.to_owned());
         progress.phase = match progress.phase {
             MigrationPhase::HandedOver => MigrationPhase::InDoubt,
+            phase if phase.is_post_copy() => MigrationPhase::PostCopyPaused,
             _ => MigrationPhase::Failed,
         };
         drop(progress);
@@ -144,7 +206,8 @@ impl Shared {
 
     pub(super) fn cancel(&self) -> bool {
         let mut progress = lock(&self.progress);
-        if progress.phase.is_over() || progress.phase == MigrationPhase::HandedOver {
+        let phase = progress.phase;
+        if phase.is_over() || phase.is_post_copy() || phase == MigrationPhase::HandedOver {
             return false;
         }
         progress.phase = MigrationPhase::Cancelled;
@@ -156,7 +219,11 @@ impl Shared {
 
     pub(super) fn settle(&self, phase: MigrationPhase) -> bool {
         let mut progress = lock(&self.progress);
-        if progress.phase != MigrationPhase::InDoubt {
+        // A guest that ran there is never taken back.
+        let ran = progress.phase == MigrationPhase::PostCopyPaused;
+        let settles = progress.phase == MigrationPhase::InDoubt
+            || (ran && phase == MigrationPhase::Completed);
+        if !settles {
             return false;
         }
         progress.phase = phase;

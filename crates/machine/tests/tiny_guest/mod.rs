@@ -299,6 +299,6 @@ pub(crate) fn beginning(
     Beginning {
         state: recorded.state,
         layers: [layers, &[layer]].concat(),
-        moved: false,
+        ..Beginning::default()
     }
 }

@@ -40,10 +40,16 @@ fn a_hello_of_another_version_is_refused_in_words() {
     let hello = Hello {
         pages: 7,
         disks: vec![512, 1024],
+        post_copy: false,
     };
     let mut bytes = hello.encode();
     assert_eq!(Hello::decode(&bytes).unwrap(), hello);
-    bytes[8] = 2;
+    let late = Hello {
+        post_copy: true,
+        ..hello
+    };
+    assert_eq!(Hello::decode(&late.encode()).unwrap(), late);
+    bytes[8] = 3;
     let said = Hello::decode(&bytes).unwrap_err().to_string();
     assert!(said.contains("another version"), "{said}");
     bytes[0] = b'x';

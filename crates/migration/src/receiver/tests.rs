@@ -11,11 +11,16 @@ fn file() -> File {
 }
 
 fn receiver(disks: &[u64]) -> Receiver {
+    receiver_of(disks, false)
+}
+
+fn receiver_of(disks: &[u64], post_copy: bool) -> Receiver {
     let bounds = Bounds {
         pages: PAGES,
         disks: disks.to_vec(),
         state: 1000,
         about: 1000,
+        post_copy,
     };
     let files = disks.iter().map(|len| {
         let file = file();
@@ -29,6 +34,7 @@ fn hello(pages: u64, disks: &[u64]) -> Vec<u8> {
     let hello = Hello {
         pages,
         disks: disks.to_vec(),
+        post_copy: false,
     };
     let mut line = Vec::new();
     frame::write(&mut line, Kind::Hello, &hello.encode()).unwrap();
@@ -134,4 +140,68 @@ fn a_chunk_lies_in_its_disk() {
         assert_eq!(receiver.receive(&mut &line[..], |_| {}).is_ok(), fits);
         assert_eq!(disk.metadata().unwrap().len(), size);
     }
+}
+
+/// A source of a guest that may begin before all has come.
+fn late(frames: &[(Kind, Vec<u8>)]) -> Vec<u8> {
+    let hello = Hello {
+        pages: PAGES,
+        disks: vec![],
+        post_copy: true,
+    };
+    let mut line = Vec::new();
+    frame::write(&mut line, Kind::Hello, &hello.encode()).unwrap();
+    for (kind, body) in frames {
+        frame::write(&mut line, *kind, body).unwrap();
+    }
+    line
+}
+
+fn run_of(first: u64, count: u64) -> Vec<u8> {
+    [first.to_le_bytes(), count.to_le_bytes()].concat()
+}
+
+#[test]
+fn what_is_missing_is_in_no_run() {
+    let one = [1; PAGE];
+    let words: Vec<u64> = [10, 12, 14, 16].map(|page| page | DATA << HOW).to_vec();
+    let line = late(&[
+        (Kind::Pages, pages(&words, Some(&one.repeat(4)))),
+        // One that came, and one that never was.
+        (Kind::Missing, [run_of(12, 1), run_of(15, 1)].concat()),
+        (Kind::Missing, run_of(300, 2)),
+        (Kind::End, vec![]),
+    ]);
+    let receiver = receiver_of(&[], true);
+    let found = receiver.receive(&mut &line[..], |_| {}).unwrap();
+    let runs: Vec<(u64, u64)> = found
+        .runs
+        .iter()
+        .map(|run| (run.first, run.count))
+        .collect();
+    assert_eq!(runs, [(10, 1), (14, 1), (16, 1)]);
+    let missing = found.missing.unwrap();
+    assert_eq!(missing.runs(), [12..13, 15..16, 300..302]);
+}
+
+#[test]
+fn pages_come_late_only_where_that_was_agreed_upon() {
+    let refused = |line: &[u8], post_copy| {
+        let found = receiver_of(&[], post_copy).receive(&mut &line[..], |_| {});
+        found.unwrap_err().to_string()
+    };
+    assert!(refused(&late(&[]), false).contains("another guest"));
+    let mut line = hello(PAGES, &[]);
+    frame::write(&mut line, Kind::Missing, &run_of(0, 1)).unwrap();
+    assert!(refused(&line, true).contains("for later"));
+    for run in [run_of(PAGES, 1), run_of(1, PAGES), run_of(1, u64::MAX)] {
+        assert!(refused(&late(&[(Kind::Missing, run)]), true).contains("beyond"));
+    }
+    let half = run_of(0, 1)[..9].to_vec();
+    assert!(refused(&late(&[(Kind::Missing, half)]), true).contains("too soon"));
+    let many = run_of(0, 1).repeat(5000);
+    assert!(refused(&late(&[(Kind::Missing, many)]), true).contains("too many"));
+    let page = pages(&[1 | DATA << HOW], Some(&[1; PAGE]));
+    let after = late(&[(Kind::Missing, run_of(0, 1)), (Kind::Pages, page)]);
+    assert!(refused(&after, true).contains("for later"));
 }

@@ -59,7 +59,11 @@ fn the_target_has_in_the_end_what_the_source_had() {
         let mut next = numbers(seed);
         scribble(&memory, &mut next, 300);
         let mut line = Vec::new();
-        let mut sender = Sender::begin(&mut line, memory.clone(), vec![], seed % 2 == 0).unwrap();
+        let way = Way {
+            compress: seed % 2 == 0,
+            post_copy: false,
+        };
+        let mut sender = Sender::begin(&mut line, memory.clone(), vec![], way).unwrap();
         memory.set_dirty_log(true);
         let mut ranges = memory.mapped_ranges();
         for _ in 0..5 {
@@ -84,6 +88,7 @@ fn the_target_has_in_the_end_what_the_source_had() {
             disks: vec![],
             state: 5000,
             about: 0,
+            post_copy: false,
         };
         let receiver = Receiver::new(bounds, file(), vec![]);
         let found = receiver.receive(&mut &line[..], |_| {}).unwrap();
