@@ -31,6 +31,7 @@ __all__ = [
     "DiskSnapshot",
     "EngineReport",
     "Incoming",
+    "LateMemory",
     "Machine",
     "Memory",
     "Migration",
@@ -60,6 +61,7 @@ __all__ = [
     "is_multiboot",
     "nbd_connect",
     "open_disk",
+    "post_copy_missing",
     "processor",
     "rehearse",
     "separate_children",
@@ -641,6 +643,10 @@ class MigrationProgress:
     @property
     def dirty_rate(self) -> int: ...
     @property
+    def wanted_pages(self) -> int:
+        """For how many pages the guest had to wait there, since they were still here."""
+
+    @property
     def downtime(self) -> float | None: ...
     @property
     def took(self) -> float: ...
@@ -670,13 +676,24 @@ class Migration:
         """Of a guest `in-doubt`: it goes on here. False when it is not."""
 
     def give_up(self) -> bool:
-        """Likewise: it runs there."""
+        """Likewise: it runs there, and lacks nothing."""
+
+    def go_on(self, stream: int) -> bool:
+        """Of a guest that runs there while a part of its memory is here: sends that by another
+        socket. False when none is wanted."""
 
 @final
 class Incoming:
     """A guest that comes by a socket."""
 
     def __new__(cls, stream: int) -> Self: ...
+    def allow_post_copy(self) -> None:
+        """It may begin before all of its memory has come. Before the jail.
+
+        Raises:
+            HostFailure: when this process may not have userfaultfd.
+        """
+
     def receive(
         self,
         pages: int,
@@ -694,6 +711,10 @@ class Incoming:
             HostFailure: when it does not come whole.
         """
 
+    @property
+    def late(self) -> LateMemory | None:
+        """What of its memory comes when it runs; None when it is whole."""
+
     def ready(self) -> None:
         """Says that the guest could go on here, and returns once it is to.
 
@@ -706,6 +727,29 @@ class Incoming:
 
     def refuse(self, reason: str) -> None:
         """Says why it does not."""
+
+@final
+class LateMemory:
+    """Memory of a guest that comes when the guest runs here already."""
+
+    def fileno(self) -> int:
+        """Becomes readable when the phase has changed; -1 before there is a machine."""
+
+    def progress(self) -> tuple[str, str | None, int]:
+        """The phase, as `query-migrate` has it; why it is that; the bytes that are missing."""
+
+    def go_on(self, stream: int) -> bool:
+        """By another socket. False when nothing is missing.
+
+        Raises:
+            HostFailure: when the host has no thread or descriptor left.
+        """
+
+    def abandon(self) -> None:
+        """The guest has ended: nothing is needed any more."""
+
+def post_copy_missing() -> str | None:
+    """Why no guest can begin here before all of its memory has come; None when one can."""
 
 def processor(model: str) -> str:
     """What a processor of this model is on this host, in words that are equal where it is.

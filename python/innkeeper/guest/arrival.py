@@ -68,6 +68,9 @@ class Arrival:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
             channel.connect(home.socket_path(f"{files.SAVED}/{savings.ARRIVAL_SOCKET}"))
             incoming = Incoming(channel.fileno())
+        if document.get("post_copy"):
+            # As long as there is the right to it.
+            incoming.allow_post_copy()
         flags = os.O_RDWR | os.O_CLOEXEC
         disks = [
             (os.open(name, flags | os.O_NOFOLLOW, dir_fd=saved), int(size))
@@ -77,7 +80,7 @@ class Arrival:
         return cls(incoming, int(document["memory"]), pages, index, disks)
 
     def receive(self) -> Resumption:
-        """All of the guest, as it was when it stopped there.
+        """All of the guest as it was when it stopped there, but for memory that comes later.
 
         Raises:
             HostFailure: when it does not come whole.
@@ -99,7 +102,9 @@ class Arrival:
         if not isinstance(told, dict) or told.get("version") != VERSION:
             raise HostFailure("the guest comes from another version of Innkeeper")
         layers = Layers("", [LayerFiles(pages=self._pages, index=self._index)])
-        beginning = Beginning(state=state, layers=tuple(layers.files), moved=True)
+        beginning = Beginning(
+            state=state, layers=tuple(layers.files), moved=True, late=self._incoming.late
+        )
         return Resumption(beginning=beginning, layers=layers, about=told)
 
     def own(self) -> None:

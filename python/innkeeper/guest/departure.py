@@ -27,6 +27,16 @@ _DOWNTIME: Final = 0.3
 # Seconds in which somebody asks how it went.
 _FAREWELL: Final = 2.0
 _MOST_DESCRIPTORS: Final = 16
+# Phases in which the guest does not go on here unless somebody says where it runs.
+_ELSEWHERE: Final = (
+    "device",
+    "handed-over",
+    "postcopy-active",
+    "postcopy-paused",
+    "postcopy-recover",
+    "completed",
+    "in-doubt",
+)
 
 
 class Subject(Protocol):
@@ -57,6 +67,7 @@ class Departure:
             "auto-converge": True,
             "compress": True,
             "pause-before-switchover": False,
+            "postcopy-ram": False,
         }
         self._copied: tuple[int, ...] = ()
         self._left = False
@@ -76,6 +87,19 @@ class Departure:
         if descriptor is not None:
             os.close(descriptor)
         return descriptor is not None
+
+    def take(self, uri: str) -> int:
+        """The descriptor that is meant, which is the caller's from then on.
+
+        Raises:
+            CommandError: when there is none.
+        """
+        kind, _, name = uri.partition(":")
+        if kind != "fd":
+            raise CommandError("a migration goes by a descriptor: getfd, then the uri fd:NAME")
+        if name not in self._descriptors:
+            raise CommandError(f"there is no descriptor {name!r}; getfd gives one")
+        return self._descriptors.pop(name)
 
     def set_capability(self, name: str, *, on: bool) -> None:
         if name not in self._capabilities:
@@ -107,7 +131,7 @@ class Departure:
     @property
     def holds(self) -> bool:
         """Whether the guest is not to go on here unless somebody says where it runs."""
-        return self._phase in ("device", "handed-over", "completed", "in-doubt")
+        return self._phase in _ELSEWHERE
 
     @property
     def active(self) -> bool:
@@ -118,20 +142,16 @@ class Departure:
         Raises:
             CommandError: when that cannot be done now.
         """
-        kind, _, name = uri.partition(":")
-        if kind != "fd":
-            raise CommandError("a migration goes by a descriptor: getfd, then the uri fd:NAME")
         if self.active or self.holds:
             raise CommandError("the guest is being migrated already")
-        if name not in self._descriptors:
-            raise CommandError(f"there is no descriptor {name!r}; getfd gives one")
         options = MigrationOptions(
             copied=self._copied,
             pause=self._downtime * _SENDING,
             slows=self._capabilities["auto-converge"],
+            post_copy=self._capabilities["postcopy-ram"],
             compress=self._capabilities["compress"],
         )
-        descriptor = self._descriptors.pop(name)
+        descriptor = self.take(uri)
         try:
             self._migration = self._guest.control().migrate(descriptor, options)
         except InnkeeperError as error:
@@ -140,6 +160,19 @@ class Departure:
             os.close(descriptor)
         self._enter("active")
         self._guest.loop.watch(self._migration.fileno(), READ, lambda _: self._news())
+
+    def go_on(self, uri: str) -> None:
+        """Of a guest that runs there while a part of its memory is here: sends that.
+
+        Raises:
+            CommandError: when nothing waits for that.
+        """
+        descriptor = self.take(uri)
+        try:
+            if self._migration is None or not self._migration.go_on(descriptor):
+                raise CommandError("the migration does not wait for another connection")
+        finally:
+            os.close(descriptor)
 
     def proceed(self) -> None:
         """What is left is sent while the guest stands still.
@@ -204,6 +237,7 @@ class Departure:
                 "normal-bytes": found.data_pages * 4096,
                 "dirty-pages-rate": found.dirty_rate // 4096,
                 "dirty-sync-count": found.rounds,
+                "postcopy-requests": found.wanted_pages,
                 "page-size": 4096,
             },
         }

@@ -24,6 +24,7 @@ from innkeeper.guest.clipboard import GuestClipboard
 from innkeeper.guest.connection import AGENT_PORT
 from innkeeper.guest.departure import Departure
 from innkeeper.guest.hub import AgentHub
+from innkeeper.guest.late_memory import LateMemory
 from innkeeper.guest.media import Media
 from innkeeper.guest.news import News
 from innkeeper.guest.qga.agent import QemuAgent
@@ -157,6 +158,7 @@ class Desk:
             rfb.on_client = clipboard.wanted
             self._rfb, self._clipboard = rfb, clipboard
         self.departure = Departure(self, self._tell_migration)
+        self.late_memory = LateMemory(self, self._tell_migration)
         self.server = Server(self.loop, home, handlers(self), version())
 
     def start(self) -> None:
@@ -199,15 +201,20 @@ class Desk:
         else:
             self._resume_as(resumption)
         assert self.machine is not None
-        self.machine.wait_begun()
+        late = None if resumption is None else resumption.beginning.late
+        if late is None:
+            # A processor that waits for its memory may wait long.
+            self.machine.wait_begun()
         if self._arrival is not None:
             self._arrival.began()
             self._announce()
         self._write_run()
         how = "start" if self._arrival is None else "arrive"
-        # What came is all here: nothing is heard of the other host any more.
+        # What else came is all here: nothing more is heard of the other host.
         self._arrival = None
         journal.tell(self.home, how, pid=alone.number())
+        if late is not None:
+            self.late_memory.expect(late)
 
     def _announce(self) -> None:
         """Switches learn that the guest's address is here now, before it says anything itself."""
@@ -252,11 +259,41 @@ class Desk:
                 f"the guest {self.home.name!r} was handed over to another host: "
                 f"inn migrate {self.home.name} --status says how that stands"
             )
+        if self.late_memory.cut_off:
+            self.require_memory()
         if self.paused:
             self.control().resume()
             self._changed(RUNNING, "RESUME", "resume")
             if self.hub.ready:
                 awakening.set_time(self.hub)
+
+    @property
+    def stands_still(self) -> bool:
+        return self.paused or self.late_memory.cut_off
+
+    def wait_for_memory(self) -> None:
+        """What the guest lacks does not come."""
+        self.control().pause()
+        self._write_run()
+
+    def memory_comes(self) -> None:
+        """It does again."""
+        self._write_run()
+        if not self.paused:
+            self.control().resume()
+            if self.hub.ready:
+                awakening.set_time(self.hub)
+
+    def require_memory(self) -> None:
+        """
+        Raises:
+            CommandError: when a part of the guest's memory is on another host.
+        """
+        if self.late_memory.outstanding:
+            raise CommandError(
+                f"not all of the memory of the guest {self.home.name!r} has come from the host "
+                "that it came from"
+            )
 
     def power_down(self, why: str = "host-qmp-quit") -> None:
         """As a person would: by the agent where there is one, or else by the power button."""
@@ -358,7 +395,7 @@ class Desk:
         self.loop.after(_INSIST, insist)
 
     def _told_to_end(self) -> None:
-        if self._asked is not None or self.departure.holds:
+        if self._asked is not None or self.departure.holds or self.late_memory.cut_off:
             self.quit("host-signal")
             return
         self.resume()
@@ -509,6 +546,7 @@ class Desk:
 
     def _ended(self) -> None:
         assert self.machine is not None
+        self.late_memory.abandon()
         self._serial.drain()
         try:
             kind, code, what = self.machine.outcome
@@ -586,7 +624,7 @@ class Desk:
         document: dict[str, object] = {
             "version": VERSION,
             "since": self._began,
-            "phase": PAUSED if self.paused else RUNNING,
+            "phase": PAUSED if self.stands_still else RUNNING,
             "engine": self.machine.engine,
             "ready": self.hub.ready,
             "agent": self.hub.answers_by,

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from innkeeper._core import LateMemory
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerFiles:
@@ -16,9 +18,10 @@ class LayerFiles:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beginning:
     """What a machine begins as. `layers` are its memory, the lowest first. One that has `moved` is
-    that machine itself, rather than a copy of it.
+    that machine itself, rather than a copy of it. `late` is what of its memory comes when it runs.
     """
 
     state: bytes
     layers: tuple[LayerFiles, ...]
     moved: bool = False
+    late: LateMemory | None = None

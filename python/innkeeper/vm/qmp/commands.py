@@ -21,6 +21,29 @@ from innkeeper.vm.statistics import GuestStatistics
 
 # Characters; a terminal's size has 16 bits, and nobody has one of that size.
 _WIDEST: Final = 10_000
+# What is done also while a part of the guest's memory is on another host. All else may wait for its
+# processors and devices, and these for their memory; or it would have the guest without it.
+_AT_ALL_TIMES: Final = frozenset(
+    (
+        "add-fd",
+        "closefd",
+        "cont",
+        "getfd",
+        "migrate-recover",
+        "query-block",
+        "query-fdsets",
+        "query-migrate",
+        "query-migrate-capabilities",
+        "query-migrate-parameters",
+        "query-name",
+        "query-status",
+        "query-uuid",
+        "quit",
+        "remove-fd",
+        "stop",
+        "system_powerdown",
+    )
+)
 
 Arguments = Mapping[str, object]
 
@@ -60,6 +83,11 @@ class Subject(Protocol):
     @property
     def departure(self) -> migration.Departure: ...
     @property
+    def late_memory(self) -> migration.LateMemory: ...
+    @property
+    def stands_still(self) -> bool: ...
+    def require_memory(self) -> None: ...
+    @property
     def seat(self) -> Seat: ...
 
 
@@ -74,6 +102,22 @@ def version() -> dict[str, object]:
 
 
 def handlers(guest: Subject) -> dict[str, Handler]:
+    every = _every(guest)
+    return {
+        name: handler if name in _AT_ALL_TIMES else _with_memory(guest, handler)
+        for name, handler in every.items()
+    }
+
+
+def _with_memory(guest: Subject, handler: Handler) -> Handler:
+    def handle(arguments: Mapping[str, object]) -> object:
+        guest.require_memory()
+        return handler(arguments)
+
+    return handle
+
+
+def _every(guest: Subject) -> dict[str, Handler]:
     def just(action: str) -> Handler:
         return lambda _: getattr(guest, action)()
 
@@ -107,7 +151,8 @@ def handlers(guest: Subject) -> dict[str, Handler]:
 
 
 def _status(guest: Subject) -> dict[str, object]:
-    return {"running": not guest.paused, "status": "paused" if guest.paused else "running"}
+    still = guest.stands_still
+    return {"running": not still, "status": "paused" if still else "running"}
 
 
 def _block(index: int, disk: DiskSpec) -> dict[str, Any]:

@@ -23,6 +23,9 @@ ENUMS: Final[dict[str, tuple[str, ...]]] = {
         # Ours: the other host was told to go on with the guest; and nothing was heard since.
         "handed-over",
         "in-doubt",
+        "postcopy-active",
+        "postcopy-paused",
+        "postcopy-recover",
         "completed",
         "failed",
         "cancelled",
@@ -90,6 +93,8 @@ OBJECTS: Final[dict[str, Members]] = {
         "*downtime": "int",
         "*cpu-throttle-percentage": "int",
         "*error-desc": "str",
+        # Ours: bytes of a guest that came from another host, and that have not.
+        "*x-missing": "int",
     },
     "MigrationParameters": {"*downtime-limit": "int"},
     "MigrationStats": {
@@ -102,6 +107,7 @@ OBJECTS: Final[dict[str, Members]] = {
         "normal-bytes": "int",
         "dirty-pages-rate": "int",
         "dirty-sync-count": "int",
+        "postcopy-requests": "int",
         "page-size": "int",
     },
     "NameInfo": {"*name": "str"},
@@ -171,8 +177,9 @@ COMMANDS: Final[dict[str, tuple[Members, Type]]] = {
     "getfd": ({"fdname": "str"}, "q_empty"),
     # `InputEvent` and `KeyValue`, unions in QEMU, are told as "any".
     "input-send-event": ({"*device": "str", "*head": "int", "events": ["any"]}, "q_empty"),
-    "migrate": ({"uri": "str"}, "q_empty"),
+    "migrate": ({"uri": "str", "*resume": "bool"}, "q_empty"),
     "migrate-continue": ({"state": "MigrationStatus"}, "q_empty"),
+    "migrate-recover": ({"uri": "str"}, "q_empty"),
     "migrate-set-capabilities": ({"capabilities": ["MigrationCapabilityStatus"]}, "q_empty"),
     "migrate-set-parameters": ({"*downtime-limit": "int"}, "q_empty"),
     "migrate_cancel": ({}, "q_empty"),
