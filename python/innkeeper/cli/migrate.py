@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -46,6 +46,14 @@ def migrate(
             help="Slow a guest down that writes faster than it can be sent.",
         ),
     ] = True,
+    post_copy: Annotated[
+        bool,
+        typer.Option(
+            "--post-copy",
+            help="Let a guest that writes faster than it can be sent begin there, and send the "
+            "rest of its memory then. Whoever loses either host meanwhile loses the guest.",
+        ),
+    ] = False,
     compress: Annotated[
         bool, typer.Option("--compress/--no-compress", help="Compress what is sent.")
     ] = True,
@@ -54,6 +62,13 @@ def migrate(
     ] = False,
     cancel: Annotated[
         bool, typer.Option("--cancel", help="End the guest's migration; it goes on here.")
+    ] = False,
+    recover: Annotated[
+        bool,
+        typer.Option(
+            "--recover",
+            help="The connection was cut when a part of the guest's memory was here: go on.",
+        ),
     ] = False,
     here: Annotated[
         bool,
@@ -78,28 +93,49 @@ def migrate(
         return
     if name is None:
         raise InvalidInput("name the guest that is to move")
-    if [status, cancel, here].count(True) > 1 or (host is not None and (status or cancel or here)):
+    alone = (status, cancel, recover, here)
+    if alone.count(True) > 1 or (host is not None and any(alone)):
         raise InvalidInput(
-            "--status, --cancel and --here are each for themselves, and need no host"
+            "--status, --cancel, --recover and --here are each for themselves, and need no host"
         )
     if cancel:
         asking.cancel(name)
+    elif recover:
+        _recover(name, as_json)
     elif here:
         asking.take_back(name)
     elif status:
-        _show(asking.status(name), as_json)
+        found = asking.status(name)
+        _say(found, found["sentence"], as_json)
     elif not 1 <= downtime <= 60_000:
         raise InvalidInput("a guest may stand still for 1 to 60000 milliseconds")
     elif host is None:
         raise InvalidInput("name the host that the guest is to move to: see inn host trusted")
     else:
         wishes = sending.Wishes(
-            shared=shared, downtime=downtime / 1000, slows=converge, compress=compress
+            shared=shared,
+            downtime=downtime / 1000,
+            slows=converge,
+            post_copy=post_copy,
+            compress=compress,
         )
         _move(name, host, wishes, as_json)
 
 
 def _move(name: str, host: str, wishes: sending.Wishes, as_json: bool) -> None:
+    with _progress(name) as progress:
+        found = sending.migrate(name, host, wishes, progress)
+    _say(found, _sentence(name, host, found), as_json)
+
+
+def _recover(name: str, as_json: bool) -> None:
+    with _progress(name) as progress:
+        found = sending.recover(name, progress)
+    _say(found, f"all of the memory of {name} is where it runs", as_json)
+
+
+@contextlib.contextmanager
+def _progress(name: str) -> Iterator[sending.Progress]:
     with byte_progress(f"moving {name}") as report:
 
         def progress(found: Mapping[str, Any]) -> None:
@@ -108,11 +144,14 @@ def _move(name: str, host: str, wishes: sending.Wishes, as_json: bool) -> None:
             if total:
                 report(total - min(ram["remaining"], total), total)
 
-        found = sending.migrate(name, host, wishes, progress)
+        yield progress
+
+
+def _say(found: Mapping[str, Any], sentence: str, as_json: bool) -> None:
     if as_json:
         print_json(found)
     else:
-        print(_sentence(name, host, found))
+        print(sentence)
 
 
 def _sentence(name: str, host: str, found: Mapping[str, Any]) -> str:
@@ -120,13 +159,6 @@ def _sentence(name: str, host: str, found: Mapping[str, Any]) -> str:
     still = f", and it stood still for {found['downtime']} ms" if "downtime" in found else ""
     took = found.get("total-time", 0) / 1000
     return f"{name} runs on {host}: {sent} were sent in {took:.1f} s{still}"
-
-
-def _show(found: Mapping[str, Any], as_json: bool) -> None:
-    if as_json:
-        print_json(found)
-        return
-    print(found["sentence"])
 
 
 def _receive() -> None:

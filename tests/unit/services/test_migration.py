@@ -16,7 +16,7 @@ from innkeeper.errors import HostFailure, InvalidInput
 from innkeeper.machine import DiskFormat, DiskSpec, MachineSpec, Overlay, SoundSpec
 from innkeeper.machine.network import NetworkKind, NetworkSpec
 from innkeeper.services.definition import Definition
-from innkeeper.services.migration import fence, identity, offer, sending, strangers
+from innkeeper.services.migration import fence, identity, offer, receiving, sending, strangers
 from innkeeper.services.migration.fence import Fence, GuestMoved
 from innkeeper.services.migration.line import Line
 from innkeeper.services.migration.offer import Copied, Offer
@@ -126,10 +126,42 @@ def test_what_one_says_last_the_other_hears() -> None:
 
 
 def test_an_offer_of_another_version_is_refused_in_words() -> None:
-    with pytest.raises(InvalidInput, match="migrates by protocol 1, not 2"):
-        offer.read({"protocol": 2})
+    with pytest.raises(InvalidInput, match="migrates by protocol 1 or 2, not 3"):
+        offer.read({"protocol": 3})
     with pytest.raises(InvalidInput, match="cannot read it"):
         offer.read({"protocol": 1, "name": 7})
+
+
+def test_a_host_without_post_copy_hears_of_it_by_the_protocol_alone() -> None:
+    word = offer.written(offered())
+    assert word["protocol"] == 1
+    assert "post_copy" not in word
+    assert not offer.read(word).post_copy
+    late = replace(offered(), protocol=offer.POST_COPY, post_copy=True)
+    assert offer.read(offer.written(late)) == late
+
+
+def test_post_copy_is_refused_where_nobody_is_told_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(receiving, "post_copy_missing", lambda: "Operation not permitted")
+    late = replace(offered(), protocol=offer.POST_COPY, post_copy=True)
+    one, other = lines()
+    with one, other:
+        one.say(offer.written(late))
+        with pytest.raises(InvalidInput, match="needs userfaultfd"):
+            receiving.serve(other, ())
+        assert "may not have (Operation not permitted)" in one.hear()["refused"]
+    assert not (Path(os.environ["INNKEEPER_HOME"]) / "guests" / "box").exists()
+
+
+def test_nobody_resumes_a_guest_that_is_not_here() -> None:
+    one, other = lines()
+    with one, other:
+        one.say({"resume": str(uuid.uuid4())})
+        with pytest.raises(HostFailure, match="no such guest"):
+            receiving.serve(other, ())
+        assert one.hear() == {"refused": "no such guest came here"}
 
 
 @pytest.mark.parametrize("target", ["ssh://", "ssh://-oProxyCommand=x", "ssh://host:port"])

@@ -28,13 +28,18 @@ def status(guest: str) -> Mapping[str, Any]:
             return {**found, "sentence": f"{guest} is just being handed over to {fenced.host}"}
         if fenced.settled:
             return {"status": "completed", "sentence": f"{guest} has moved to {fenced.host}"}
-        runs_there = sending.ask(fenced)
-        if runs_there is None:
+        if found.get("status") in ("postcopy-active", "postcopy-recover"):
+            return {**found, "sentence": _sentence_late(guest, fenced.host, found)}
+        answer = sending.ask(fenced)
+        if answer == "lacks" or (answer is None and found.get("status") == "postcopy-paused"):
+            return {**found, "sentence": _sentence_late(guest, fenced.host, found)}
+        if answer is None:
             said = (
                 f"it is not known whether {guest} runs on {fenced.host}, which does not answer; "
                 f"inn migrate {guest} --here lets it go on here, only if it does not run there"
             )
             return {**found, "status": "in-doubt", "sentence": said}
+        runs_there = answer == "runs"
         _settle(home, runs_there=runs_there)
         if runs_there:
             return {**found, "status": "completed", "sentence": f"{guest} runs on {fenced.host}"}
@@ -59,8 +64,15 @@ def take_back(guest: str) -> None:
         GuestNotFound; InvalidInput: when nothing keeps it from running here.
     """
     with registry().open(guest) as home:
-        if fence.find(home) is None:
+        fenced = fence.find(home)
+        if fenced is None:
             raise InvalidInput(f"nothing keeps the guest {guest!r} from running here")
+        if str(_told(home)["status"]).startswith("postcopy"):
+            raise InvalidInput(
+                f"the guest {guest!r} has run on {fenced.host}, and is here as it was before: "
+                f"inn migrate {guest} --recover goes on with it there. If that host is lost, "
+                f"inn kill {guest} first: it can then be started from its disks"
+            )
         _settle(home, runs_there=False)
 
 
@@ -81,6 +93,16 @@ def _told(home: Home) -> dict[str, Any]:
         if isinstance(found, dict) and found:
             return found
     return {"status": "none"}
+
+
+def _sentence_late(guest: str, host: str, found: Mapping[str, Any]) -> str:
+    """Of a guest that runs elsewhere, and lacks memory there."""
+    if "ram" not in found or found["status"] == "none":
+        return f"{guest} lacks memory on {host}, and what was here is lost: it stands still there"
+    left = f"{found['ram']['remaining'] >> 20} MiB of its memory are here"
+    if found["status"] in ("postcopy-active", "postcopy-recover"):
+        return f"{guest} runs on {host}; {left}"
+    return f"{guest} stands still on {host}; {left}: inn migrate {guest} --recover goes on"
 
 
 def _sentence(guest: str, found: Mapping[str, Any]) -> str:

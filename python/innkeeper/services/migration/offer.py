@@ -18,6 +18,8 @@ from innkeeper.vm.order import Order
 from innkeeper.vm.qmp.commands import version
 
 PROTOCOL: Final = 1
+# Of a guest that may begin before all of its memory has come.
+POST_COPY: Final = 2
 VERSION: Final = str(version()["package"])
 _SECTOR: Final = 512
 
@@ -41,7 +43,8 @@ class Copied:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
     """`processor` is what the guest's model is on that host, in short. `address` is the last number
-    of the guest's address in its network, 0 where it has none that matters.
+    of the guest's address in its network, 0 where it has none that matters. With `post_copy` the
+    guest may begin there before all of its memory has come.
     """
 
     protocol: int
@@ -55,6 +58,15 @@ class Offer:
     copied: tuple[Copied, ...] = ()
     brought: tuple[Brought, ...] = ()
     address: int = 0
+    post_copy: bool = False
+
+
+def written(offer: Offer) -> dict[str, Any]:
+    """As it is said: hosts that know of no post-copy read what has nothing to do with it."""
+    word: dict[str, Any] = stored.encode(offer)
+    if not offer.post_copy:
+        del word["post_copy"]
+    return word
 
 
 def read(word: Mapping[str, Any]) -> Offer:
@@ -63,9 +75,10 @@ def read(word: Mapping[str, Any]) -> Offer:
         InvalidInput: when it is none that can be taken here, in words for the source.
     """
     protocol = word.get("protocol")
-    if protocol != PROTOCOL:
+    if protocol not in (PROTOCOL, POST_COPY):
         raise InvalidInput(
-            f"this host ({VERSION}) migrates by protocol {PROTOCOL}, not {protocol!r}"
+            f"this host ({VERSION}) migrates by protocol {PROTOCOL} or {POST_COPY}, not "
+            f"{protocol!r}"
         )
     try:
         offer = stored.decode(Offer, word)

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from innkeeper.errors import HostFailure, InnkeeperError, InvalidInput
+from innkeeper.errors import GuestNotRunning, HostFailure, InnkeeperError, InvalidInput
 from innkeeper.images import Store
 from innkeeper.images.networks import Networks
 from innkeeper.machine.seed import SeedSpec
@@ -38,10 +38,13 @@ from innkeeper.vm.detached import home as files
 from innkeeper.vm.detached import journal, savings
 from innkeeper.vm.detached.home import Home
 from innkeeper.vm.detached.registry import check_name, registry
+from innkeeper.vm.moving import post_copy_missing
 from innkeeper.vm.order import Order
+from innkeeper.vm.qmp.client import Client
 
 BROUGHT: Final = "brought"
 _PLACE: Final = "coming"
+_RESUMED: Final = "resumed"
 _ROLES: Final = {"kernel", "seed"} | {f"initrd{number}" for number in range(64)}
 _MOST_BROUGHT: Final = 4 << 30
 _CHUNK: Final = 1 << 20
@@ -61,6 +64,9 @@ def serve(line: Line, shared: tuple[Path, ...] | None) -> str | None:
     if "ask" in word:
         line.say({"state": state_of(str(word["ask"]))})
         return None
+    if "resume" in word:
+        _resume(line, str(word["resume"]))
+        return None
     try:
         offer = offers.read(word)
         _check(offer, shared)
@@ -71,8 +77,8 @@ def serve(line: Line, shared: tuple[Path, ...] | None) -> str | None:
 
 
 def state_of(migration: str) -> str:
-    """Of a guest that came, or was to: whether it `runs` here, `never` will, or that is `unknown`
-    yet.
+    """Of a guest that came, or was to: whether it `runs` here, `lacks` a part of its memory,
+    `never` will run, or that is `unknown` yet.
     """
     until = time.monotonic() + _ANSWERING
     while True:
@@ -86,13 +92,50 @@ def state_of(migration: str) -> str:
             return "never"
         with contextlib.suppress(InnkeeperError), registry().open(name) as home:
             if files.came_whole(home):
-                return "runs"
+                return "lacks" if _lacks(home) else "runs"
             if not home.is_taken() and (home.read(files.ENDING) or {}).get("failed_to_start"):
                 _discard(home)
                 continue
         if time.monotonic() > until:
             return "unknown"
         time.sleep(0.1)
+
+
+def _lacks(home: Home) -> bool:
+    """Whether a part of its memory is on the host that it came from."""
+    try:
+        with Client(home) as client:
+            found = client.execute("query-migrate")
+    except GuestNotRunning:
+        return False
+    assert isinstance(found, dict)
+    return found.get("status") in ("postcopy-active", "postcopy-paused")
+
+
+def _resume(line: Line, migration: str) -> None:
+    """The rest of a guest's memory comes by another connection.
+
+    Raises:
+        InnkeeperError: when it does not.
+    """
+    try:
+        name = _guest_of(migration)
+        if name is None:
+            raise HostFailure("no such guest came here")
+        with registry().open(name) as home:
+            if not _lacks(home):
+                raise HostFailure(f"the guest {name!r} lacks nothing of its memory here")
+            ours, theirs = socket.socketpair()
+            with ours, theirs, Client(home) as client:
+                client.give(_RESUMED, theirs.fileno())
+                line.say({"agreed": True})
+                client.execute("migrate-recover", uri=f"fd:{_RESUMED}")
+                theirs.close()
+                line.relay(ours)
+    except (OSError, ValueError, InnkeeperError) as error:
+        with contextlib.suppress(InnkeeperError):
+            line.say({"refused": str(error)})
+        raise
 
 
 def _guest_of(migration: str) -> str | None:
@@ -113,6 +156,12 @@ def _check(offer: Offer, shared: tuple[Path, ...] | None) -> None:
     Raises:
         InvalidInput: in words for the source.
     """
+    missing = post_copy_missing() if offer.post_copy else None
+    if missing is not None:
+        raise InvalidInput(
+            f"post-copy needs userfaultfd, which the user of this host may not have ({missing}): "
+            "root may, and whoever may open /dev/userfaultfd"
+        )
     check_name(offer.name)
     check(offer.definition.request)
     if offer.name in registry().names():
@@ -184,7 +233,9 @@ class _Coming:
             channel = self._called(listener, starting)
         with channel:
             self._line.say({"agreed": True})
-            self._line.relay(channel, lambda: not starting.is_alive())
+            # Whoever has gone, its process knows by itself whether it was told to go on.
+            with contextlib.suppress(HostFailure):
+                self._line.relay(channel, lambda: self._is_over(starting))
         # It has been told everything, or its source has gone.
         starting.join()
         if self._failure is not None:
@@ -192,6 +243,11 @@ class _Coming:
         # What it says last is on its way.
         with contextlib.suppress(InnkeeperError):
             home.remove(f"{files.SAVED}/{savings.ARRIVAL_SOCKET}")
+
+    def _is_over(self, starting: threading.Thread) -> bool:
+        """Whether nothing more is to be handed on. Memory may come when the guest has begun."""
+        comes = self._offer.post_copy and self._failure is None
+        return not starting.is_alive() and not comes
 
     def _called(self, listener: socket.socket, starting: threading.Thread) -> socket.socket:
         listener.settimeout(0.05)
@@ -238,7 +294,7 @@ class _Coming:
             beginnings.write(saved, begun)
             growth = made.request.growth.memory or 0
             memory = max(made.request.memory, offer.order.spec.memory, growth)
-            document = {"memory": memory, "disks": disks}
+            document = {"memory": memory, "disks": disks, "post_copy": offer.post_copy}
             inside.write(saved, savings.ARRIVAL, json.dumps(document).encode())
         finally:
             os.close(saved)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from innkeeper.errors import GuestNotRunning, HostFailure, InnkeeperError, InvalidInput
-from innkeeper.machine import stored
+from innkeeper.machine.size import format_size
 from innkeeper.services import definition as definitions
 from innkeeper.services.migration import fence, identity, offer
 from innkeeper.services.migration.fence import Fence
@@ -30,7 +30,7 @@ from innkeeper.vm.detached.registry import registry
 from innkeeper.vm.qmp.client import Client, CommandRefused
 
 _NAME: Final = "migration"
-_OVER: Final = ("completed", "failed", "cancelled", "in-doubt")
+_OVER: Final = ("completed", "failed", "cancelled", "in-doubt", "postcopy-paused")
 # Seconds: between two looks, and for which a host that took the guest is asked about it.
 _LOOK: Final = 0.01
 _ASKING: Final = 10.0
@@ -50,11 +50,14 @@ class MigrationFailed(InnkeeperError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wishes:
-    """`downtime` in seconds. Disks that are `shared` lie where the other host finds them too."""
+    """`downtime` in seconds. Disks that are `shared` lie where the other host finds them too. With
+    `post_copy` a guest that writes faster than it can be sent begins there before all has come.
+    """
 
     shared: bool = False
     downtime: float = 0.3
     slows: bool = True
+    post_copy: bool = False
     compress: bool = True
 
 
@@ -73,6 +76,24 @@ def migrate(
         moving = _Moving(home, target, wishes)
         with Client(home) as client, connect(target) as line:
             return moving.run(client, line, progress)
+
+
+def recover(guest: str, progress: Progress = lambda _: None) -> Mapping[str, Any]:
+    """Goes on with a guest that runs on another host while a part of its memory is here; what
+    `query-migrate` says in the end.
+
+    Raises:
+        GuestNotFound, GuestNotRunning, HostFailure.
+        InvalidInput: when there is nothing to go on with.
+        MigrationFailed: when the other host does not answer, or does not want it.
+    """
+    with registry().open(guest) as home, Client(home) as client:
+        found = client.execute("query-migrate")
+        fenced = fence.find(home)
+        assert isinstance(found, dict)
+        if fenced is None or found.get("status") not in ("postcopy-paused", "in-doubt"):
+            raise InvalidInput(f"no other host waits for memory of the guest {guest!r}")
+        return _Moving(home, fenced.host, Wishes(), fenced).go_on(client, found, progress)
 
 
 def connect(target: str) -> Line:
@@ -119,20 +140,37 @@ def _ssh(target: str) -> list[str]:
 
 
 class _Moving:
-    def __init__(self, home: Home, target: str, wishes: Wishes) -> None:
+    def __init__(
+        self, home: Home, target: str, wishes: Wishes, fenced: Fence | None = None
+    ) -> None:
         self._home = home
         self._target = target
         self._wishes = wishes
-        self._fence = Fence(migration=str(uuid.uuid4()), host=target)
+        self._fence = fenced or Fence(migration=str(uuid.uuid4()), host=target)
 
     def run(self, client: Client, line: Line, progress: Progress) -> Mapping[str, Any]:
         self._fence = replace(self._fence, fingerprint=_fingerprint(line))
         made, brought = self._offer(client)
-        line.say(stored.encode(made))
+        line.say(offer.written(made))
         _agreed(line)
         for path in brought.values():
             _send_file(line, path)
         _agreed(line)
+        found = self._send(client, line, progress, lambda: self._begin(client, made))
+        return self._conclude(client, found, progress)
+
+    def go_on(
+        self, client: Client, found: Mapping[str, Any], progress: Progress
+    ) -> Mapping[str, Any]:
+        """Of a guest whose migration was left in the middle, as `found` says."""
+        return self._conclude(client, found, progress)
+
+    def _send(
+        self, client: Client, line: Line, progress: Progress, begin: Callable[[], object]
+    ) -> Mapping[str, Any]:
+        """Hands on what the guest's process sends once it `begins`, until it says that this was
+        all.
+        """
         ours, theirs = socket.socketpair()
         for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
             # From inside of its jail the guest's process can set neither.
@@ -140,12 +178,12 @@ class _Moving:
         with ours:
             with theirs:
                 client.give(_NAME, theirs.fileno())
-            self._begin(client, made)
+            begin()
             over = threading.Event()
             relay = threading.Thread(target=_relay, args=(line, ours, over), daemon=True)
             relay.start()
             try:
-                found = self._watch(client, progress, relay)
+                return self._watch(client, progress)
             except KeyboardInterrupt:
                 with contextlib.suppress(InnkeeperError):
                     client.execute("migrate_cancel")
@@ -153,7 +191,6 @@ class _Moving:
             finally:
                 over.set()
                 relay.join(PATIENCE)
-        return self._conclude(client, found)
 
     def _offer(self, client: Client) -> tuple[Offer, dict[str, Path]]:
         definition = definitions.read(self._home)
@@ -166,7 +203,7 @@ class _Moving:
         brought = offer.files_of(definition, Path(self._home.path) / files.SEED if seeded else None)
         run = self._home.read(files.RUN) or {}
         made = Offer(
-            protocol=offer.PROTOCOL,
+            protocol=offer.POST_COPY if self._wishes.post_copy else offer.PROTOCOL,
             version=VERSION,
             migration=self._fence.migration,
             name=self._home.name,
@@ -179,6 +216,7 @@ class _Moving:
                 Brought(role=role, size=path.stat().st_size) for role, path in brought.items()
             ),
             address=_address(order),
+            post_copy=self._wishes.post_copy,
         )
         return made, brought
 
@@ -187,6 +225,7 @@ class _Moving:
         capabilities = {
             "pause-before-switchover": True,
             "auto-converge": wishes.slows,
+            "postcopy-ram": wishes.post_copy,
             "compress": wishes.compress,
         }
         told = [{"capability": name, "state": on} for name, on in capabilities.items()]
@@ -197,9 +236,7 @@ class _Moving:
         client.execute("migrate", uri=f"fd:{_NAME}")
         journal.tell(self._home, "migrate", host=self._target)
 
-    def _watch(
-        self, client: Client, progress: Progress, relay: threading.Thread
-    ) -> Mapping[str, Any]:
+    def _watch(self, client: Client, progress: Progress) -> Mapping[str, Any]:
         while True:
             try:
                 found = client.execute("query-migrate")
@@ -216,11 +253,13 @@ class _Moving:
                     client.execute("migrate-continue", state="pre-switchover")
             time.sleep(_LOOK)
 
-    def _conclude(self, client: Client, found: Mapping[str, Any]) -> Mapping[str, Any]:
-        if found["status"] == "in-doubt" or (
+    def _conclude(
+        self, client: Client, found: Mapping[str, Any], progress: Progress
+    ) -> Mapping[str, Any]:
+        if found["status"] in ("in-doubt", "postcopy-paused") or (
             found["status"] == "gone" and fence.find(self._home) is not None
         ):
-            found = self._ask(client, found)
+            found = self._ask(client, found, progress)
         reason = found.get("error-desc", "")
         match found["status"]:
             case "completed":
@@ -239,6 +278,13 @@ class _Moving:
                 )
             case "gone":
                 raise MigrationFailed(f"the guest {self._home.name!r} was not moved: {reason}")
+            case "postcopy-paused":
+                left = format_size(found.get("ram", {}).get("remaining", 0))
+                raise MigrationFailed(
+                    f"the guest {self._home.name!r} stands still on {self._target}, and {left} of "
+                    f"its memory are here: the connection was cut ({reason}). inn migrate "
+                    f"{self._home.name} --recover goes on"
+                )
         raise MigrationFailed(
             f"the connection to {self._target} was cut when it had been told to go on with the "
             f"guest {self._home.name!r}, and it does not answer. The guest stands still here. "
@@ -246,14 +292,37 @@ class _Moving:
             "--here lets it go on here, only if it does not run there"
         )
 
-    def _ask(self, client: Client, found: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _ask(
+        self, client: Client, found: Mapping[str, Any], progress: Progress
+    ) -> Mapping[str, Any]:
         until = time.monotonic() + _ASKING
         while time.monotonic() < until:
-            answer = ask(self._fence)
-            if answer is not None:
-                return settle(client, found, runs_there=answer)
+            match ask(self._fence):
+                case "lacks" if found["status"] != "gone":
+                    with contextlib.suppress(HostFailure, InvalidInput):
+                        found = self._send_rest(client, progress)
+                    if found["status"] == "completed":
+                        return found
+                case "runs" | "never" as answer:
+                    return settle(client, found, runs_there=answer == "runs")
             time.sleep(1)
         return found
+
+    def _send_rest(self, client: Client, progress: Progress) -> Mapping[str, Any]:
+        """By another connection.
+
+        Raises:
+            HostFailure, InvalidInput: when there is none.
+        """
+        with connect(self._fence.host) as line:
+            if _fingerprint(line) != self._fence.fingerprint:
+                raise HostFailure(f"who answers is not {self._fence.host}")
+            line.say({"resume": self._fence.migration})
+            _agreed(line)
+            uri = f"fd:{_NAME}"
+            return self._send(
+                client, line, progress, lambda: client.execute("migrate", uri=uri, resume=True)
+            )
 
 
 def _fingerprint(line: Line) -> str:
@@ -261,9 +330,9 @@ def _fingerprint(line: Line) -> str:
     return "" if line.certificate is None else identity.fingerprint(line.certificate)
 
 
-def ask(fenced: Fence) -> bool | None:
-    """Whether the guest runs on the other host; None when that cannot be found out, or another host
-    answers in its place. Once it is said that it does not, it never will.
+def ask(fenced: Fence) -> str | None:
+    """Whether the guest `runs` on the other host, `lacks` memory there, or `never` will run; None
+    when that cannot be found out, or another host answers in its place.
     """
     try:
         with connect(fenced.host) as line:
@@ -273,7 +342,7 @@ def ask(fenced: Fence) -> bool | None:
             state = line.hear().get("state")
     except InnkeeperError:
         return None
-    return {"runs": True, "never": False}.get(str(state))
+    return state if state in ("runs", "lacks", "never") else None
 
 
 def settle(
