@@ -20,7 +20,7 @@ PAGES = 1024
 
 def checking(pages: int = PAGES) -> bytes:
     """Adds one to a word of each page, over and over, having looked whether it is what it should
-    be.
+    be. Beside it is where the page lies, so that no page is like another.
     Says a dot after each round, and X when a page is not.
     """
     return b"".join(
@@ -29,14 +29,15 @@ def checking(pages: int = PAGES) -> bytes:
             b"\xbf" + (0x40_0000).to_bytes(4, "little"),  # again: mov edi, 400000h
             b"\xb9" + pages.to_bytes(4, "little"),  # mov ecx, pages
             b"\x39\x1f",  # next: cmp [edi], ebx
-            b"\x75\x15",  # jne bad
+            b"\x75\x18",  # jne bad
             b"\xff\x07",  # inc dword [edi]
+            b"\x89\x7f\x08",  # mov [edi + 8], edi
             b"\x81\xc7" + (4096).to_bytes(4, "little"),  # add edi, 4096
             b"\x49",  # dec ecx
-            b"\x75\xf1",  # jnz next
+            b"\x75\xee",  # jnz next
             b"\x43",  # inc ebx
             tiny.out_byte(0x3F8, ord(".")),
-            b"\xeb\xdd",  # jmp again
+            b"\xeb\xda",  # jmp again
             tiny.out_byte(0x3F8, ord("X")),  # bad:
             tiny.HALT,
         )
@@ -55,8 +56,8 @@ class Hosts:
         self._ssh = ssh
         self.program = Path(sys.executable).with_name("inn")
 
-    def breaking(self, how: str) -> House:
-        """`inn` here, over a network that breaks so."""
+    def breaking(self, how: str, slow: int = 0) -> House:
+        """`inn` here, over a network that breaks so, and takes so many bytes a second."""
         house = House(self.here.home)
         environment = {
             **os.environ,
@@ -64,6 +65,7 @@ class Hosts:
             "INNKEEPER_SSH": str(self._ssh),
             "HOME_THERE": str(self.there.home),
             "BREAK": how,
+            "SLOW": str(slow),
         }
         house.inn = Inn(environment)
         return house
@@ -286,3 +288,95 @@ def test_what_cannot_move_is_refused_in_words(hosts: Hosts, tmp_path: Path) -> N
     assert "there is a guest 'box' already" in ssh.refuses("migrate", "box", hosts.target)
     assert "hung up" in hosts.breaking("dead").refuses("migrate", "box", hosts.target)
     rounds(hosts.here, 2)
+
+
+# As slow a network, in bytes a second, as the guest writes all of its memory once and again.
+SLOW = 20_000_000
+LATE = ("--post-copy", "--downtime", "1", "--no-compress")
+
+
+@pytest.fixture
+def late(hosts: Hosts) -> Hosts:
+    """On hosts whose kernel tells this user who misses a page."""
+    if (why := _core.post_copy_missing()) is not None:
+        pytest.skip(f"userfaultfd: {why}")
+    return hosts
+
+
+@pytest.mark.parametrize("engine", ["translator", "interpreter", "kvm"])
+def test_a_guest_begins_before_all_of_it_has_come(late: Hosts, tmp_path: Path, engine: str) -> None:
+    here = next(each for each in _core.engines() if each.name == engine)
+    if not here.usable:
+        pytest.skip(f"this host has no {engine}: {here.reason}")
+    late.start(tmp_path, "--engine", engine)
+    found = json.loads(late.breaking("", SLOW)("migrate", "box", late.target, *LATE, "--json"))
+    assert found["status"] == "completed"
+    # It waited for some.
+    assert found["ram"]["postcopy-requests"] > 0
+    assert late.running() == [late.there]
+    rounds(late.there, 3)
+    assert "was moved to" in late.here.refuses("start", "box")
+
+
+def test_memory_that_is_missing_comes_by_another_connection(late: Hosts, tmp_path: Path) -> None:
+    late.start(tmp_path)
+    found = json.loads(late.breaking("late", SLOW)("migrate", "box", late.target, *LATE, "--json"))
+    assert found["status"] == "completed"
+    events = late.there("events", "--past", "--no-follow", "--json")
+    told = [json.loads(line) for line in events.splitlines()]
+    phases = [event["status"] for event in told if event["event"] == "migration"]
+    assert phases == ["postcopy-active", "postcopy-paused", "postcopy-active", "completed"]
+    assert late.running() == [late.there]
+    rounds(late.there, 3)
+
+
+@pytest.fixture
+def torn(late: Hosts, tmp_path: Path) -> Hosts:
+    """A guest that runs there, of whose memory a part is here; and there is no network."""
+    late.start(tmp_path, "--restart", "always")
+    said_here = late.breaking("dead-late", SLOW).refuses("migrate", "box", late.target, *LATE)
+    assert "stands still on" in said_here
+    assert "--recover" in said_here
+    assert late.there.states() == {"box": "paused"}
+    return late
+
+
+def test_a_guest_without_its_memory_stands_still_until_that_comes(torn: Hosts) -> None:
+    before = said(torn.there), said(torn.here)
+    # Nobody lets it go on: neither there, where it lacks something, nor here, where it is older.
+    assert "not all of the memory" in torn.there.refuses("resume", "box")
+    assert "not all of the memory" in torn.there.refuses("snapshot", "create", "box")
+    assert "was handed over" in torn.here.refuses("resume", "box")
+    assert "too late" in torn.here.refuses("migrate", "box", "--cancel")
+    assert "has run on" in torn.here.refuses("migrate", "box", "--here", status=2)
+    assert "stands still on" in torn.breaking("dead-late")("migrate", "box", "--status")
+    assert "stands still on" in torn.breaking("dead-late").refuses("migrate", "box", "--recover")
+    assert (said(torn.there), said(torn.here)) == before
+    torn.breaking("")("migrate", "box", "--recover")
+    assert torn.running() == [torn.there]
+    rounds(torn.there, 3)
+    assert "was moved to" in torn.here.refuses("start", "box")
+    assert "is not running" in torn.here.refuses("migrate", "box", "--recover")
+
+
+def test_a_guest_whose_memory_is_lost_is_started_from_its_disks(torn: Hosts) -> None:
+    torn.here("kill", "box")
+    torn.here.wait_for_state("box", "exited")
+    assert "it is not known whether" in torn.here.refuses("start", "box")
+    assert "is lost" in torn.breaking("")("migrate", "box", "--status")
+    assert torn.there.states() == {"box": "paused"}
+    # Whoever removes it there, knows that it does not run there.
+    torn.there("rm", "--force", "box")
+    torn.here("migrate", "box", "--here")
+    torn.here("start", "box")
+    rounds(torn.here, 2)
+
+
+def test_a_guest_that_ends_lets_go_of_memory_elsewhere(torn: Hosts) -> None:
+    torn.there("kill", "box")
+    torn.there.wait_for_state("box", "exited")
+    assert "runs on" in torn.breaking("")("migrate", "box", "--status")
+    torn.here.wait_for_state("box", "exited")
+    assert "was moved to" in torn.here.refuses("start", "box")
+    torn.there("start", "box")
+    rounds(torn.there, 2)
