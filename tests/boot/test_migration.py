@@ -15,7 +15,10 @@ import pytest
 from tests.boot.homes import furnish
 from tests.boot.namespaces import Namespace, namespace, needs_namespaces
 from tests.conftest import INN
+from tests.run.house import wait
+from tests.run.test_migration import SLOW, Hosts
 
+from innkeeper import _core
 from innkeeper.images import Image
 
 NETWORK = "moving"
@@ -40,6 +43,16 @@ while not last:
     # Not as fast as can be: the guest has to get away.
     time.sleep(0.02)
 print(count)
+"""
+
+
+# Writes all of its memory all the time, and tells how often it has.
+WRITER = """
+open(F, "/dev/urandom"); read(F, $x, 24e6);
+for ($n = 1;; $n++) {
+    for ($i = 0; $i < length($x); $i += 4096) { substr($x, $i, 1) = chr(rand(256)); }
+    open(N, ">/tmp/rounds.new"); print N $n; close(N); rename("/tmp/rounds.new", "/tmp/rounds");
+}
 """
 
 
@@ -129,3 +142,34 @@ def test_a_connection_and_all_else_outlives_a_move(
     assert there.inn("exec", "box", "sha256sum", "/dev/shm/m", "/root/f") == sums
     (moved,) = json.loads(there.inn("network", "inspect", NETWORK))["members"]
     assert (moved["address"], moved["mac"]) == (member["address"], member["mac"])
+
+
+def test_a_guest_works_while_its_memory_comes(debian: Image, tmp_path: Path) -> None:
+    if (why := _core.post_copy_missing()) is not None:
+        pytest.skip(f"userfaultfd: {why}")
+    hosts = Hosts(tmp_path)
+    here, there = hosts.here, hosts.there
+    for house in (here, there):
+        furnish(house.home, debian)
+    try:
+        here(
+            *("run", "--detach", "--name", "box", "--memory", "256M", "--network", "none"), "debian"
+        )
+        fill = "head -c 20M /dev/urandom > /dev/shm/m; head -c 5M /dev/urandom > /root/f; sync"
+        here("exec", "box", "sh", "-c", fill)
+        sums = here("exec", "box", "sha256sum", "/dev/shm/m", "/root/f")
+        writes = 'perl -e "$0" > /dev/null 2>&1 & until test -e /tmp/rounds; do sleep 0.1; done'
+        here("exec", "box", "sh", "-c", writes, WRITER)
+        words = ("migrate", "box", hosts.target, "--post-copy", "--no-compress", "--json")
+        found = json.loads(hosts.breaking("", SLOW)(*words))
+        assert found["status"] == "completed"
+        assert found["ram"]["postcopy-requests"] > 0
+        before = int(there("exec", "box", "cat", "/tmp/rounds"))
+        assert there("exec", "box", "sha256sum", "/dev/shm/m", "/root/f") == sums
+        there("exec", "box", "sh", "-c", "echo 3 > /proc/sys/vm/drop_caches; sha256sum /root/f")
+        wait(lambda: int(there("exec", "box", "cat", "/tmp/rounds")), lambda now: now > before)
+        there("snapshot", "create", "box")
+    finally:
+        for house in (here, there):
+            if names := house("ps", "-aq").split():
+                house("rm", "--force", *names)
