@@ -13,6 +13,7 @@ mod disk;
 mod ethernet;
 mod folder;
 mod foreign;
+mod fw_cfg;
 mod gpu;
 mod hot_plug;
 mod input;
@@ -133,6 +134,7 @@ pub const TARGETS: &[Target] = &[
     target("sound", sound::card),
     target("virtio-sound", virtio_sound::card),
     target("tpm", tpm::tpm),
+    target("fw-cfg", fw_cfg::fw_cfg),
 ];
 
 /// Runs one input of the target with this name, for the fuzzer.

@@ -147,6 +147,7 @@ smoke! {
     sound "sound",
     virtio_sound "virtio-sound",
     tpm "tpm",
+    fw_cfg "fw-cfg",
     migration "migration",
     chipset "chipset",
 }

@@ -56,17 +56,17 @@ const NAME_LEN: usize = 56;
 
 /// A kernel that UEFI firmware starts as a program of its own, and what it gets.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(crate) struct KernelItems {
-    pub(crate) kernel: Vec<u8>,
-    pub(crate) initrd: Vec<u8>,
-    pub(crate) command_line: String,
+pub struct KernelItems {
+    pub kernel: Vec<u8>,
+    pub initrd: Vec<u8>,
+    pub command_line: String,
 }
 
 /// A file of the directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct File {
-    pub(crate) name: &'static str,
-    pub(crate) content: Vec<u8>,
+pub struct File {
+    pub name: &'static str,
+    pub content: Vec<u8>,
 }
 
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,7 +80,7 @@ struct FwCfgStateV2 {
 
 /// The device. Items are fixed when it is made.
 #[derive(Debug)]
-pub(crate) struct FwCfg {
+pub struct FwCfg {
     items: BTreeMap<u16, Vec<u8>>,
     /// Where DMA goes; without, there is none.
     memory: Option<GuestMemory>,
@@ -89,7 +89,7 @@ pub(crate) struct FwCfg {
 
 impl FwCfg {
     /// `files` become the file directory. `memory` in bytes.
-    pub(crate) fn new(memory: u64, vcpus: u32, files: &[File]) -> FwCfg {
+    pub fn new(memory: u64, vcpus: u32, files: &[File]) -> FwCfg {
         // At most a few hundred.
         let count = (vcpus as u16).to_le_bytes().to_vec();
         let mut items = BTreeMap::from([
@@ -122,7 +122,7 @@ impl FwCfg {
 
     /// With DMA to this memory.
     #[must_use]
-    pub(crate) fn with_dma(mut self, memory: GuestMemory) -> FwCfg {
+    pub fn with_dma(mut self, memory: GuestMemory) -> FwCfg {
         let features = FEATURE_TRADITIONAL | FEATURE_DMA;
         self.items.insert(KEY_ID, features.to_le_bytes().to_vec());
         self.memory = Some(memory);
@@ -131,7 +131,7 @@ impl FwCfg {
 
     /// With a kernel for firmware that boots one. Its setup part is not told apart, which only a BIOS needs.
     #[must_use]
-    pub(crate) fn with_kernel(mut self, items: KernelItems) -> FwCfg {
+    pub fn with_kernel(mut self, items: KernelItems) -> FwCfg {
         let mut command_line = items.command_line.into_bytes();
         command_line.push(0);
         for (size_key, key, bytes) in [

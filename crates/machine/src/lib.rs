@@ -25,7 +25,7 @@ mod control;
 mod disks;
 mod error;
 mod firmware;
-mod fw_cfg;
+pub mod fw_cfg;
 pub mod layout;
 mod limits;
 mod machine;
