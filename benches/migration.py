@@ -43,6 +43,7 @@ CASES: Final = (
     Case(rate=100),
     Case(rate=100, options=("--no-compress",)),
     Case(rate=1000, options=("--no-compress",)),
+    Case(rate=1000, options=("--no-compress", "--post-copy")),
 )
 
 
