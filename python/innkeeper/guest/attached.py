@@ -18,6 +18,7 @@ from innkeeper.guest.surroundings import joined
 from innkeeper.machine import stored
 from innkeeper.vm import terminal
 from innkeeper.vm.detached import home as files
+from innkeeper.vm.detached import standing
 from innkeeper.vm.detached.home import Home
 from innkeeper.vm.ending import GUEST_LOST, Ending
 from innkeeper.vm.order import Surroundings
@@ -57,17 +58,32 @@ def agent(home: Home) -> Iterator[Agent]:
         found.close()
 
 
+def require_going(home: Home) -> None:
+    """
+    Raises:
+        GuestNotRunning: when the guest is paused: its agent takes no more than a few words then,
+            and answers none.
+    """
+    if _is_paused(home):
+        raise GuestNotRunning(f"the guest {home.name!r} is paused: inn resume {home.name}")
+
+
+def _is_paused(home: Home) -> bool:
+    return standing.look(home).state == standing.PAUSED
+
+
 def execute(home: Home, command: Exec, *, stdin: bool, timeout: float | None) -> Ending:
     """Runs a command with the streams of this process, once the guest has booted.
 
     Raises:
-        GuestNotRunning: when the guest does not run.
+        GuestNotRunning: when the guest does not run, or is paused.
     """
+    require_going(home)
     with agent(home) as channel:
         try:
             channel.wait_ready(patience(home, timeout))
             command = joined(command, surroundings(home))
-            with _signals_passed_on() as hear:
+            with _signals_passed_on(home) as hear:
                 status = run_joined(channel, command, on_job=hear, stdin=stdin)
                 return Ending(status.returncode)
         except CommandNotStarted as error:
@@ -163,13 +179,15 @@ def _resize(home: Home, columns: int, rows: int) -> None:
 
 
 @contextlib.contextmanager
-def _signals_passed_on() -> Iterator[partial[None]]:
-    """Hand the job to what this yields. A second signal ends this process, as it ends any other."""
+def _signals_passed_on(home: Home) -> Iterator[partial[None]]:
+    """Hand the job to what this yields. A second signal ends this process, as it ends any other;
+    so does the first while the guest is paused, which would hear nothing of it.
+    """
     jobs: list[Job] = []
     caught: list[int] = []
 
     def handler(number: int, _frame: FrameType | None) -> None:
-        if caught or not jobs:
+        if caught or not jobs or _is_paused(home):
             os._exit(128 + number)
         caught.append(number)
         # Apart: the channel may be busy, and its lock held by the very code that this interrupts.

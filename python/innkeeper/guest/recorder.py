@@ -31,6 +31,8 @@ VERSION: Final = 1
 _DEEPEST: Final = 8
 # Seconds in which the guest takes what was on its way to its agent.
 _SETTLE: Final = 2.0
+_DEAF: Final = "the guest's agent does not take what is sent to it"
+_PAUSED: Final = "the guest is paused, and something is on its way to its agent"
 _FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -114,7 +116,7 @@ class Recorder:
             below: tuple[LayerFiles, ...] = ()
         else:
             below = tuple(self._below.files)
-        settle(guest.hub)
+        settle(guest.hub, f"{_PAUSED}: inn resume {guest.home.name}" if guest.paused else _DEAF)
         record = _Record(guest.home, name, keep=keep)
         began = time.monotonic()
         was_paused = guest.paused
@@ -151,16 +153,16 @@ class Recorder:
         self._status = {"status": "completed"}
 
 
-def settle(hub: AgentHub | None) -> None:
+def settle(hub: AgentHub | None, otherwise: str = _DEAF) -> None:
     """Until nothing is on its way to the agent: there, half of it would be nobody's.
 
     Raises:
-        CommandError: when the guest does not take it.
+        CommandError: when the guest does not take it, which says `otherwise`.
     """
     until = time.monotonic() + _SETTLE
     while hub is not None and hub.settle():
         if time.monotonic() > until:
-            raise CommandError("the guest's agent does not take what is sent to it")
+            raise CommandError(otherwise)
         time.sleep(0.001)
 
 

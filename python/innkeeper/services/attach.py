@@ -28,7 +28,7 @@ def execute(name: str, request: ExecRequest) -> Ending:
     """Runs a command in the guest with the streams of this process.
 
     Raises:
-        GuestNotFound, GuestNotRunning.
+        GuestNotFound; GuestNotRunning: also when it is paused.
     """
     command = Exec(
         argv=request.argv,

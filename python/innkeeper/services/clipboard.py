@@ -33,7 +33,7 @@ def put(name: str, text: str) -> None:
 
     Raises:
         InvalidInput: when it is too long.
-        ErrandFailed, GuestNotFound, GuestNotRunning.
+        ErrandFailed, GuestNotFound; GuestNotRunning: also when it is paused.
     """
     errand = errands.set_clipboard(text)
     _with_agent(name, lambda agent: agent.run_errand(errand, _PATIENCE))
@@ -41,6 +41,7 @@ def put(name: str, text: str) -> None:
 
 def _with_agent(name: str, work: Callable[[Agent], Done]) -> Done:
     with registry().open(name) as home, attached.agent(home) as agent:
+        attached.require_going(home)
         try:
             agent.wait_ready(_HELLO)
             return work(agent)

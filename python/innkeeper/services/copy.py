@@ -1,14 +1,16 @@
 """Files to and from guests that run."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from innkeeper.errors import InvalidInput
-from innkeeper.guest import files
+from innkeeper.guest import attached, files
 from innkeeper.guest.attached_guest import AttachedGuest
 from innkeeper.vm import terminal
+from innkeeper.vm.detached.registry import registry
 
 STREAM = "-"
 """In place of a path of the host: a tar archive on a standard stream."""
@@ -22,14 +24,15 @@ def copy(source: str, target: str, report: Report) -> list[str]:
     was left out.
 
     Raises:
-        InvalidInput, GuestNotFound, GuestNotRunning, CopyFailed, BadArchive.
+        InvalidInput, GuestNotFound, CopyFailed, BadArchive.
+        GuestNotRunning: also when it is paused.
     """
     giver, taker = _guest_of(source), _guest_of(target)
     if (giver is None) == (taker is None):
         raise InvalidInput("one of the two is a guest's: write it like web:/etc/hosts")
     if taker is not None:
         name, path = taker
-        with AttachedGuest(name) as guest:
+        with _going(name) as guest:
             if source == STREAM:
                 files.send_archive(guest, _standard_input(), path)
             else:
@@ -38,13 +41,21 @@ def copy(source: str, target: str, report: Report) -> list[str]:
         return []
     assert giver is not None
     name, path = giver
-    with AttachedGuest(name) as guest:
+    with _going(name) as guest:
         if target == STREAM:
             for piece in files.receive_archive(guest, path):
                 terminal.write_all(1, piece)
             return []
         _, total = files.look(guest, path)
         return files.receive(guest, path, target, lambda done: report(done, total))
+
+
+@contextlib.contextmanager
+def _going(name: str) -> Iterator[AttachedGuest]:
+    with registry().open(name) as home:
+        attached.require_going(home)
+    with AttachedGuest(name) as guest:
+        yield guest
 
 
 def _guest_of(text: str) -> tuple[str, str] | None:

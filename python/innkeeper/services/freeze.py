@@ -21,7 +21,7 @@ def freeze(name: str, limit: float = DEFAULT_LIMIT) -> int:
     Raises:
         InvalidInput: when nothing can stand still for that long.
         ErrandFailed: when they cannot be frozen, or are already.
-        GuestNotFound; GuestNotRunning: when no agent of its answers.
+        GuestNotFound; GuestNotRunning: when no agent of its answers, or it is paused.
     """
     asked = errands.freeze(limit)
     return _with_agent(
@@ -46,6 +46,7 @@ def thaw(name: str) -> int:
 
 def _with_agent(name: str, work: Callable[[Agent], int]) -> int:
     with registry().open(name) as home, attached.agent(home) as agent:
+        attached.require_going(home)
         try:
             agent.wait_ready(_PATIENCE)
             return work(agent)

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from innkeeper.guest import recorder
 from innkeeper.guest.recorder import Layers, Recorder
 from innkeeper.machine.spec import DiskSpec
 from innkeeper.vm.checkpoint import Checkpoint
@@ -34,8 +35,8 @@ class FakeGuest:
         (directory / "run").mkdir()
         self.directory = directory
         self.fd = os.open(directory, os.O_RDONLY)
-        self.home = SimpleNamespace(directory=self.fd, remove=self._remove)
-        self.hub = None
+        self.home = SimpleNamespace(directory=self.fd, name="web", remove=self._remove)
+        self.hub: object = None
         self.paused = False
         self.resumed = 0
         disk = DiskSpec(path=directory / "disk.raw")
@@ -88,6 +89,19 @@ def test_nothing_is_left_of_what_failed(
     assert len(list(Path("/proc/self/fd").iterdir())) == before
     # It can be tried again.
     assert made.status() == {"status": "none"}
+    os.close(guest.fd)
+
+
+def test_a_paused_guest_that_takes_nothing_is_to_be_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "_SETTLE", 0)
+    guest = FakeGuest(tmp_path, lambda: None)
+    guest.hub = SimpleNamespace(settle=lambda: 1)
+    for paused, words in ((False, "does not take"), (True, "is paused.*: inn resume web")):
+        guest.paused = paused
+        with pytest.raises(CommandError, match=words):
+            Recorder(cast("Any", guest), Layers()).begin("s", "", keep=False)
     os.close(guest.fd)
 
 

@@ -17,6 +17,9 @@ class FakeHome:
     def read(self, name: str) -> dict[str, object]:
         return {}
 
+    def is_taken(self) -> bool:
+        return False
+
     @contextlib.contextmanager
     def open(self, name: str) -> Iterator["FakeHome"]:
         yield self

@@ -1,0 +1,59 @@
+"""Signals for a command in a guest."""
+
+import signal
+import threading
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from innkeeper.guest import attached
+from innkeeper.vm.detached import standing
+
+
+class Ended(BaseException):
+    """In place of this process's end."""
+
+
+class FakeJob:
+    def __init__(self) -> None:
+        self.heard: list[int] = []
+        self.hears = threading.Event()
+
+    def signal(self, number: int) -> None:
+        self.heard.append(number)
+        self.hears.set()
+
+
+@pytest.fixture
+def state(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    found = SimpleNamespace(state=standing.RUNNING)
+    monkeypatch.setattr(standing, "look", lambda _home: found)
+
+    def end(_status: int) -> None:
+        raise Ended
+
+    monkeypatch.setattr(attached.os, "_exit", end)
+    return found
+
+
+def test_the_first_is_the_commands_and_the_second_is_ours(state: SimpleNamespace) -> None:
+    assert state.state == standing.RUNNING
+    job = FakeJob()
+    with attached._signals_passed_on(cast("Any", None)) as hear:
+        hear(cast("Any", job))
+        signal.raise_signal(signal.SIGTERM)
+        assert job.hears.wait(60)
+        with pytest.raises(Ended):
+            signal.raise_signal(signal.SIGTERM)
+    assert job.heard == [signal.SIGTERM]
+
+
+def test_the_first_ends_us_where_the_guest_was_paused_meanwhile(state: SimpleNamespace) -> None:
+    job = FakeJob()
+    with attached._signals_passed_on(cast("Any", None)) as hear:
+        hear(cast("Any", job))
+        state.state = standing.PAUSED
+        with pytest.raises(Ended):
+            signal.raise_signal(signal.SIGTERM)
+    assert job.heard == []
