@@ -1,6 +1,7 @@
 """`inn disk` beside qemu-img: each makes images that the other takes, and finds them the same."""
 
 import json
+import os
 import random
 import shutil
 import signal
@@ -207,3 +208,12 @@ def test_addresses_of_servers_are_checked(inn: Inn, tmp_path: Path) -> None:
     assert "no socket=" in refused(inn, "convert", "nbd+unix:///x", tmp_path / "x.qcow2")
     words = refused_by_host(inn, "convert", "nbd+unix:///?socket=/none", tmp_path / "x.qcow2")
     assert "No such file" in words
+
+
+def test_a_new_image_takes_no_pipes_place(inn: Inn, tmp_path: Path) -> None:
+    pipe, source = tmp_path / "pipe", tmp_path / "source.qcow2"
+    os.mkfifo(pipe)
+    said(inn, "create", source, "1M")
+    for words in (("create", pipe, "1M"), ("convert", source, pipe)):
+        assert "no file" in refused(inn, *words, "--force")
+    assert pipe.is_fifo()

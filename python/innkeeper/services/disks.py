@@ -10,6 +10,7 @@ from innkeeper.errors import InvalidInput
 from innkeeper.machine.new_image import ExistingImage, Export, NewImage
 from innkeeper.machine.size import parse_size
 from innkeeper.machine.spec import DiskFormat
+from innkeeper.services import output_file
 from innkeeper.vm import disk_images
 from innkeeper.vm.disk_images import DiskInfo, DiskReport, DiskSnapshot
 
@@ -71,7 +72,7 @@ def create(path: Path, new: NewImage) -> int:
         InvalidInput: when it cannot be, such as when there is a file of that name.
         HostFailure: when the host cannot write it.
     """
-    return disk_images.disk_create(path, new)
+    return disk_images.disk_create(output_file.place_of(path), new)
 
 
 def info(image: ExistingImage) -> DiskInfo:
@@ -96,7 +97,7 @@ def convert(
     """
     if compress and new.format is not DiskFormat.QCOW2:
         raise InvalidInput(f"{target} is to be {new.format}, which has no compression; qcow2 has")
-    disk_images.disk_convert(source, target, new, compress, report)
+    disk_images.disk_convert(source, output_file.place_of(target), new, compress, report)
 
 
 def resize(image: ExistingImage, size: str, *, shrink: bool = False) -> int:

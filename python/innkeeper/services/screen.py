@@ -1,13 +1,13 @@
 """What guests that run show, and what is typed to them."""
 
-import contextlib
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from innkeeper.errors import HostFailure, InvalidInput
+from innkeeper.errors import InvalidInput
+from innkeeper.services import output_file
 from innkeeper.vm.detached.home import OWN
 from innkeeper.vm.detached.registry import registry
 from innkeeper.vm.display import keys
@@ -55,14 +55,7 @@ def screenshot(name: str, path: Path) -> None:
         sys.stdout.buffer.write(picture)
         sys.stdout.buffer.flush()
         return
-    fresh = path.with_name(f".{path.name}.new")
-    try:
-        fresh.write_bytes(picture)
-        os.replace(fresh, path)  # noqa: PTH105 - as everywhere
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            fresh.unlink()
-        raise HostFailure(f"cannot write {path}: {error.strerror}") from error
+    output_file.write(path, picture)
 
 
 def send_keys(name: str, combinations: Sequence[str]) -> None:

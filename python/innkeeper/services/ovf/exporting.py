@@ -12,7 +12,7 @@ from innkeeper.images import Store
 from innkeeper.machine import DiskFormat, DiskSpec, MachineSpec
 from innkeeper.machine.new_image import ExistingImage, NewImage
 from innkeeper.machine.spec import DiskBus, Overlay
-from innkeeper.services import beginnings
+from innkeeper.services import beginnings, output_file
 from innkeeper.services import definition as definitions
 from innkeeper.services.lifecycle import locked
 from innkeeper.services.ovf import package, writing
@@ -48,6 +48,7 @@ def export(guest: str, target: Path, step: Step, *, force: bool = False) -> Expo
         raise InvalidInput(f"an export is one file whose name ends in .ova, unlike {target}")
     if target.exists() and not force:
         raise InvalidInput(f"there is a file {target} already; --force replaces it")
+    final = output_file.place_of(target)
     with registry().open(guest) as home, locked(home):
         spec = beginnings.order(home, definitions.read(home)).spec
         with scratch.place(Store().directory / _PLACE) as place:
@@ -58,11 +59,11 @@ def export(guest: str, target: Path, step: Step, *, force: bool = False) -> Expo
             appliance = _appliance(guest, spec, drives)
             written = [place / name for name in names]
             document = writing.write(appliance, [each.stat().st_size for each in written])
-            partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+            partial = final.with_name(f".{final.name}.{os.getpid()}.part")
             try:
                 with step(f"writing {target.name}") as progress:
                     package.write(partial, (f"{guest}.ovf", document), written, progress)
-                _finish(partial, target)
+                _finish(partial, final)
             except OSError as error:
                 raise HostFailure(f"cannot write {target}: {error.strerror}") from error
             finally:
