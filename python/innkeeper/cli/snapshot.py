@@ -71,7 +71,7 @@ def list_snapshots(name: Name, as_json: AsJson = False) -> None:
             f"{ago(snapshot.created)} ago",
             "running" if snapshot.running else "disks",
             format_size(snapshot.size),
-            snapshot.parent or "-",
+            next((other.name for other in found if snapshot.builds_upon(other)), "-"),
         )
         for snapshot in found
     ]
@@ -82,17 +82,16 @@ def list_snapshots(name: Name, as_json: AsJson = False) -> None:
 def tree(name: Name) -> None:
     """Show which of a guest's snapshots were made from which."""
     found = snapshots.listed(name)
-    names = {snapshot.name for snapshot in found}
 
-    def show(parent: str, indent: str) -> None:
-        inside = [it for it in found if _above(it, names) == parent]
+    def show(inside: list[Snapshot], indent: str) -> None:
         for number, snapshot in enumerate(inside):
             last = number == len(inside) - 1
             print(f"{indent}{'└─' if last else '├─'} {snapshot.name}")
-            show(snapshot.name, f"{indent}{'   ' if last else '│  '}")
+            above = [it for it in found if it.builds_upon(snapshot)]
+            show(above, f"{indent}{'   ' if last else '│  '}")
 
     print(name)
-    show("", "")
+    show([it for it in found if not any(map(it.builds_upon, found))], "")
 
 
 @app.command(cls=Command)
@@ -144,16 +143,13 @@ def rm(
     return for_each(names, lambda snapshot: snapshots.remove(name, snapshot))
 
 
-def _above(snapshot: Snapshot, names: set[str]) -> str:
-    return snapshot.parent if snapshot.parent in names else ""
-
-
 def _document(snapshot: Snapshot) -> dict[str, object]:
     spec = snapshot.order.spec
     return {
         "name": snapshot.name,
         "id": snapshot.id,
         "parent": snapshot.parent or None,
+        "parent_id": snapshot.parent_id or None,
         "created": snapshot.created,
         "running": snapshot.running,
         "pause": snapshot.pause,

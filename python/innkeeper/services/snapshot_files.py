@@ -22,7 +22,8 @@ from innkeeper.vm.detached import savings
 from innkeeper.vm.order import Order
 
 MANIFEST: Final = "snapshot.json"
-VERSION: Final = 1
+VERSION: Final = 2
+_READ: Final = (1, VERSION)
 _LONGEST: Final = 16 << 20
 # Read each time that a snapshot is used.
 _SMALL: Final = (savings.STATE, savings.ABOUT)
@@ -46,8 +47,9 @@ class SavedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """`parent` is the name of the one that it builds upon, or empty. Without `running`, it has the
-    disks of a guest that did not run. `pause` is for how many seconds the guest stood still.
+    """`parent` and `parent_id` are the name and the id of the one that it builds upon, or empty;
+    one of version 1 has the name alone. Without `running`, it has the disks of a guest that did not
+    run. `pause` is for how many seconds the guest stood still.
     """
 
     id: str
@@ -59,6 +61,13 @@ class Snapshot:
     definition: Definition
     order: Order
     files: tuple[SavedFile, ...] = field(default=())
+    parent_id: str = ""
+
+    def builds_upon(self, other: "Snapshot") -> bool:
+        """Others may have been called as its parent was; if they are older, nobody can tell."""
+        if self.parent_id:
+            return self.parent_id == other.id
+        return self.parent == other.name and other.created < self.created
 
     @property
     def size(self) -> int:
@@ -118,7 +127,7 @@ def read(directory: int, name: str) -> Snapshot:
     version = document.get("version")
     if isinstance(version, int) and version > VERSION:
         raise HostFailure(f"{what} is of a newer version of Innkeeper")
-    if version != VERSION or document.get("sum") != _sum_of(document.get("snapshot")):
+    if version not in _READ or document.get("sum") != _sum_of(document.get("snapshot")):
         raise SnapshotDamaged(f"{what} is damaged: its {MANIFEST} was altered")
     try:
         return stored.decode(Snapshot, document["snapshot"])

@@ -166,10 +166,13 @@ def _taken(home: Home, directory: int, name: str, progress: Progress) -> Snapsho
     """What is in `directory` then, without its files."""
     definition = definitions.read(home)
     parent = beginnings.current(home)
+    # One that was removed is nobody's parent: another may be called so later.
+    above = parent if parent.id and parent.snapshot else Current()
     snapshot = Snapshot(
         id=uuid.uuid4().hex,
         name=name,
-        parent=parent.snapshot,
+        parent=above.snapshot,
+        parent_id=above.id,
         created=time.time(),
         running=home.is_taken(),
         pause=0.0,

@@ -1,0 +1,56 @@
+"""Which snapshots a guest has, and what was made from what: of a guest that was never started."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.run.house import House
+
+from innkeeper.services import snapshot_files
+
+
+@pytest.fixture
+def box(house: House, halting: Path) -> House:
+    """With a guest `box` and its disk."""
+    data = house.home.parent / "data.raw"
+    data.write_bytes(bytes(1 << 20))
+    house("create", "--name", "box", "--kernel", halting, "--disk", data)
+    return house
+
+
+def directory(box: House, name: str) -> Path:
+    return box.home / "guests" / "box" / "snapshots" / name
+
+
+def as_version_1(box: House, name: str) -> None:
+    """The snapshot, as it was written before parents had an id."""
+    path = directory(box, name) / "snapshot.json"
+    snapshot = json.loads(path.read_text())["snapshot"]
+    del snapshot["parent_id"]
+    document = {"version": 1, "sum": snapshot_files._sum_of(snapshot), "snapshot": snapshot}
+    path.write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_name_that_is_given_again_is_nobodys_parent(box: House, version: int) -> None:
+    box("snapshot", "create", "box", "a")
+    box("snapshot", "create", "box", "b")
+    box("snapshot", "rm", "box", "a")
+    box("snapshot", "create", "box", "c")
+    box("snapshot", "create", "box", "a")
+    if version == 1:
+        for name in "abc":
+            as_version_1(box, name)
+    assert box("snapshot", "tree", "box") == "box\n└─ b\n   └─ c\n      └─ a\n"
+    rows = [line.split() for line in box("snapshot", "ls", "box").splitlines()[1:]]
+    assert [(row[0], row[-1]) for row in rows] == [("b", "-"), ("c", "b"), ("a", "c")]
+    assert box("snapshot", "verify", "box", "a") == "a is what it was\n"
+
+
+def test_what_is_made_after_its_parent_was_removed_hangs_on_nothing(box: House) -> None:
+    box("snapshot", "create", "box", "a")
+    box("snapshot", "rm", "box", "a")
+    box("snapshot", "create", "box", "b")
+    box("snapshot", "create", "box", "a")
+    assert box("snapshot", "tree", "box") == "box\n└─ b\n   └─ a\n"
+    assert json.loads(box("snapshot", "show", "box", "b"))["parent_id"] is None
