@@ -54,3 +54,18 @@ def test_what_is_made_after_its_parent_was_removed_hangs_on_nothing(box: House) 
     box("snapshot", "create", "box", "a")
     assert box("snapshot", "tree", "box") == "box\n└─ b\n   └─ a\n"
     assert json.loads(box("snapshot", "show", "box", "b"))["parent_id"] is None
+
+
+def test_damage_is_named_and_the_others_are_listed(box: House) -> None:
+    for name in ("a", "b", "c"):
+        box("snapshot", "create", "box", name)
+    (directory(box, "a") / "snapshot.json").write_text("{}")
+    (directory(box, "b") / "snapshot.json").unlink()
+    for words in (("ls", "box"), ("ls", "box", "--json"), ("tree", "box")):
+        done = box.inn("snapshot", *words)
+        assert done.returncode == 1
+        assert b"c" in done.stdout
+        assert done.stderr.decode().splitlines() == [
+            "inn: the snapshot 'a' is damaged: its snapshot.json was altered",
+            "inn: the snapshot 'b' is damaged: it has no snapshot.json",
+        ]

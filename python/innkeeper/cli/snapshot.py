@@ -56,15 +56,28 @@ def create(
 
 
 @app.command("ls", cls=Command)
-def list_snapshots(name: Name, as_json: AsJson = False) -> None:
+def list_snapshots(name: Name, as_json: AsJson = False) -> int:
     """List a guest's snapshots, the oldest first."""
-    found = snapshots.listed(name)
+    found, status = _listed(name)
     if as_json:
         print_json([_document(snapshot) for snapshot in found])
-        return
-    if not found:
+    elif found:
+        _print_table(found)
+    elif status == 0:
         remark(f"the guest {name} has no snapshot; inn snapshot create {name} makes one")
-        return
+    return status
+
+
+def _listed(guest: str) -> tuple[list[Snapshot], int]:
+    """Those that are whole, and the exit status; of each other it is said what is wrong."""
+    damages: list[str] = []
+    found = snapshots.listed(guest, damages.append)
+    for sentence in damages:
+        remark(sentence)
+    return found, 1 if damages else 0
+
+
+def _print_table(found: list[Snapshot]) -> None:
     rows = [
         (
             snapshot.name,
@@ -79,9 +92,9 @@ def list_snapshots(name: Name, as_json: AsJson = False) -> None:
 
 
 @app.command(cls=Command)
-def tree(name: Name) -> None:
+def tree(name: Name) -> int:
     """Show which of a guest's snapshots were made from which."""
-    found = snapshots.listed(name)
+    found, status = _listed(name)
 
     def show(inside: list[Snapshot], indent: str) -> None:
         for number, snapshot in enumerate(inside):
@@ -92,6 +105,7 @@ def tree(name: Name) -> None:
 
     print(name)
     show([it for it in found if not any(map(it.builds_upon, found))], "")
+    return status
 
 
 @app.command(cls=Command)

@@ -68,8 +68,9 @@ def create(guest: str, name: str | None = None, progress: Progress = lambda _: N
         return sealed
 
 
-def listed(guest: str) -> list[Snapshot]:
-    """A guest's snapshots, the oldest first. Damaged ones are left out.
+def listed(guest: str, damage: Callable[[str], None] = lambda _: None) -> list[Snapshot]:
+    """A guest's snapshots, the oldest first. Damaged ones are left out, and `damage` is told a
+    sentence of each.
 
     Raises:
         GuestNotFound.
@@ -77,8 +78,13 @@ def listed(guest: str) -> list[Snapshot]:
     found = []
     with registry().open(guest) as home, _place(home) as place:
         for name in _names(place):
-            with contextlib.suppress(InnkeeperError, OSError):
+            try:
                 found.append(_read(place, name))
+            except SnapshotNotFound:
+                if name in _names(place):
+                    damage(f"the snapshot {name!r} is damaged: it has no {snapshot_files.MANIFEST}")
+            except InnkeeperError as error:
+                damage(str(error))
     return sorted(found, key=lambda snapshot: snapshot.created)
 
 
