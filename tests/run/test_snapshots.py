@@ -1,6 +1,7 @@
 """Which snapshots a guest has, and what was made from what: of a guest that was never started."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from innkeeper.services import snapshot_files
 def box(house: House, halting: Path) -> House:
     """With a guest `box` and its disk."""
     data = house.home.parent / "data.raw"
-    data.write_bytes(bytes(1 << 20))
+    data.touch()
+    os.truncate(data, 1 << 20)
     house("create", "--name", "box", "--kernel", halting, "--disk", data)
     return house
 
@@ -69,3 +71,21 @@ def test_damage_is_named_and_the_others_are_listed(box: House) -> None:
             "inn: the snapshot 'a' is damaged: its snapshot.json was altered",
             "inn: the snapshot 'b' is damaged: it has no snapshot.json",
         ]
+
+
+def test_a_size_is_what_one_takes_beside_the_older_ones(box: House) -> None:
+    for name in ("a", "b"):
+        box("snapshot", "create", "box", name)
+        if name == "a":
+            box("snapshot", "restore", "box", "a")
+    one, two = (
+        {each.stat().st_ino: 512 * each.stat().st_blocks for each in directory(box, name).iterdir()}
+        for name in "ab"
+    )
+    assert set(one) & set(two)
+    blocks = [sum(one.values()), sum(two[inode] for inode in set(two) - set(one))]
+    found = json.loads(box("snapshot", "ls", "box", "--json"))
+    assert [it["size"] for it in found] == blocks
+    # The disk is one hole.
+    assert sum(file["size"] for file in found[0]["files"]) >= 1 << 20 > blocks[0]
+    assert json.loads(box("snapshot", "show", "box", "b"))["size"] == blocks[1]

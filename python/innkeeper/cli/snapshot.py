@@ -1,5 +1,6 @@
 """`inn snapshot`: what guests were, to go back to."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -50,19 +51,23 @@ def create(
     with written("Writing memory") as progress:
         made = snapshots.create(name, snapshot, progress)
     if as_json:
-        print_json(_document(made))
+        print_json(_document(made, snapshots.sizes(name)))
     else:
         print(made.name)
 
 
 @app.command("ls", cls=Command)
 def list_snapshots(name: Name, as_json: AsJson = False) -> int:
-    """List a guest's snapshots, the oldest first."""
+    """List a guest's snapshots, the oldest first.
+
+    SIZE is what one takes on the disk beside the older ones, whose files it shares.
+    """
     found, status = _listed(name)
+    sizes = snapshots.sizes(name)
     if as_json:
-        print_json([_document(snapshot) for snapshot in found])
+        print_json([_document(snapshot, sizes) for snapshot in found])
     elif found:
-        _print_table(found)
+        _print_table(found, sizes)
     elif status == 0:
         remark(f"the guest {name} has no snapshot; inn snapshot create {name} makes one")
     return status
@@ -77,13 +82,13 @@ def _listed(guest: str) -> tuple[list[Snapshot], int]:
     return found, 1 if damages else 0
 
 
-def _print_table(found: list[Snapshot]) -> None:
+def _print_table(found: list[Snapshot], sizes: Mapping[str, int]) -> None:
     rows = [
         (
             snapshot.name,
             f"{ago(snapshot.created)} ago",
             "running" if snapshot.running else "disks",
-            format_size(snapshot.size),
+            format_size(sizes.get(snapshot.name, 0)),
             next((other.name for other in found if snapshot.builds_upon(other)), "-"),
         )
         for snapshot in found
@@ -115,7 +120,7 @@ def show(
     _as_json: Annotated[bool, typer.Option("--json", help="As without it.")] = False,
 ) -> None:
     """Print all that is known about a snapshot, as JSON."""
-    print_json(_document(snapshots.find(name, snapshot)))
+    print_json(_document(snapshots.find(name, snapshot), snapshots.sizes(name)))
 
 
 @app.command(cls=Command)
@@ -157,7 +162,7 @@ def rm(
     return for_each(names, lambda snapshot: snapshots.remove(name, snapshot))
 
 
-def _document(snapshot: Snapshot) -> dict[str, object]:
+def _document(snapshot: Snapshot, sizes: Mapping[str, int]) -> dict[str, object]:
     spec = snapshot.order.spec
     return {
         "name": snapshot.name,
@@ -167,7 +172,7 @@ def _document(snapshot: Snapshot) -> dict[str, object]:
         "created": snapshot.created,
         "running": snapshot.running,
         "pause": snapshot.pause,
-        "size": snapshot.size,
+        "size": sizes.get(snapshot.name, 0),
         "image": snapshot.definition.request.image,
         "memory": spec.memory,
         "cpus": spec.vcpus,

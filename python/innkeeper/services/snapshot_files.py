@@ -69,11 +69,6 @@ class Snapshot:
             return self.parent_id == other.id
         return self.parent == other.name and other.created < self.created
 
-    @property
-    def size(self) -> int:
-        """Bytes, counting what it shares with others and not what is nowhere written."""
-        return sum(file.size for file in self.files)
-
 
 def seal(directory: int, snapshot: Snapshot, known: Mapping[str, SavedFile]) -> Snapshot:
     """Writes down what is in `directory`, on the disk when this returns. `known` are files that
@@ -133,6 +128,22 @@ def read(directory: int, name: str) -> Snapshot:
         return stored.decode(Snapshot, document["snapshot"])
     except stored.Unreadable as error:
         raise SnapshotDamaged(f"{what} is damaged: {error}") from error
+
+
+def storage(directory: int, counted: set[int]) -> int:
+    """Bytes that the files in `directory` take on the disk, holes being nothing. Those whose inodes
+    are `counted` are not, and the others are from then on.
+
+    Raises:
+        OSError.
+    """
+    total = 0
+    for name in os.listdir(directory):
+        found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        if found.st_ino not in counted:
+            counted.add(found.st_ino)
+            total += found.st_blocks * 512
+    return total
 
 
 def verify(directory: int, snapshot: Snapshot, *, everything: bool = False) -> None:

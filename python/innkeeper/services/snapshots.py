@@ -88,6 +88,24 @@ def listed(guest: str, damage: Callable[[str], None] = lambda _: None) -> list[S
     return sorted(found, key=lambda snapshot: snapshot.created)
 
 
+def sizes(guest: str) -> dict[str, int]:
+    """Bytes that each of a guest's snapshots takes on the disk beside the older ones, whose files
+    it shares.
+
+    Raises:
+        GuestNotFound.
+    """
+    counted: set[int] = set()
+    found = {}
+    oldest_first = [snapshot.name for snapshot in listed(guest)]
+    with registry().open(guest) as home, _place(home) as place:
+        for name in oldest_first:
+            # It may be removed meanwhile.
+            with contextlib.suppress(SnapshotNotFound), _inside(place, name) as directory:
+                found[name] = snapshot_files.storage(directory, counted)
+    return found
+
+
 def find(guest: str, name: str) -> Snapshot:
     """
     Raises:
