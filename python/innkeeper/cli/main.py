@@ -1,5 +1,7 @@
 """`inn`: the command line. Every error of ours is one sentence and a documented exit status."""
 
+import contextlib
+import os
 import sys
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Final
@@ -13,6 +15,8 @@ from innkeeper.errors import DeviceFailed, InnkeeperError, InvalidInput
 FAILURE: Final = 1
 BAD_INPUT: Final = 2
 
+# Where a shell asks what could be typed.
+_COMPLETING: Final = "_INN_COMPLETE"
 _CONTROL: Final = "innkeeper.cli.control"
 _LIFECYCLE: Final = "innkeeper.cli.lifecycle"
 _SCREEN: Final = "innkeeper.cli.screen"
@@ -107,6 +111,16 @@ def _root(
 
 def main() -> None:
     """The entry point `inn`."""
+    if _COMPLETING in os.environ:
+        # Whatever is wrong, a person is in the middle of a line.
+        with contextlib.suppress(Exception):
+            app(standalone_mode=False)
+        sys.exit()
+    status = _run()
+    sys.exit(status if _flushed() else FAILURE)
+
+
+def _run() -> int:
     try:
         status = app(standalone_mode=False)
     except InnkeeperError as error:
@@ -120,9 +134,37 @@ def main() -> None:
         status = 130
     except BrokenPipeError:
         # Whoever read our output has gone: nothing is left to say, and nobody to say it to.
-        sys.stdout = None
+        _drop_output()
         status = FAILURE
-    sys.exit(status if isinstance(status, int) else 0)
+    except OSError as error:
+        if _flushed():
+            remark(_of_host(error))
+        status = FAILURE
+    return status if isinstance(status, int) else 0
+
+
+def _flushed() -> bool:
+    """Whether all output is written. If not, it is said why."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        _drop_output()
+        if not isinstance(error, BrokenPipeError):
+            remark(f"cannot write to standard output: {error.strerror}")
+        return False
+    return True
+
+
+def _drop_output() -> None:
+    """What could not be written is not tried again at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), sys.stdout.fileno())
+
+
+def _of_host(error: OSError) -> str:
+    """What nobody has found better words for."""
+    reason = error.strerror or str(error)
+    what = "the host refuses" if error.filename is None else f"cannot use {error.filename}"
+    return f"{what}: {reason}"
 
 
 def _plain(sentence: str) -> str:

@@ -147,10 +147,16 @@ class Networks:
             raise HostFailure(f"the network {name} is damaged: {error}") from error
 
     def all(self) -> list[Network]:
+        """
+        Raises:
+            HostFailure: when they cannot be listed, or one is damaged.
+        """
         try:
             names = sorted(entry.name for entry in self._home.iterdir())
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise HostFailure(f"cannot use {self._home}: {error.strerror}") from error
         return [self.find(name) for name in names]
 
     def members(self, name: str) -> list[Member]:

@@ -96,10 +96,16 @@ class Store:
         return self._home
 
     def names(self) -> list[str]:
+        """
+        Raises:
+            HostFailure: when they cannot be listed.
+        """
         try:
             return sorted(entry.name for entry in (self._home / "names").iterdir())
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise HostFailure(f"cannot use {self._home}: {error.strerror}") from error
 
     def images(self) -> list[Image]:
         return [self.find(name) for name in self.names()]

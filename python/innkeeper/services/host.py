@@ -102,8 +102,10 @@ def _tools() -> Check:
 def _store() -> Check:
     store = Store()
     place = store.directory
-    while not place.exists():
+    # Where we may not look, nothing is there for us.
+    while not os.path.exists(place):  # noqa: PTH110 - pathlib's raises
         place = place.parent
     free = shutil.disk_usage(place).free
     finding = f"{store.directory}, {format_size(free)} free"
-    return Check(name="image store", good=os.access(place, os.W_OK), finding=finding)
+    good = place.is_dir() and os.access(place, os.W_OK)
+    return Check(name="image store", good=good, finding=finding)

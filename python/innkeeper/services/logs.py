@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from typing import Final
 
+from innkeeper.errors import HostFailure
 from innkeeper.vm.detached import home as files
 from innkeeper.vm.detached import journal
 from innkeeper.vm.detached.follow import follow, lines_at_end
@@ -29,10 +30,17 @@ def log(name: str, *, lines: int | None, stay: bool) -> Iterator[bytes]:
 
 
 def events(*, past: bool = False, stay: bool = True) -> Iterator[dict[str, object]]:
-    """What happened to this user's guests, as documents: before, and with `stay` from now on."""
+    """What happened to this user's guests, as documents: before, and with `stay` from now on.
+
+    Raises:
+        HostFailure: when nothing can be written down there.
+    """
     place = f"{registry().directory}/{journal.DIRECTORY}"
-    os.makedirs(place, 0o700, exist_ok=True)  # noqa: PTH103 - pathlib is not loaded here
-    directory = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.makedirs(place, 0o700, exist_ok=True)  # noqa: PTH103 - pathlib is not loaded here
+        directory = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise HostFailure(f"cannot use {place}: {error.strerror}") from error
     try:
         new, end = _read(directory, journal.NAME)
         if past:

@@ -135,13 +135,21 @@ def _wired(order: Order, stack: contextlib.ExitStack) -> RunningMachine:
             wiring = replace(wiring, disks=connected(spec))
         # Its devices are found as the owner finds them.
         needed = spec if order.warm is None else order.warm.applied(spec)
-        jail.enter(needed, (order.own,), Path.cwd(), order.own.name)
+        jail.enter(needed, (order.own,), _here(), order.own.name)
         first.stay_with_parent()
     if order.warm is not None:
         # Whatever is wrong with it, the guest can boot; its owner sees that it did.
         with contextlib.suppress(InnkeeperError):
             return RunningMachine(order.warm.applied(spec), wiring, beginning=order.warm.beginning)
     return RunningMachine(spec, wiring)
+
+
+def _here() -> Path | None:
+    """Nothing is looked for in a directory that was deleted."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return None
 
 
 def _obey(

@@ -24,10 +24,10 @@ def devices(kernel: Path, asked_for: Sequence[str]) -> tuple[str, ...]:
 
 
 def _head(kernel: Path) -> bytes:
-    # A FIFO would be waited for.
-    if not kernel.is_file():
-        return b""
     try:
+        # A FIFO would be waited for.
+        if not kernel.is_file():
+            return b""
         with kernel.open("rb") as file:
             return file.read(KERNEL_PROBE_LENGTH)
     except OSError:

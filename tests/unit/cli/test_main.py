@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from innkeeper.cli.main import main
+from innkeeper.services import listing
 
 
 def inn(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int | str | None:
@@ -91,3 +92,19 @@ def test_help_speaks_of_no_types_of_python(
     assert "bool" not in said
     assert "str>" not in said
     assert "str]" not in said
+
+
+def test_what_nobody_foresaw_of_the_host_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for error, said in (
+        (PermissionError(13, "Permission denied", "/x"), "cannot use /x: Permission denied"),
+        (OSError(28, "No space left on device"), "the host refuses: No space left on device"),
+    ):
+
+        def refuse(*, refused: OSError = error, **_: object) -> None:
+            raise refused
+
+        monkeypatch.setattr(listing, "listed", refuse)
+        assert inn(monkeypatch, "ps") == 1
+        assert capsys.readouterr().err == f"inn: {said}\n"

@@ -41,11 +41,17 @@ class Registry:
         self.directory = directory
 
     def names(self) -> list[str]:
-        """Of those that are defined, whether they run or not."""
+        """Of those that are defined, whether they run or not.
+
+        Raises:
+            HostFailure: when they cannot be listed.
+        """
         try:
             found = os.listdir(self.directory)
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise HostFailure(f"cannot use {self.directory}: {error.strerror}") from error
         return sorted(
             name
             for name in found
