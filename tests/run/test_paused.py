@@ -21,3 +21,14 @@ def test_what_needs_the_agent_of_a_paused_guest_is_refused(house: House, halting
     house("pause", "a")
     for words in ASKING:
         assert house.refuses(*words) == "inn: the guest 'a' is paused: inn resume a\n"
+
+
+def test_it_is_paused_whether_that_can_be_written_down_or_not(house: House, halting: Path) -> None:
+    house.start("a", halting)
+    full = house.home / "guests" / "a" / "run" / ".run.json.new"
+    full.mkdir()
+    assert house("pause", "a") == "a\n"
+    assert house.inspect("a")["state"] == "running"
+    full.rmdir()
+    house.wait_for_state("a", "paused")
+    assert '"event": "pause"' in house("events", "--no-follow", "--json")

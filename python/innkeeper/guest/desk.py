@@ -66,6 +66,8 @@ VERSION: Final = 1
 _FAREWELL: Final = 1.0
 # Seconds after which a guest that was asked to power off is asked in another way.
 _INSIST: Final = 3.0
+# Seconds after which what could not be written down is tried again.
+_AGAIN: Final = 1.0
 # Seconds that a guest gets to power off, when this process is told to end.
 _GRACE: Final = 10.0
 
@@ -126,7 +128,7 @@ class Desk:
         self._news: News | None = None
         self._began = time.time()
         self._asked: str | None = None  # why, as a ShutdownCause
-        self._resetting = self._has_moved = False
+        self._resetting = self._has_moved = self._unwritten = False
         self._powering_down = False
         self._command: ResidentCommand | None = None
         self._shell: ConsoleShell | None = None
@@ -620,6 +622,7 @@ class Desk:
         journal.tell(self.home, told)
 
     def _write_run(self) -> None:
+        """On a full disk, again after a while: the guest stands as it does all the same."""
         assert self.machine is not None
         document: dict[str, object] = {
             "version": VERSION,
@@ -631,7 +634,16 @@ class Desk:
             "jail": [*self._walls.standing, *(("pid namespace",) if os.getpid() == 1 else ())],
             "jail_missing": [*self._walls.missing, *((alone.missing,) if alone.missing else ())],
         }
-        self.home.write(files.RUN, document)
+        try:
+            self.home.write(files.RUN, document)
+        except OSError:
+            if not self._unwritten:
+                self._unwritten = True
+                self.loop.after(_AGAIN, self._write_run_again)
+
+    def _write_run_again(self) -> None:
+        self._unwritten = False
+        self._write_run()
 
 
 _CAUSES: Final = {

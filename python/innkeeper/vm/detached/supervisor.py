@@ -100,6 +100,9 @@ class _Supervisor:
         self._home.remove(files.RUN)
         self._home.remove(files.SUPERVISOR)
         self._home.remove(files.SUPERVISOR_PID)
+        if self._home.read(files.ENDING) is None:
+            # There may be room by now.
+            self._keep(ending)
 
     def _one_run(self, ready: "int | None") -> "dict[str, object]":
         self._home.make_own()
@@ -109,7 +112,7 @@ class _Supervisor:
         ending = _plausible(self._home.read(files.ENDING))
         if ending is None:
             ending = unexpected(status)
-            self._home.write(files.ENDING, ending)
+            self._keep(ending)
         share.forget(self._home)
         if self._promise is not None:
             self._promise.end()
@@ -124,8 +127,15 @@ class _Supervisor:
         journal.tell(self._home, "exit", status=ending["status"], sentence=ending["sentence"])
         return ending
 
+    def _keep(self, ending: "dict[str, object]") -> None:
+        """A full disk must not keep the guest from being started again."""
+        with contextlib.suppress(OSError):
+            self._home.write(files.ENDING, ending)
+
     def _fork(self, ready: "int | None") -> int:
-        """The guest's process, which begins once it is written down."""
+        """The guest's process, which begins once it is written down. Where that cannot be, the
+        first one is an error, and each later one ends without having begun.
+        """
         begin, tell = os.pipe2(os.O_CLOEXEC)
         number, told = os.pipe2(os.O_CLOEXEC)
         order = self._home.read(files.ORDER) or {}
@@ -139,11 +149,12 @@ class _Supervisor:
         if self._switchboard is not None:
             self._listen(self._switchboard)
         pid = _number(number, forked)
-        self._write(pid)
+        is_written = self._is_written(pid, needed=ready is not None)
         self._settle(pid)
-        # The one that was to fork it may have gone before it had.
-        with contextlib.suppress(BrokenPipeError):
-            os.write(tell, _BEGIN)
+        if is_written:
+            # The one that was to fork it may have gone before it had.
+            with contextlib.suppress(BrokenPipeError):
+                os.write(tell, _BEGIN)
         os.close(tell)
         if ready is not None:
             os.close(ready)
@@ -246,12 +257,21 @@ class _Supervisor:
 
     def _wait_to_restart(self, pause: float) -> bool:
         """False when somebody wants it to end meanwhile."""
-        self._write(None)
+        self._is_written(None, needed=False)
         until = time.monotonic() + pause
         while (left := until - time.monotonic()) > 0:
             caught = signal.sigtimedwait(_SIGNALS, left)
             if caught is not None and caught.si_signo not in _ROUTINE:
                 return False
+        return True
+
+    def _is_written(self, guest: "int | None", *, needed: bool) -> bool:
+        try:
+            self._write(guest)
+        except OSError:
+            if needed:
+                raise
+            return False
         return True
 
     def _write(self, guest: "int | None") -> None:

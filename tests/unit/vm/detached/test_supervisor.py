@@ -108,6 +108,36 @@ def test_always_goes_on_until_it_was_asked_to_end(start: Start) -> None:
     assert found.count() == 3
 
 
+def test_a_full_disk_keeps_nobody_from_starting_it_again(start: Start) -> None:
+    full = "run/.ending.json.new"
+    dies = f"number == 1 and (os.mkdir({full!r}), os.kill(os.getpid(), 9))"
+    found = start("on-failure", f"{dies}; os.rmdir({full!r}); {ends('0')}")
+    assert found.wait()["status"] == 0
+    assert found.count() == 2
+
+
+def test_a_guest_whose_end_cannot_be_told_has_ended_all_the_same(start: Start) -> None:
+    found = start("no", "os.mkdir('run/.ending.json.new'); os.kill(os.getpid(), 9)")
+    assert found.wait() == {}
+    assert not standing.look(found.home).is_live
+
+
+def test_a_guest_that_cannot_be_written_down_is_started_once_it_can(start: Start) -> None:
+    full = ".supervisor.json.new"
+    dies = f"number == 1 and (os.mkdir({full!r}), os.kill(os.getpid(), 9))"
+    found = start("on-failure", f"{dies}; {ends('0')}")
+    events = Path(found.home.path).parent / ".events" / "events.jsonl"
+    restarts = f'"restart", "guest": "{found.home.name}"'
+    deadline = time.monotonic() + PATIENCE
+    while not events.exists() or events.read_text().count(restarts) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert found.count() == 1
+    (Path(found.home.path) / full).rmdir()
+    assert found.wait()["status"] == 0
+    assert found.count() == 2
+
+
 def test_one_that_is_told_to_end_is_not_started_again(start: Start) -> None:
     found = start("always", "time.sleep(1000)")
     found.wait_for_run(1)
