@@ -3,13 +3,15 @@
 import hashlib
 import json
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.boot.homes import furnish
-from tests.run.house import House
+from tests.conftest import PATIENCE
+from tests.run.house import House, wait
 
 from innkeeper import Guest
 from innkeeper.images import Image
@@ -55,6 +57,31 @@ def test_the_next_begins_as_the_first_and_is_itself(house: House) -> None:
     # Of the two clocks, which are told apart by whole seconds.
     assert before - 1 <= int(other[5]) <= time.time() + 1
     assert len(starts(house)) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_one_boots_for_it_leaves_no_guest(
+    house: House, number: signal.Signals
+) -> None:
+    run = ("run", "--detach", "--name", "unwanted", "--memory", "208M", "debian")
+    with house.inn.start(*run) as process:
+        wait(lambda: process.poll() is not None or runs_a_processor(process.pid), bool)
+        process.send_signal(number)
+        assert process.wait(timeout=PATIENCE) == 128 + number
+    assert "unwanted" not in house.states()
+    assert len(starts(house)) == 1
+
+
+def runs_a_processor(pid: int) -> bool:
+    """Whether a process, or one below it, has a thread that runs one of a guest."""
+    try:
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+        if any((thread / "comm").read_text().startswith("vcpu") for thread in threads):
+            return True
+        below = [int(word) for it in threads for word in (it / "children").read_text().split()]
+    except OSError:
+        return False
+    return any(map(runs_a_processor, below))
 
 
 def test_a_cold_one_boots(house: House) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -89,7 +90,8 @@ def run_command(spec: MachineSpec, command: CommandRun) -> Ending:
 
 
 def boot_once(spec: MachineSpec, image: Image, hostname: str) -> None:
-    """Boots `spec`, where no guest like it has booted, for those that then need not.
+    """Boots `spec`, where no guest like it has booted, for those that then need not. A signal that
+    ends it is this process's own afterwards.
 
     Raises:
         As `run_command`.
@@ -110,9 +112,11 @@ def boot_once(spec: MachineSpec, image: Image, hostname: str) -> None:
             machine = apart.machine(spec, wiring, agent.disconnect)
         finally:
             log.close_writer()
-        with attended(machine, None), contextlib.suppress(GuestNotRunning):
+        with attended(machine, None) as attention, contextlib.suppress(GuestNotRunning):
             start.ready(agent, machine, log)
             start.finish()
+    if attention.caught.number is not None:
+        signal.raise_signal(attention.caught.number)
 
 
 def _execute(
