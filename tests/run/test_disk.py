@@ -217,3 +217,14 @@ def test_a_new_image_takes_no_pipes_place(inn: Inn, tmp_path: Path) -> None:
     for words in (("create", pipe, "1M"), ("convert", source, pipe)):
         assert "no file" in refused(inn, *words, "--force")
     assert pipe.is_fifo()
+
+
+@pytest.mark.parametrize("suffix", [".vdi", ".vhd", ".VHDX"])
+def test_a_name_is_not_given_to_another_format(inn: Inn, tmp_path: Path, suffix: str) -> None:
+    path, source = tmp_path / f"disk{suffix}", tmp_path / "source.qcow2"
+    said(inn, "create", source, "1M")
+    for words in (("create", path, "1M"), ("convert", source, path)):
+        assert "only read" in refused(inn, *words)
+        assert not path.exists()
+        said(inn, *words, "--to", "raw")
+        path.unlink()

@@ -17,6 +17,7 @@ from innkeeper.vm.disk_images import DiskInfo, DiskReport, DiskSnapshot
 __all__ = ["ConvertedFormat", "DiskInfo", "DiskReport", "DiskSnapshot", "NewFormat", "Repair"]
 
 _RAW_SUFFIXES: Final = (".img", ".raw")
+_ONLY_READ: Final = (".vdi", ".vhd", ".vhdx")
 _CLUSTERS: Final = (512, 2 << 20)
 
 
@@ -44,9 +45,17 @@ class Repair(StrEnum):
 
 
 def format_for(path: Path, wanted: NewFormat | ConvertedFormat | None) -> DiskFormat:
-    """The format of a new image: as it was said, or else as the file's name says it."""
+    """The format of a new image: as it was said, or else as the file's name says it.
+
+    Raises:
+        InvalidInput: when its name says one that is only read.
+    """
     if wanted is not None:
         return DiskFormat(wanted.value)
+    if path.suffix.lower() in _ONLY_READ:
+        raise InvalidInput(
+            f"{path.suffix} images are only read: name {path} otherwise, or say --to"
+        )
     if path.suffix == ".vmdk":
         return DiskFormat.VMDK
     return DiskFormat.RAW if path.suffix in _RAW_SUFFIXES else DiskFormat.QCOW2
