@@ -91,9 +91,8 @@ def admitted(name: str, shares: Shares) -> Iterator[None]:
     """
     missing = sorted(set(shares.cpuset) - os.sched_getaffinity(0))
     if missing:
-        raise InvalidInput(
-            f"the guest {name!r} is to run on processor {missing[0]}, which is not here"
-        )
+        who = f"the guest {name!r}" if name else "the guest"
+        raise InvalidInput(f"{who} is to run on processor {missing[0]}, which is not here")
     if not shares.memory:
         yield
         return

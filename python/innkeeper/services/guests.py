@@ -43,7 +43,7 @@ def run(request: GuestRequest, report: Report) -> Ending:
     if request.shares.memory:
         raise InvalidInput("--memory-min is for a guest that --detach lets stay")
     with (
-        admission.admitted(request.name or "kernel", request.shares),
+        admission.admitted(request.name or "", request.shares),
         _share(request) as kept,
         seeds.attended(kept, request.name or host_name(request.image or "kernel")) as seeded,
     ):

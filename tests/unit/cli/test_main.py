@@ -29,6 +29,7 @@ def inn(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int | str | None:
         (["run", "debian", "--memory"], "'--memory' requires an argument"),
         (["image", "rm"], "missing argument 'NAME'"),
         (["run"], "name an image to run"),
+        (["run", "debian", "--cpuset", "5000"], "inn: the guest is to run on processor 5000"),
         (["run", "debian", "--memory", "abc"], "'abc' is not a size"),
     ],
 )
