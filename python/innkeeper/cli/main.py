@@ -83,6 +83,7 @@ app = typer.Typer(
     cls=_Commands,
     help="Runs real operating systems as guests, with or without hardware virtualization.",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )

@@ -109,3 +109,13 @@ def test_what_nobody_foresaw_of_the_host_is_one_sentence(
         monkeypatch.setattr(listing, "listed", refuse)
         assert inn(monkeypatch, "ps") == 1
         assert capsys.readouterr().err == f"inn: {said}\n"
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["image"], ["image", "ls"]])
+def test_h_is_short_for_help(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert inn(monkeypatch, *command, "-h") == 0
+    short = capsys.readouterr().out
+    assert inn(monkeypatch, *command, "--help") == 0
+    assert capsys.readouterr().out == short
