@@ -87,7 +87,7 @@ def execute(home: Home, command: Exec, *, stdin: bool, timeout: float | None) ->
                 status = run_joined(channel, command, on_job=hear, stdin=stdin)
                 return Ending(status.returncode)
         except CommandNotStarted as error:
-            return not_started(command.argv, error)
+            return not_started(command.argv, error, command.cwd)
         except GuestNotRunning:
             return Ending(GUEST_LOST, f"the guest {home.name!r} ended before the command did")
         except TimeoutError:

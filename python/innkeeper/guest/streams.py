@@ -45,10 +45,13 @@ def run_joined(
         return job.wait()
 
 
-def not_started(argv: Sequence[str], error: CommandNotStarted) -> Ending:
-    """As a shell has it: 127 for a program that is not there, 126 for one that cannot be run."""
+def not_started(argv: Sequence[str], error: CommandNotStarted, cwd: str = "") -> Ending:
+    """As a shell has it: 127 for a program that is not there, 126 for one that cannot be run. The
+    directory may be what was wrong, and nobody says which.
+    """
     status = NOT_FOUND if error.errno == errno.ENOENT else NOT_EXECUTABLE
-    return Ending(status, f"cannot run {argv[0]!r} in the guest: {error}")
+    where = f"{cwd} of the guest" if cwd else "the guest"
+    return Ending(status, f"cannot run {argv[0]!r} in {where}: {error}")
 
 
 def _sink(fd: int, job: list[Job]) -> Sink:

@@ -1,4 +1,4 @@
-"""Signals for a command in a guest."""
+"""Signals for a command in a guest, and what is said of one that cannot be run."""
 
 import signal
 import threading
@@ -7,7 +7,9 @@ from typing import Any, cast
 
 import pytest
 
+from innkeeper.errors import CommandNotStarted
 from innkeeper.guest import attached
+from innkeeper.guest.streams import not_started
 from innkeeper.vm.detached import standing
 
 
@@ -57,3 +59,11 @@ def test_the_first_ends_us_where_the_guest_was_paused_meanwhile(state: SimpleNam
         with pytest.raises(Ended):
             signal.raise_signal(signal.SIGTERM)
     assert job.heard == []
+
+
+def test_a_command_that_cannot_be_run_says_where() -> None:
+    error = CommandNotStarted("Not a directory", 20)
+    for cwd, where in (("/nope", "/nope of the guest"), ("", "the guest")):
+        ending = not_started(("pwd",), error, cwd)
+        assert ending.status == 126
+        assert ending.sentence == f"cannot run 'pwd' in {where}: Not a directory"
