@@ -53,6 +53,9 @@ def imported(
     reference = parse_reference(text)
     if name is not None:
         check_name(name)
+    if debian.NAME not in store.names():
+        # Before its kernel is built for nothing.
+        building.check(store, reference)
     return building.build(
         store, reference, ensure(store, debian.NAME, report), report, name, anew=anew
     )

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -55,6 +56,16 @@ _FOLDER_DRIVERS: Final = "fs/fuse"
 _NOT_IN_NAMES: Final = re.compile(r"[^a-z0-9._-]+")
 
 
+def check(store: Store, reference: Reference) -> None:
+    """
+    Raises:
+        InvalidInput: when `reference` names nothing that an image could be made of.
+        HostFailure.
+    """
+    with store.building() as scratch, _opened(reference, scratch) as parts:
+        source.read(parts, reference)
+
+
 def build(
     store: Store,
     reference: Reference,
@@ -72,26 +83,29 @@ def build(
         ImageBuildFailed, HostFailure.
     """
     require(_TOOLS if os.geteuid() == 0 else {**_TOOLS, "newuidmap": "uidmap"})
-    with store.building() as scratch:
-        archive = reference.kind is not Kind.OCI
-        with places.opened(reference.path, scratch, archive=archive) as parts:
-            found = source.read(parts, reference)
-            known = None if anew else _known(store, found.digest)
-            if known is not None and name in (None, known.name):
-                return known
-            where = f"{reference.kind}:{reference.path.absolute()}"
-            called = name or _free_name(store, found, where)
-            if known is not None:
-                return store.call(known, called)
-            finished = scratch / "image"
-            finished.mkdir()
-            size = _write_root(parts, found, scratch, report)
-            (scratch / ROOT).rename(finished / ROOT)
-            _kernel(base, finished, scratch)
-            report("storing the image", 0.95)
-            image = store.publish(finished, _manifest(finished, found, where, called, base, size))
-            report("done", 1.0)
-            return image
+    with store.building() as scratch, _opened(reference, scratch) as parts:
+        found = source.read(parts, reference)
+        known = None if anew else _known(store, found.digest)
+        if known is not None and name in (None, known.name):
+            return known
+        where = f"{reference.kind}:{reference.path.absolute()}"
+        called = name or _free_name(store, found, where)
+        if known is not None:
+            return store.call(known, called)
+        finished = scratch / "image"
+        finished.mkdir()
+        size = _write_root(parts, found, scratch, report)
+        (scratch / ROOT).rename(finished / ROOT)
+        _kernel(base, finished, scratch)
+        report("storing the image", 0.95)
+        image = store.publish(finished, _manifest(finished, found, where, called, base, size))
+        report("done", 1.0)
+        return image
+
+
+def _opened(reference: Reference, scratch: Path) -> AbstractContextManager[Blobs]:
+    archive = reference.kind is not Kind.OCI
+    return places.opened(reference.path, scratch, archive=archive)
 
 
 def _known(store: Store, digest: str) -> Image | None:
