@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
@@ -132,7 +133,7 @@ fn explain_open(path: &Path, write: bool, source: io::Error) -> BlockError {
 pub(crate) fn hold(file: &File, held: bool) -> io::Result<()> {
     let done = match held {
         false => file.unlock(),
-        true => file.try_lock().map_err(io::Error::from),
+        true => patiently(|| file.try_lock()).map_err(io::Error::from),
     };
     match done {
         Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
@@ -140,13 +141,26 @@ pub(crate) fn hold(file: &File, held: bool) -> io::Result<()> {
     }
 }
 
+/// A process that is being made has the descriptors of the one that makes it, until it runs its program: what was let
+/// go may be locked for a moment longer.
+fn patiently(lock: impl Fn() -> Result<(), TryLockError>) -> Result<(), TryLockError> {
+    const TRIES: u32 = 20;
+    const PAUSE: Duration = Duration::from_millis(5);
+    for _ in 1..TRIES {
+        match lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
+            done => return done,
+        }
+    }
+    lock()
+}
+
 /// The lock belongs to the open file description, so clones of `file` keep it.
 fn lock(file: &File, path: &Path, write: bool) -> Result<(), BlockError> {
-    let locked = if write {
-        file.try_lock()
-    } else {
-        file.try_lock_shared()
-    };
+    let locked = patiently(|| match write {
+        true => file.try_lock(),
+        false => file.try_lock_shared(),
+    });
     match locked {
         Ok(()) => Ok(()),
         Err(TryLockError::WouldBlock) => Err(BlockError::InUse {
@@ -160,3 +174,6 @@ fn lock(file: &File, path: &Path, write: bool) -> Result<(), BlockError> {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests;
