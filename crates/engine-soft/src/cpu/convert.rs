@@ -11,6 +11,7 @@ use x86::{Activity, ApicState, CpuState, Events, Exception, msr};
 use super::features::Features;
 use super::{CodeSize, Cpu, attention};
 use crate::interp::vector::available::Available;
+use crate::interp::vector::misc::MXCSR_BITS;
 use crate::mmu::Mmu;
 use crate::msrs::Msrs;
 use crate::replay::Replay;
@@ -149,6 +150,8 @@ impl Cpu {
         self.xcr0 = state.xcr0;
         self.pkru = state.pkru;
         self.fpu = state.fpu.clone();
+        // The host's LDMXCSR takes no others.
+        self.fpu.mxcsr &= MXCSR_BITS;
         let tsc_offset = self.msrs.tsc_offset;
         self.msrs = Msrs::at_reset();
         for (&index, &value) in &state.msrs {

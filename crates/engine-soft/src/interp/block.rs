@@ -150,7 +150,7 @@ impl BlockCache {
         let Some(block) = self.block(slot) else {
             return Ok(false);
         };
-        if block.key != key || block.page.as_ref().is_some_and(|page| !page.is_current()) {
+        if block.key != key || !is_same(block.page.as_ref(), key >> 2, cpu) {
             return Ok(false);
         }
         let Some((gpa, page)) = block.second.as_deref() else {
@@ -158,7 +158,7 @@ impl BlockCache {
         };
         let next = next_page(cpu, gla);
         let mapped = fetched_page(cpu, next)?;
-        Ok(mapped == *gpa && page.as_ref().is_none_or(CodePage::is_current))
+        Ok(mapped == *gpa && is_same(page.as_ref(), mapped, cpu))
     }
 
     fn decode(
@@ -220,6 +220,15 @@ impl BlockCache {
         self.slots.fill(0);
         self.blocks.clear();
         self.ops.clear();
+    }
+}
+
+/// Is at `gpa` what was there when a block was decoded: the same code, or still no RAM?
+#[inline(always)]
+fn is_same(page: Option<&CodePage>, gpa: u64, cpu: &Cpu) -> bool {
+    match page {
+        Some(page) => page.is_current(),
+        None => cpu.mmu.tracker(gpa).is_none(),
     }
 }
 

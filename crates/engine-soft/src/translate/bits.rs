@@ -5,7 +5,7 @@ use iced_x86::{Instruction, Mnemonic, OpKind};
 
 use super::emitter::{Emitter, Refused, Way};
 use super::registers::{R12, R13, RAX};
-use crate::interp::op::Op;
+use crate::interp::op::{AddressForm, Op};
 
 pub(super) fn is_bit_string(insn: &Instruction) -> bool {
     use Mnemonic as M;
@@ -18,7 +18,8 @@ impl Emitter<'_> {
     /// The word with the bit is found first; then the host does the same to that word alone. Uses R12.
     pub(super) fn bit_string(&mut self, insn: &Instruction, op: &Op) -> Result<(), Refused> {
         let size = insn.op1_register().size() as u32;
-        if self.frame.mode.code32 || size < 4 {
+        // An address of 32 bits begins again at zero, beyond what is added here.
+        if self.frame.mode.code32 || size < 4 || op.form != AddressForm::Long64 {
             return Err(Refused);
         }
         let (w, shift) = if size == 8 { (8, 6) } else { (0, 5) };

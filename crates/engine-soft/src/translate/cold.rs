@@ -304,6 +304,8 @@ impl Emitter<'_> {
             let Second { way, size, .. } = second;
             self.asm.land(miss.jump);
             let stubs = self.frame.stubs;
+            // Where addresses have 32 bits, no page follows the last.
+            let alone = alone && !self.frame.mode.code32;
             if let Some(stub) = stubs.miss(way, set, size, alone) {
                 self.asm.call(stub);
             } else {

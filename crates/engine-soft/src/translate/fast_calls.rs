@@ -80,7 +80,7 @@ impl Emitter<'_> {
     }
 
     /// The jump that is taken unless the table of jumps of a mode is filled for it.
-    fn unless_mode(&mut self, mode: Mode) -> Miss {
+    pub(super) fn unless_mode(&mut self, mode: Mode) -> Miss {
         self.asm
             .compare_half(native::jump_mode(mode.set()), mode.bits());
         self.asm.jump_if(condition::NOT_EQUAL).into()

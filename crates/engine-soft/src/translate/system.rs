@@ -159,7 +159,11 @@ impl Emitter<'_> {
     fn stac(&mut self, op: &Op) -> Result<Then, Refused> {
         match self.frame.mode.set() {
             set::SUPERVISOR => {
-                self.or_flags(rflags::AC as u32);
+                self.flags_to_memory();
+                let other = self.unless_jumps_of(set::SUPERVISOR_OPEN);
+                self.asm.or_word(native::RFLAGS, rflags::AC as u32);
+                let site = self.site(op, true);
+                self.slow_way_to(vec![other], site);
                 self.go_on_as(set::SUPERVISOR_OPEN, op);
                 Ok(Then::Ended)
             }
@@ -181,9 +185,10 @@ impl Emitter<'_> {
             set::SUPERVISOR_OPEN => {
                 self.flags_to_memory();
                 let slow = self.unless(native::CR4, cr4::SMAP as u32);
+                let other = self.unless_jumps_of(set::SUPERVISOR);
                 self.asm.and_word(native::RFLAGS, !(rflags::AC as u32));
                 let site = self.site(op, true);
-                self.slow_way_to(vec![slow], site);
+                self.slow_way_to(vec![slow, other], site);
                 self.go_on_as(set::SUPERVISOR, op);
                 Ok(Then::Ended)
             }
@@ -198,6 +203,14 @@ impl Emitter<'_> {
     }
 
     /// Goes on after the instruction in a unit whose accesses are of another kind.
+    /// The jump that is taken unless this mode, with accesses of `set`, is what the set's table of jumps is filled for.
+    fn unless_jumps_of(&mut self, set: usize) -> Miss {
+        self.unless_mode(Mode {
+            set: set as u8,
+            ..self.frame.mode
+        })
+    }
+
     fn go_on_as(&mut self, set: usize, op: &Op) {
         self.asm.set_wide(native::CURRENT_SET, set as u32);
         let after = self.frame.unit + op.start + u16::from(op.len);

@@ -381,6 +381,11 @@ impl Translator {
 
     /// Makes the unit with this key; `None` where there cannot be one, and when everything had to go.
     fn translate(&mut self, cpu: &mut Cpu, page: u64, key: u32, mode: Mode) -> Option<Unit> {
+        // Also after what was made and not kept.
+        if self.referred.sites.len() > self.most_sites || self.known > MOST_UNITS {
+            self.clear(cpu);
+            return None;
+        }
         let mut bytes = [0; make::LONGEST + LONGEST_INSTRUCTION];
         let offset = (key & 0xfff) as u16;
         let mut have = fetch_bytes(cpu, page | u64::from(offset), &mut bytes[..make::LONGEST]);
@@ -396,6 +401,8 @@ impl Translator {
         let mut next = None;
         if needs_more(&bytes[..have], context.code) {
             let page = page_across(cpu, mode)?;
+            // What lies in no RAM may be another each time.
+            cpu.mmu.tracker(page)?;
             next = Some(page);
             have += fetch_bytes(cpu, page, &mut bytes[have..have + LONGEST_INSTRUCTION]);
             self.stamps = self.stamps.wrapping_add(1);
@@ -424,9 +431,8 @@ impl Translator {
         if changed || second_changed {
             return None;
         }
-        let full = self.referred.sites.len() > self.most_sites || self.known > MOST_UNITS;
         let [hot, cold] = SECTIONS.map(|section| self.asm.bytes(section));
-        if full || made.is_some() && !self.memory.add(hot, cold) {
+        if made.is_some() && !self.memory.add(hot, cold) {
             self.clear(cpu);
             return None;
         }

@@ -10,7 +10,7 @@ use crate::interp::decode::{Context, Lowered};
 use crate::interp::op::{Handler, Op, Stop};
 
 /// Bits of MXCSR that exist.
-pub(super) const MXCSR_BITS: u32 = 0xffff;
+pub(crate) const MXCSR_BITS: u32 = 0xffff;
 
 pub(super) fn lower(insn: &Instruction, context: Context) -> Option<Lowered> {
     let run: Handler = match insn.mnemonic() {

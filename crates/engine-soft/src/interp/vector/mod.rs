@@ -13,7 +13,7 @@ mod emit;
 mod gate;
 mod gather;
 mod masked;
-mod misc;
+pub(crate) mod misc;
 mod mmx;
 mod native_raw;
 mod operand;
