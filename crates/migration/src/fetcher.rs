@@ -246,12 +246,19 @@ impl Fetcher {
 
     /// What the source of a new connection has to know.
     fn tell_anew(&self) -> Result<(), FrameError> {
-        let (missing, wanted) = {
-            let state = self.lock();
-            let missing = state.missing.as_ref().map(|missing| missing.pages());
-            let wanted: Vec<u64> = state.wanted.iter().copied().collect();
-            (missing.unwrap_or_default(), wanted)
+        let Some(here) = self.lock().missing.clone() else {
+            return Ok(());
         };
+        let missing = here.pages();
+        let (wanted, given_back): (Vec<u64>, Vec<u64>) = {
+            let wanted = std::mem::take(&mut self.lock().wanted);
+            wanted.into_iter().partition(|page| missing.contains(*page))
+        };
+        for page in given_back {
+            // Whoever waited for it hears of that.
+            here.put(page, None).map_err(FrameError::Keep)?;
+        }
+        self.lock().wanted.extend(&wanted);
         {
             let line = self.line();
             let line = line.as_ref().ok_or(FrameError::Gone)?;
@@ -290,8 +297,10 @@ impl Fetcher {
                         missing.put(page, bytes).map_err(FrameError::Keep)?;
                         self.lock().wanted.remove(&page);
                     }
-                    self.say(Kind::Taken, &[])?;
+                    let said = self.say(Kind::Taken, &[]);
+                    // Whoever has all of it needs no connection.
                     self.look();
+                    said?;
                 }
                 Kind::Go if !begun => {
                     self.lock().fetching = Fetching::Active;

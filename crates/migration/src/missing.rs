@@ -47,6 +47,10 @@ pub(crate) fn take(body: &[u8], missing: &mut PageSet) -> Result<(), FrameError>
             return Err(FrameError::Nonsense("a page beyond the guest's memory"));
         }
         for page in first..end {
+            // So all frames together take no longer than there are pages.
+            if missing.contains(page) {
+                return Err(FrameError::Nonsense("a page is missing twice"));
+            }
             missing.insert(page);
         }
     }

@@ -89,7 +89,8 @@ impl PageServer {
             let left = patience.checked_sub(began.elapsed());
             let left = left.ok_or(FrameError::Silent)?;
             if !readable(sender.to(), left)? {
-                return Err(FrameError::Silent);
+                // A signal may have ended the wait.
+                continue;
             }
             match self.hear(sender)? {
                 Some(kind) if kind == what => break,

@@ -74,7 +74,7 @@ class LateMemory:
         """The guest has ended, and needs nothing more."""
         if self._memory is not None and self.outstanding:
             self._memory.abandon()
-            self._look()
+            self._become("completed")
 
     def _look(self) -> None:
         assert self._memory is not None
@@ -82,13 +82,18 @@ class LateMemory:
         self._enter(phase)
 
     def _enter(self, phase: str) -> None:
-        before, self._phase = self._phase, phase
+        before = self._phase
         if phase == before:
             return
-        self._tell(phase)
+        self._become(phase)
         if phase == "postcopy-paused":
             self._guest.wait_for_memory()
-        elif before == "postcopy-paused" and phase == "postcopy-active":
+        elif before == "postcopy-paused":
+            # All may have come before anybody looked.
             self._guest.memory_comes()
-        elif phase == "completed" and self._memory is not None:
+
+    def _become(self, phase: str) -> None:
+        self._phase = phase
+        self._tell(phase)
+        if phase == "completed" and self._memory is not None:
             self._guest.loop.forget(self._memory.fileno())

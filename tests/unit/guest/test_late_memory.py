@@ -79,6 +79,27 @@ def test_a_guest_stands_still_while_nothing_comes(memory: Memory) -> None:
     assert phases == ["postcopy-active", "postcopy-paused", "postcopy-active", "completed"]
 
 
+def test_a_guest_goes_on_where_all_came_before_anybody_looked(memory: Memory) -> None:
+    guest = Guest()
+    late = LateMemory(guest, lambda _: None)
+    late.expect(cast("Any", memory))
+    memory.phase = ("postcopy-paused", "the other host is gone", 4096)
+    late.status()
+    memory.phase = ("completed", None, 0)
+    late.status()
+    assert guest.done == ["wait", "go on"]
+
+
+def test_a_guest_that_ends_while_it_waits_does_not_go_on(memory: Memory) -> None:
+    guest = Guest()
+    late = LateMemory(guest, lambda _: None)
+    late.expect(cast("Any", memory))
+    memory.phase = ("postcopy-paused", "the other host is gone", 4096)
+    late.status()
+    late.abandon()
+    assert guest.done == ["wait"]
+
+
 def test_a_guest_that_has_ended_lets_go(memory: Memory) -> None:
     phases: list[str] = []
     late = LateMemory(Guest(), phases.append)

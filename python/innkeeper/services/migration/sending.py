@@ -348,12 +348,33 @@ def ask(fenced: Fence) -> str | None:
 def settle(
     client: Client | None, found: Mapping[str, Any], *, runs_there: bool
 ) -> Mapping[str, Any]:
-    """What becomes of a guest that was in doubt, and still has its process here or has not."""
+    """What becomes of a guest that was in doubt, and still has its process here or has not.
+
+    Raises:
+        MigrationFailed: when it is to be here, and has run there or is being handed over.
+    """
     if client is not None:
-        with contextlib.suppress(InnkeeperError):
+        try:
             client.execute("x-migrate-settle", here=not runs_there)
+        except CommandRefused as error:
+            if not runs_there and _is_away(client):
+                raise MigrationFailed(
+                    "what is here of the guest is as it was before it ran on the other host, or it "
+                    "is just being handed over; inn kill ends it here"
+                ) from error
+        except InnkeeperError:
+            # It has ended.
+            pass
     status = "completed" if runs_there else "failed"
     return {**found, "status": status}
+
+
+def _is_away(client: Client) -> bool:
+    """Whether the guest's process holds it for another host, and is not in doubt."""
+    found = client.execute("query-migrate")
+    status = str(found.get("status")) if isinstance(found, dict) else ""
+    away = ("pre-switchover", "device", "handed-over", "completed")
+    return status in away or status.startswith("postcopy")
 
 
 def _agreed(line: Line) -> None:
