@@ -133,3 +133,18 @@ fn a_load_of_ss_holds_off_breakpoints_by_vendor() {
         assert_eq!((state.gpr[1], state.rip), (count, rip));
     }
 }
+
+#[test]
+fn a_state_brings_no_mxcsr_that_a_processor_refuses() {
+    let ram = RamRange {
+        base: Gpa(0),
+        len: 0x1000,
+    };
+    let engine = SoftEngine::new(GuestMemory::new(&[ram]).expect("RAM"));
+    let table = CpuidTable::default();
+    let mut vcpu = engine.create_vcpu(0, &table).expect("a vCPU");
+    let mut state = CpuState::at_reset();
+    state.fpu.mxcsr = 0xffff_1f80;
+    vcpu.set_state(&state).expect("taken");
+    assert_eq!(vcpu.state().expect("a state").fpu.mxcsr, 0x1f80);
+}
