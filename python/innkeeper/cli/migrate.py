@@ -86,7 +86,8 @@ def migrate(
     """Move a running guest to another host, without stopping it.
 
     Its memory is sent while it runs, and its disks unless they are shared. It stands still for a
-    moment, and goes on there. Whatever fails, it runs on one host.
+    moment, and goes on there. Whatever fails, it runs on one host; with --post-copy it may stand
+    still there until --recover.
     """
     if receive:
         _receive()
