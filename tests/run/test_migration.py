@@ -14,6 +14,8 @@ from tests.conftest import Inn
 from tests.run.house import House, wait
 
 from innkeeper import _core
+from innkeeper.vm.detached.home import Home
+from innkeeper.vm.qmp.client import Client
 
 PAGES = 1024
 
@@ -264,6 +266,7 @@ def test_nobody_runs_a_guest_twice_while_nobody_knows(
     wait(lambda: hosts.running(), lambda found: found == [hosts.there])
     assert "it is not known whether" in hosts.here.refuses("start", "box")
     # It answers again.
+    assert "says itself" in hosts.breaking("").refuses("migrate", "box", "--here", status=2)
     assert f"runs on {hosts.target}" in hosts.breaking("")("migrate", "box", "--status")
     assert "was moved to" in hosts.here.refuses("start", "box")
     rounds(hosts.there, 2)
@@ -370,6 +373,12 @@ def test_a_guest_whose_memory_is_lost_is_started_from_its_disks(torn: Hosts) -> 
     torn.here("migrate", "box", "--here")
     torn.here("start", "box")
     rounds(torn.here, 2)
+
+
+def test_a_guest_that_waits_for_its_memory_can_be_ended(torn: Hosts) -> None:
+    with Home.open(torn.there.inspect("box")["directory"]) as home, Client(home) as client:
+        client.execute("quit")
+    torn.there.wait_for_state("box", "exited")
 
 
 def test_a_guest_that_ends_lets_go_of_memory_elsewhere(torn: Hosts) -> None:

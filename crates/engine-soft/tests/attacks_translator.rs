@@ -15,9 +15,9 @@ use engine_tests::{CODE, DATA};
 use guest_memory::write;
 use hostile_guest::{run_and_kick, table};
 use long_mode::state;
-use memory::GuestMemory;
+use memory::{Gpa, GuestMemory};
 use pair::Both;
-use x86::register::gpr;
+use x86::register::{cr4, gpr};
 
 /// Tables of [`Image`].
 const PML4: u64 = 0x1000;
@@ -248,6 +248,71 @@ fn jumps_to_an_instruction_over_a_page_end_find_the_new_one() {
     let run = both.run(&state(), "a jump to an instruction over a page's end");
     let results = [run.state.gpr[gpr::RBX], run.state.gpr[gpr::RDI]];
     assert_eq!(results, [0x5_0001, 0x5_0001]);
+}
+
+/// A bit string that is reached by 32 bits begins again at zero, and not above 4 GiB or below zero.
+#[test]
+fn bit_strings_at_short_addresses_stay_below_four_gib() {
+    let mut both = Both::new(|| memory(&[]));
+    // lock or byte [rbx], 0, so that the TLB knows the page; bts [eax], ecx; hlt
+    both.write(CODE, &[0xf0, 0x80, 0x0b, 0, 0x67, 0x0f, 0xab, 0x08, 0xf4]);
+    let mut state = state();
+    state.gpr[gpr::RBX] = END_OF_ALL + 0xf90;
+    (state.gpr[gpr::RAX], state.gpr[gpr::RCX]) = (0x10, 0xffff_fc00);
+    let run = both.run(&state, "bts [eax], ecx");
+    let gpa = Gpa(0xffff_ff90);
+    assert_eq!(run.exits[0], Exit::MmioRead { gpa, size: 4 });
+}
+
+/// STAC and CLAC lead to code that is known for other accesses, and perhaps for another mode.
+#[test]
+fn opened_accesses_run_no_code_of_another_mode() {
+    const FUNCTION: u64 = CODE + 0x1000;
+    let mut both = Both::new(|| memory(&[]));
+    // again: clts; stac; call rbx; clac; dec ebp; jnz again
+    let often = [
+        0x0f, 0x06, 0x0f, 0x01, 0xcb, 0xff, 0xd3, 0x0f, 0x01, 0xca, 0xff, 0xcd, 0x75, 0xf2,
+    ];
+    // mov rax, cr0; or eax, 8; mov cr0, rax
+    let switch = [0x0f, 0x20, 0xc0, 0x83, 0xc8, 0x08, 0x0f, 0x22, 0xc0];
+    // stac; call rbx; hlt
+    let last = [0x0f, 0x01, 0xcb, 0xff, 0xd3, 0xf4];
+    both.write(CODE, &[&often[..], &switch, &last].concat());
+    // pxor xmm0, xmm0; ret
+    both.write(FUNCTION, &[0x66, 0x0f, 0xef, 0xc0, 0xc3]);
+    let mut state = state();
+    state.cr4 |= cr4::SMAP;
+    (state.gpr[gpr::RBX], state.gpr[gpr::RBP]) = (FUNCTION, 20);
+    let run = both.run(&state, "SSE where it may not be used");
+    let found = (run.state.gpr[gpr::RBP], run.state.rip);
+    assert_eq!(run.exits, [Exit::TripleFault]);
+    assert_eq!(found, (0, FUNCTION));
+}
+
+/// What was no memory, and is, is executed as it is.
+#[test]
+fn code_that_appears_where_nothing_was_is_found() {
+    const PLACE: u64 = 0x100_0000;
+    for make in [SoftEngine::new, SoftEngine::translator] {
+        let memory = memory(&[]);
+        // The large page of 0 to 200000h leads there.
+        write(&memory, PD_LOW + 8, &(PLACE | 0x87).to_le_bytes());
+        let mut vcpu = make(memory.clone())
+            .create_vcpu(0, &table())
+            .expect("a vCPU");
+        let mut state = state();
+        state.rip = 0x20_0000;
+        vcpu.set_state(&state).expect("a state");
+        let exit = vcpu.run(Entry::Resume).expect("no host failure");
+        // The handler of #UD says so.
+        assert!(matches!(exit, Exit::PortWrite { value: 6, .. }), "{exit:?}");
+        let device = memory.add_device_memory(0x20_0000).expect("memory");
+        device.place(Some(Gpa(PLACE)));
+        device.write(0, &[0xf4]);
+        vcpu.set_state(&state).expect("a state");
+        let exit = vcpu.run(Entry::Resume).expect("no host failure");
+        assert_eq!(exit, Exit::Halted);
+    }
 }
 
 /// CMPXCHG8B and CMPXCHG16B that succeed, fail, are not aligned, and lie over a page's end.

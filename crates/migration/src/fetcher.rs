@@ -27,6 +27,8 @@ use crate::sender::{BATCH, DATA, HOW, ZERO};
 const PAGE: usize = 1 << PAGE_SHIFT;
 /// A source that says nothing for so long while pages are missing has gone.
 const SILENCE: Duration = Duration::from_secs(20);
+/// Until a host that failed is asked again.
+const AGAIN: Duration = Duration::from_secs(1);
 /// One that reads nothing for so long likewise.
 const UNREAD: Duration = Duration::from_secs(5);
 
@@ -196,9 +198,11 @@ impl Fetcher {
 
     /// Hears who waits for which page, and asks for it, until nothing is missing.
     pub fn hear_faults(&self) {
-        if let Err(error) = self.pass_faults() {
+        while let Err(error) = self.pass_faults() {
             let connection = self.lock().connection;
             self.broken(connection, &FrameError::Keep(error));
+            // The host may have room again.
+            std::thread::sleep(AGAIN);
         }
     }
 
@@ -207,6 +211,10 @@ impl Fetcher {
             let Some(missing) = self.lock().missing.clone() else {
                 return Ok(());
             };
+            let wanted = missing.wanted()?;
+            self.lock().wanted.extend(&wanted);
+            // Whoever takes what comes notices when nothing does; it is asked for again then.
+            let _ = self.ask_for(&wanted);
             let mut fds = [
                 PollFd::new(&*missing, PollFlags::IN),
                 PollFd::new(&self.over, PollFlags::IN),
@@ -218,10 +226,6 @@ impl Fetcher {
             if !fds[1].revents().is_empty() {
                 return Ok(());
             }
-            let wanted = missing.wanted()?;
-            self.lock().wanted.extend(&wanted);
-            // Whoever takes what comes notices when nothing does; it is asked for again then.
-            let _ = self.ask_for(&wanted);
         }
     }
 

@@ -7,7 +7,7 @@
 //! **A page is sent once**, as long as the connection lasts. On the next one the target says what it lacks, and that
 //! counts: what was on its way may have come or not.
 
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -92,7 +92,7 @@ impl PageServer {
                 // A signal may have ended the wait.
                 continue;
             }
-            match self.hear(sender)? {
+            match self.hear(sender, patience)? {
                 Some(kind) if kind == what => break,
                 Some(_) => return Err(FrameError::Nonsense("it says what is for another time")),
                 None => {}
@@ -119,7 +119,7 @@ impl PageServer {
             let left = left.ok_or(FrameError::Silent)?;
             let can_send = self.untaken < WINDOW && !self.missing.is_empty();
             if readable(sender.to(), if can_send { Duration::ZERO } else { left })? {
-                match self.hear(sender)? {
+                match self.hear(sender, patience)? {
                     Some(Kind::Complete) => return Ok(()),
                     Some(_) => {
                         return Err(FrameError::Nonsense("it says what is for another time"));
@@ -156,10 +156,16 @@ impl PageServer {
         Ok(())
     }
 
-    /// Takes a frame, and does what it says; answers its kind where that is for the caller.
-    fn hear(&mut self, sender: &mut Sender<UnixStream>) -> Result<Option<Kind>, FrameError> {
+    /// Takes a frame, all of which comes within `patience`, and does what it says; answers its kind where that is for the
+    /// caller.
+    fn hear(
+        &mut self,
+        sender: &mut Sender<UnixStream>,
+        patience: Duration,
+    ) -> Result<Option<Kind>, FrameError> {
         let mut body = Vec::new();
-        match frame::read(sender.to(), &mut body)? {
+        let mut from = Until(sender.to(), Instant::now() + patience);
+        match frame::read(&mut from, &mut body)? {
             Kind::Wanted => {
                 let pages = self.take_wanted(&body)?;
                 self.send(sender, &pages)?;
@@ -199,6 +205,24 @@ impl PageServer {
             }
         }
         Ok(pages)
+    }
+}
+
+/// Reads from somebody who has until then for all of it.
+struct Until<'a>(&'a UnixStream, Instant);
+
+impl Read for Until<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let Until(mut stream, until) = *self;
+        // A wait that a signal ends goes on.
+        while !readable(stream, until.saturating_duration_since(Instant::now()))
+            .map_err(io::Error::other)?
+        {
+            if Instant::now() >= until {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+        }
+        stream.read(into)
     }
 }
 

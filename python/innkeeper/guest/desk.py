@@ -309,6 +309,16 @@ class Desk:
     def quit(self, why: str = "host-qmp-quit") -> None:
         self._asked = why
         self.control().stop()
+        self.loop.after(_FAREWELL, self._leave_when_cut_off)
+
+    def _leave_when_cut_off(self) -> None:
+        """Threads that wait for pages which do not come hear of no end."""
+        if self._ending is not None or not self.late_memory.outstanding:
+            return
+        if self.late_memory.cut_off:
+            self._finish(ending(EndKind.STOPPED), guest=False, reason=self._asked or "host-error")
+        else:
+            self.loop.after(_FAREWELL, self._leave_when_cut_off)
 
     def require_here(self) -> None:
         """
@@ -548,6 +558,8 @@ class Desk:
 
     def _ended(self) -> None:
         assert self.machine is not None
+        if self._ending is not None:
+            return
         self.late_memory.abandon()
         self._serial.drain()
         try:

@@ -200,6 +200,12 @@ impl Translator {
         }
     }
 
+    /// Instructions that code refers to.
+    #[cfg(test)]
+    pub(crate) fn sites(&self) -> usize {
+        self.referred.sites.len()
+    }
+
     /// Bytes of translated code.
     pub(crate) fn code_bytes(&self) -> usize {
         self.memory.used()

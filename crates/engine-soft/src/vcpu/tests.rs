@@ -1,10 +1,15 @@
 use engine::{Engine, Entry, Exit};
+use engine_tests::{Image, Mode};
 use memory::{Gpa, GuestMemory, RamRange};
 use vm_memory::{Bytes, GuestAddress};
 use x86::cpuid::{CpuidEntry, CpuidTable};
+use x86::register::gpr;
 use x86::{CpuState, Segment};
 
-use super::SoftEngine;
+use super::{LEAST_ROOM, SoftEngine};
+use crate::cpu::Cpu;
+use crate::interp::run::Interpreter;
+use crate::translate::Translator;
 
 /// Runs 16-bit code at 0:0x1000 until its first exit; answers exit and state.
 fn run_real(code: &[u8]) -> (Exit, CpuState) {
@@ -147,4 +152,39 @@ fn a_state_brings_no_mxcsr_that_a_processor_refuses() {
     state.fpu.mxcsr = 0xffff_1f80;
     vcpu.set_state(&state).expect("taken");
     assert_eq!(vcpu.state().expect("a state").fpu.mxcsr, 0x1f80);
+}
+
+/// What is tried and not made costs nothing that stays: an instruction that goes on where no RAM is.
+#[test]
+fn code_that_cannot_be_translated_leaves_nothing() {
+    const END: u64 = 0x8_0000;
+    let ram = RamRange {
+        base: Gpa(0),
+        len: END,
+    };
+    let memory = GuestMemory::new(&[ram]).expect("RAM");
+    // mov esp, 10000h; push 8000h; dec ecx; jz over the next; jmp 7ffffh; hlt
+    let code = [
+        0xbc, 0, 0, 1, 0, 0x68, 0, 0x80, 0, 0, 0x49, 0x74, 5, 0xe9, 0xed, 0x7f, 7, 0, 0xf4,
+    ];
+    let image = Image {
+        mode: Mode::Protected32,
+        code: code.to_vec(),
+    };
+    image.load(&memory).expect("room");
+    // ret 0ffffh, since nothing is read as ones.
+    let last = memory.ram().write_slice(&[0xc2], GuestAddress(END - 1));
+    last.expect("inside");
+    let mut state = image.state();
+    state.gpr[gpr::RCX] = 5000;
+    let mut cpu = Cpu::new(0, CpuidTable::default(), memory.clone());
+    cpu.mmu.map(&memory);
+    let translator = Translator::new(1, false, LEAST_ROOM).expect("a translator");
+    let mut interpreter = Interpreter::new(cpu, Some(translator)).expect("memory");
+    interpreter.cpu.restore(&state);
+    assert_eq!(interpreter.run(Entry::Resume), Exit::Halted);
+    assert_eq!(interpreter.cpu.gpr[gpr::RCX], 0);
+    let translator = interpreter.translator.as_ref().expect("a translator");
+    assert!(translator.counters.units > 0);
+    assert!(translator.sites() <= 1024, "{}", translator.sites());
 }

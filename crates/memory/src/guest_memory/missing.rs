@@ -45,6 +45,8 @@ pub struct MissingPages {
     memory: GuestMemory,
     /// Memory without a file, some of which is missing.
     private: Vec<RamRange>,
+    /// Addresses for which somebody waits, and which could not be looked after.
+    unanswered: Mutex<Vec<usize>>,
 }
 
 impl GuestMemory {
@@ -80,6 +82,7 @@ impl GuestMemory {
         Ok(MissingPages {
             userfault,
             private: self.without_file(layers),
+            unanswered: Mutex::default(),
             memory: self.clone(),
         })
     }
@@ -200,20 +203,32 @@ impl MissingPages {
     /// are some.
     ///
     /// # Errors
-    /// When the host fails.
+    /// When the host fails. What could not be looked after is the next time.
     pub fn wanted(&self) -> io::Result<Vec<u64>> {
+        let told = self.userfault.faults()?;
+        let mut unanswered = self
+            .unanswered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        unanswered.extend(told);
         let mut wanted = Vec::new();
-        for address in self.userfault.faults()? {
+        let mut failed = None;
+        unanswered.retain(|&address| {
             let Some((page, host)) = self.page_at(address) else {
-                continue;
+                return false;
             };
-            let missing = self.memory.missing.lock();
-            if missing.contains(page) {
+            if self.memory.missing.lock().contains(page) {
+                // It is asked for again as long as another cannot be looked after.
                 wanted.push(page);
-            } else {
-                self.userfault.put_zeros(host)?;
+                return true;
             }
+            let put = self.userfault.put_zeros(host);
+            put.map_err(|error| failed = Some(error)).is_err()
+        });
+        if let Some(error) = failed {
+            return Err(error);
         }
+        unanswered.clear();
         Ok(wanted)
     }
 

@@ -155,3 +155,26 @@ fn a_target_that_only_wants_and_takes_nothing_is_not_served_for_ever() {
         wants.join().unwrap();
     });
 }
+
+#[test]
+fn a_frame_that_does_not_end_is_not_waited_for() {
+    let (mut sender, mut theirs) = source();
+    // A header that promises eight bytes, and one of them.
+    theirs
+        .write_all(&[Kind::Wanted as u8, 0, 0, 0, 8, 0, 0, 0, 1])
+        .unwrap();
+    let mut server = PageServer::new(PageSet::new(PAGES));
+    let short = Duration::from_millis(50);
+    let found = server.until(Kind::Ready, &mut sender, short);
+    assert!(matches!(found, Err(FrameError::Silent)), "{found:?}");
+}
+
+#[test]
+fn a_page_is_missing_once() {
+    let (mut sender, mut theirs) = source();
+    say(&mut theirs, Kind::Missing, &[5, 3, 7, 1]);
+    let mut server = PageServer::new(PageSet::new(PAGES));
+    server.begin_anew();
+    let found = server.until(Kind::Ready, &mut sender, PATIENCE);
+    assert!(matches!(found, Err(FrameError::Nonsense(_))), "{found:?}");
+}

@@ -58,10 +58,11 @@ def cancel(guest: str) -> None:
 
 
 def take_back(guest: str) -> None:
-    """The guest does not run elsewhere: somebody knows.
+    """The guest does not run elsewhere: somebody knows, and the other host says nothing else.
 
     Raises:
-        GuestNotFound; InvalidInput: when nothing keeps it from running here.
+        GuestNotFound; InvalidInput: when nothing keeps it from running here, or it is elsewhere.
+        MigrationFailed: when it is just being handed over.
     """
     with registry().open(guest) as home:
         fenced = fence.find(home)
@@ -72,6 +73,11 @@ def take_back(guest: str) -> None:
                 f"the guest {guest!r} has run on {fenced.host}, and is here as it was before: "
                 f"inn migrate {guest} --recover goes on with it there. If that host is lost, "
                 f"inn kill {guest} first: it can then be started from its disks"
+            )
+        if sending.ask(fenced) in ("runs", "lacks"):
+            raise InvalidInput(
+                f"the guest {guest!r} is on {fenced.host}, as that says itself: "
+                f"inn migrate {guest} --status"
             )
         _settle(home, runs_there=False)
 
