@@ -21,7 +21,7 @@ use rustix::net::{SendFlags, send};
 use crate::frame::{self, Body, FrameError, Kind};
 use crate::missing;
 use crate::packed::unpack;
-use crate::page_server::{MOST_WANTED, readable};
+use crate::page_server::{MOST_WANTED, Until};
 use crate::sender::{BATCH, DATA, HOW, ZERO};
 
 const PAGE: usize = 1 << PAGE_SHIFT;
@@ -416,19 +416,11 @@ struct Patient<'a>(&'a UnixStream, Option<Duration>);
 
 impl Read for Patient<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if let Some(patience) = self.1 {
-            let until = Instant::now() + patience;
-            // A wait that a signal ends is no silence.
-            while !readable(self.0, until.saturating_duration_since(Instant::now()))
-                .map_err(io::Error::other)?
-            {
-                if Instant::now() >= until {
-                    return Err(io::ErrorKind::TimedOut.into());
-                }
-            }
-        }
         let mut stream = self.0;
-        stream.read(into)
+        match self.1 {
+            Some(patience) => Until(stream, Instant::now() + patience).read(into),
+            None => stream.read(into),
+        }
     }
 }
 

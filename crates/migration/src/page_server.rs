@@ -209,7 +209,7 @@ impl PageServer {
 }
 
 /// Reads from somebody who has until then for all of it.
-struct Until<'a>(&'a UnixStream, Instant);
+pub(crate) struct Until<'a>(pub(crate) &'a UnixStream, pub(crate) Instant);
 
 impl Read for Until<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
