@@ -81,9 +81,8 @@ def serve(owner: socket.socket, arrive: Callable[[socket.socket], Order]) -> Non
     order = arrive(owner)
     records = Records()
     try:
-        if order.jail:
-            first.become_first(order.spec)
-        machine = _made(order)
+        parent = first.become_first(order.spec) if order.jail else first.Parent()
+        machine = _made(order, parent)
         _close(order)
         _tell(owner, {"made": True, "pid": first.number()})
         if receive(owner, 1) != GO:
@@ -109,12 +108,12 @@ def _inherited(owner: socket.socket) -> Order:
     return order
 
 
-def _made(order: Order) -> RunningMachine:
+def _made(order: Order, parent: first.Parent) -> RunningMachine:
     with contextlib.ExitStack() as stack:
-        return _wired(order, stack)
+        return _wired(order, parent, stack)
 
 
-def _wired(order: Order, stack: contextlib.ExitStack) -> RunningMachine:
+def _wired(order: Order, parent: first.Parent, stack: contextlib.ExitStack) -> RunningMachine:
     """`stack` has what the machine has duplicates of."""
     spec, wiring = order.spec, order.wiring
     if spec.tpm is not None:
@@ -136,7 +135,7 @@ def _wired(order: Order, stack: contextlib.ExitStack) -> RunningMachine:
         # Its devices are found as the owner finds them.
         needed = spec if order.warm is None else order.warm.applied(spec)
         jail.enter(needed, (order.own,), _here(), order.own.name)
-        first.stay_with_parent()
+        parent.stay_with()
     if order.warm is not None:
         # Whatever is wrong with it, the guest can boot; its owner sees that it did.
         with contextlib.suppress(InnkeeperError):

@@ -6,10 +6,11 @@ process that it has forked stays as the parent of the guest's: it holds nothing,
 that one did. When it is killed, so is the guest's.
 
 To itself the guest's process is number 1. The kernel spares such a one signals that it has said
-nothing about. Spec: pid_namespaces(7), PR_SET_PDEATHSIG in prctl(2).
+nothing about. Spec: pid_namespaces(7), PR_SET_PDEATHSIG in prctl(2), pidfd_open(2).
 """
 
 import os
+import select
 import signal
 import sys
 from pathlib import Path
@@ -22,7 +23,29 @@ from innkeeper.machine.spec import MachineSpec
 _STANDARD: Final = 3
 
 
-def become_first(spec: MachineSpec) -> None:
+class Parent:
+    """The process that waits for this one, where it is its child. `process` is a pidfd of it."""
+
+    def __init__(self, process: int | None = None) -> None:
+        self._process = process
+
+    def stay_with(self) -> None:
+        """From now on this process ends when the parent does. Said once it has its user: with
+        another one, it would have to say so again.
+        """
+        if self._process is None:
+            return
+        end_with_parent()
+        # The kernel tells of an end that is still to come.
+        end = select.poll()
+        end.register(self._process, select.POLLIN)
+        if end.poll(0):
+            os._exit(1)
+        os.close(self._process)
+        self._process = None
+
+
+def become_first(spec: MachineSpec) -> Parent:
     """Returns in the guest's process: a child of this one, or this one where the host gives no such
     namespace, and where perf is to find the guest by its number.
 
@@ -30,23 +53,18 @@ def become_first(spec: MachineSpec) -> None:
         OSError: when the host has no process left.
     """
     if spec.perf_map or _separate(spec) is not None:
-        return
+        return Parent()
     sys.stdout.flush()
+    parent = os.pidfd_open(os.getpid())
     pid = os.fork()
     if pid == 0:
         signal.signal(signal.SIGTERM, _end)
-        return
+        return Parent(parent)
     # What is at the other ends of these is told by their closing that the guest is gone.
     os.closerange(_STANDARD, os.sysconf("SC_OPEN_MAX"))
     _, status = os.waitpid(pid, 0)
     code = os.waitstatus_to_exitcode(status)
     os._exit(code if code >= 0 else 128 - code)
-
-
-def stay_with_parent() -> None:
-    """Once this process has its user: with another one, it would have to say so again."""
-    if os.getpid() == 1:
-        end_with_parent()
 
 
 def number() -> int:
