@@ -31,8 +31,8 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 
 const MAGIC: &[u8; 8] = b"INNKPAGE";
-/// Of an index with repeated pages; of one whose repeated pages are as many as [`OLD_TILE`] each, which are read alone; and
-/// of one without.
+/// Of an index with repeated pages; of one whose repeated pages are as many as [`OLD_TILE`] each, or said as now: those are
+/// read alone; and of one without.
 const VERSION: u32 = 3;
 const OLD: u32 = 2;
 const PLAIN: u32 = 1;
@@ -42,7 +42,8 @@ pub(super) const ZERO: u64 = 1 << 63;
 /// Where a number of pages has the logarithm of how many of them the file has, if not all.
 const TILE_SHIFT: u32 = 56;
 pub(super) const TILES: u64 = 0x3f << TILE_SHIFT;
-/// How version 2 says that a run is repeated, and how many pages its file has of it.
+/// How version 2 first said that a run is repeated, and how many pages its file has of it. Later it said that as version 3
+/// does, until somebody noticed; no number of pages has the bits of either.
 const OLD_REPEATED: u64 = 1 << 62;
 const OLD_TILE: u64 = 16;
 /// In so many pieces pages that are repeated are mapped at most: each takes time, and a process has only so many.
@@ -195,7 +196,7 @@ pub fn read_index(bytes: &[u8]) -> Result<Vec<Run>, DamagedIndex> {
     for entry in entries.chunks_exact(ENTRY) {
         let (first, count) = (word(entry, 0), word(entry, 8));
         let zero = count & ZERO != 0;
-        let (tile, marks) = if version == u64::from(VERSION) && count & TILES != 0 {
+        let (tile, marks) = if version != u64::from(PLAIN) && count & TILES != 0 {
             (Some(1 << ((count & TILES) >> TILE_SHIFT)), ZERO | TILES)
         } else if version == u64::from(OLD) && count & OLD_REPEATED != 0 {
             (Some(OLD_TILE), ZERO | OLD_REPEATED)

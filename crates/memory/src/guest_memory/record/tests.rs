@@ -171,14 +171,16 @@ fn a_row_of_any_length_is_one_run_of_few_pieces() {
 
 #[test]
 fn repeated_pages_as_they_were_once_told_are_read() {
-    // One run of 40 pages from page 3 on, in 128 pages of RAM: as version 2 had it, byte by byte.
-    let mut bytes = b"INNKPAGE\x02\0\0\0\0\0\0\0".to_vec();
-    bytes.extend([128u64, 1, 3, 40 | 1 << 62].map(u64::to_le_bytes).concat());
-    let repeated = Run {
-        period: 16,
-        ..run(3, 40, false)
-    };
-    assert_eq!(read_index(&bytes), Ok(vec![repeated]));
+    // One run of 40 pages from page 3 on, in 128 pages of RAM, byte by byte: as version 2 had it first, and later.
+    for mark in [1 << 62, 4 << 56] {
+        let mut bytes = b"INNKPAGE\x02\0\0\0\0\0\0\0".to_vec();
+        bytes.extend([128u64, 1, 3, 40 | mark].map(u64::to_le_bytes).concat());
+        let repeated = Run {
+            period: 16,
+            ..run(3, 40, false)
+        };
+        assert_eq!(read_index(&bytes), Ok(vec![repeated]), "{mark:#x}");
+    }
 }
 
 #[test]
