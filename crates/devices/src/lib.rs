@@ -27,6 +27,7 @@ pub mod sound;
 pub mod testing;
 pub mod timers;
 pub mod tpm;
+mod upgrade;
 pub mod usb;
 pub mod vga;
 pub mod virtio;
@@ -38,3 +39,4 @@ pub use device::{
 pub use pace::Pace;
 pub use ports::PortRange;
 pub use scsi::{DriveReport, RemovableDrive};
+pub use upgrade::{Step, decode_upgraded, step};

@@ -3,10 +3,11 @@
 //! Spec: QEMU docs/specs/fw_cfg.rst, "Register Locations", "Data Items", "Guest-side DMA Interface".
 
 mod dma;
+mod upgrade;
 
 use std::collections::BTreeMap;
 
-use devices::{Device, DeviceState, PortRange, RestoreError, decode_state, encode_state};
+use devices::{Device, DeviceState, PortRange, RestoreError, decode_upgraded, encode_state};
 use memory::GuestMemory;
 use serde::{Deserialize, Serialize};
 
@@ -221,7 +222,7 @@ impl Device for FwCfg {
     }
 
     fn restore(&mut self, state: &DeviceState) -> Result<(), RestoreError> {
-        self.state = decode_state(KIND, VERSION, state)?;
+        self.state = decode_upgraded(KIND, VERSION, upgrade::STEPS, state)?;
         Ok(())
     }
 }

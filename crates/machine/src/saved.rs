@@ -20,6 +20,9 @@ use crate::machine::Machine;
 use crate::plugging::SLOTS_NAME;
 use crate::sync::lock;
 
+/// Whoever changes a field of [`SavedMachine`] or of [`CpuState`] raises this, and the latter's own. What it was before
+/// moves into `saved/upgrade.rs`, with a step to the next version as [`devices::step`] is for devices; so older ones are
+/// read for good. `saved/tests.rs` keeps one of each.
 const VERSION: u16 = 1;
 const MAGIC: [u8; 4] = *b"INNK";
 /// A machine that has run for centuries. Devices may count on for as long again. Nanoseconds.

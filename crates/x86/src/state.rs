@@ -116,6 +116,8 @@ pub struct CpuState {
 }
 
 impl CpuState {
+    /// Raised when a field changes, and with it the version of `machine::SavedMachine`, which says what else is to be
+    /// done then.
     pub const VERSION: u16 = 1;
 
     /// The state after power-on reset. Spec: Intel SDM Vol. 3, "Processor State After Reset".

@@ -6,6 +6,7 @@
 
 mod controllers;
 mod ethernet;
+mod kept;
 mod legacy;
 mod pc;
 mod pci;

@@ -1,8 +1,8 @@
-use devices::Device;
+use devices::{Device, DeviceState};
 use memory::{Gpa, GuestMemory, RamRange};
 use vm_memory::{Bytes, GuestAddress};
 
-use super::{File, FwCfg, KEY_DIRECTORY, KEY_RAM_SIZE, KEY_SIGNATURE, KernelItems};
+use super::{File, FwCfg, KEY_DIRECTORY, KEY_RAM_SIZE, KEY_SIGNATURE, KIND, KernelItems, VERSION};
 
 fn read(device: &mut FwCfg, key: u16, count: usize) -> Vec<u8> {
     device.write(0, 2, u64::from(key));
@@ -60,6 +60,27 @@ fn the_position_survives_a_save() {
     let mut other = FwCfg::new(0, 1, &[]);
     other.restore(&device.save()).expect("its own state");
     assert_eq!(other.read(1, 2), u64::from(u16::from_le_bytes(*b"MU")));
+}
+
+/// Of each version, with the tenth byte of item 0x19 to be read next.
+#[test]
+fn kept_states_of_every_version_are_read() {
+    let kept: [&[u8]; 2] = [&[0x19, 9], &[0x19, 9, 0]];
+    for (version, bytes) in (1..=VERSION).zip(kept) {
+        let state = DeviceState {
+            kind: KIND.to_owned(),
+            version,
+            bytes: bytes.to_vec(),
+        };
+        let mut device = FwCfg::new(0, 1, &one_file());
+        device.restore(&state).unwrap();
+        assert_eq!(device.read(1, 1), 0x20, "version {version}");
+        if version == VERSION {
+            device.restore(&state).unwrap();
+            assert_eq!(device.save(), state, "its version is to be raised");
+        }
+    }
+    assert_eq!(kept.len(), usize::from(VERSION));
 }
 
 fn ram() -> GuestMemory {
