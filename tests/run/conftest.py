@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests import tiny
+from tests.run.faults import FATES, Faults
 from tests.run.house import House
 
 
@@ -29,3 +30,9 @@ def house(tmp_path: Path) -> Iterator[House]:
 @pytest.fixture
 def halting(tmp_path: Path) -> Path:
     return tiny.kernel(tmp_path / "halt", tiny.HALT)
+
+
+@pytest.fixture(params=FATES.values(), ids=FATES)
+def faults(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Faults:
+    """None until `at_every_call`."""
+    return Faults(request.param, monkeypatch)

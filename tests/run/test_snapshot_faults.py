@@ -2,59 +2,18 @@
 neither.
 """
 
-import contextlib
-import errno
-import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests import tiny
+from tests.run.faults import Faults, left
 
 from innkeeper.errors import InnkeeperError
 from innkeeper.machine import DiskSpec
 from innkeeper.services import beginnings, lifecycle, snapshots
 from innkeeper.services.request import GuestRequest
-from innkeeper.vm import inside
 from innkeeper.vm.detached.registry import registry
-
-# What a full or broken disk makes fail.
-CALLS = ("open", "mkdir", "fsync", "link", "rename", "unlink", "pwrite", "ftruncate", "pread")
-
-
-@dataclass
-class Faults:
-    """The `at`-th of the calls fails, and with `for_good` all that come then."""
-
-    at: int = 0
-    for_good: bool = False
-    seen: int = 0
-
-    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        for name in CALLS:
-            monkeypatch.setattr(os, name, self._failing(getattr(os, name)))
-        monkeypatch.setattr(inside, "exchange", self._failing(inside.exchange))
-
-    def begin(self, at: int, *, for_good: bool) -> None:
-        self.at, self.for_good, self.seen = at, for_good, 0
-
-    def end(self) -> bool:
-        """Whether one has failed."""
-        failed = self.at and self.seen >= self.at
-        self.at = 0
-        return bool(failed)
-
-    def _failing(self, real: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - whatever it is
-            if self.at:
-                self.seen += 1
-                if self.seen == self.at or (self.for_good and self.seen > self.at):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            return real(*arguments, **named)
-
-        return call
 
 
 @pytest.fixture
@@ -85,46 +44,46 @@ def content() -> bytes:
         return (Path(home.path) / "saved" / name).read_bytes()[:3]
 
 
-@pytest.mark.parametrize("for_good", [False, True])
-def test_a_snapshot_is_there_whole_or_not_at_all(
-    disk: Path, monkeypatch: pytest.MonkeyPatch, for_good: bool
-) -> None:
-    faults = Faults()
-    faults.install(monkeypatch)
-    at, failed = 1, True
-    while failed:
-        faults.begin(at, for_good=for_good)
-        # Whatever else it raises fails the test.
-        with contextlib.suppress(InnkeeperError):
-            snapshots.create("box", "new")
-        failed = faults.end()
-        found = [snapshot.name for snapshot in snapshots.listed("box")]
+def whole() -> list[str]:
+    """The snapshots, each of which is what it was."""
+    found = [snapshot.name for snapshot in snapshots.listed("box")]
+    for name in found:
+        snapshots.verify("box", name)
+    return found
+
+
+def unfinished() -> list[str]:
+    with registry().open("box") as home:
+        return left(Path(home.path) / "snapshots", ".")
+
+
+def test_a_snapshot_is_there_whole_or_not_at_all(disk: Path, faults: Faults) -> None:
+    # Whatever else it raises fails the test.
+    for _ in faults.at_every_call(10, lambda: snapshots.create("box", "new"), InnkeeperError):
+        found = whole()
         assert found in (["old"], ["old", "new"])
-        for name in found:
-            snapshots.verify("box", name)
         if "new" in found:
             snapshots.remove("box", "new")
-        at += 1
-    assert at > 10
+            assert unfinished() == []
 
 
-@pytest.mark.parametrize("for_good", [False, True])
-def test_a_guest_is_what_it_was_or_what_it_is_to_be(
-    disk: Path, monkeypatch: pytest.MonkeyPatch, for_good: bool
-) -> None:
+def test_a_guest_is_what_it_was_or_what_it_is_to_be(disk: Path, faults: Faults) -> None:
     disk.write_bytes(b"new" + bytes(65536))
     snapshots.create("box", "new")
-    faults = Faults()
-    faults.install(monkeypatch)
-    at, failed = 1, True
-    while failed:
+    snapshots.restore("box", "old")
+    for _ in faults.at_every_call(10, lambda: snapshots.restore("box", "new"), InnkeeperError):
+        assert content() in (b"old", b"new")
+        now = content()
         snapshots.restore("box", "old")
         assert content() == b"old"
-        faults.begin(at, for_good=for_good)
-        with contextlib.suppress(InnkeeperError):
-            snapshots.restore("box", "new")
-        failed = faults.end()
-        assert content() in (b"old", b"new")
-        at += 1
-    assert content() == b"new"
-    assert at > 10
+    assert now == b"new"
+
+
+def test_a_snapshot_is_gone_or_whole(disk: Path, faults: Faults) -> None:
+    snapshots.create("box", "new")
+    for _ in faults.at_every_call(3, lambda: snapshots.remove("box", "new"), InnkeeperError):
+        found = whole()
+        assert found in (["old"], ["old", "new"])
+        if "new" not in found:
+            snapshots.create("box", "new")
+            assert unfinished() == []

@@ -11,11 +11,13 @@ the SHA-256 of the manifest's file digests, so two builds of the same bytes are 
 guest that runs from an image is not disturbed when its name moves on to a newer build.
 """
 
+import contextlib
 import errno
 import fcntl
 import hashlib
 import os
 import re
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -298,7 +300,11 @@ class Store:
         found = list(images.resolve().iterdir()) if ours else []
         for directory in found:
             if directory not in used:
-                shutil.rmtree(directory, ignore_errors=True)
+                # What is left of it, should this end here, is not taken for an image that is there.
+                gone = directory.with_name(f".gone-{secrets.token_hex(8)}")
+                with contextlib.suppress(OSError):
+                    directory.rename(gone)
+                shutil.rmtree(gone, ignore_errors=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

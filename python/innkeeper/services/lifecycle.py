@@ -187,7 +187,10 @@ def remove(name: str, *, force: bool = False) -> None:
         if force and home.is_taken():
             kill_processes(home)
         with locked(home):
-            share.forget(home)
+            try:
+                share.forget(home)
+            except OSError as error:
+                raise HostFailure(f"cannot remove the guest {name!r}: {error.strerror}") from error
             journal.tell(home, "remove")
             guests.remove(home)
     store = Store()

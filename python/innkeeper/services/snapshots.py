@@ -168,7 +168,10 @@ def remove(guest: str, name: str) -> None:
         gone = f"{_NEW}{uuid.uuid4().hex}"
         with _inside(place, name):
             pass
-        inside.rename(place, name, place, gone)
+        try:
+            inside.rename(place, name, place, gone)
+        except OSError as error:
+            raise HostFailure(f"cannot remove the snapshot {name!r}: {error.strerror}") from error
         _sweep(place)
 
 
