@@ -25,7 +25,7 @@ class House:
     def refuses(self, *words: str | Path, status: int = 1) -> str:
         done = self.inn(*words)
         said = done.stderr.decode()
-        assert (done.returncode, said.count("\n"), said[:5]) == (status, 1, "inn: ")
+        assert (done.returncode, said.count("\n"), said[:5]) == (status, 1, "inn: "), said
         return said
 
     def start(self, name: str, kernel: Path, *options: str) -> dict[str, Any]:

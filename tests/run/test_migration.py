@@ -232,6 +232,29 @@ def test_a_network_that_breaks_leaves_one_guest(hosts: Hosts, tmp_path: Path, af
         rounds(hosts.there, 2)
 
 
+@pytest.mark.parametrize("stage", ["kill-20000", "kill-2000000", "kill-go"])
+def test_a_guest_that_is_killed_there_goes_on_here(
+    hosts: Hosts, tmp_path: Path, stage: str
+) -> None:
+    hosts.start(tmp_path)
+    words = ("migrate", "box", hosts.target, "--no-compress")
+    assert "goes on here" in hosts.breaking(stage).refuses(*words)
+    assert hosts.running() == [hosts.here]
+    rounds(hosts.here, 2)
+    assert hosts.there("ps", "-aq") == ""
+    hosts.breaking("")("migrate", "box", hosts.target)
+    rounds(hosts.there, 2)
+
+
+def test_a_guest_of_another_protocol_stays_here(hosts: Hosts, tmp_path: Path) -> None:
+    hosts.start(tmp_path)
+    said = hosts.breaking("version").refuses("migrate", "box", hosts.target)
+    assert "migrates by protocol 1 or 2, not 9" in said
+    assert hosts.running() == [hosts.here]
+    assert hosts.there("ps", "-aq") == ""
+    rounds(hosts.here, 2)
+
+
 def test_a_guest_that_was_handed_over_and_never_arrived_goes_on_here(
     hosts: Hosts, tmp_path: Path
 ) -> None:

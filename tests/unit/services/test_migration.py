@@ -190,6 +190,39 @@ def test_a_fence_keeps_a_guest_from_being_started(tmp_path: Path) -> None:
         fence.check(home)
 
 
+class Interrupted:
+    """Stands for a guest's process whose migration is called off when it was just fenced."""
+
+    def __init__(self, interruption: BaseException) -> None:
+        self._interruption = interruption
+        self._status = "pre-switchover"
+
+    def give(self, _name: str, _descriptor: int) -> None:
+        pass
+
+    def execute(self, command: str, **_arguments: object) -> object:
+        if command == "migrate-continue":
+            raise self._interruption
+        if command == "migrate_cancel":
+            self._status = "cancelled"
+        return {"status": self._status}
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt(), HostFailure("no room")])
+def test_nothing_fences_a_guest_that_was_not_handed_over(
+    tmp_path: Path, interruption: BaseException
+) -> None:
+    (tmp_path / "box").mkdir()
+    client: Any = Interrupted(interruption)
+    one, other = lines()
+    with one, other, Home.open(str(tmp_path / "box")) as home:
+        moving = sending._Moving(home, "other", sending.Wishes())
+        expected = (KeyboardInterrupt, sending.MigrationFailed)
+        with pytest.raises(expected, match=r"^$|goes on here: no room"):
+            moving._send(client, one, lambda _: None, lambda: None)
+        fence.check(home)
+
+
 Fields = Mapping[str, Any]
 NOTHING: Fields = {}
 

@@ -73,6 +73,12 @@ impl From<MachineError> for Over {
     }
 }
 
+/// The target has said so.
+fn refused(body: &[u8]) -> Over {
+    let reason = String::from_utf8_lossy(body).chars().take(1000).collect();
+    FrameError::Refused(reason).into()
+}
+
 /// What is sent, and from where.
 pub(super) struct Subject {
     pub(super) memory: GuestMemory,
@@ -90,7 +96,10 @@ pub(super) struct Left {
 impl Outgoing {
     pub(super) fn run(mut self) {
         let began = Instant::now();
-        let ended = self.send();
+        let ended = self.send().map_err(|over| match over {
+            Over::Failed(_) => self.last_word().unwrap_or(over),
+            Over::Told => over,
+        });
         self.control.slow_down(0);
         if let Err(Over::Failed(reason)) = ended {
             self.shared.fail(&reason);
@@ -304,13 +313,24 @@ impl Outgoing {
         Ok(())
     }
 
+    /// Why the target has gone, if it has said so: that may lie there when it hears nothing any more.
+    fn last_word(&self) -> Option<Over> {
+        let mut fds = [PollFd::new(&self.stream, PollFlags::IN)];
+        let now = Timespec::default();
+        let said = poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0);
+        let mut body = Vec::new();
+        match said.then(|| frame::read(&mut &self.stream, &mut body)) {
+            Some(Ok(Kind::Refused)) => Some(refused(&body)),
+            _ => None,
+        }
+    }
+
     /// The next frame of the target.
     fn expect(&self, wanted: Kind) -> Result<(), Over> {
         let mut body = Vec::new();
         let found = frame::read(&mut &self.stream, &mut body)?;
         if found == Kind::Refused {
-            let reason = String::from_utf8_lossy(&body).chars().take(1000).collect();
-            return Err(FrameError::Refused(reason).into());
+            return Err(refused(&body));
         }
         match found == wanted {
             true => Ok(()),

@@ -24,6 +24,8 @@ _ROOM: Final = 1 << 20
 PATIENCE: Final = 60.0
 # Seconds in which it is known who is at the other end.
 _GREETING: Final = 10.0
+# Seconds for which it is waited why the other side hears nothing any more.
+_LAST_WORD: Final = 2.0
 _SILENCE: Final = 10
 
 
@@ -172,6 +174,24 @@ class Line:
         """
         guest.setblocking(False)  # noqa: FBT003 - the one argument it has
         inward, outward = bytearray(), bytearray()
+        try:
+            self._exchange(guest, inward, outward, done)
+        except HostFailure:
+            # It hears nothing any more. Why, it may have said before.
+            inward += self._rest()
+        with contextlib.suppress(OSError, HostFailure):
+            guest.setblocking(True)  # noqa: FBT003 - the one argument it has
+            guest.settimeout(PATIENCE)
+            guest.sendall(inward)
+        guest.setblocking(False)  # noqa: FBT003 - the one argument it has
+        with contextlib.suppress(OSError, HostFailure):
+            while (told := _pull(guest)) is not None and told:
+                outward += told
+            self.send(bytes(outward))
+
+    def _exchange(
+        self, guest: socket.socket, inward: bytearray, outward: bytearray, done: Callable[[], bool]
+    ) -> None:
         while not done():
             if len(inward) < _ROOM and (found := self._read(_CHUNK)) is not None:
                 if not found:
@@ -187,15 +207,21 @@ class Line:
                 self._idle(guest, inward, outward)
                 _push(guest, inward)
                 self._push(outward)
-        with contextlib.suppress(OSError, HostFailure):
-            guest.setblocking(True)  # noqa: FBT003 - the one argument it has
-            guest.settimeout(PATIENCE)
-            guest.sendall(inward)
-        guest.setblocking(False)  # noqa: FBT003 - the one argument it has
-        with contextlib.suppress(OSError, HostFailure):
-            while (told := _pull(guest)) is not None and told:
-                outward += told
-            self.send(bytes(outward))
+
+    def _rest(self) -> bytes:
+        """What the other host has said by now, or says within a moment."""
+        data = bytearray()
+        until = time.monotonic() + _LAST_WORD
+        with contextlib.suppress(HostFailure):
+            while len(data) < _ROOM:
+                found = self._read(_CHUNK)
+                if found is None:
+                    self._wait(select.POLLIN, until)
+                elif not found:
+                    break
+                else:
+                    data += found
+        return bytes(data)
 
     def _idle(self, guest: socket.socket, inward: bytearray, outward: bytearray) -> None:
         poll = select.poll()

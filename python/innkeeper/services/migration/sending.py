@@ -184,9 +184,14 @@ class _Moving:
             relay.start()
             try:
                 return self._watch(client, progress)
+            except HostFailure as error:
+                if not self._call_off(client):
+                    raise
+                raise MigrationFailed(
+                    f"the guest {self._home.name!r} was not moved and goes on here: {error}"
+                ) from error
             except KeyboardInterrupt:
-                with contextlib.suppress(InnkeeperError):
-                    client.execute("migrate_cancel")
+                self._call_off(client)
                 raise
             finally:
                 over.set()
@@ -252,6 +257,24 @@ class _Moving:
                 with contextlib.suppress(CommandRefused):
                     client.execute("migrate-continue", state="pre-switchover")
             time.sleep(_LOOK)
+
+    def _call_off(self, client: Client) -> bool:
+        """Whether the guest was not handed over, and will not be: so nothing keeps it from being
+        started here.
+        """
+        until = time.monotonic() + PATIENCE
+        with contextlib.suppress(InnkeeperError):
+            client.execute("migrate_cancel")
+            while time.monotonic() < until:
+                found = client.execute("query-migrate")
+                assert isinstance(found, dict)
+                if found["status"] in ("cancelled", "failed"):
+                    fence.remove(self._home)
+                    return True
+                if found["status"] in _OVER:
+                    break
+                time.sleep(_LOOK)
+        return False
 
     def _conclude(
         self, client: Client, found: Mapping[str, Any], progress: Progress
