@@ -121,3 +121,38 @@ def test_a_schedule_is_two_units(vault: House, halting: Path, tmp_path: Path) ->
     assert f'inn" backup create --passphrase-file "{tmp_path}/100%% secret" ' in service
     assert " --keep-daily 7 --guest tiny " in service
     assert vault("backup", *words, "--every", "Mon..Fri 02:30").count("Mon..Fri 02:30") == 1
+
+
+def names(vault: House, where: Path) -> list[str]:
+    return [each["name"] for each in json.loads(vault("backup", "ls", where, "--json"))]
+
+
+def test_backups_that_no_rule_keeps_go(vault: House, halting: Path, tmp_path: Path) -> None:
+    where = tmp_path / "vault"
+    for guest in ("tiny", "other"):
+        vault("create", "--name", guest, "--kernel", halting)
+    made = [vault("backup", "create", where, "tiny").strip() for _ in range(3)]
+    (kept,) = vault("backup", "create", where, "other").split()
+    vault.refuses("backup", "prune", where, status=2)
+    would = vault("backup", "prune", where, "--keep-last", "1", "--guest", "tiny", "--dry-run")
+    assert all(name in would for name in made[:2])
+    assert names(vault, where) == [*made, kept]
+    vault("backup", "prune", where, "--keep-last", "1", "--guest", "tiny")
+    assert names(vault, where) == [made[2], kept]
+    vault("backup", "rm", where, made[2])
+    assert names(vault, where) == [kept]
+    assert "there is no backup" in vault.refuses("backup", "rm", where, made[2])
+    assert "is what it was" in vault("backup", "verify", where)
+
+
+def test_a_repository_opens_by_its_new_passphrase_alone(
+    vault: House, halting: Path, tmp_path: Path
+) -> None:
+    where, new = tmp_path / "vault", tmp_path / "new"
+    vault("create", "--name", "tiny", "--kernel", halting)
+    (made,) = vault("backup", "create", where, "tiny").split()
+    new.write_text("another secret\n")
+    vault("backup", "passphrase", where, "--new-file", new)
+    assert "passphrase" in vault.refuses("backup", "ls", where, status=2)
+    found = json.loads(vault("backup", "ls", where, "--json", "--passphrase-file", new))
+    assert [each["name"] for each in found] == [made]

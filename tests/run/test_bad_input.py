@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from tests import tiny
 from tests.conftest import Inn
+from tests.run.house import House
 
 from innkeeper.images import Image
 
@@ -187,3 +188,18 @@ def test_wrong_options_are_told_as_such(inn: Inn, arguments: list[str]) -> None:
     assert result.returncode == 2
     assert b"Traceback" not in result.stderr
     assert result.stderr
+
+
+@pytest.mark.parametrize("verb", ["create", "run"])
+def test_a_guest_is_not_made_of_what_is_missing(
+    house: House, kernel: Path, tmp_path: Path, verb: str
+) -> None:
+    nothing = str(tmp_path / "nothing")
+    for words, expected in (
+        (("--kernel", nothing), f"cannot open kernel {nothing}: No such file"),
+        (("--kernel", str(kernel), "--initrd", nothing), f"cannot open initrd {nothing}"),
+        (("--name", "", "--kernel", str(kernel)), "no empty name"),
+    ):
+        detached = ("--detach",) if verb == "run" else ()
+        assert expected in house.refuses(verb, *detached, *words, status=2)
+    assert house.states() == {}

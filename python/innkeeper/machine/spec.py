@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -290,6 +290,16 @@ def _require_utf_8(text: str, what: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         raise InvalidInput(f"{what} is not UTF-8") from error
+
+
+def require_start(kernel: Path, initrds: Iterable[Path]) -> None:
+    """
+    Raises:
+        InvalidInput: when one of the files that a guest is to start from is none.
+    """
+    _require_file(kernel, "kernel")
+    for initrd in initrds:
+        _require_file(initrd, "initrd")
 
 
 def _require_file(path: Path, what: str) -> None:

@@ -19,6 +19,7 @@ from innkeeper.errors import (
 )
 from innkeeper.images import Report, Store, check_name, ensure
 from innkeeper.images import check as check_boot
+from innkeeper.machine.spec import require_start
 from innkeeper.services import admission, beginnings, certificates, seeds, warm
 from innkeeper.services import definition as definitions
 from innkeeper.services.containers import settled
@@ -56,6 +57,9 @@ def create(
         InvalidInput, NameInUse, ImageBuildFailed, HostFailure.
     """
     check(request)
+    if request.kernel is not None:
+        # Of a guest that comes from another host it is looked for when it has come.
+        require_start(request.kernel, request.initrds)
     request = settled(request, report)
     made = definitions.new(request, restart, autostart=autostart)
     name = request.name or _free_name(host_name(request.image or "kernel"))

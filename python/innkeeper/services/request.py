@@ -98,6 +98,8 @@ def check(request: GuestRequest) -> None:
         raise InvalidInput("a guest is not promised more memory than it has: see --memory")
     if request.symbols is not None and not request.perf_map:
         raise InvalidInput("--symbols is for --perf-map")
+    if request.name == "":
+        raise InvalidInput("a guest has no empty name; without --name one is made up")
     if request.firmware is not None:
         _check_firmware(request)
     elif request.kernel is not None:
