@@ -198,7 +198,7 @@ def test_a_guest_is_not_made_of_what_is_missing(
     for words, expected in (
         (("--kernel", nothing), f"cannot open kernel {nothing}: No such file"),
         (("--kernel", str(kernel), "--initrd", nothing), f"cannot open initrd {nothing}"),
-        (("--name", "", "--kernel", str(kernel)), "no empty name"),
+        (("--name", "", "--kernel", str(kernel)), "'' is no guest name"),
     ):
         detached = ("--detach",) if verb == "run" else ()
         assert expected in house.refuses(verb, *detached, *words, status=2)

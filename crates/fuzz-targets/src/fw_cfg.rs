@@ -71,6 +71,8 @@ pub(crate) fn fw_cfg(bytes: &[u8]) {
             _ => {
                 let mut forged = device.save();
                 forge(&mut forged.bytes, &mut input);
+                // Older ones are brought up to the present.
+                forged.version = u16::from(input.byte() & 3);
                 // Refused or taken: what follows is attacked all the same.
                 let _ = device.restore(&forged);
             }

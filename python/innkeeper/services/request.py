@@ -99,7 +99,7 @@ def check(request: GuestRequest) -> None:
     if request.symbols is not None and not request.perf_map:
         raise InvalidInput("--symbols is for --perf-map")
     if request.name == "":
-        raise InvalidInput("a guest has no empty name; without --name one is made up")
+        raise InvalidInput("'' is no guest name; without --name one is made up")
     if request.firmware is not None:
         _check_firmware(request)
     elif request.kernel is not None:
