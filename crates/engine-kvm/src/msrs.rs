@@ -29,6 +29,7 @@ fn elsewhere(index: u32) -> bool {
             | msr::GS_BASE
             | msr::KVM_WALL_CLOCK_OLD
             | msr::KVM_SYSTEM_TIME_OLD
+            | msr::FEATURE_CONTROL
     ) || VMX_CAPABILITIES.contains(&index)
         || HYPER_V.contains(&index)
 }
