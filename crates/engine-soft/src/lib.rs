@@ -7,8 +7,10 @@
 )]
 
 mod address;
+mod apart_raw;
 mod cpu;
 mod interp;
+mod kin;
 mod lockstep;
 mod mmu;
 mod msrs;
@@ -18,4 +20,5 @@ mod tsc;
 mod vcpu;
 mod word;
 
+pub use kin::begin_kin;
 pub use vcpu::SoftEngine;

@@ -1,5 +1,7 @@
 //! The engine's face: [`SoftEngine`] makes vCPUs that run on the caller's thread.
 
+use std::fs::File;
+use std::io;
 use std::sync::Arc;
 
 use engine::{
@@ -320,6 +322,14 @@ impl Vcpu for SoftVcpu {
             }
             None => false,
         }
+    }
+
+    fn write_code(&mut self, file: &File, at: u64) -> io::Result<u64> {
+        self.interpreter.write_code(file, at)
+    }
+
+    fn adopt_code(&mut self, file: &File, at: u64) -> Option<u64> {
+        self.interpreter.adopt_code(file, at)
     }
 
     fn whereabouts(&self) -> Arc<Whereabouts> {

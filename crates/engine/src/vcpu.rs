@@ -1,6 +1,8 @@
 //! The traits that engines implement.
 
 use std::fmt::Debug;
+use std::fs::File;
+use std::io;
 use std::sync::Arc;
 
 use memory::{Gla, Gpa};
@@ -161,6 +163,24 @@ pub trait Vcpu: Send + Debug {
     /// All elements of the last exit, where it was one of a string.
     fn string(&mut self) -> &mut [u8] {
         &mut []
+    }
+
+    /// Writes the code that this vCPU has made of the guest's to `file` from byte `at` on, a multiple of 4096, and with
+    /// it what it would make of all that it ran lately. Answers how many bytes; none, where it makes no code.
+    ///
+    /// # Errors
+    /// When the host cannot write it.
+    fn write_code(&mut self, file: &File, at: u64) -> io::Result<u64> {
+        let _ = (file, at);
+        Ok(0)
+    }
+
+    /// Begins with what another vCPU wrote, which was where this one is, with the same memory. Before it first runs.
+    /// Code that is of no use here is left out. Nobody else may write to the file. Answers how many bytes there were;
+    /// `None` where that is no such file, or the vCPU makes no code.
+    fn adopt_code(&mut self, file: &File, at: u64) -> Option<u64> {
+        let _ = (file, at);
+        None
     }
 
     /// Tells `listener` of the code that this vCPU makes from now on. False when it makes none.

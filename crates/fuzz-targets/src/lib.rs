@@ -15,6 +15,7 @@ mod folder;
 mod foreign;
 mod fw_cfg;
 mod gpu;
+mod heirs;
 mod hot_plug;
 mod input;
 mod interpreter;
@@ -77,6 +78,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         seeds: lockstep::seeds,
         ..target("lockstep", lockstep::lockstep)
+    },
+    Target {
+        seeds: lockstep::seeds,
+        ..target("inherited-code", lockstep::inherited_code)
     },
     Target {
         seeds: boot::seeds,

@@ -1,5 +1,5 @@
 //! The translator against the interpreter: programs made from the input's bytes must end the same. The
-//! first byte decides between 64-bit and 32-bit code.
+//! first byte decides between 64-bit and 32-bit code. The same with vCPUs that leave their code to others.
 
 use std::cell::RefCell;
 
@@ -7,22 +7,42 @@ use engine::{Engine, EngineError};
 use engine_soft::SoftEngine;
 use engine_tests::lockstep::{Choices, Pair, Program, Verdict};
 
+use crate::heirs::Heirs;
+
 /// Programs that run on the same engines one after the other.
 const BATCH: u32 = 64;
 
+/// Two engines, and how many programs they ran.
+type Engines = RefCell<Option<(Pair, u32)>>;
+
 thread_local! {
-    static ENGINES: RefCell<Option<(Pair, u32)>> = const { RefCell::new(None) };
+    static TRANSLATOR: Engines = const { RefCell::new(None) };
+    static HEIRS: Engines = const { RefCell::new(None) };
 }
 
-fn pair() -> Result<Pair, EngineError> {
+fn pair(heirs: bool) -> Result<Pair, EngineError> {
     Pair::new(
         &|memory| Ok(Box::new(SoftEngine::new(memory)) as Box<dyn Engine>),
-        &|memory| Ok(Box::new(SoftEngine::translator_after(memory, 1)) as Box<dyn Engine>),
+        &|memory| {
+            Ok(if heirs {
+                Box::new(Heirs::new(memory)) as Box<dyn Engine>
+            } else {
+                Box::new(SoftEngine::translator_after(memory, 1))
+            })
+        },
         ["the interpreter", "the translator"],
     )
 }
 
 pub(crate) fn lockstep(bytes: &[u8]) {
+    TRANSLATOR.with(|engines| compare(engines, false, bytes));
+}
+
+pub(crate) fn inherited_code(bytes: &[u8]) {
+    HEIRS.with(|engines| compare(engines, true, bytes));
+}
+
+fn compare(engines: &Engines, heirs: bool, bytes: &[u8]) {
     let Some((first, bytes)) = bytes.split_first() else {
         return;
     };
@@ -33,16 +53,17 @@ pub(crate) fn lockstep(bytes: &[u8]) {
         Program::new_32(choices)
     };
     let Some(program) = program else { return };
-    ENGINES.with_borrow_mut(|engines| {
-        if engines.as_ref().is_none_or(|(_, ran)| *ran == BATCH) {
-            *engines = Some((pair().expect("two engines"), 0));
-        }
-        let Some((pair, ran)) = engines else { return };
-        *ran += 1;
-        if let Verdict::Differs(found) = pair.run(&program).expect("no host failure") {
-            panic!("{}\n{}", found.join("\n"), program.listing());
-        }
-    });
+    let mut engines = engines.borrow_mut();
+    if engines.as_ref().is_none_or(|(_, ran)| *ran == BATCH) {
+        *engines = Some((pair(heirs).expect("two engines"), 0));
+    }
+    let Some((pair, ran)) = engines.as_mut() else {
+        return;
+    };
+    *ran += 1;
+    if let Verdict::Differs(found) = pair.run(&program).expect("no host failure") {
+        panic!("{}\n{}", found.join("\n"), program.listing());
+    }
 }
 
 /// Bytes enough for whole programs.

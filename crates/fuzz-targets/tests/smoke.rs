@@ -117,6 +117,7 @@ smoke! {
     interpreter_smp "interpreter-smp",
     cpu_state "cpu-state",
     lockstep "lockstep",
+    inherited_code "inherited-code",
     kernels "kernels",
     qcow2 "qcow2",
     foreign_disks "foreign-disks",

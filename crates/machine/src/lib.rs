@@ -64,6 +64,7 @@ pub use config::{
     UserOptions, VariablesConfig, VsockConfig, lease,
 };
 pub use control::{MachineControl, MemoryReport, Outcome};
+pub use engine_soft::begin_kin;
 // What a device made elsewhere needs, so that its crate need know no floor below this one.
 pub use crate::migration::{
     LateMemory, Migration, MigrationOrder, MigrationPhase, MigrationProgress,

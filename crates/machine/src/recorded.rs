@@ -1,6 +1,7 @@
 //! A machine that goes on after it was saved: its state as bytes, its memory by a fork of this process.
 
 use std::fs::File;
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,9 @@ pub struct RecordOrder {
     /// Where what the guest wrote to its disks goes, in the disks' order: of those whose overlays leave nothing
     /// behind. May be shorter.
     pub overlays: Vec<File>,
+    /// Where the code goes that was made of the guest's, for forks on this host. It is empty, and stays so where
+    /// there is none, or the host cannot write it.
+    pub code: Option<File>,
 }
 
 /// A saved machine, whose memory is still being written.
@@ -48,6 +52,8 @@ pub struct Beginning {
     pub moved: bool,
     /// What of its memory comes when it runs.
     pub late: Option<Arc<LateMemory>>,
+    /// [`RecordOrder::code`]. What is of no use here is left out.
+    pub code: Option<Arc<File>>,
 }
 
 impl Machine {
@@ -62,6 +68,12 @@ impl Machine {
             })?;
         }
         let state = self.save()?.to_bytes()?;
+        if let Some(code) = &order.code
+            && self.write_code(code).is_err()
+        {
+            // It would only have spared time.
+            let _ = code.set_len(0);
+        }
         let recording = self
             .memory()
             .record(&order.layers, &order.pages, &order.index);
@@ -69,6 +81,24 @@ impl Machine {
             state,
             recording: recording?,
         })
+    }
+
+    fn write_code(&mut self, file: &File) -> io::Result<()> {
+        let mut at = 0;
+        for runner in &mut self.vcpus {
+            at += runner.write_code(file, at)?;
+        }
+        Ok(())
+    }
+
+    fn adopt_code(&mut self, file: &File) {
+        let mut at = 0;
+        for runner in &mut self.vcpus {
+            match runner.adopt_code(file, at) {
+                Some(len) => at += len,
+                None => return,
+            }
+        }
     }
 
     /// While nothing of the guest runs. None: that disk keeps no such books.
@@ -118,6 +148,9 @@ impl Machine {
             None => self.memory().map_layers(&beginning.layers)?,
         }
         self.restore(&saved)?;
+        if let Some(code) = &beginning.code {
+            self.adopt_code(code);
+        }
         if !beginning.moved && self.memory().rom().is_none() {
             firmware::renew_generation(self.memory())?;
             lock(&self.peripherals.power).raise_gpe(ports::GENERATION_EVENT);

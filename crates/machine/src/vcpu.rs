@@ -12,6 +12,7 @@ mod exits;
 mod hypercall;
 mod power;
 
+use std::fs::File;
 use std::sync::Arc;
 
 use devices::irqchip::Irqchip;
@@ -239,6 +240,14 @@ impl VcpuRunner {
     }
 
     /// Becomes `state`: at power-on, at a reset, and when a guest is restored.
+    pub(crate) fn write_code(&mut self, file: &File, at: u64) -> std::io::Result<u64> {
+        self.vcpu.write_code(file, at)
+    }
+
+    pub(crate) fn adopt_code(&mut self, file: &File, at: u64) -> Option<u64> {
+        self.vcpu.adopt_code(file, at)
+    }
+
     pub(crate) fn set_state(&mut self, state: &CpuState) -> Result<(), EngineError> {
         let mut state = state.clone();
         if let Some(irqchip) = &self.shared.irqchip {

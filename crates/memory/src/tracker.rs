@@ -208,6 +208,13 @@ impl PageTracker {
         Some(generation_of(code.load(Ordering::Acquire)))
     }
 
+    /// The lines of the page that code of its generation was decoded from.
+    #[must_use]
+    pub fn code_lines(&self, page: usize) -> Lines {
+        let code = self.pages.code.get(page);
+        code.map_or(Lines::NONE, |code| lines_of(code.load(Ordering::Acquire)))
+    }
+
     /// Code is about to be decoded from `lines` of the page. Answers the generation that its blocks
     /// remember. Call it before reading the bytes for the last time, and end direct writes of the vCPU
     /// with the bell `own`; the others' bells ring.

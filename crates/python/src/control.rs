@@ -102,15 +102,16 @@ impl Control {
         py.detach(|| self.control.stats()).map(Statistics::from)
     }
 
-    #[pyo3(signature = (files, below, overlays=Vec::new()))]
+    #[pyo3(signature = (files, below, overlays=Vec::new(), code=None))]
     fn save(
         &self,
         py: Python<'_>,
         files: LayerFiles,
         below: Vec<LayerFiles>,
         overlays: Vec<i32>,
+        code: Option<i32>,
     ) -> PyResult<Option<Recording>> {
-        let order = record_order(py, &files, &below, &overlays)?;
+        let order = record_order(py, &files, &below, &overlays, code)?;
         match py.detach(|| self.control.save(order)) {
             None => Ok(None),
             Some(Ok(recorded)) => Ok(Some(Recording::from(recorded))),

@@ -22,6 +22,8 @@ use pyo3::prelude::*;
 
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    // Those that are forked from whoever has loaded this have it where it is.
+    machine::begin_kin();
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<guest::Machine>()?;
     module.add_class::<guest::Outcome>()?;

@@ -28,6 +28,7 @@ pub(crate) struct BeginningFiles {
     layers: Vec<LayerFiles>,
     moved: bool,
     late: Option<Py<LateMemory>>,
+    code: Option<i32>,
 }
 
 impl LayerFiles {
@@ -62,10 +63,12 @@ impl BeginningFiles {
     /// # Errors
     /// When a file is not open, or no layer.
     pub(crate) fn open(self, py: Python<'_>) -> PyResult<Beginning> {
+        let code = self.code.map(|code| descriptor(py, code)).transpose()?;
         Ok(Beginning {
             state: self.state,
             layers: layers(py, &self.layers)?,
             moved: self.moved,
+            code: code.map(|code| Arc::new(File::from(code))),
             late: self.late.map(|late| Arc::clone(&late.get().0)),
         })
     }
@@ -76,12 +79,13 @@ fn layers(py: Python<'_>, files: &[LayerFiles]) -> PyResult<Vec<Layer>> {
 }
 
 /// Where a machine is to be recorded to: `below` are the layers that the new one lies on, `overlays` descriptors
-/// for what temporary overlays of its disks hold.
+/// for what temporary overlays of its disks hold, `code` is one for the code made of the guest's.
 pub(crate) fn record_order(
     py: Python<'_>,
     files: &LayerFiles,
     below: &[LayerFiles],
     overlays: &[i32],
+    code: Option<i32>,
 ) -> PyResult<RecordOrder> {
     Ok(RecordOrder {
         layers: layers(py, below)?,
@@ -91,6 +95,9 @@ pub(crate) fn record_order(
             .iter()
             .map(|&fd| Ok(File::from(descriptor(py, fd)?)))
             .collect::<PyResult<_>>()?,
+        code: code
+            .map(|fd| descriptor(py, fd).map(File::from))
+            .transpose()?,
     })
 }
 

@@ -461,6 +461,8 @@ class Desk:
         self._memory = resumption.number("memory") or self._memory
         self._vcpus = resumption.number("vcpus") or self._vcpus
         self._make_machine(resumption.beginning)
+        if (code := resumption.beginning.code) is not None:
+            os.close(code)
         if resumption.about.get("ready"):
             awake = partial(self._awake, begins=resumption.about.get("begins") is True)
             resumption.awaken(self.hub, self._command, self._shell, awake)

@@ -85,11 +85,18 @@ class Recorder:
         return self._status
 
     def begin(
-        self, name: str, parent: str, *, keep: bool, checkpoints: Sequence[Checkpoint] = ()
+        self,
+        name: str,
+        parent: str,
+        *,
+        keep: bool,
+        checkpoints: Sequence[Checkpoint] = (),
+        code: bool = False,
     ) -> dict[str, object]:
         """Saves the guest as `name`, in files of its own directory. With `keep`, the next record
         can build upon this one. It builds upon `parent`, where that is the one that is known. Of
-        disks with a checkpoint, what did not change since that is left out.
+        disks with a checkpoint, what did not change since that is left out. With `code`, a file
+        more has what the engine made of the guest's code, for forks on this host.
 
         Raises:
             CommandError: when that cannot be done now, or with such a guest.
@@ -121,7 +128,7 @@ class Recorder:
         began = time.monotonic()
         was_paused = guest.paused
         try:
-            record.take(guest, below, checkpoints)
+            record.take(guest, below, checkpoints, code=code)
         except BaseException as error:
             record.discard()
             if isinstance(error, (OSError, InnkeeperError, ValueError)):
@@ -190,6 +197,8 @@ class _Record:
         guest: Subject,
         below: tuple[LayerFiles, ...],
         checkpoints: Sequence[Checkpoint],
+        *,
+        code: bool,
     ) -> None:
         """The guest stands still when this returns or raises.
 
@@ -205,7 +214,12 @@ class _Record:
             os.close(pages)
             raise
         self._files = LayerFiles(pages=pages, index=index)
-        self._recording = guest.control().save(self._files, below)
+        with contextlib.ExitStack() as stack:
+            made = None
+            if code:
+                made = self._create(savings.CODE)
+                stack.callback(os.close, made)
+            self._recording = guest.control().save(self._files, below, code=made)
         if self._recording is None:
             raise HostFailure("it does not run")
         self._write(savings.STATE, self._recording.state)

@@ -2,6 +2,7 @@
 innkeeper.vm.detached.savings. It is used once: the disks go on from there.
 """
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -98,5 +99,8 @@ def _open(directory: int) -> Resumption:
         pages = inside.open_file(directory, savings.pages(layer))
         index = inside.open_file(directory, savings.index(layer))
         layers.files.append(LayerFiles(pages=pages, index=index))
-    beginning = Beginning(state=state, layers=tuple(layers.files))
+    code = None
+    with contextlib.suppress(FileNotFoundError):
+        code = inside.open_file(directory, savings.CODE)
+    beginning = Beginning(state=state, layers=tuple(layers.files), code=code)
     return Resumption(beginning=beginning, layers=layers, about=about)

@@ -28,6 +28,8 @@ from innkeeper.vm.detached.registry import check_name, registry
 from innkeeper.vm.order import Order
 
 MOST: Final = 1000
+# Forks that share what their parent's engine had made of its code.
+_MANY: Final = 3
 
 
 def fork(guest: str, names: Sequence[str]) -> None:
@@ -40,7 +42,8 @@ def fork(guest: str, names: Sequence[str]) -> None:
     guests = registry()
     with guests.open(guest) as home, changing(home) as place, fresh(place) as (_, source):
         record = uuid.uuid4().hex
-        recording.record(home, source, name=record, keep=False)
+        # A copy or two would not spare what it takes.
+        recording.record(home, source, name=record, keep=False, code=len(names) >= _MANY)
         parent = definitions.read(home)
         order = orders.read(home)
         image = None

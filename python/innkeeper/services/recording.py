@@ -41,6 +41,7 @@ def record(
     name: str,
     parent: tuple[str, str] = ("", ""),
     keep: bool,
+    code: bool = False,
     checkpoints: Sequence[Checkpoint] = (),
     progress: Callable[[int], None] = lambda _: None,
     taken: Callable[[], None] = lambda: None,
@@ -49,18 +50,22 @@ def record(
     build upon is called, and the directory, in the guest's own, where that is. `progress` is told
     how many bytes of memory are written. `taken` is called when the guest goes on: what it does
     from then on is not in the record. Of disks with one of the `checkpoints`, what did not change
-    since that is left out, and a file beside the disk says what.
+    since that is left out, and a file beside the disk says what. With `code`, the record has what
+    the engine made of the guest's code, if it knows how.
 
     Raises:
         GuestNotRunning, CommandRefused, HostFailure: when it cannot be saved.
     """
     with Client(home, _PATIENCE) as client:
         begin = partial(client.execute, "x-record", name=name, parent=parent[0], keep=keep)
+        more: dict[str, Any] = {"code": True} if code else {}
+        if checkpoints:
+            more["checkpoints"] = stored.encode(tuple(checkpoints))
         try:
-            told = begin(checkpoints=stored.encode(tuple(checkpoints))) if checkpoints else begin()
+            told = begin(**more)
         except CommandRefused as refused:
-            # A guest that an older Innkeeper has started knows of none: all is read then.
-            if "'checkpoints' is unexpected" not in str(refused):
+            # A guest that an older Innkeeper has started knows of none: all is read, or made, then.
+            if not any(f"'{name}' is unexpected" in str(refused) for name in more):
                 raise
             told = begin()
         assert isinstance(told, dict)
@@ -144,7 +149,11 @@ def _collect(home: Home, into: int, layers: int, parent: str) -> dict[str, Any]:
             # Whoever has taken over that process may have put there what he liked.
             if not stat.S_ISREG(os.stat(name, dir_fd=own, follow_symlinks=False).st_mode):
                 raise ValueError(f"{name} is no file")
-            inside.rename(own, name, into, plain)
+            if plain == savings.CODE:
+                _copy(own, name, into, plain)
+                os.unlink(name, dir_fd=own)
+            else:
+                inside.rename(own, name, into, plain)
     finally:
         os.close(own)
     if layers:
@@ -158,6 +167,25 @@ def _collect(home: Home, into: int, layers: int, parent: str) -> dict[str, Any]:
     _put_over(home, into)
     about = json.loads(inside.read(into, savings.ABOUT, _LONGEST))
     return dict(about)
+
+
+def _copy(source: int, name: str, into: int, plain: str) -> None:
+    """Into a file that the guest's process has not had open: whoever runs what is in it must not
+    see it change.
+
+    Raises:
+        OSError, ValueError.
+    """
+    read = inside.open_file(source, name)
+    try:
+        written = inside.create(into, plain)
+        try:
+            while os.copy_file_range(read, written, 1 << 30):
+                pass
+        finally:
+            os.close(written)
+    finally:
+        os.close(read)
 
 
 def _put_over(home: Home, into: int) -> None:

@@ -19,9 +19,11 @@ class LayerFiles:
 class Beginning:
     """What a machine begins as. `layers` are its memory, the lowest first. One that has `moved` is
     that machine itself, rather than a copy of it. `late` is what of its memory comes when it runs.
+    `code` is a descriptor of what its engine made of the guest's code, as `Control.save` wrote it.
     """
 
     state: bytes
     layers: tuple[LayerFiles, ...]
     moved: bool = False
     late: LateMemory | None = None
+    code: int | None = None

@@ -21,6 +21,7 @@ use super::op::{Op, Stop};
 use crate::cpu::Cpu;
 use crate::mmu::PAGE_MASK;
 use crate::mmu::access_raw::fetch_bytes;
+use crate::translate::mode::Mode;
 
 /// Slots of the cache: a kernel boot has 82 thousand blocks.
 const SLOT_BITS: u32 = 16;
@@ -44,6 +45,8 @@ struct Block {
     bytes: u32,
     /// How often it was asked after, as far as anybody wants to know.
     runs: u8,
+    /// What a translation of it would take for granted, where there can be one.
+    mode: Option<Mode>,
     /// `None` where code was fetched from outside RAM.
     page: Option<CodePage>,
     /// For an instruction that crosses a page: guest-physical base of the second page.
@@ -172,13 +175,13 @@ impl BlockCache {
         let decoded = decode(cpu, gla, gpa, &mut self.decoded)?;
         self.counters.decoded += 1;
         self.counters.instructions += self.decoded.len() as u64;
-        self.keep(slot, key, decoded);
+        self.keep(slot, key, decoded, Mode::of(cpu));
         Ok(())
     }
 
     /// Puts the block that was just decoded in its slot, in the room of the one that was there where
     /// that is enough.
-    fn keep(&mut self, slot: usize, key: u64, decoded: Decoded) {
+    fn keep(&mut self, slot: usize, key: u64, decoded: Decoded, mode: Option<Mode>) {
         let count = self.decoded.len();
         let ends = |op: &Op| u32::from(op.start) + u32::from(op.len);
         let mut block = Block {
@@ -190,6 +193,7 @@ impl BlockCache {
             bytes: self.decoded.last().map_or(0, ends),
             // It is about to.
             runs: 1,
+            mode,
             page: decoded.first,
             second: decoded.second.map(Box::new),
         };
@@ -214,6 +218,16 @@ impl BlockCache {
                 self.slots[slot] = self.blocks.len() as u32;
             }
         }
+    }
+
+    /// Where blocks are that can be translated as they are, and in which mode they ran.
+    pub(crate) fn translatable(&self) -> Vec<(u64, Mode)> {
+        let alive = |page: &Option<CodePage>| page.as_ref().is_some_and(CodePage::is_current);
+        let blocks = self.blocks.iter();
+        let whole = blocks.filter(|block| block.second.is_none() && alive(&block.page));
+        whole
+            .filter_map(|block| Some((block.key >> 2, block.mode?)))
+            .collect()
     }
 
     fn clear(&mut self) {

@@ -40,6 +40,22 @@ impl CodePage {
         })
     }
 
+    /// The page at `gpa`, whose code was decoded when its generation was this one.
+    pub(crate) fn of_generation(cpu: &Cpu, gpa: u64, generation: u32) -> Option<CodePage> {
+        let (tracker, index) = cpu.mmu.tracker(gpa)?;
+        Some(CodePage {
+            page: gpa & PAGE_MASK,
+            tracker: Arc::clone(tracker),
+            index,
+            generation,
+        })
+    }
+
+    /// What code was decoded from, of this generation.
+    pub(crate) fn lines(&self) -> Lines {
+        self.tracker.code_lines(self.index)
+    }
+
     /// Is all code that was decoded from it then alive?
     #[inline]
     pub(crate) fn is_current(&self) -> bool {

@@ -1,6 +1,7 @@
 //! The run loop: blocks, and everything that happens between instructions.
 //! Spec: Intel SDM Vol. 3, "Priority Among Simultaneous Exceptions and Interrupts".
 
+use std::fs::File;
 use std::io;
 
 use engine::{Entry, Exit, Place};
@@ -78,6 +79,31 @@ impl Interpreter {
             Ok(exit) => exit,
             Err(TripleFault) => Exit::TripleFault,
         }
+    }
+
+    /// Writes all translations, and those of all that was decoded and may be wanted again, to `file` from byte `at`
+    /// on. Answers their length; none of an interpreter.
+    ///
+    /// # Errors
+    /// When the host cannot write it.
+    pub(crate) fn write_code(&mut self, file: &File, at: u64) -> io::Result<u64> {
+        let Some(translator) = &mut self.translator else {
+            return Ok(0);
+        };
+        for (gpa, mode) in self.cache.translatable() {
+            if translator.is_checked() || !translator.prepare(&mut self.cpu, gpa, mode) {
+                break;
+            }
+        }
+        translator.link_all();
+        translator.write(&self.cpu, file, at)
+    }
+
+    /// Begins with what [`Interpreter::write_code`] wrote, of one that was where this one is. Answers how long it
+    /// is; `None` where there is nothing.
+    pub(crate) fn adopt_code(&mut self, file: &File, at: u64) -> Option<u64> {
+        let translator = self.translator.as_mut()?;
+        translator.adopt(&mut self.cpu, file, at)
     }
 
     fn enter(&mut self, entry: Entry) -> Result<(), TripleFault> {

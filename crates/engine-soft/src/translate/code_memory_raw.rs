@@ -10,11 +10,18 @@
 //! Code is large and runs all over the place. It is put into huge pages, or a third of the time goes into
 //! looking up small ones; each as soon as a little of it is filled, since what is there has to be copied,
 //! and small pages would have to be found and mapped one by one, twice each.
+//!
+//! A vCPU that goes on where another process's was begins with the code of that one, in pages of a file that both
+//! have (`image`). Of those there is one view; where a jump is patched, the page becomes this process's own.
 
 use std::ffi::c_void;
+use std::fs::File;
 use std::ptr::null_mut;
 
 use super::assembler::Section;
+use super::image::Span;
+use super::shelf_raw::map_copy;
+use crate::apart_raw::{reserve_apart, reserve_at};
 use rustix::mm::{
     Advice, MapFlags, MprotectFlags, MremapFlags, ProtFlags, madvise, mmap_anonymous, mprotect,
     mremap_fixed, munmap,
@@ -32,6 +39,15 @@ pub(super) struct CodeMemory {
     kept: usize,
 }
 
+/// Where another process's code lies in a file, by section.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Inherited {
+    /// Where it ran.
+    pub(super) base: u64,
+    pub(super) hot: Span,
+    pub(super) cold: Span,
+}
+
 /// The part of a section.
 #[derive(Debug)]
 struct Area {
@@ -41,6 +57,8 @@ struct Area {
     next: usize,
     /// What lies before this is in huge pages, or could not be put there.
     huge: usize,
+    /// What lies before this, from the start on, is another process's.
+    own: usize,
 }
 
 impl Area {
@@ -50,7 +68,15 @@ impl Area {
             end,
             next: start,
             huge: start,
+            own: start,
         }
+    }
+
+    /// Begins with so many bytes of another's.
+    fn inherit(&mut self, len: usize) {
+        self.own = self.start + len.next_multiple_of(PAGE);
+        self.next = self.own;
+        self.huge = self.own.next_multiple_of(HUGE_PAGE);
     }
 
     fn has_room(&self, code: &[u8]) -> bool {
@@ -59,18 +85,42 @@ impl Area {
 }
 
 pub(super) const HUGE_PAGE: usize = 2 << 20;
+const PAGE: usize = 4096;
 /// A huge page with so many bytes in it will be filled.
 const BEGUN: usize = 128 << 10;
 
 impl CodeMemory {
     /// `None` when the host gives no executable memory.
     pub(super) fn new(len: usize) -> Option<CodeMemory> {
+        CodeMemory::executed_at(reserve_apart(len)? as u64, len)
+    }
+
+    /// One that begins with code from a file, where that ran. `None` also when something is there.
+    pub(super) fn inherit(len: usize, file: &File, from: Inherited) -> Option<CodeMemory> {
+        let mut memory = CodeMemory::executed_at(reserve_at(from.base, len)? as u64, len)?;
+        for (section, part) in [(Section::Hot, from.hot), (Section::Cold, from.cold)] {
+            let area = memory.area(section);
+            // The next page on is this process's.
+            (part.len + PAGE <= area.end - area.start).then_some(())?;
+            let start = memory.execute as usize + area.start;
+            let protection = ProtFlags::READ | ProtFlags::EXEC;
+            if part.len > 0 {
+                map_copy(start, part.len, protection, file, part.at).ok()?;
+            }
+            memory.area_mut(section).inherit(part.len);
+        }
+        memory.kept = memory.hot.own;
+        Some(memory)
+    }
+
+    /// The executable view is to lie in a range that was reserved.
+    fn executed_at(execute: u64, len: usize) -> Option<CodeMemory> {
         // Of what a guest runs, three fifths are hot.
         let middle = (len / 5 * 3 / HUGE_PAGE).max(1) * HUGE_PAGE;
         let (write, both) = (reserve(len)?, ProtFlags::READ | ProtFlags::WRITE);
-        let mut memory = CodeMemory {
+        let memory = CodeMemory {
             write: write as usize,
-            execute: 0,
+            execute,
             len,
             hot: Area::new(0, middle),
             cold: Area::new(middle, len),
@@ -81,8 +131,7 @@ impl CodeMemory {
         unsafe { mmap_anonymous(write, len, both, flags) }.ok()?;
         // SAFETY: the range is the mapping just made; the advice only keeps it from children.
         unsafe { madvise(write, len, Advice::LinuxDontFork) }.ok()?;
-        let execute = reserve(len)?;
-        memory.execute = execute as u64;
+        let execute = execute as *mut c_void;
         // SAFETY: of no bytes nothing is moved: the pages, being shared, are mapped a second time, where
         // a range was reserved for it.
         unsafe { mremap_fixed(write, 0, len, MremapFlags::MAYMOVE, execute) }.ok()?;
@@ -154,8 +203,21 @@ impl CodeMemory {
 
     /// Everything so far stays when the rest is cleared. It is all in the hot section.
     pub(super) fn keep(&mut self) {
-        debug_assert!(self.cold.next == self.cold.start);
+        debug_assert!(self.cold.next == self.cold.own);
         self.kept = self.hot.next;
+    }
+
+    /// Where the first byte of a section runs.
+    pub(super) fn base(&self, section: Section) -> u64 {
+        self.execute + self.area(section).start as u64
+    }
+
+    /// All code of a section.
+    pub(super) fn code(&self, section: Section) -> &[u8] {
+        let area = self.area(section);
+        let start = self.execute as usize + area.start;
+        // SAFETY: the executable view can be read, and is written through the other by who borrows all of this.
+        unsafe { std::slice::from_raw_parts(start as *const u8, area.next - area.start) }
     }
 
     /// Where what stays runs, and its length.
@@ -163,10 +225,11 @@ impl CodeMemory {
         (self.execute, self.kept)
     }
 
-    /// Throws away all code that is not kept. Nothing of it may run any more.
+    /// Throws away all code that is not kept. Nothing of it may run any more. Room that has another's code is
+    /// not used again.
     pub(super) fn clear(&mut self) {
         self.hot.next = self.kept;
-        self.cold.next = self.cold.start;
+        self.cold.next = self.cold.own;
     }
 
     /// Makes the jump whose 32-bit displacement is at executable address `at` go to `target`.
@@ -177,8 +240,30 @@ impl CodeMemory {
             return;
         }
         let displacement = target.wrapping_sub(at + 4) as i32;
+        let others = |area: &Area| (area.start..area.own).contains(&offset);
+        if others(&self.hot) || others(&self.cold) {
+            patch_copy(at as usize, displacement);
+            return;
+        }
         // SAFETY: four bytes inside published code, which only this vCPU's thread runs, and not now.
         unsafe { ((self.write + offset) as *mut i32).write_unaligned(displacement) };
+    }
+}
+
+/// Changes four bytes of another's code, whose pages become this process's own. They are executable again, or
+/// have not changed.
+fn patch_copy(at: usize, displacement: i32) {
+    let first = at & !(PAGE - 1);
+    let len = (at + 4).next_multiple_of(PAGE) - first;
+    let protect = |flags| {
+        // SAFETY: pages of a private mapping of this memory's, whose code does not run now.
+        unsafe { mprotect(first as *mut _, len, flags) }
+    };
+    if protect(MprotectFlags::READ | MprotectFlags::WRITE).is_ok() {
+        // SAFETY: these bytes were just made writable.
+        unsafe { (at as *mut i32).write_unaligned(displacement) };
+        let back = protect(MprotectFlags::READ | MprotectFlags::EXEC);
+        assert!(back.is_ok(), "the host makes code executable once only");
     }
 }
 
@@ -208,12 +293,8 @@ pub(super) fn reserve(len: usize) -> Option<*mut c_void> {
 
 impl Drop for CodeMemory {
     fn drop(&mut self) {
-        // The second is missing when the host refused it.
-        for view in [self.write, self.execute as usize]
-            .into_iter()
-            .filter(|&view| view != 0)
-        {
-            // SAFETY: both are mappings of this length made by `new`; no code of them runs, since it
+        for view in [self.write, self.execute as usize] {
+            // SAFETY: both are ranges of this length that were reserved for it; no code of them runs, since it
             // runs only inside a borrow of the owner. A failure leaks address space.
             let _ = unsafe { munmap(view as *mut _, self.len) };
         }

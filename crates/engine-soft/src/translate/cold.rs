@@ -256,6 +256,7 @@ impl Emitter<'_> {
     fn write_link(&mut self, from: Jump, target: u16, kind: Kind) {
         let link = self.referred.links.add(Link {
             kind,
+            mode: self.frame.mode,
             target,
             patch: self.asm.place(from),
             page: self.frame.page,

@@ -38,7 +38,7 @@ pub(super) fn listing(
     let far = base + FAR;
     asm.start(base, far);
     let mut forms = Forms::new();
-    let mut referred = Referred::new();
+    let mut referred = Referred::new(0)?;
     let tools = Tools {
         asm: &mut asm,
         forms: &mut forms,

@@ -24,6 +24,8 @@
 //! Each vCPU translates for itself: nothing needs a lock, jumps are patched without stopping others,
 //! and dead code is freed at once.
 //!
+//! Forks of a guest begin with the code of the one that they were forked from ([`image`], [`sharing`]).
+//!
 //! The guest's vector registers and its x87 unit are the host's while translated code uses them; they
 //! are loaded when a unit needs them and saved before anything else runs ([`runtime_raw`],
 //! [`x87_state`]).
@@ -48,12 +50,14 @@ mod filled;
 mod flags;
 mod group;
 mod high_bytes;
+mod image;
+mod inherited_raw;
 mod jumps_out;
 pub(crate) mod jumps_raw;
 mod listing;
 mod loops;
 mod make;
-mod mode;
+pub(crate) mod mode;
 pub(crate) mod native;
 pub(crate) mod placed_raw;
 mod reached;
@@ -62,6 +66,8 @@ mod refill;
 mod registers;
 mod renamable;
 mod runtime_raw;
+mod sharing;
+mod shelf_raw;
 mod simple;
 mod special;
 mod streams;

@@ -22,7 +22,7 @@ pub(crate) struct Mode {
 impl Mode {
     /// The mode the vCPU is in; `None` where its code is interpreted.
     #[inline]
-    pub(super) fn of(cpu: &Cpu) -> Option<Mode> {
+    pub(crate) fn of(cpu: &Cpu) -> Option<Mode> {
         let code32 = cpu.code_size != CodeSize::Bits64;
         // Nobody uses rings 1 and 2; so a supervisor is in ring 0.
         if code32 && !cpu.flat || cpu.mmu.is_checked() || !matches!(cpu.cpl, 0 | 3) {
@@ -49,6 +49,15 @@ impl Mode {
     /// Ring 0, which may do anything.
     pub(super) fn is_supervisor(self) -> bool {
         self.set() != set::USER
+    }
+
+    /// How its code is decoded.
+    pub(super) fn code_size(self) -> CodeSize {
+        if self.code32 {
+            CodeSize::Bits32
+        } else {
+            CodeSize::Bits64
+        }
     }
 
     /// Instruction pointers have these bits.

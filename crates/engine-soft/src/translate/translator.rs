@@ -1,6 +1,8 @@
 //! What is translated, and running it.
 
 use std::arch::is_x86_feature_detected;
+use std::collections::hash_map::Entry;
+use std::ops::Range;
 use std::sync::Arc;
 
 use engine::{CodeListener, Place};
@@ -12,6 +14,7 @@ use super::code_memory_raw::{CodeMemory, HUGE_PAGE};
 use super::crossings::{self, Allowed};
 use super::emitter::Frame;
 use super::facts::Forms;
+use super::inherited_raw::Inherited;
 use super::make::{self, Tools};
 use super::mode::Mode;
 use super::runtime_raw::{self, Stubs, Way};
@@ -23,29 +26,48 @@ use crate::mmu::PAGE_MASK;
 use crate::mmu::access_raw::fetch_bytes;
 
 /// Units refer to instructions, 64 bytes each: to one for so many bytes of room at most, before all are thrown away.
-const ROOM_OF_SITE: usize = 48;
+/// Their jumps that are not patched yet are as many at most.
+pub(super) const ROOM_OF_SITE: usize = 48;
 /// So many units are known at most, those that there cannot be among them, before all are forgotten.
-const MOST_UNITS: usize = 1 << 20;
+pub(super) const MOST_UNITS: usize = 1 << 20;
 const HEAT_SLOTS: usize = 1 << 15;
-const SECTIONS: [Section; 2] = [Section::Hot, Section::Cold];
+pub(super) const SECTIONS: [Section; 2] = [Section::Hot, Section::Cold];
 /// After so many runs of cold code all of it is cold again, or code that is rewritten all the time would
 /// find every slot warm.
 const COOLING: u32 = 1 << 17;
 
 /// Translations of one guest-physical page.
 #[derive(Debug)]
-struct PageCode {
+pub(super) struct PageCode {
     /// As it was when it was first translated.
-    source: CodePage,
+    pub(super) source: CodePage,
     /// By [`key`]; `None` where there cannot be a unit.
-    units: FxHashMap<u32, Option<Unit>>,
+    pub(super) units: FxHashMap<u32, Option<Unit>>,
+    /// Those that another made, in [`Inherited`].
+    pub(super) before: Range<u32>,
     /// Of units that cross into the next page, by the same key: their stamps, and what is there.
-    seconds: FxHashMap<u32, (u32, CodePage)>,
+    pub(super) seconds: FxHashMap<u32, (u32, CodePage)>,
     /// Where jump tables know of them, or knew.
     jumps: Vec<u32>,
 }
 
 impl PageCode {
+    fn new(source: CodePage, before: Range<u32>) -> PageCode {
+        PageCode {
+            source,
+            units: FxHashMap::default(),
+            before,
+            seconds: FxHashMap::default(),
+            jumps: Vec::new(),
+        }
+    }
+
+    /// `Some(None)` where there cannot be a unit.
+    pub(super) fn unit(&self, inherited: Option<&Inherited>, key: u32) -> Option<Option<Unit>> {
+        let own = self.units.get(&key).copied();
+        own.or_else(|| inherited?.unit(&self.before, key))
+    }
+
     /// Answers whether there are too many to remember: a guest may map one page at many addresses.
     fn note_jump(&mut self, place: u32) -> bool {
         const MANY: usize = 1024;
@@ -71,23 +93,26 @@ pub(crate) struct Counters {
 }
 
 pub(crate) struct Translator {
-    memory: CodeMemory,
-    most_sites: usize,
-    stubs: Stubs,
-    asm: Assembler,
+    pub(super) memory: CodeMemory,
+    pub(super) stubs: Stubs,
+    pub(super) asm: Assembler,
     forms: Forms,
-    referred: Referred,
-    pages: FxHashMap<u64, PageCode>,
+    pub(super) referred: Referred,
+    pub(super) pages: FxHashMap<u64, PageCode>,
+    /// What another's vCPU had translated, of pages that nobody has asked for yet.
+    pub(super) inherited: Option<Inherited>,
     /// Units made since everything was last thrown away.
-    known: usize,
+    pub(super) known: usize,
     /// Given to units that cross into the next page.
-    stamps: u32,
+    pub(super) stamps: u32,
     heat: Box<[u8]>,
     /// Times that code was not warm since all was made cold.
     cooled: u32,
     bmi2: bool,
+    /// As [`Translator::new`] was told.
+    pub(super) watched: bool,
     /// Units run one at a time and are checked: see `crate::lockstep`.
-    checked: bool,
+    pub(super) checked: bool,
     /// Code is translated when it is about to run for the so-manieth time.
     warm: u8,
     pub(crate) counters: Counters,
@@ -115,19 +140,20 @@ impl Translator {
         memory.add(asm.bytes(Section::Hot), &[]).then_some(())?;
         memory.keep();
         Some(Translator {
+            referred: Referred::new(memory.room() / ROOM_OF_SITE)?,
             memory,
-            most_sites: room / ROOM_OF_SITE,
             stubs,
             asm,
             forms: Forms::new(),
-            referred: Referred::new(),
             pages: FxHashMap::default(),
+            inherited: None,
             known: 0,
             stamps: 0,
             heat: vec![0; HEAT_SLOTS].into_boxed_slice(),
             cooled: 0,
             warm,
             checked: false,
+            watched,
             bmi2: is_x86_feature_detected!("bmi2"),
             counters: Counters::default(),
             listener: None,
@@ -293,7 +319,7 @@ impl Translator {
                 let warm = is_warm || self.is_warm(page | u64::from(key), generation);
                 warm.then_some(())?;
                 cpu.native.whereabouts.set(Place::Translating);
-                let made = self.translate(cpu, page, key, mode);
+                let made = self.translate(cpu, page, key, mode, Across::Follow);
                 cpu.native.whereabouts.set(Place::Interpreter);
                 let unit = made?;
                 self.look_across(cpu, page, key, mode)?;
@@ -325,6 +351,7 @@ impl Translator {
 
     /// What is known of the code with this key in its page as it is now. `None` where to ask faults.
     fn look(&mut self, cpu: &mut Cpu, page: u64, key: u32, mode: Mode) -> Option<Looked> {
+        self.inherit(cpu, page);
         let Some(mut code) = self.pages.get(&page) else {
             return Some(Looked::Nothing(None));
         };
@@ -336,11 +363,22 @@ impl Translator {
             self.look_across(cpu, page, key, mode)?;
             code = self.pages.get(&page)?;
         }
-        Some(match code.units.get(&key) {
-            Some(Some(unit)) => Looked::Unit(*unit),
+        Some(match code.unit(self.inherited.as_ref(), key) {
+            Some(Some(unit)) => Looked::Unit(unit),
             Some(None) => Looked::Never,
             None => Looked::Nothing(Some(code.source.generation)),
         })
+    }
+
+    /// What another had of a page, if this is the first time that it is asked for.
+    pub(super) fn inherit(&mut self, cpu: &Cpu, page: u64) {
+        if let Some(inherited) = &self.inherited
+            && let Entry::Vacant(place) = self.pages.entry(page)
+            && let Some((source, units)) = inherited.of_page(cpu, page)
+        {
+            self.known += units.len();
+            place.insert(PageCode::new(source, units));
+        }
     }
 
     /// A unit that crosses into the next page may run if that is what it was; otherwise it is
@@ -386,9 +424,16 @@ impl Translator {
     }
 
     /// Makes the unit with this key; `None` where there cannot be one, and when everything had to go.
-    fn translate(&mut self, cpu: &mut Cpu, page: u64, key: u32, mode: Mode) -> Option<Unit> {
+    pub(super) fn translate(
+        &mut self,
+        cpu: &mut Cpu,
+        page: u64,
+        key: u32,
+        mode: Mode,
+        across: Across,
+    ) -> Option<Unit> {
         // Also after what was made and not kept.
-        if self.referred.sites.len() > self.most_sites || self.known > MOST_UNITS {
+        if !self.referred.has_room() || self.known > MOST_UNITS {
             self.clear(cpu);
             return None;
         }
@@ -402,10 +447,14 @@ impl Translator {
         } else {
             Kind::Plain
         };
-        let context = Context::of(cpu);
+        let context = Context {
+            code: mode.code_size(),
+            available: cpu.available,
+        };
         let here = have;
         let mut next = None;
         if needs_more(&bytes[..have], context.code) {
+            (across == Across::Follow).then_some(())?;
             let page = page_across(cpu, mode)?;
             // What lies in no RAM may be another each time.
             cpu.mmu.tracker(page)?;
@@ -442,12 +491,10 @@ impl Translator {
             self.clear(cpu);
             return None;
         }
-        let code = self.pages.entry(page).or_insert_with(|| PageCode {
-            source,
-            units: FxHashMap::default(),
-            seconds: FxHashMap::default(),
-            jumps: Vec::new(),
-        });
+        let code = self
+            .pages
+            .entry(page)
+            .or_insert_with(|| PageCode::new(source, 0..0));
         let (unit, instructions) =
             made.map_or((None, 0), |made| (Some(made.unit), made.instructions));
         self.counters.units += 1;
@@ -503,10 +550,10 @@ impl Translator {
     /// Throws everything away: the memory is full.
     fn clear(&mut self, cpu: &mut Cpu) {
         self.pages.clear();
+        self.inherited = None;
         self.known = 0;
         self.memory.clear();
-        self.referred.sites.clear();
-        self.referred.links.clear();
+        self.referred.clear();
         cpu.native.jumps.clear();
         self.counters.cleared += 1;
     }
@@ -528,6 +575,15 @@ fn has_changed(cpu: &Cpu, gpa: u64, before: &[u8], lines: Lines) -> bool {
     let mut now = [0; make::LONGEST];
     let have = fetch_bytes(cpu, gpa, &mut now[..end - first]);
     now[..have] != before[..have]
+}
+
+/// What becomes of an instruction that crosses into the next page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Across {
+    /// The page that is there now, behind RIP.
+    Follow,
+    /// There is no unit.
+    Stop,
 }
 
 /// What is looked for.

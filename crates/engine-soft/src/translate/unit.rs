@@ -1,13 +1,17 @@
 //! A unit of translation: straight code inside one page, with side exits where it branches.
 
+use std::fs::File;
+
 use iced_x86::Code;
 
+use super::image::Span;
 use super::mode::Mode;
+use super::shelf_raw::Shelf;
 use crate::interp::op::Op;
 
 /// An instruction as its interpreter handler knows it: the way out of translated code for whatever
 /// has no translation, misses the TLB, faults, or talks to a device.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub(super) struct Site {
     pub(super) op: Op,
@@ -33,6 +37,8 @@ pub(super) struct Site {
 #[repr(C)]
 pub(super) struct Link {
     pub(super) kind: Kind,
+    /// Of both units.
+    pub(super) mode: Mode,
     /// Page offset of the target.
     pub(super) target: u16,
     /// Executable address of the jump's displacement.
@@ -41,60 +47,48 @@ pub(super) struct Link {
     pub(super) page: u64,
 }
 
-/// Things whose addresses code holds: they do not move, and go all at once.
-#[derive(Debug)]
-pub(super) struct Fixed<T> {
-    chunks: Vec<Vec<T>>,
-}
-
-impl<T> Fixed<T> {
-    const CHUNK: usize = 1024;
-
-    pub(super) const fn new() -> Fixed<T> {
-        Fixed { chunks: Vec::new() }
-    }
-
-    /// Keeps `value` and answers its address.
-    pub(super) fn add(&mut self, value: T) -> u64 {
-        if self
-            .chunks
-            .last()
-            .is_none_or(|chunk| chunk.len() == Self::CHUNK)
-        {
-            self.chunks.push(Vec::with_capacity(Self::CHUNK));
-        }
-        let Some(chunk) = self.chunks.last_mut() else {
-            return 0;
-        };
-        // Within its capacity a vector does not move what it holds.
-        chunk.push(value);
-        chunk
-            .last()
-            .map_or(0, |last| std::ptr::from_ref(last) as u64)
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.chunks.len() * Self::CHUNK
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.chunks.clear();
-    }
-}
-
 /// What the code of all units refers to.
 #[derive(Debug)]
 pub(super) struct Referred {
-    pub(super) sites: Fixed<Site>,
-    pub(super) links: Fixed<Link>,
+    pub(super) sites: Shelf<Site>,
+    pub(super) links: Shelf<Link>,
 }
 
 impl Referred {
-    pub(super) const fn new() -> Referred {
-        Referred {
-            sites: Fixed::new(),
-            links: Fixed::new(),
-        }
+    /// More than one unit can have of either.
+    const OF_A_UNIT: usize = 1 << 14;
+
+    /// For so many of either, but for the last unit's. `None` when the host gives no memory.
+    pub(super) fn new(most: usize) -> Option<Referred> {
+        let most = most + Self::OF_A_UNIT;
+        Some(Referred {
+            sites: Shelf::new(most)?,
+            links: Shelf::new(most)?,
+        })
+    }
+
+    /// Those of another, at the addresses where they were, from parts of a file.
+    pub(super) fn inherit(
+        most: usize,
+        file: &File,
+        sites: (u64, Span),
+        links: (u64, Span),
+    ) -> Option<Referred> {
+        let most = most + Self::OF_A_UNIT;
+        Some(Referred {
+            sites: Shelf::at(sites.0, most, file, sites.1)?,
+            links: Shelf::at(links.0, most, file, links.1)?,
+        })
+    }
+
+    /// Is there room for one unit more?
+    pub(super) fn has_room(&self) -> bool {
+        self.sites.has_room(Self::OF_A_UNIT) && self.links.has_room(Self::OF_A_UNIT)
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.sites.clear();
+        self.links.clear();
     }
 }
 

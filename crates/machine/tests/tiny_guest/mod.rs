@@ -274,6 +274,7 @@ pub(crate) fn record_order(layers: &[Layer]) -> (RecordOrder, (File, File)) {
     let again = |file: &File| file.try_clone().expect("a duplicate");
     let files = (again(&pages), again(&index));
     let order = RecordOrder {
+        code: None,
         layers: layers.to_vec(),
         pages,
         index,

@@ -16,7 +16,13 @@ class Recorder(Protocol):
 
     def status(self) -> dict[str, object]: ...
     def begin(
-        self, name: str, parent: str, *, keep: bool, checkpoints: Sequence[Checkpoint] = ()
+        self,
+        name: str,
+        parent: str,
+        *,
+        keep: bool,
+        checkpoints: Sequence[Checkpoint] = (),
+        code: bool = False,
     ) -> dict[str, object]: ...
 
 
@@ -35,6 +41,7 @@ def handlers(guest: Subject) -> dict[str, Handler]:
             str(arguments["parent"]),
             keep=arguments["keep"] is True,
             checkpoints=_checkpoints(arguments.get("checkpoints")),
+            code=bool(arguments.get("code", False)),
         ),
     }
 

@@ -12,7 +12,7 @@ fn keep(cache: &mut BlockCache, slot: usize, key: u64, count: usize) {
         first: None,
         second: None,
     };
-    cache.keep(slot, key, from);
+    cache.keep(slot, key, from, None);
 }
 
 /// How many ops of its own the block in `slot` has.

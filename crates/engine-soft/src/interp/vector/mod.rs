@@ -28,6 +28,8 @@ mod x87;
 use engine::Exit;
 use iced_x86::{Code, CpuidFeature, Instruction, Mnemonic, OpKind, Register};
 
+pub(crate) use self::stub_raw::{adopt_arena, arenas};
+
 use self::native_raw::{LOAD, MXCSR, STORE, VEX, WRITTEN_SHIFT};
 use self::template::{Kind, NoMemory, Template, needs};
 use super::decode::{Context, Lowered};

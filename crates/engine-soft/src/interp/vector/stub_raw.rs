@@ -5,15 +5,19 @@
 //! freed: decoded blocks point at them, and there are only so many different ones (see `template`).
 //!
 //! A template process forks into guests. The writable view is not inherited, so no child can
-//! rewrite what its siblings execute; a child that needs a new stub starts memory of its own.
+//! rewrite what its siblings execute; a child that needs a new stub starts memory of its own. Blocks
+//! that come from another such process point into its memory: a copy of that lies at the same address.
 
+use std::fs::File;
 use std::mem::{offset_of, transmute};
 use std::process::id;
 use std::ptr::null_mut;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
+
+use crate::apart_raw::{reserve_apart, reserve_at};
 
 /// Room for one process's stubs. Pages that are never written cost nothing.
 pub(super) const ARENA_BYTES: usize = 16 << 20;
@@ -81,10 +85,62 @@ struct Arena {
 }
 
 static ARENA: Mutex<Option<Arena>> = Mutex::new(None);
+/// Where copies of others' lie, and how many bytes they have.
+static COPIES: Mutex<Vec<(u64, usize)>> = Mutex::new(Vec::new());
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|broken| broken.into_inner())
+}
+
+/// All that this process did not have from the template: where stubs run, and their bytes.
+pub(crate) fn arenas() -> Vec<(u64, &'static [u8])> {
+    let arena = locked(&ARENA);
+    let own = arena.iter().filter(|arena| arena.owner == id());
+    let own = own.map(|arena| (arena.execute, arena.used));
+    let copies = locked(&COPIES);
+    let all = own.chain(copies.iter().copied());
+    let bytes = |(at, len)| {
+        // SAFETY: published code can be read, stays as it is, and is never unmapped.
+        let bytes = unsafe { std::slice::from_raw_parts(at as *const u8, len) };
+        (at, bytes)
+    };
+    all.map(bytes).collect()
+}
+
+/// Has a copy of another process's stubs, `len` bytes of a file from `from` on, run where they ran there. False
+/// where something is, or the host refuses it.
+pub(crate) fn adopt_arena(file: &File, address: u64, from: u64, len: usize) -> bool {
+    let own = locked(&ARENA);
+    let is_own = |arena: &Arena| arena.execute == address && len <= arena.used;
+    if own.as_ref().is_some_and(is_own) {
+        return true;
+    }
+    drop(own);
+    let mut copies = locked(&COPIES);
+    // More processors than one have the same.
+    if copies.contains(&(address, len)) {
+        return true;
+    }
+    let Some(place) = reserve_at(address, len) else {
+        return false;
+    };
+    let (protection, flags) = (
+        ProtFlags::READ | ProtFlags::EXEC,
+        MapFlags::PRIVATE | MapFlags::FIXED,
+    );
+    // SAFETY: the range was just reserved for this.
+    if unsafe { mmap(place, len, protection, flags, file, from) }.is_err() {
+        // SAFETY: likewise, and nobody knows of it.
+        let _ = unsafe { munmap(place, len) };
+        return false;
+    }
+    copies.push((address, len));
+    true
+}
 
 /// Makes `code` executable. `None` when the host gives no executable memory, or no more fits.
 pub(crate) fn publish(code: &[u8]) -> Option<Entry> {
-    let mut arena = ARENA.lock().unwrap_or_else(|broken| broken.into_inner());
+    let mut arena = locked(&ARENA);
     if arena.as_ref().is_none_or(|arena| arena.owner != id()) {
         *arena = Arena::new();
     }
@@ -111,22 +167,17 @@ impl Arena {
             .or_else(|_| memfd_create("stubs", MemfdFlags::CLOEXEC))
             .ok()?;
         ftruncate(&fd, ARENA_BYTES as u64).ok()?;
-        let view = |protection| {
-            // SAFETY: a new mapping at an address of the kernel's choice disturbs nothing.
-            unsafe {
-                mmap(
-                    null_mut(),
-                    ARENA_BYTES,
-                    protection,
-                    MapFlags::SHARED,
-                    &fd,
-                    0,
-                )
-            }
-            .ok()
+        let view = |at, protection, flags| {
+            // SAFETY: a mapping at an address of the kernel's choice, or where a range was reserved for it.
+            unsafe { mmap(at, ARENA_BYTES, protection, flags, &fd, 0) }.ok()
         };
-        let execute = view(ProtFlags::READ | ProtFlags::EXEC)?;
-        let write = view(ProtFlags::READ | ProtFlags::WRITE)?;
+        let place = reserve_apart(ARENA_BYTES)?;
+        let (execute, write) = (
+            ProtFlags::READ | ProtFlags::EXEC,
+            ProtFlags::READ | ProtFlags::WRITE,
+        );
+        let execute = view(place, execute, MapFlags::SHARED | MapFlags::FIXED)?;
+        let write = view(null_mut(), write, MapFlags::SHARED)?;
         // SAFETY: the range is the mapping just made; the advice only keeps it from children.
         unsafe { madvise(write, ARENA_BYTES, Advice::LinuxDontFork) }.ok()?;
         Some(Arena {
