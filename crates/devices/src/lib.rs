@@ -15,6 +15,7 @@ pub mod irqchip;
 pub mod isa_dma;
 pub mod nvme;
 mod pace;
+pub mod parallel;
 pub mod pc;
 pub mod pci;
 pub mod pflash;

@@ -10,6 +10,7 @@ use devices::i8042::{I8042, MouseEvent};
 use devices::irqchip::testing::FakeTsc;
 use devices::irqchip::{IoApic, Irqchip, LapicParts, Pic, VcpuEvents};
 use devices::isa_dma::IsaDma;
+use devices::parallel::{Paper, Parallel};
 use devices::port92::Port92;
 use devices::serial::Serial;
 use devices::testing::{FakeClock, FakeLine, FakeLines, FakeTimer};
@@ -73,7 +74,7 @@ impl Alarmed {
 }
 
 /// The number of devices that [`device`] makes.
-pub(crate) const KINDS: u8 = 13;
+pub(crate) const KINDS: u8 = 14;
 
 /// One device of each kind that has registers of its own.
 pub(crate) fn device(kind: u8, clock: &Arc<FakeClock>) -> Alarmed {
@@ -116,7 +117,8 @@ pub(crate) fn device(kind: u8, clock: &Arc<FakeClock>) -> Alarmed {
         9 => return Alarmed::silent(IsaDma::new()),
         10 => return Alarmed::silent(crate::pc::floppy()),
         11 => return Alarmed::silent(crate::pc::flash()),
-        _ => return Alarmed::silent(crate::pci::function_ports()),
+        12 => return Alarmed::silent(crate::pci::function_ports()),
+        _ => return Alarmed::silent(Parallel::new(line(), Paper::none())),
     };
     Alarmed {
         device,

@@ -64,6 +64,7 @@ fn machine() -> Machine {
         vsock: None,
         screen: None,
         sound: None,
+        parallel: None,
         tpm: None,
         rng: true,
         usb: false,

@@ -49,6 +49,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, Box<dyn Err
         vsock: None,
         screen: None,
         sound: None,
+        parallel: None,
         tpm: None,
         rng: true,
         usb: false,

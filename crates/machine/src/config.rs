@@ -60,6 +60,8 @@ pub struct MachineConfig {
     pub disks: Vec<DiskConfig>,
     /// COM1 and COM2.
     pub serial: [Option<Chardev>; 2],
+    /// LPT1, with a printer.
+    pub parallel: Option<ParallelConfig>,
     pub console: Option<ConsoleConfig>,
     pub network: Option<NetworkConfig>,
     /// More network cards, each in a slot that is said.
@@ -173,6 +175,15 @@ pub struct FolderConfig {
     /// What the guest mounts it by: at most 36 bytes.
     pub tag: String,
     pub options: FolderOptions,
+}
+
+/// A parallel port whose printer prints to a file.
+#[derive(Debug, Clone)]
+pub struct ParallelConfig {
+    /// What is printed is appended to it. Without, the printer is out of paper.
+    pub file: Option<PathBuf>,
+    /// How long the file may become, in bytes.
+    pub limit: u64,
 }
 
 /// A sound card, and the file that gets what it plays.

@@ -14,6 +14,7 @@ use crate::tables::{self, AcpiRequest, GENERATION, GENERATION_LEN, SmbiosRequest
 
 /// Spec: IBM PS/2 BIOS Technical Reference, "BIOS Data Area".
 const BDA_SERIAL_PORTS: Gpa = Gpa(0x400);
+const BDA_PARALLEL_PORT: Gpa = Gpa(0x408);
 const BDA_EBDA_SEGMENT: Gpa = Gpa(0x40e);
 const BDA_MEMORY_KIB: Gpa = Gpa(0x413);
 /// Where a PC's firmware starts, and where a guest jumps in real mode that resets through it.
@@ -32,6 +33,7 @@ pub(crate) struct Facts {
     pub(crate) present: Option<Vec<bool>>,
     /// PCI slots whose devices come and go.
     pub(crate) slots: Vec<u8>,
+    pub(crate) parallel: bool,
     pub(crate) tpm: bool,
     pub(crate) uuid: [u8; 16],
 }
@@ -44,6 +46,7 @@ impl Facts {
             vcpus,
             present: None,
             slots: Vec::new(),
+            parallel: config.parallel.is_some(),
             tpm: config.tpm.is_some(),
             uuid: random()?,
         })
@@ -58,6 +61,7 @@ impl Facts {
             slots: self.slots.clone(),
             pci_window_64: pci_window_64(&ranges),
             serial_count: ports::SERIAL.len(),
+            parallel: self.parallel,
             tpm: self.tpm,
             pc_window: pc.then(|| pc_pci_window(&ranges)),
             pci_window_64_len: if pc {
@@ -88,6 +92,9 @@ pub(crate) fn install(memory: &GuestMemory, facts: &Facts) -> Result<(), Machine
     renew_generation(memory)?;
     for (at, port) in (BDA_SERIAL_PORTS.0..).step_by(2).zip(ports::SERIAL) {
         write(memory, Gpa(at), &port.first.to_le_bytes())?;
+    }
+    if facts.parallel {
+        write(memory, BDA_PARALLEL_PORT, &ports::PARALLEL.to_le_bytes())?;
     }
     // A segment and a count of KiB below 1 MiB: 16 bits each.
     write(

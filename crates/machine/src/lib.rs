@@ -33,6 +33,7 @@ mod measured;
 mod migration;
 mod msrs;
 mod network;
+mod parallel;
 mod pc;
 mod pci_windows;
 mod perf_map;
@@ -60,8 +61,8 @@ pub use config::{
     Action, BootFrom, BridgeOptions, Chardev, ConsoleConfig, Direction, DiskBus, DiskConfig,
     DiskFormat, DiskTrust, EngineChoice, FirmwareConfig, FolderConfig, FolderOptions, Forward,
     MachineConfig, NetworkBoot, NetworkConfig, NetworkModel, NetworkOptions, NetworkWay, Overlay,
-    Peers, Protocol, Reboot, Rule, Rules, SoundCard, SoundConfig, Subnet, TpmConfig, Transport,
-    UserOptions, VariablesConfig, VsockConfig, lease,
+    ParallelConfig, Peers, Protocol, Reboot, Rule, Rules, SoundCard, SoundConfig, Subnet,
+    TpmConfig, Transport, UserOptions, VariablesConfig, VsockConfig, lease,
 };
 pub use control::{MachineControl, MemoryReport, Outcome};
 pub use engine_soft::begin_kin;

@@ -36,6 +36,7 @@ use crate::firmware::Facts;
 use crate::fw_cfg::{self, FwCfg};
 use crate::layout::LOW_RAM_LIMIT;
 use crate::network;
+use crate::parallel;
 use crate::pc::{self, BootPlaces, DebugConsole, FilesRequest};
 use crate::plugging::{self, Plugged};
 use crate::ports;
@@ -153,6 +154,9 @@ pub(crate) fn add(
     };
     for (index, chardev) in config.serial.iter_mut().enumerate() {
         made.add_serial(board, index, chardev.take())?;
+    }
+    if let Some(wanted) = &config.parallel {
+        parallel::add(board, wanted)?;
     }
     let mut places = BootPlaces::default();
     made.old_disks

@@ -1,6 +1,6 @@
 //! The ports and interrupts of a PC, in the one place that wires them.
 
-use devices::{acpi_cpus, acpi_pm, acpi_slots};
+use devices::{acpi_cpus, acpi_pm, acpi_slots, parallel};
 
 /// A UART's first port and its interrupt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +20,9 @@ pub(crate) const SERIAL: [SerialPort; 2] = [
     },
 ];
 
+/// The parallel port's first port and its interrupt.
+pub(crate) const PARALLEL: u16 = parallel::PORTS[0].first;
+pub(crate) const PARALLEL_IRQ: u8 = 7;
 pub(crate) const PIT_IRQ: u8 = 0;
 pub(crate) const KEYBOARD_IRQ: u8 = 1;
 pub(crate) const RTC_IRQ: u8 = 8;

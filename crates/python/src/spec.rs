@@ -8,8 +8,8 @@ use std::sync::Arc;
 use machine::{
     BootFrom, Card, Chardev, ConsoleConfig, DiskBus, DiskConfig, DiskFormat, DiskTrust,
     EngineChoice, FirmwareConfig, FolderConfig, FolderOptions, Limits, MachineConfig,
-    NetworkConfig, NetworkWay, Overlay, RateLimit, Reboot, ScreenConfig, SoundCard, SoundConfig,
-    TpmConfig, VariablesConfig, VsockConfig,
+    NetworkConfig, NetworkWay, Overlay, ParallelConfig, RateLimit, Reboot, ScreenConfig, SoundCard,
+    SoundConfig, TpmConfig, VariablesConfig, VsockConfig,
 };
 use pyo3::prelude::*;
 
@@ -36,6 +36,7 @@ pub(crate) struct MachineSpec {
     folders: Vec<FolderSpec>,
     screen: Option<ScreenSpec>,
     sound: Option<SoundSpec>,
+    parallel: Option<ParallelSpec>,
     usb: bool,
     rng: bool,
     balloon: bool,
@@ -136,6 +137,13 @@ struct SoundSpec {
     model: String,
 }
 
+/// `innkeeper.machine.parallel.ParallelSpec`.
+#[derive(Debug, FromPyObject)]
+struct ParallelSpec {
+    file: Option<PathBuf>,
+    limit: u64,
+}
+
 /// `innkeeper.machine.spec.DiskSpec`.
 #[derive(Debug, FromPyObject)]
 pub(crate) struct DiskSpec {
@@ -219,6 +227,7 @@ impl MachineSpec {
             vsock: None,
             screen: self.screen.map(ScreenConfig::from),
             sound: self.sound.map(|it| it.into_config(py)).transpose()?,
+            parallel: self.parallel.map(ParallelConfig::from),
             tpm: None,
             usb: self.usb,
             rng: self.rng,
@@ -258,6 +267,15 @@ impl SoundSpec {
             card,
             wave: self.wave,
         })
+    }
+}
+
+impl From<ParallelSpec> for ParallelConfig {
+    fn from(spec: ParallelSpec) -> ParallelConfig {
+        ParallelConfig {
+            file: spec.file,
+            limit: spec.limit,
+        }
     }
 }
 

@@ -28,6 +28,7 @@ from innkeeper.machine import (
     SeedSpec,
     Shares,
     VsockSpec,
+    parse_parallel,
     parse_size,
     parse_sound,
     parse_vsock,
@@ -67,6 +68,7 @@ class MadeOf:
     vnc_password: options.VncPassword = None
     vnc_tls: options.VncTls = False
     sound: options.Sound = "none"
+    parallel: options.Parallel = "none"
     tpm: options.Tpm = False
     usb: options.Usb = False
     volume: options.Folders = None
@@ -142,6 +144,7 @@ class MadeOf:
             ),
             screen=screen_of(self.display, self.vnc, self.vnc_password, tls=self.vnc_tls),
             sound=parse_sound(self.sound),
+            parallel=parse_parallel(self.parallel),
             tpm=self.tpm,
             usb=self.usb,
             vsock=VsockSpec() if self.vsock is None else parse_vsock(self.vsock),

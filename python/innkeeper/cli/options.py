@@ -247,6 +247,14 @@ Sound = Annotated[
         help="A sound card: wav=FILE gets what it plays; ,model=ac97 (as without) or virtio; none.",
     ),
 ]
+Parallel = Annotated[
+    str,
+    typer.Option(
+        metavar="FILE",
+        help="A parallel port (LPT1): what is printed there is appended to FILE, until it has 64M; "
+        "after it may follow ,limit=SIZE. none: no port.",
+    ),
+]
 Tpm = Annotated[
     bool,
     typer.Option(

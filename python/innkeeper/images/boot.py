@@ -14,6 +14,7 @@ from innkeeper.machine.folder import FolderSpec, mount_words, validate_folders
 from innkeeper.machine.growth import Growth, validate_growth, validate_vcpu_growth
 from innkeeper.machine.limits import Limits
 from innkeeper.machine.network import USER_NETWORK, NetworkSpec, validate_ports
+from innkeeper.machine.parallel import ParallelSpec
 from innkeeper.machine.screen import ScreenSpec
 from innkeeper.machine.size import format_size
 from innkeeper.machine.sound import SoundSpec
@@ -63,6 +64,7 @@ class ImageBoot:
     vsock: VsockSpec | None = None
     screen: ScreenSpec | None = None
     sound: SoundSpec | None = None
+    parallel: ParallelSpec | None = None
     tpm: bool = False
     usb: bool = False
     append: str = ""
@@ -142,6 +144,7 @@ def machine_spec(image: Image, boot: ImageBoot) -> MachineSpec:
         vsock=boot.vsock,
         screen=boot.screen,
         sound=boot.sound,
+        parallel=boot.parallel,
         tpm=_tpm(boot),
         usb=boot.usb,
         reboots=False,

@@ -22,6 +22,12 @@ from innkeeper.machine.network import (
     parse_port,
     rom_of,
 )
+from innkeeper.machine.parallel import (
+    ParallelSpec,
+    parse_parallel,
+    prepare_parallel,
+    without_paper,
+)
 from innkeeper.machine.screen import ScreenSpec, VncSpec, parse_screen, parse_vnc
 from innkeeper.machine.seed import SeedSpec
 from innkeeper.machine.shares import Shares, check_cpu_shares, parse_cpuset
@@ -58,6 +64,7 @@ __all__ = [
     "NetworkKind",
     "NetworkSpec",
     "Overlay",
+    "ParallelSpec",
     "PortSpec",
     "Rate",
     "ScreenSpec",
@@ -78,6 +85,7 @@ __all__ = [
     "parse_firmware",
     "parse_folder",
     "parse_network",
+    "parse_parallel",
     "parse_port",
     "parse_rate",
     "parse_rule",
@@ -86,7 +94,9 @@ __all__ = [
     "parse_sound",
     "parse_vnc",
     "parse_vsock",
+    "prepare_parallel",
     "prepare_sound",
     "rom_of",
     "validate",
+    "without_paper",
 ]

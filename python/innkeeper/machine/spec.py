@@ -14,6 +14,7 @@ from innkeeper.machine.folder import FolderSpec, validate_folders
 from innkeeper.machine.growth import Growth, validate_growth, validate_vcpu_growth
 from innkeeper.machine.limits import Limits
 from innkeeper.machine.network import FIRST_CARD, NetworkSpec, validate_network
+from innkeeper.machine.parallel import ParallelSpec
 from innkeeper.machine.screen import ScreenSpec, validate_screen
 from innkeeper.machine.size import format_size
 from innkeeper.machine.sound import SoundSpec
@@ -144,6 +145,7 @@ class MachineSpec:
     vsock: VsockSpec | None = None
     screen: ScreenSpec | None = None
     sound: SoundSpec | None = None
+    parallel: ParallelSpec | None = None
     tpm: TpmSpec | None = None
     reboots: bool = True
     limits: Limits = field(default=Limits())

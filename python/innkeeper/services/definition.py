@@ -13,6 +13,7 @@ from innkeeper.machine import (
     DiskSpec,
     FirmwareSpec,
     NetworkSpec,
+    ParallelSpec,
     ScreenSpec,
     SeedSpec,
     VsockSpec,
@@ -157,6 +158,7 @@ def _anywhere(request: GuestRequest) -> GuestRequest:
         vsock=request.vsock and _vsock(request.vsock),
         screen=request.screen and _screen(request.screen),
         sound=request.sound and replace(request.sound, wave=request.sound.wave.absolute()),
+        parallel=request.parallel and _parallel(request.parallel),
         symbols=None if request.symbols is None else request.symbols.absolute(),
         seed=None if request.seed is None else _seed(request.seed),
     )
@@ -179,6 +181,10 @@ def _firmware(firmware: FirmwareSpec) -> FirmwareSpec:
         if (path := getattr(firmware, name)) is not None
     }
     return replace(firmware, **paths)
+
+
+def _parallel(parallel: ParallelSpec) -> ParallelSpec:
+    return replace(parallel, file=None if parallel.file is None else parallel.file.absolute())
 
 
 def _network(network: NetworkSpec) -> NetworkSpec:

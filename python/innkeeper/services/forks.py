@@ -12,7 +12,7 @@ from typing import Any, Final
 from innkeeper.errors import InvalidInput, NameInUse
 from innkeeper.images import Store
 from innkeeper.images.store import Image
-from innkeeper.machine import NetworkSpec, VsockSpec, mac_of
+from innkeeper.machine import NetworkSpec, VsockSpec, mac_of, without_paper
 from innkeeper.services import beginnings, recording
 from innkeeper.services import definition as definitions
 from innkeeper.services.beginnings import Current
@@ -108,7 +108,12 @@ def _begin(
         id=str(uuid.uuid4()),
         created=time.time(),
         request=replace(
-            request, name=name, network=network, cards=_cards(request.cards, name), vsock=vsock
+            request,
+            name=name,
+            network=network,
+            cards=_cards(request.cards, name),
+            vsock=vsock,
+            parallel=without_paper(request.parallel),
         ),
         autostart=False,
     )

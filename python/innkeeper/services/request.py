@@ -19,12 +19,14 @@ from innkeeper.machine import (
     Limits,
     MachineSpec,
     NetworkSpec,
+    ParallelSpec,
     ScreenSpec,
     SeedSpec,
     Shares,
     SoundSpec,
     TpmSpec,
     VsockSpec,
+    prepare_parallel,
     prepare_sound,
     rom_of,
 )
@@ -69,6 +71,7 @@ class GuestRequest:
     vsock: VsockSpec | None = field(default=VsockSpec())
     screen: ScreenSpec | None = None
     sound: SoundSpec | None = None
+    parallel: ParallelSpec | None = None
     tpm: bool = False
     usb: bool = False
     name: str | None = None
@@ -167,6 +170,7 @@ def own_kernel_spec(request: GuestRequest) -> MachineSpec:
         vsock=request.vsock,
         screen=_screen(request),
         sound=_sound(request),
+        parallel=_parallel(request),
         tpm=TpmSpec() if _tpm(request) else None,
         usb=request.usb,
         reboots=False,
@@ -218,6 +222,13 @@ def _sound(request: GuestRequest) -> SoundSpec | None:
     return request.sound
 
 
+def _parallel(request: GuestRequest) -> ParallelSpec | None:
+    """With the file that it prints to."""
+    if request.parallel is not None:
+        prepare_parallel(request.parallel)
+    return request.parallel
+
+
 def _tpm(request: GuestRequest) -> bool:
     """With whoever does its commands."""
     if request.tpm:
@@ -249,6 +260,7 @@ def image_boot(request: GuestRequest, name: str) -> ImageBoot:
         vsock=request.vsock,
         screen=request.screen,
         sound=_sound(request),
+        parallel=_parallel(request),
         tpm=_tpm(request),
         usb=request.usb,
         append=request.append,

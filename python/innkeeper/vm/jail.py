@@ -174,14 +174,20 @@ def _written(spec: MachineSpec) -> Iterator[Path]:
             yield spec.firmware.floppy
         if spec.firmware.store is not None:
             yield spec.firmware.store
-    if spec.sound is not None:
-        yield spec.sound.wave
+    yield from _heard_and_printed(spec)
     if spec.perf_map:
         yield Path("/tmp")
     network = spec.network
     if network is not None and network.directory is not None and network.bridge is None:
         # Of a network that guests share: their sockets, and the list of them.
         yield network.directory
+
+
+def _heard_and_printed(spec: MachineSpec) -> Iterator[Path]:
+    if spec.sound is not None:
+        yield spec.sound.wave
+    if spec.parallel is not None and spec.parallel.file is not None:
+        yield spec.parallel.file
 
 
 def _devices(spec: MachineSpec) -> Iterator[Path]:

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use devices::acpi_pm::{AcpiPm, AcpiPmParts, TimerWidth};
 use devices::i8042::{I8042, MouseEvent};
+use devices::parallel::{Paper, Parallel};
 use devices::port92::Port92;
 use devices::serial::Serial;
 use devices::testing::{FakeClock, FakeLine, FakeLines, FakeTimer};
@@ -66,6 +67,12 @@ pub(crate) fn entries() -> Vec<Entry> {
                     &[(4, 0x60), (0, 0x47), (4, 0xdd), (4, 0xd1), (0x10, 0)],
                 );
             },
+        },
+        Entry {
+            kind: "parallel",
+            make: || Box::new(Parallel::new(FakeLine::new(), Paper::none())),
+            // A byte was acknowledged, and nobody has looked.
+            change: |device| writes(device, &[(0, 0x5a), (2, 0x1d), (2, 0x1c)]),
         },
         Entry {
             kind: "pit",

@@ -66,6 +66,8 @@ pub struct AcpiRequest {
     pub pci_window_64: Gpa,
     /// UARTs present, first COM1.
     pub serial_count: usize,
+    /// There is a parallel port.
+    pub parallel: bool,
     /// There is a TPM.
     pub tpm: bool,
     /// Where the window for 32-bit BARs begins, on a board with firmware. Other boards have theirs, and

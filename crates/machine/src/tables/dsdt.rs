@@ -35,6 +35,9 @@ pub(super) fn build(request: &AcpiRequest) -> Vec<u8> {
     for index in 0..request.serial_count.min(ports::SERIAL.len()) {
         add(&system_bus(&Raw(serial(index))));
     }
+    if request.parallel {
+        add(&system_bus(&Raw(parallel())));
+    }
     add(&system_bus(&Raw(clock())));
     add(&system_bus(&Raw(keyboard())));
     add(&system_bus(&Raw(mouse())));
@@ -172,6 +175,15 @@ fn serial(index: usize) -> Vec<u8> {
         &edge(port.irq),
     ])));
     device(NAMES[index], "PNP0501", index + 1, &resources)
+}
+
+fn parallel() -> Vec<u8> {
+    let len = devices::parallel::PORTS[0].count as u8;
+    let resources = Raw(encode(&ResourceTemplate::new(vec![
+        &aml::IO::new(ports::PARALLEL, ports::PARALLEL, 1, len),
+        &edge(ports::PARALLEL_IRQ),
+    ])));
+    device("LPT1", "PNP0400", 0, &resources)
 }
 
 fn clock() -> Vec<u8> {

@@ -162,6 +162,7 @@ impl Built {
             vsock: None,
             screen: self.screen,
             sound: None,
+            parallel: None,
             tpm: None,
             rng: false,
             usb: false,

@@ -149,6 +149,7 @@ def check_movable(request: GuestRequest, spec: MachineSpec) -> None:
     """
     screens = [screen for screen in (request.screen, spec.screen) if screen is not None]
     sockets = [vsock for vsock in (request.vsock, spec.vsock) if vsock is not None]
+    ports = [port for port in (request.parallel, spec.parallel) if port is not None]
     cards = [card for card in (request.network, spec.network) if card is not None]
     for named, what in (
         (request.firmware or spec.firmware, "firmware"),
@@ -156,6 +157,7 @@ def check_movable(request: GuestRequest, spec: MachineSpec) -> None:
         (_has_plugged(request) or _has_plugged(spec), "devices that were plugged into it"),
         (any(card.rom or card.tftp for card in cards), "files to boot from the network by"),
         (request.sound or spec.sound, "its sound in a file"),
+        (any(port.file for port in ports), "a printer's file"),
         (any(screen.rom for screen in screens), "a ROM of its screen"),
         (any(it.vnc and it.vnc.password for it in screens), "a file with its screen's password"),
         (any(socket.path for socket in sockets), "a name for its vsock socket"),

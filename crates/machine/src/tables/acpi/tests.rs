@@ -11,6 +11,7 @@ fn request(processors: u32) -> AcpiRequest {
         slots: (1..32).collect(),
         pci_window_64: Gpa(0x4_0000_0000),
         serial_count: 2,
+        parallel: true,
         tpm: false,
         pc_window: None,
         pci_window_64_len: PCI_WINDOW_64_LEN,

@@ -19,6 +19,7 @@ fn made_with(tpm: bool) -> AcpiFiles {
         slots: (1..32).collect(),
         pci_window_64: Gpa(0x4_0000_0000),
         serial_count: 2,
+        parallel: true,
         tpm,
         pc_window: Some(Gpa(0x8000_0000)),
         pci_window_64_len: 1 << 34,
