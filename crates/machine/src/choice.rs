@@ -24,6 +24,8 @@ pub(crate) struct Needs {
     pub(crate) times: bool,
     /// How many there can be.
     pub(crate) vcpus: u32,
+    /// Somebody listens to the PC speaker, which the timer of KVM has to itself.
+    pub(crate) speaker: bool,
 }
 
 /// Makes the engine that `choice` names or, for [`EngineChoice::Auto`], that a measurement finds best.
@@ -45,6 +47,10 @@ pub(crate) fn choose(
 }
 
 fn automatic(memory: &GuestMemory, needs: Needs) -> Result<Chosen, MachineError> {
+    if needs.speaker {
+        let reason = "the PC speaker is not heard under KVM".to_owned();
+        return Ok(software(memory, needs, reason));
+    }
     match measured::measurement() {
         Ok(measured) if measured.is_worth_having() => kvm(memory, measured.verdict()),
         Ok(measured) => Ok(software(memory, needs, measured.verdict())),

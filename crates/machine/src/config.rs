@@ -190,7 +190,8 @@ pub struct ParallelConfig {
 #[derive(Debug, Clone)]
 pub struct SoundConfig {
     pub card: SoundCard,
-    pub wave: PathBuf,
+    /// Without, nobody hears it.
+    pub wave: Option<PathBuf>,
 }
 
 /// Which sound card.
@@ -199,6 +200,8 @@ pub enum SoundCard {
     /// Intel's 82801AA, which systems from 1998 on know.
     Ac97,
     Virtio,
+    /// None: the PC speaker.
+    Speaker,
 }
 
 /// A TPM 2.0: the sockets of an swtpm, by which it has commands and is controlled. It is at power-on, or off.

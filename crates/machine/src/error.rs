@@ -77,6 +77,8 @@ pub enum MachineError {
     },
     #[error("cannot write what the guest plays to {}", path.display())]
     Sound { path: PathBuf, source: io::Error },
+    #[error("KVM has the PC speaker to itself: it is heard with --engine translator")]
+    Speaker,
     #[error("cannot write what the guest prints to {}", path.display())]
     Parallel { path: PathBuf, source: io::Error },
     #[error("the guest's TPM does not start")]

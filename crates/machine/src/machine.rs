@@ -28,6 +28,7 @@ use crate::perf_map::{PerfMap, Symbols};
 use crate::peripherals::{self, Peripherals};
 use crate::screen::MachineScreen;
 use crate::signal::{Signals, VcpuSignal};
+use crate::sound;
 use crate::stats::{MachineStats, Times};
 use crate::sync::lock;
 use crate::threads;
@@ -124,6 +125,7 @@ impl Machine {
         let needs = Needs {
             times: config.times,
             vcpus: config.vcpus.max(config.max_vcpus),
+            speaker: sound::is_speaker(config.sound.as_ref()),
         };
         let chosen = choice::choose(config.engine, &memory, needs)?;
         let physical_bits = u8::try_from(host.physical_bits()).unwrap_or(36);

@@ -13,6 +13,7 @@ use devices::acpi_slots::AcpiSlots;
 use devices::i8042::{self, I8042};
 use devices::port92::{self, Port92};
 use devices::serial::{self, Serial};
+use devices::sound::Wave;
 use devices::timers::pit::{self, Pit};
 use devices::timers::rtc::{self, Rtc, RtcMemory};
 use devices::tpm::Tpm;
@@ -121,7 +122,8 @@ pub(crate) fn add(
     let floppy = config.firmware.as_ref().map(pc::floppy_drive);
     let floppy = floppy.transpose()?.flatten();
     let kind = floppy.as_ref().map(|drive| drive.kind);
-    add_clocks(board, config, &power, kind)?;
+    let heard = sound::speaker(config.sound.as_ref())?;
+    add_clocks(board, config, &power, kind, heard)?;
     if config.firmware.is_some()
         && let Some(tray) = board.add_floppy(floppy)?
     {
@@ -317,20 +319,35 @@ fn add_legacy(
     board.add_ports("i8042", keyboard, &i8042::PORTS)
 }
 
+/// The timer, perhaps with a speaker that is heard.
+fn add_timer(board: &mut Board, heard: Option<Wave>) -> Result<(), MachineError> {
+    let (timer, alarm) = (board.timer(), board.timer());
+    let irq0 = board.line(ports::PIT_IRQ);
+    let pit = Pit::new(board.clock(), Arc::clone(&timer) as _, irq0);
+    let pit = match heard {
+        Some(output) => pit.with_speaker(output, Arc::clone(&alarm) as _),
+        None => pit,
+    };
+    let pit = Arc::new(Mutex::new(pit));
+    board.connect(&timer, &pit);
+    let listens = Arc::clone(&pit);
+    let listen = move |_| lock(&listens).listen();
+    board.timers.connect(&alarm, Arc::new(listen));
+    board.add_ports("pit", pit, &pit::PORTS)
+}
+
 fn add_clocks(
     board: &mut Board,
     config: &MachineConfig,
     power: &Arc<Mutex<AcpiPm>>,
     floppy: Option<u8>,
+    heard: Option<Wave>,
 ) -> Result<(), MachineError> {
     // An engine with interrupt controllers has the PIT as well.
     if board.irqchip.is_some() {
-        let timer = board.timer();
-        let irq0 = board.line(ports::PIT_IRQ);
-        let pit = Pit::new(board.clock(), Arc::clone(&timer) as _, irq0);
-        let pit = Arc::new(Mutex::new(pit));
-        board.connect(&timer, &pit);
-        board.add_ports("pit", pit, &pit::PORTS)?;
+        add_timer(board, heard)?;
+    } else if heard.is_some() {
+        return Err(MachineError::Speaker);
     }
     let low = config.memory.min(LOW_RAM_LIMIT.0);
     let memory = RtcMemory {

@@ -11,21 +11,43 @@ use crate::board::Board;
 use crate::config::{SoundCard, SoundConfig};
 
 pub(crate) fn add(board: &mut Board, config: &SoundConfig) -> Result<(), MachineError> {
+    match config.card {
+        SoundCard::Ac97 => add_ac97(board, output(config)?),
+        SoundCard::Virtio => board.add_virtio(Sound::new(board.clock(), output(config)?)),
+        // The timer has it.
+        SoundCard::Speaker => Ok(()),
+    }
+}
+
+/// What the PC speaker goes to, where that is what shall be heard.
+pub(crate) fn speaker(config: Option<&SoundConfig>) -> Result<Option<Wave>, MachineError> {
+    match config.filter(|_| is_speaker(config)) {
+        Some(config) => output(config),
+        None => Ok(None),
+    }
+}
+
+/// Is it the PC speaker that somebody listens to?
+pub(crate) fn is_speaker(config: Option<&SoundConfig>) -> bool {
+    config.is_some_and(|it| it.card == SoundCard::Speaker && it.wave.is_some())
+}
+
+fn output(config: &SoundConfig) -> Result<Option<Wave>, MachineError> {
+    let Some(path) = &config.wave else {
+        return Ok(None);
+    };
     let failed = |source| MachineError::Sound {
-        path: config.wave.clone(),
+        path: path.clone(),
         source,
     };
     let mut options = File::options();
     let file = options.write(true).create(true).truncate(true);
-    let output = Wave::begin(file.open(&config.wave).map_err(failed)?);
+    let output = Wave::begin(file.open(path).map_err(failed)?);
     let output = output.map_err(|WaveError::Begin { source }| failed(source))?;
-    match config.card {
-        SoundCard::Ac97 => add_ac97(board, output),
-        SoundCard::Virtio => board.add_virtio(Sound::new(board.clock(), Some(output))),
-    }
+    Ok(Some(output))
 }
 
-fn add_ac97(board: &mut Board, output: Wave) -> Result<(), MachineError> {
+fn add_ac97(board: &mut Board, output: Option<Wave>) -> Result<(), MachineError> {
     let timer = board.timer();
     let (memory, clock) = (board.memory().clone(), board.clock());
     let mut alarm = None;
@@ -35,7 +57,7 @@ fn add_ac97(board: &mut Board, output: Wave) -> Result<(), MachineError> {
             clock,
             timer: Arc::clone(&timer) as _,
             line,
-            output: Some(output),
+            output,
         });
         alarm = Some(card.alarm());
         Ok(card)

@@ -45,6 +45,7 @@ fn class(error: &MachineError) -> &'static str {
         | MachineError::NoMedium { .. }
         | MachineError::FloppySize { .. }
         | MachineError::NoHotPlug
+        | MachineError::Speaker
         | MachineError::NoCode { .. } => "InvalidInput",
         MachineError::Engine { .. } => "EngineUnavailable",
         _ => "HostFailure",

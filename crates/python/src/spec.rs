@@ -133,7 +133,7 @@ struct ScreenSpec {
 /// `innkeeper.machine.sound.SoundSpec`.
 #[derive(Debug, FromPyObject)]
 struct SoundSpec {
-    wave: PathBuf,
+    wave: Option<PathBuf>,
     model: String,
 }
 
@@ -261,6 +261,7 @@ impl SoundSpec {
         let card = match self.model.as_str() {
             "ac97" => SoundCard::Ac97,
             "virtio" => SoundCard::Virtio,
+            "speaker" => SoundCard::Speaker,
             other => return Err(unknown(py, "sound card", other)),
         };
         Ok(SoundConfig {

@@ -244,7 +244,8 @@ Sound = Annotated[
     str,
     typer.Option(
         metavar="SOUND",
-        help="A sound card: wav=FILE gets what it plays; ,model=ac97 (as without) or virtio; none.",
+        help="A sound card: wav=FILE gets what it plays; ,model=ac97 (as without), virtio, "
+        "or speaker for the PC speaker; none.",
     ),
 ]
 Parallel = Annotated[

@@ -32,7 +32,7 @@ from innkeeper.machine.screen import ScreenSpec, VncSpec, parse_screen, parse_vn
 from innkeeper.machine.seed import SeedSpec
 from innkeeper.machine.shares import Shares, check_cpu_shares, parse_cpuset
 from innkeeper.machine.size import format_size, parse_size
-from innkeeper.machine.sound import SoundSpec, parse_sound, prepare_sound
+from innkeeper.machine.sound import SoundSpec, parse_sound, prepare_sound, unheard
 from innkeeper.machine.spec import (
     MIB,
     DiskBus,
@@ -97,6 +97,7 @@ __all__ = [
     "prepare_parallel",
     "prepare_sound",
     "rom_of",
+    "unheard",
     "validate",
     "without_paper",
 ]

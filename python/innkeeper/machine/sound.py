@@ -1,27 +1,28 @@
 """What a guest is heard by."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from innkeeper.errors import InvalidInput
 
-_MODELS: Final = ("ac97", "virtio")
+_MODELS: Final = ("ac97", "virtio", "speaker")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SoundSpec:
     """A sound card, and the file that gets what it plays: a WAVE of 48 kHz, begun anew with each
-    machine. `model` is ac97, an Intel 82801AA, or virtio.
+    machine. `model` is ac97, an Intel 82801AA, virtio, or speaker:
+    no card, but the PC speaker. Without a file, nobody hears it.
     """
 
-    wave: Path
+    wave: Path | None = None
     model: str = "ac97"
 
 
 def parse_sound(text: str) -> SoundSpec | None:
-    """`wav=FILE[,model=ac97|virtio]`, or none; a comma in a name is written twice.
+    """`wav=FILE[,model=ac97|virtio|speaker]`, or none; a comma in a name is written twice.
 
     Raises:
         InvalidInput: when `text` is neither.
@@ -51,8 +52,15 @@ def prepare_sound(spec: SoundSpec) -> None:
     Raises:
         InvalidInput: when it cannot be written.
     """
+    if spec.wave is None:
+        return
     try:
         spec.wave.open("ab").close()
     except OSError as error:
         what = f"cannot write what the guest plays to {spec.wave}: {error.strerror}"
         raise InvalidInput(what) from error
+
+
+def unheard(spec: SoundSpec | None) -> SoundSpec | None:
+    """The card of a guest's copy, which does not play into what the guest plays into."""
+    return None if spec is None else replace(spec, wave=None)

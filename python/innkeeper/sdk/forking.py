@@ -17,7 +17,7 @@ from typing import Final, Self, overload
 from innkeeper.errors import GuestNotRunning, HostFailure, InvalidInput
 from innkeeper.guest.errands import Identity
 from innkeeper.images import Image, ImageBoot, machine_spec
-from innkeeper.machine import MachineSpec, without_paper
+from innkeeper.machine import MachineSpec, unheard, without_paper
 from innkeeper.sdk.guest import Guest
 from innkeeper.vm import inside, scratch
 from innkeeper.vm.boot_log import BootLog
@@ -149,8 +149,14 @@ def _boot(parent: Guest, name: str) -> ImageBoot:
     network = parent._boot.network
     # What the parent has published stays its own.
     own = network and replace(network, ports=(), mac="")
-    port = without_paper(parent._boot.parallel)
-    return replace(parent._boot, name=name, hostname="", network=own, parallel=port)
+    return replace(
+        parent._boot,
+        name=name,
+        hostname="",
+        network=own,
+        sound=unheard(parent._boot.sound),
+        parallel=without_paper(parent._boot.parallel),
+    )
 
 
 @contextlib.contextmanager

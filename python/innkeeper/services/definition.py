@@ -16,6 +16,7 @@ from innkeeper.machine import (
     ParallelSpec,
     ScreenSpec,
     SeedSpec,
+    SoundSpec,
     VsockSpec,
     stored,
 )
@@ -157,7 +158,7 @@ def _anywhere(request: GuestRequest) -> GuestRequest:
         folders=tuple(replace(folder, path=folder.path.absolute()) for folder in request.folders),
         vsock=request.vsock and _vsock(request.vsock),
         screen=request.screen and _screen(request.screen),
-        sound=request.sound and replace(request.sound, wave=request.sound.wave.absolute()),
+        sound=request.sound and _sound(request.sound),
         parallel=request.parallel and _parallel(request.parallel),
         symbols=None if request.symbols is None else request.symbols.absolute(),
         seed=None if request.seed is None else _seed(request.seed),
@@ -181,6 +182,10 @@ def _firmware(firmware: FirmwareSpec) -> FirmwareSpec:
         if (path := getattr(firmware, name)) is not None
     }
     return replace(firmware, **paths)
+
+
+def _sound(sound: SoundSpec) -> SoundSpec:
+    return replace(sound, wave=None if sound.wave is None else sound.wave.absolute())
 
 
 def _parallel(parallel: ParallelSpec) -> ParallelSpec:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from innkeeper.errors import InvalidInput, NameInUse
 from innkeeper.images import Store
 from innkeeper.images.store import Image
-from innkeeper.machine import NetworkSpec, VsockSpec, mac_of, without_paper
+from innkeeper.machine import NetworkSpec, VsockSpec, mac_of, unheard, without_paper
 from innkeeper.services import beginnings, recording
 from innkeeper.services import definition as definitions
 from innkeeper.services.beginnings import Current
@@ -113,6 +113,7 @@ def _begin(
             network=network,
             cards=_cards(request.cards, name),
             vsock=vsock,
+            sound=unheard(request.sound),
             parallel=without_paper(request.parallel),
         ),
         autostart=False,

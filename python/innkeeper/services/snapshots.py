@@ -183,6 +183,7 @@ def revived(saved: Order, fresh: Order, engine: EngineChoice | None = None) -> O
         network=fresh.spec.network,
         cards=fresh.spec.cards,
         vsock=fresh.spec.vsock,
+        sound=fresh.spec.sound,
         parallel=fresh.spec.parallel,
         command_line=fresh.spec.command_line,
         engine=saved.spec.engine if engine is None else engine,

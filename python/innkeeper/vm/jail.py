@@ -184,7 +184,7 @@ def _written(spec: MachineSpec) -> Iterator[Path]:
 
 
 def _heard_and_printed(spec: MachineSpec) -> Iterator[Path]:
-    if spec.sound is not None:
+    if spec.sound is not None and spec.sound.wave is not None:
         yield spec.sound.wave
     if spec.parallel is not None and spec.parallel.file is not None:
         yield spec.parallel.file

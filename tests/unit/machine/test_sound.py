@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from innkeeper.errors import InvalidInput
-from innkeeper.machine import SoundSpec, parse_sound, prepare_sound
+from innkeeper.machine import SoundSpec, parse_sound, prepare_sound, unheard
 
 
 @pytest.mark.parametrize(
@@ -26,13 +26,21 @@ def test_what_is_no_sound_is_refused(text: str) -> None:
 
 
 def test_a_card_that_there_is_not_is_named() -> None:
-    with pytest.raises(InvalidInput, match="'sb16' is no sound card: there are ac97, virtio"):
-        parse_sound("wav=a,model=sb16")
+    with pytest.raises(
+        InvalidInput, match="'gus' is no sound card: there are ac97, virtio, speaker"
+    ):
+        parse_sound("wav=a,model=gus")
 
 
 def test_the_file_is_made_or_it_is_said_why_not(tmp_path: Path) -> None:
     spec = SoundSpec(wave=tmp_path / "a.wav")
     prepare_sound(spec)
+    assert spec.wave is not None
     assert spec.wave.read_bytes() == b""
     with pytest.raises(InvalidInput, match=r"cannot write what the guest plays to .*: No such"):
         prepare_sound(SoundSpec(wave=tmp_path / "missing" / "a.wav"))
+
+
+def test_a_copy_of_a_guest_is_heard_by_nobody() -> None:
+    assert unheard(None) is None
+    assert unheard(SoundSpec(wave=Path("a"), model="virtio")) == SoundSpec(model="virtio")

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use self::channel::Channel;
 use super::{ticks_at, time_of_tick};
 use crate::ports::{read_bytes, write_bytes};
+use crate::sound::{Speaker, Wave};
 use crate::{
     Clock, Device, DeviceState, Line, PortRange, RestoreError, Timer, decode_state, encode_state,
 };
@@ -45,9 +46,12 @@ const VERSION: u16 = 1;
 const SHORTEST_PERIOD: u64 = 20_000;
 /// The refresh bit of port 61h flips this often, in nanoseconds.
 const REFRESH: u64 = 15_085;
+/// Between two looks while something is heard, in nanoseconds.
+const LOOK: u64 = 10_000_000;
 
 /// Port 61h: gate of channel 2, speaker, and two enables that are only kept.
 const CONTROL_GATE: u8 = 1 << 0;
+const CONTROL_SPEAKER: u8 = 1 << 1;
 const CONTROL_WRITABLE: u8 = 0x0f;
 const CONTROL_REFRESH: u8 = 1 << 4;
 const CONTROL_OUTPUT: u8 = 1 << 5;
@@ -67,6 +71,15 @@ pub struct Pit {
     clock: Arc<dyn Clock>,
     timer: Arc<dyn Timer>,
     irq0: Arc<dyn Line>,
+    speaker: Option<Heard>,
+}
+
+/// The speaker, and the alarm by which it is listened to. No state of its own is saved: a restored machine
+/// begins to sound where it is.
+#[derive(Debug)]
+struct Heard {
+    speaker: Speaker,
+    alarm: Arc<dyn Timer>,
 }
 
 fn at_reset(tick: u64) -> PitStateV1 {
@@ -86,6 +99,47 @@ impl Pit {
             clock,
             timer,
             irq0,
+            speaker: None,
+        }
+    }
+
+    /// With a speaker that somebody listens to. When the alarm expires, [`Pit::listen`] is to be called.
+    #[must_use]
+    pub fn with_speaker(mut self, output: Wave, alarm: Arc<dyn Timer>) -> Pit {
+        let speaker = Speaker::new(output, self.tick());
+        self.speaker = Some(Heard { speaker, alarm });
+        self
+    }
+
+    /// Brings what is heard up to the present. Before whatever changes channel 2 or port 61h.
+    pub fn listen(&mut self) {
+        let tick = self.tick();
+        let Some(Heard { speaker, .. }) = &mut self.speaker else {
+            return;
+        };
+        let [_, _, channel] = &self.state.channels;
+        if self.state.control & CONTROL_SPEAKER != 0 {
+            speaker.listen(tick, |from, to| channel.high_between(from, to));
+        } else if !speaker.rests_at(false) {
+            speaker.listen(tick, |_, _| 0);
+        } else {
+            speaker.skip(tick);
+        }
+        self.settle();
+    }
+
+    /// The alarm is as long as something is heard.
+    fn settle(&self) {
+        let Some(Heard { speaker, alarm }) = &self.speaker else {
+            return;
+        };
+        let [_, _, channel] = &self.state.channels;
+        let through = self.state.control & CONTROL_SPEAKER != 0;
+        let level = through && channel.output(self.tick());
+        if through && channel.changes() || !speaker.rests_at(level) {
+            alarm.arm(self.clock.now().saturating_add(LOOK));
+        } else {
+            alarm.disarm();
         }
     }
 
@@ -197,17 +251,22 @@ impl Device for Pit {
 
     fn read(&mut self, offset: u64, size: u8) -> u64 {
         self.serve();
+        self.listen();
         read_bytes(offset, size, |at| self.read_byte(at))
     }
 
     fn write(&mut self, offset: u64, size: u8, value: u64) {
         self.serve();
+        self.listen();
         write_bytes(offset, size, value, |at, byte| self.write_byte(at, byte));
         self.serve();
+        self.settle();
     }
 
     fn reset(&mut self) {
+        self.listen();
         self.state = at_reset(self.tick());
+        self.settle();
         self.timer.disarm();
         self.irq0.set(false);
     }
@@ -222,6 +281,11 @@ impl Device for Pit {
             channel.sanitise();
         }
         self.state = state;
+        let tick = self.tick();
+        if let Some(heard) = &mut self.speaker {
+            heard.speaker.begin(tick);
+        }
+        self.settle();
         self.serve();
         Ok(())
     }

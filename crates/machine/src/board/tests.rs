@@ -57,6 +57,7 @@ fn board() -> Board {
     let needs = crate::choice::Needs {
         times: false,
         vcpus: 1,
+        speaker: false,
     };
     let chosen = crate::choice::choose(EngineChoice::Interpreter, &memory, needs);
     let signals: Vec<Arc<VcpuSignal>> = vec![Arc::default()];

@@ -17,7 +17,7 @@ from typing import Any, Final
 from innkeeper.errors import HostFailure, InnkeeperError, InvalidInput, NameInUse
 from innkeeper.images import Store
 from innkeeper.images.store import Image
-from innkeeper.machine import Shares, VsockSpec, without_paper
+from innkeeper.machine import Shares, VsockSpec, unheard, without_paper
 from innkeeper.machine.tpm import PERMANENT
 from innkeeper.services import beginnings, forks
 from innkeeper.services.backups import content, repository
@@ -168,8 +168,13 @@ def _definition(backup: Backup, wanted: Wanted) -> Definition:
         # Another guest, beside the one that was saved: with an address of its own.
         network = request.network and replace(request.network, mac="")
         vsock = None if request.vsock is None else VsockSpec()
-        parallel = without_paper(request.parallel)
-        request = replace(request, network=network, vsock=vsock, parallel=parallel)
+        request = replace(
+            request,
+            network=network,
+            vsock=vsock,
+            sound=unheard(request.sound),
+            parallel=without_paper(request.parallel),
+        )
         return replace(was, id=str(uuid.uuid4()), created=time.time(), request=request)
     return replace(was, request=request)
 

@@ -225,6 +225,46 @@ impl Channel {
         }
     }
 
+    /// OUT goes up and down by itself, or will.
+    pub(super) fn changes(&self) -> bool {
+        self.start.is_some() && self.halted.is_none()
+    }
+
+    /// For how many of the ticks from `from` to `to` OUT is high, with a count that becomes due meanwhile.
+    pub(super) fn high_between(&self, from: u64, to: u64) -> u64 {
+        let Some(reload) = self.reload.as_ref().filter(|reload| reload.at < to) else {
+            return self.high_until(to).saturating_sub(self.high_until(from));
+        };
+        let at = reload.at.max(from);
+        let after = Channel {
+            start: Some(reload.at),
+            count: reload.count,
+            reload: None,
+            ..self.clone()
+        };
+        let before = self.high_until(at).saturating_sub(self.high_until(from));
+        before + after.high_between(at, to)
+    }
+
+    /// For how many ticks up to this one OUT is high; counted from any tick, but always from the same one.
+    fn high_until(&self, tick: u64) -> u64 {
+        let Some(start) = self.start.filter(|_| self.halted.is_none()) else {
+            return if self.output(tick) { tick } else { 0 };
+        };
+        let elapsed = tick.saturating_sub(start);
+        let count = u64::from(self.count);
+        match self.mode {
+            0 | 1 => elapsed.saturating_sub(count),
+            2 if count == 1 => elapsed,
+            2 => elapsed - elapsed / count,
+            3 => {
+                let high = count.div_ceil(2);
+                elapsed / count * high + (elapsed % count).min(high)
+            }
+            _ => elapsed - u64::from(elapsed > count),
+        }
+    }
+
     /// The counting element's value, as a read shows it.
     fn value(&self, tick: u64) -> u16 {
         let count = u64::from(self.count);
