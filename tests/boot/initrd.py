@@ -31,13 +31,15 @@ def busybox(
     return path
 
 
-def modules(package: str, among: str, *wanted: str) -> dict[str, bytes]:
+def modules(
+    package: str, among: str, *wanted: str, architecture: str = "amd64"
+) -> dict[str, bytes]:
     """Files with the modules of a kernel package that match `wanted`, and what LOAD goes by.
 
     Those that they need are looked for `among` others. Patterns are below lib/modules/RELEASE.
     """
     # Newer releases have /lib in /usr.
-    files = packages.files(package, f"*lib/modules/*/{among}")
+    files = packages.files(package, f"*lib/modules/*/{among}", architecture)
     found = next(path for path in files.rglob("lib/modules/*") if path.is_dir())
     paths = (path for pattern in wanted for path in sorted(found.glob(pattern)))
     names = [path.name.partition(".")[0] for path in paths]

@@ -54,6 +54,16 @@ wait:   hlt
 SQUARE = 8000 * 4 / math.pi
 # Of /dev/dsp unless it is told otherwise: bytes, one channel.
 RATE = 8000
+# As initrd.LOAD; one that is the card's driver is told where that is.
+LOAD = """\
+for module in $(busybox cat /order); do
+    options=
+    case $module in
+        snd-sb16.ko*) options="isapnp=0 port=0x220 irq=5 dma8=1 dma16=5" ;;
+    esac
+    busybox insmod /modules/$module $options
+done
+"""
 PLAY = """\
 busybox mount -t devtmpfs dev /dev
 busybox cat /tone > /dev/dsp
@@ -71,9 +81,12 @@ class Card:
     linux: str
     driver: str
     name: bytes
+    architecture: str = "amd64"
 
 
 AC97 = Card("ac97", "linux-image-amd64", "kernel/sound/pci/snd-intel8x0.ko*", b"82801AA-ICH")
+# Of its kernels, that for i386 has drivers of ISA's cards.
+SB16 = Card("sb16", "linux-image-686", "kernel/sound/isa/sb/snd-sb16.ko*", b"[SB16", "i386")
 # Debian 12's kernel has no driver for it.
 VIRTIO = Card(
     "virtio",
@@ -124,15 +137,19 @@ def play(inn: Inn, directory: Path, card: Card, engine: str) -> list[int]:
         "kernel/sound/*",
         card.driver,
         "kernel/sound/core/oss/snd-pcm-oss.ko*",
+        architecture=card.architecture,
     )
     files = {**drivers, "tone": tone()}
-    own = initrd.busybox(directory / "initrd", initrd.LOAD + PLAY, files=files)
+    own = initrd.busybox(
+        directory / "initrd", LOAD + PLAY, architecture=card.architecture, files=files
+    )
+    kernel = packages.file(card.linux, "boot/vmlinuz-*", card.architecture)
     heard = directory / "heard.wav"
     heard.unlink(missing_ok=True)
     result = inn(
         "run",
         *("--engine", engine, "--memory", "256M", "--network", "none"),
-        *("--kernel", packages.file(card.linux, "boot/vmlinuz-*"), "--initrd", own),
+        *("--kernel", kernel, "--initrd", own),
         *("--append", "console=ttyS0 quiet", "--sound", f"wav={heard},model={card.model}"),
     )
     assert result.returncode == 0, result.stderr
@@ -191,3 +208,7 @@ def listen(inn: Inn, directory: Path, sector: str, model: str, engine: str) -> l
 def test_a_tone_of_the_speaker_is_in_the_file(inn: Inn, tmp_path: Path, engine: str) -> None:
     tries = (listen(inn, tmp_path, SPEAKER, "speaker", engine) for _ in range(3))
     assert any(hears(left, SQUARE) for left in tries)
+
+
+def test_a_tone_of_a_sound_blaster_is_in_the_file(inn: Inn, tmp_path: Path) -> None:
+    assert any(hears(play(inn, tmp_path, SB16, "translator")) for _ in range(3))

@@ -30,6 +30,7 @@ ATTACKS = (
     "nvme",
     "ethernet",
     "sound",
+    "blaster",
     "floppy",
     "fw-cfg",
     "ports",

@@ -93,7 +93,9 @@ def test_virtio_devices(house: House, neighbour: Neighbour, orders: Orders, tmp_
     endure(house, neighbour)
 
 
-@pytest.mark.parametrize(("card", "screen"), [("e1000", "virtio"), ("rtl8139", "vga")])
+@pytest.mark.parametrize(
+    ("card", "screen", "sound"), [("e1000", "virtio", "ac97"), ("rtl8139", "vga", "sb16")]
+)
 def test_devices_of_the_old_world(
     house: House,
     neighbour: Neighbour,
@@ -101,16 +103,20 @@ def test_devices_of_the_old_world(
     tmp_path: Path,
     card: str,
     screen: str,
+    sound: str,
 ) -> None:
     words = [
         *("--firmware", hostile.firmware(tmp_path / "hostile", orders)),
         *("--disk", f"{file(tmp_path / 'ide')},bus=ide"),
         *("--disk", f"{file(tmp_path / 'nvme')},bus=nvme"),
         *("--cdrom", file(tmp_path / "disc"), "--floppy", file(tmp_path / "floppy", 1440 << 10)),
-        *("--network", f"user,model={card}", "--sound", f"wav={tmp_path / 'wave'}"),
+        *("--network", f"user,model={card}"),
+        *("--sound", f"wav={tmp_path / 'wave'},model={sound}"),
+        *("--parallel", f"{tmp_path / 'paper'},limit=1K"),
     ]
     house("run", "--detach", "--name", "hostile", *words, *options(tmp_path, screen))
     endure(house, neighbour)
+    assert (tmp_path / "paper").stat().st_size <= 1 << 10
 
 
 @pytest.mark.long_guest(reason="an interpreted guest takes long for it")

@@ -54,6 +54,9 @@ const TO_MEMORY: u8 = 0b0100;
 const FROM_MEMORY: u8 = 0b1000;
 const DISABLED: u8 = 1 << 2;
 
+/// Channels from here on move words.
+const FIRST_WIDE: u8 = 4;
+
 /// Which channel each page register, from 0x80 on, belongs to.
 const PAGE_CHANNELS: [Option<u8>; 16] = [
     None,
@@ -225,9 +228,9 @@ impl IsaDma {
             [usize::from(channel & 3)]
     }
 
-    /// Moves up to `len` bytes between memory and a device on 8-bit channel `channel`. `with` gets the
-    /// address and how many; answers how many were moved and whether the count has come to its end. Nothing
-    /// where the guest has the channel masked or going the other way.
+    /// Moves up to `len` bytes between memory and a device on `channel`, whole words on those from 5 on. `with`
+    /// gets the address and how many; answers how many were moved and whether the count has come to its end.
+    /// Nothing where the guest has the channel masked or going the other way.
     fn transfer(
         &mut self,
         channel: u8,
@@ -235,20 +238,24 @@ impl IsaDma {
         len: usize,
         mut with: impl FnMut(u64, usize),
     ) -> (usize, bool) {
-        let controller = &mut self.state.controllers[0];
+        let unit: usize = if channel < FIRST_WIDE { 1 } else { 2 };
+        let controller = &mut self.state.controllers[usize::from(channel >> 2 & 1)];
         let bit = 1 << (channel & 3);
         let state = &mut controller.channels[usize::from(channel & 3)];
         let idle = controller.mask & bit != 0 || controller.command & DISABLED != 0;
         if idle || state.mode & KIND_MASK != kind || state.mode & DOWN != 0 {
             return (0, false);
         }
-        // A count is one less than the bytes; addresses wrap within their page of 64 KiB.
-        let count = len.min(usize::from(state.count) + 1);
-        let page = u64::from(state.page) << 16;
+        // A count is one less than the units; addresses wrap within their page of 64 Ki units.
+        let count = (len / unit).min(usize::from(state.count) + 1);
+        let page = (u64::from(state.page) << 16) & !(unit as u64 * 0x1_0000 - 1);
         let before_wrap = (0x1_0000 - usize::from(state.address)).min(count);
-        with(page | u64::from(state.address), before_wrap);
+        with(
+            page | (u64::from(state.address) * unit as u64),
+            before_wrap * unit,
+        );
         if before_wrap < count {
-            with(page, count - before_wrap);
+            with(page, (count - before_wrap) * unit);
         }
         let ended = count == usize::from(state.count) + 1;
         state.address = state.address.wrapping_add(count as u16);
@@ -262,7 +269,7 @@ impl IsaDma {
                 controller.mask |= bit;
             }
         }
-        (count, ended)
+        (count * unit, ended)
     }
 }
 
@@ -272,7 +279,7 @@ impl Default for IsaDma {
     }
 }
 
-/// A device's end of an 8-bit channel, 0 to 3.
+/// A device's end of a channel: an 8-bit one, 0 to 3, or a 16-bit one, 5 to 7.
 #[derive(Debug, Clone)]
 pub struct DmaChannel {
     controller: Arc<Mutex<IsaDma>>,

@@ -74,7 +74,7 @@ impl Alarmed {
 }
 
 /// The number of devices that [`device`] makes.
-pub(crate) const KINDS: u8 = 14;
+pub(crate) const KINDS: u8 = 15;
 
 /// One device of each kind that has registers of its own.
 pub(crate) fn device(kind: u8, clock: &Arc<FakeClock>) -> Alarmed {
@@ -118,7 +118,8 @@ pub(crate) fn device(kind: u8, clock: &Arc<FakeClock>) -> Alarmed {
         10 => return Alarmed::silent(crate::pc::floppy()),
         11 => return Alarmed::silent(crate::pc::flash()),
         12 => return Alarmed::silent(crate::pci::function_ports()),
-        _ => return Alarmed::silent(Parallel::new(line(), Paper::none())),
+        13 => return Alarmed::silent(Parallel::new(line(), Paper::none())),
+        _ => Box::new(crate::sound::sound_blaster(clock, &timer).1),
     };
     Alarmed {
         device,

@@ -137,6 +137,7 @@ pub const TARGETS: &[Target] = &[
     target("chipset", pc::chipset),
     target("ethernet-cards", ethernet::cards),
     target("sound", sound::card),
+    target("sound-blaster", sound::blaster),
     target("virtio-sound", virtio_sound::card),
     target("tpm", tpm::tpm),
     target("fw-cfg", fw_cfg::fw_cfg),

@@ -1,10 +1,12 @@
-//! A sound card: registers in any order while time passes, lists of buffers that lie, states.
+//! Sound cards: registers in any order while time passes, lists of buffers that lie, states.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use devices::isa_dma::IsaDma;
 use devices::pci::PciFunction;
-use devices::sound::{Ac97, Ac97Parts};
+use devices::sound::{Ac97, Ac97Parts, Sb16, Sb16Parts};
 use devices::testing::{FakeClock, FakeLine, FakeTimer};
+use devices::{Clock, Device};
 use memory::{Gpa, GuestMemory, RamRange};
 use vm_memory::{Bytes, GuestAddress};
 
@@ -58,5 +60,77 @@ pub(crate) fn card(bytes: &[u8]) {
             14 => card.resume(),
             _ => card.config_write(0x04, 2, input.byte().into()),
         }
+    }
+}
+
+/// A Sound Blaster, and the DMA that it goes by.
+pub(crate) fn sound_blaster(
+    clock: &Arc<FakeClock>,
+    timer: &Arc<FakeTimer>,
+) -> (Arc<Mutex<IsaDma>>, Sb16) {
+    let ram = RamRange {
+        base: Gpa(0),
+        len: RAM,
+    };
+    let dma = Arc::new(Mutex::new(IsaDma::new()));
+    let card = Sb16::new(Sb16Parts {
+        memory: GuestMemory::new(&[ram]).expect("memory"),
+        dma: Arc::clone(&dma),
+        clock: Arc::clone(clock) as _,
+        timer: Arc::clone(timer) as _,
+        irqs: std::array::from_fn(|_| FakeLine::new() as _),
+        output: None,
+    });
+    (dma, card)
+}
+
+/// Commands that begin something, half of them, while DMA is programmed for it or otherwise.
+pub(crate) fn blaster(bytes: &[u8]) {
+    let mut input = Input::new(bytes);
+    let clock = FakeClock::new();
+    let timer = FakeTimer::new();
+    let (dma, mut card) = sound_blaster(&clock, &timer);
+    while !input.is_empty() {
+        let what = input.byte();
+        match what & 15 {
+            0..=4 => card.write(0xc, 1, input.byte().into()),
+            5 | 6 => {
+                let command = 0xb0 | u64::from(input.byte() & 0x1f);
+                for byte in [
+                    command,
+                    input.byte().into(),
+                    what.into(),
+                    u64::from(what >> 6),
+                ] {
+                    card.write(0xc, 1, byte);
+                }
+            }
+            7 => {
+                card.write(4, 1, input.byte().into());
+                card.write(5, 1, input.byte().into());
+            }
+            8 => {
+                card.read(u64::from(what >> 4), 1);
+            }
+            9 | 10 => {
+                let mut dma = dma.lock().expect("nobody has died");
+                dma.write(u64::from(input.byte() & 0x4f), 1, input.byte().into());
+            }
+            11..=13 => {
+                clock.advance(input.number() & 0x7fff_ffff);
+                card.expire(clock.now());
+            }
+            14 => card.reset(),
+            _ => {
+                let saved = card.save();
+                assert_eq!(card.restore(&saved), Ok(()));
+                let mut forged = saved.clone();
+                crate::devices::forge(&mut forged.bytes, &mut input);
+                if card.restore(&forged).is_err() {
+                    assert_eq!(card.save(), saved, "a refused state left something");
+                }
+            }
+        }
+        assert!(card.save().bytes.len() < 512, "it remembers without end");
     }
 }

@@ -146,6 +146,7 @@ smoke! {
     xhci "xhci",
     ethernet_cards "ethernet-cards",
     sound "sound",
+    sound_blaster "sound-blaster",
     virtio_sound "virtio-sound",
     tpm "tpm",
     fw_cfg "fw-cfg",

@@ -66,6 +66,8 @@ pub(crate) struct Board {
     pub(crate) pci: PciRoot,
     /// In the order in which they are restored: interrupt controllers last.
     pub(crate) devices: Vec<Named>,
+    /// ISA's DMA, where there is something that uses it.
+    isa_dma: Option<Arc<Mutex<IsaDma>>>,
     /// PCI's four wires, on a board whose firmware routes them.
     pirqs: Option<[Arc<SharedLine>; 4]>,
     memory: GuestMemory,
@@ -149,6 +151,7 @@ impl Board {
             irqchip,
             pci,
             devices: Vec::new(),
+            isa_dma: None,
             pirqs: None,
             memory: parts.memory.clone(),
             next_slot: 1,
@@ -541,13 +544,23 @@ impl Board {
         Ok(tray)
     }
 
+    /// ISA's DMA, which comes with the first that asks for it.
+    pub(crate) fn isa_dma(&mut self) -> Result<Arc<Mutex<IsaDma>>, MachineError> {
+        if let Some(dma) = &self.isa_dma {
+            return Ok(Arc::clone(dma));
+        }
+        let dma = Arc::new(Mutex::new(IsaDma::new()));
+        self.add_ports("isa-dma", Arc::clone(&dma), &isa_dma::PORTS)?;
+        self.isa_dma = Some(Arc::clone(&dma));
+        Ok(dma)
+    }
+
     /// ISA's DMA, and the floppy disk controller if there is a drive, which is answered.
     pub(crate) fn add_floppy(
         &mut self,
         drive: Option<FloppyDrive>,
     ) -> Result<Option<FloppyTray>, MachineError> {
-        let dma = Arc::new(Mutex::new(IsaDma::new()));
-        self.add_ports("isa-dma", Arc::clone(&dma), &isa_dma::PORTS)?;
+        let dma = self.isa_dma()?;
         let Some(drive) = drive else {
             return Ok(None);
         };

@@ -200,6 +200,8 @@ pub enum SoundCard {
     /// Intel's 82801AA, which systems from 1998 on know.
     Ac97,
     Virtio,
+    /// Creative's Sound Blaster 16, which programs for DOS know.
+    Sb16,
     /// None: the PC speaker.
     Speaker,
 }

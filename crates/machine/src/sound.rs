@@ -1,9 +1,9 @@
 //! A sound card, and the file that gets what it plays.
 
 use std::fs::File;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use devices::sound::{Ac97, Ac97Parts, Wave, WaveError};
+use devices::sound::{Ac97, Ac97Parts, Sb16, Sb16Parts, Wave, WaveError, sb16};
 use devices::virtio::Sound;
 
 use crate::MachineError;
@@ -14,6 +14,7 @@ pub(crate) fn add(board: &mut Board, config: &SoundConfig) -> Result<(), Machine
     match config.card {
         SoundCard::Ac97 => add_ac97(board, output(config)?),
         SoundCard::Virtio => board.add_virtio(Sound::new(board.clock(), output(config)?)),
+        SoundCard::Sb16 => add_sb16(board, output(config)?),
         // The timer has it.
         SoundCard::Speaker => Ok(()),
     }
@@ -66,4 +67,18 @@ fn add_ac97(board: &mut Board, output: Option<Wave>) -> Result<(), MachineError>
         board.timers.connect(&timer, Arc::new(alarm));
     }
     Ok(())
+}
+
+fn add_sb16(board: &mut Board, output: Option<Wave>) -> Result<(), MachineError> {
+    let timer = board.timer();
+    let card = Arc::new(Mutex::new(Sb16::new(Sb16Parts {
+        memory: board.memory().clone(),
+        dma: board.isa_dma()?,
+        clock: board.clock(),
+        timer: Arc::clone(&timer) as _,
+        irqs: sb16::INTERRUPTS.map(|irq| board.line(irq)),
+        output,
+    })));
+    board.connect(&timer, &card);
+    board.add_ports("sb16", card, &sb16::PORTS)
 }

@@ -261,6 +261,7 @@ impl SoundSpec {
         let card = match self.model.as_str() {
             "ac97" => SoundCard::Ac97,
             "virtio" => SoundCard::Virtio,
+            "sb16" => SoundCard::Sb16,
             "speaker" => SoundCard::Speaker,
             other => return Err(unknown(py, "sound card", other)),
         };

@@ -244,7 +244,7 @@ Sound = Annotated[
     str,
     typer.Option(
         metavar="SOUND",
-        help="A sound card: wav=FILE gets what it plays; ,model=ac97 (as without), virtio, "
+        help="A sound card: wav=FILE gets what it plays; ,model=ac97 (as without), virtio, sb16, "
         "or speaker for the PC speaker; none.",
     ),
 ]

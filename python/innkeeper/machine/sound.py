@@ -7,13 +7,13 @@ from typing import Final
 
 from innkeeper.errors import InvalidInput
 
-_MODELS: Final = ("ac97", "virtio", "speaker")
+_MODELS: Final = ("ac97", "virtio", "sb16", "speaker")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SoundSpec:
     """A sound card, and the file that gets what it plays: a WAVE of 48 kHz, begun anew with each
-    machine. `model` is ac97, an Intel 82801AA, virtio, or speaker:
+    machine. `model` is ac97, an Intel 82801AA, virtio, sb16, a Sound Blaster 16, or speaker:
     no card, but the PC speaker. Without a file, nobody hears it.
     """
 
@@ -22,7 +22,7 @@ class SoundSpec:
 
 
 def parse_sound(text: str) -> SoundSpec | None:
-    """`wav=FILE[,model=ac97|virtio|speaker]`, or none; a comma in a name is written twice.
+    """`wav=FILE[,model=ac97|virtio|sb16|speaker]`, or none; a comma in a name is written twice.
 
     Raises:
         InvalidInput: when `text` is neither.

@@ -36,12 +36,13 @@ const DONE: u32 = 20;
 type Attack = fn(&mut Machine, &Random);
 
 /// In the order of the bits by which they are chosen.
-const ATTACKS: [(&str, Attack); 11] = [
+const ATTACKS: [(&str, Attack); 12] = [
     ("virtio", virtio::attack),
     ("ide", dma::ide::attack),
     ("nvme", dma::nvme::attack),
     ("ethernet", dma::ethernet::attack),
     ("sound", dma::sound::attack),
+    ("blaster", dma::blaster::attack),
     ("floppy", dma::floppy::attack),
     ("fw-cfg", dma::fw_cfg::attack),
     ("ports", noise::ports),

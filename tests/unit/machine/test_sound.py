@@ -27,7 +27,7 @@ def test_what_is_no_sound_is_refused(text: str) -> None:
 
 def test_a_card_that_there_is_not_is_named() -> None:
     with pytest.raises(
-        InvalidInput, match="'gus' is no sound card: there are ac97, virtio, speaker"
+        InvalidInput, match="'gus' is no sound card: there are ac97, virtio, sb16, speaker"
     ):
         parse_sound("wav=a,model=gus")
 

@@ -63,3 +63,30 @@ fn a_device_takes_only_what_goes_its_way() {
     // It began anew.
     assert_eq!(channel.take(&mut byte), (1, true));
 }
+
+#[test]
+fn a_wide_channel_moves_words_in_pages_of_128_kib() {
+    let (controller, _, memory) = bench();
+    let channel = DmaChannel::new(Arc::clone(&controller), 5, memory.clone());
+    // Two words at 0x3_fffe, which go on at the page's begin. The lowest bit of a page is none.
+    for (port, value) in [
+        (0x20 + 2 * 0x0a, 5),
+        (0x20 + 2 * 0x0c, 0),
+        (0x20 + 2 * 2, 0xff),
+        (0x20 + 2 * 2, 0xff),
+        (0x20 + 2 * 3, 1),
+        (0x20 + 2 * 3, 0),
+        (0x20 + 2 * 0x0b, 0x49),
+        (0x40 + 0x0b, 3),
+        (0x20 + 2 * 0x0a, 1),
+    ] {
+        locked(&controller).write(port, 1, value);
+    }
+    let put = |at, word: [u8; 2]| memory.ram().write_obj(word, GuestAddress(at)).unwrap();
+    put(0x3_fffe, [1, 2]);
+    put(0x2_0000, [3, 4]);
+    let mut bytes = [0; 7];
+    assert_eq!(channel.take(&mut bytes[..3]), (2, false));
+    assert_eq!(channel.take(&mut bytes[2..]), (2, true));
+    assert_eq!(bytes, [1, 2, 3, 4, 0, 0, 0]);
+}
