@@ -35,11 +35,11 @@ org 7c00h
         or al, 3
         out 61h, al
         mov bx, [046ch]
-wait:   hlt
+sound:  hlt
         mov ax, [046ch]
         sub ax, bx
         cmp ax, 37
-        jb wait
+        jb sound
         in al, 61h
         and al, 0fch
         out 61h, al
@@ -86,7 +86,13 @@ class Card:
 
 AC97 = Card("ac97", "linux-image-amd64", "kernel/sound/pci/snd-intel8x0.ko*", b"82801AA-ICH")
 # Of its kernels, that for i386 has drivers of ISA's cards.
-SB16 = Card("sb16", "linux-image-686", "kernel/sound/isa/sb/snd-sb16.ko*", b"[SB16", "i386")
+SB16 = Card(
+    "sb16",
+    "linux-image-686",
+    "kernel/sound/isa/sb/snd-sb16.ko*",
+    b"Sound Blaster 16 at 0x220, irq 5, dma 1&5",
+    "i386",
+)
 # Debian 12's kernel has no driver for it.
 VIRTIO = Card(
     "virtio",
