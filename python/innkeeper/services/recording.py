@@ -23,6 +23,8 @@ from innkeeper.vm.qmp.client import Client, CommandRefused
 # Seconds that a guest's process may take until it has forked, and then to write a word more.
 _PATIENCE: Final = 120.0
 _LONGEST: Final = 1 << 20
+# Bytes of code that all processors of a guest may leave to its forks.
+_LONGEST_CODE: Final = 1 << 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,8 +152,7 @@ def _collect(home: Home, into: int, layers: int, parent: str) -> dict[str, Any]:
             if not stat.S_ISREG(os.stat(name, dir_fd=own, follow_symlinks=False).st_mode):
                 raise ValueError(f"{name} is no file")
             if plain == savings.CODE:
-                _copy(own, name, into, plain)
-                os.unlink(name, dir_fd=own)
+                _keep_code(own, name, into)
             else:
                 inside.rename(own, name, into, plain)
     finally:
@@ -169,23 +170,38 @@ def _collect(home: Home, into: int, layers: int, parent: str) -> dict[str, Any]:
     return dict(about)
 
 
-def _copy(source: int, name: str, into: int, plain: str) -> None:
-    """Into a file that the guest's process has not had open: whoever runs what is in it must not
-    see it change.
+def _keep_code(own: int, name: str, into: int) -> None:
+    """In a file that the guest's process has not had open: whoever runs what is in it must not see
+    it change. Where that cannot be, there is none, which costs time.
 
     Raises:
-        OSError, ValueError.
+        OSError: when it cannot be deleted where it was.
     """
-    read = inside.open_file(source, name)
-    try:
-        written = inside.create(into, plain)
+    with contextlib.suppress(OSError):
+        read = inside.open_file(own, name)
         try:
-            while os.copy_file_range(read, written, 1 << 30):
-                pass
+            length = os.fstat(read).st_size
+            if length <= _LONGEST_CODE:
+                _copy(read, into, savings.CODE, length)
         finally:
-            os.close(written)
+            os.close(read)
+    os.unlink(name, dir_fd=own)
+
+
+def _copy(read: int, into: int, name: str, length: int) -> None:
+    """
+    Raises:
+        OSError: then there is nothing of that name.
+    """
+    written = inside.create(into, name)
+    try:
+        while length > 0 and (copied := os.copy_file_range(read, written, length)):
+            length -= copied
+    except OSError:
+        os.unlink(name, dir_fd=into)
+        raise
     finally:
-        os.close(read)
+        os.close(written)
 
 
 def _put_over(home: Home, into: int) -> None:
