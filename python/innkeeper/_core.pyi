@@ -105,6 +105,14 @@ class Control:
     def memory_report(self) -> Memory | None:
         """None where the machine has gone."""
 
+    def disk_traffic(self) -> list[tuple[str, list[tuple[int, int, int, int]]]]:
+        """Of each disk by its id what was read, written, flushed and unmapped since it was opened:
+        requests, bytes and nanoseconds of those that were done, and how many failed.
+        """
+
+    def card_traffic(self) -> list[tuple[str, list[tuple[int, int]]]]:
+        """Of each network card by its id what the guest has sent and received: frames, bytes."""
+
     def save(
         self,
         files: LayerFiles,

@@ -20,6 +20,7 @@
 //! before anything is allocated or followed.
 
 mod convert;
+mod counted;
 mod device;
 mod error;
 mod file;
@@ -35,6 +36,7 @@ mod storage;
 mod testing;
 
 pub use convert::convert;
+pub use counted::{Counted, Counts, Traffic};
 pub use device::{BlockDevice, Extent, SECTOR_SIZE, check_range};
 pub use error::BlockError;
 pub use foreign::check_foreign;

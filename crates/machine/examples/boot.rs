@@ -127,6 +127,7 @@ fn firmware(path: String) -> std::io::Result<FirmwareConfig> {
 
 fn disk(path: String) -> DiskConfig {
     DiskConfig {
+        traffic: std::sync::Arc::default(),
         layers: Vec::new(),
         path: path.into(),
         format: DiskFormat::Probe,

@@ -151,6 +151,8 @@ pub struct DiskConfig {
     pub slot: Option<u8>,
     /// It has been taken out; what comes after it is where it was.
     pub gone: bool,
+    /// What it carries is counted there.
+    pub traffic: Arc<block::Traffic>,
 }
 
 /// How a disk is reached.
@@ -238,6 +240,8 @@ pub struct NetworkConfig {
     pub model: NetworkModel,
     /// The file of what firmware boots from the network by.
     pub rom: Option<PathBuf>,
+    /// What it carries is counted there.
+    pub traffic: Arc<netio::Traffic>,
 }
 
 /// Which card it is.

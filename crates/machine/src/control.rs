@@ -13,6 +13,7 @@ mod plug;
 mod save;
 mod seat;
 mod slow;
+mod traffic;
 
 use std::fmt::{self, Debug};
 use std::os::fd::OwnedFd;
@@ -148,6 +149,7 @@ struct Shared {
     firewall: Firewall,
     power_button: Hook<()>,
     memory: Memory,
+    traffic: Mutex<traffic::Traffic>,
     cpus: Cpus,
     media: Media,
     plugs: Plugs,

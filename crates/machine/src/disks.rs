@@ -32,6 +32,18 @@ impl Peripherals {
             .is_some_and(|disk| disk.bus == DiskBus::Ide);
         let mut usb = true;
         let mut sata = Some(pc::sata_drives(&config.disks, config.firmware.as_ref())?);
+        for (number, disk) in config
+            .disks
+            .iter()
+            .enumerate()
+            .filter(|(_, disk)| !disk.gone)
+        {
+            let id = match disk.id.is_empty() {
+                true => format!("virtio{number}"),
+                false => disk.id.clone(),
+            };
+            control.count_disk(&id, &disk.traffic);
+        }
         for (number, disk) in config.disks.iter().enumerate() {
             if disk.bus == DiskBus::Ide {
                 // The controller of old has those.
@@ -148,6 +160,9 @@ pub(crate) fn add_disk(
     control: &MachineControl,
 ) -> Result<Plugged, MachineError> {
     let opened = Arc::new(Tracked::new(pc::open_disk(disk)?));
+    if !disk.id.is_empty() {
+        control.count_disk(&disk.id, &disk.traffic);
+    }
     let options = BlockOptions {
         serial: disk.serial.clone(),
         ..BlockOptions::default()

@@ -2,12 +2,13 @@
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::Arc;
 
 use devices::ethernet::{CardOptions, E1000Card, Rtl8139Card};
 use devices::pci::OptionRom;
 use devices::virtio::net::MAX_PAIRS;
 use devices::virtio::{Net, NetOptions};
-use netio::{Guarded, Link, Subnet, TapLink, UserLink, UserOptions};
+use netio::{Counted, Guarded, Link, Subnet, TapLink, UserLink, UserOptions};
 
 use crate::MachineError;
 use crate::board::Board;
@@ -15,6 +16,8 @@ use crate::config::{NetworkConfig, NetworkModel, NetworkWay};
 use crate::control::MachineControl;
 use crate::plugging::Plugged;
 
+/// By what a card without an id is known.
+const FIRST_CARD: &str = "net0";
 /// What cards of the old world take for the longest packet.
 const ETHERNET_MTU: u16 = 1500;
 
@@ -38,7 +41,16 @@ pub(crate) fn add(
         NetworkWay::Bridge(options, _) => Some(options.subnet),
         NetworkWay::Tap(_) => None,
     };
-    let guarded = |link| Box::new(Guarded::new(link, control.firewall(), subnet)) as Box<dyn Link>;
+    let guarded = |link| {
+        let guarded = Box::new(Guarded::new(link, control.firewall(), subnet));
+        Box::new(Counted::new(guarded, Arc::clone(&network.traffic))) as Box<dyn Link>
+    };
+    let id = if network.id.is_empty() {
+        FIRST_CARD
+    } else {
+        &network.id
+    };
+    control.count_card(id, &network.traffic);
     let mut links: Vec<Box<dyn Link>> = links.into_iter().map(guarded).collect();
     // Only firmware looks at it.
     let rom = network.rom.as_deref().filter(|_| board.is_pc());

@@ -61,6 +61,7 @@ fn disk(id: &str) -> Plug {
         ..block::DiskOptions::default()
     });
     Plug::Disk(Box::new(DiskConfig {
+        traffic: std::sync::Arc::default(),
         path,
         format: DiskFormat::Raw,
         read_only: false,

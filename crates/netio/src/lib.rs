@@ -12,6 +12,7 @@
 //! [`Guarded`] is any of them behind its guest's [`Firewall`].
 
 mod checksum;
+mod counted;
 mod firewall;
 mod hub;
 mod link;
@@ -21,6 +22,7 @@ mod tap_raw;
 mod user;
 
 pub use checksum::Checksum;
+pub use counted::{Counted, Counts, Traffic};
 pub use firewall::{Action, Direction, Firewall, Guarded, Peers, Rule, Rules, Transport};
 pub use hub::{Hub, HubLink};
 pub use link::{DATA_VALID, OffloadHeader, Offloads};

@@ -18,6 +18,9 @@ use crate::screen::Screen;
 use crate::spec::{DiskSpec, LimitsSpec, descriptor};
 use crate::statistics::Statistics;
 
+/// How many, their bytes, their nanoseconds, and how many failed.
+type Requests = (u64, u64, u64, u64);
+
 /// `innkeeper._core.Control`. Every call gives up the GIL first: it may wait for a lock whose holder
 /// is about to call a Python device.
 #[pyclass(frozen, module = "innkeeper._core")]
@@ -151,6 +154,37 @@ impl Control {
             let what = format!("cannot begin to migrate: {error}");
             raise(py, "HostFailure", (what,))
         })
+    }
+
+    /// By disk: what was read, written, flushed and unmapped.
+    fn disk_traffic(&self) -> Vec<(String, [Requests; 4])> {
+        let counts = |found: block::Counts| {
+            let block::Counts {
+                requests,
+                bytes,
+                nanoseconds,
+                failed,
+            } = found;
+            (requests, bytes, nanoseconds, failed)
+        };
+        let disks = self.control.disk_traffic().into_iter();
+        disks
+            .map(|(id, it)| {
+                let kinds = [it.read(), it.written(), it.flushed(), it.unmapped()];
+                (id, kinds.map(counts))
+            })
+            .collect()
+    }
+
+    /// By card: frames and bytes that were sent, and those that were received.
+    fn card_traffic(&self) -> Vec<(String, [(u64, u64); 2])> {
+        let cards = self.control.card_traffic().into_iter();
+        cards
+            .map(|(id, it)| {
+                let directions = [it.sent(), it.received()];
+                (id, directions.map(|found| (found.frames, found.bytes)))
+            })
+            .collect()
     }
 
     fn memory_report(&self, py: Python<'_>) -> Option<Memory> {

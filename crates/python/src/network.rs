@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use machine::{
     Action, BridgeOptions, Direction, Forward, NetworkBoot, NetworkConfig, NetworkModel,
@@ -98,6 +99,7 @@ impl NetworkSpec {
             id,
             slot,
             gone,
+            traffic: Arc::default(),
         };
         if let Some(bridge) = self.bridge {
             let (IpAddr::V4(ipv4), IpAddr::V6(ipv6)) = (bridge.ipv4, bridge.ipv6) else {

@@ -364,6 +364,7 @@ impl DiskSpec {
             id: self.id,
             slot: self.slot,
             gone: self.gone,
+            traffic: Arc::default(),
         })
     }
 }

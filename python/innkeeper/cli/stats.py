@@ -21,6 +21,7 @@ _TITLES = (
     "MEMORY / GUEST'S",
     "IT USES / RETURNED",
     "DISK READ / WRITTEN",
+    "NETWORK IN / OUT",
     "PID",
 )
 # Seconds between the two samples that a share of the processor needs.
@@ -86,9 +87,14 @@ def _row(one: Usage) -> tuple[str, ...]:
         f"{100 * one.cpu:.1f}%",
         f"{format_size(one.memory)} / {format_size(one.granted)}",
         f"{_size(one.used)} / {_size(one.returned)}",
-        f"{format_size(one.disk_read)} / {format_size(one.disk_written)}",
+        "-" if one.rates is None else _rates(one.rates.read, one.rates.written),
+        "-" if one.rates is None else _rates(one.rates.received, one.rates.sent),
         str(one.pid),
     )
+
+
+def _rates(*rates: float) -> str:
+    return " / ".join(f"{format_size(round(rate))}/s" for rate in rates)
 
 
 def _size(found: int | None) -> str:

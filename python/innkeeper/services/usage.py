@@ -3,6 +3,7 @@
 Spec: proc_pid_stat(5), proc_pid_io(5).
 """
 
+import contextlib
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -24,12 +25,24 @@ _RESIDENT: Final = 21
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """What a guest's disks and network cards carry in a second, all of them together."""
+
+    read: float
+    written: float
+    requests: float
+    received: float
+    sent: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     """`cpu` is the share of one host processor since the sample before, or since its start.
     `memory` is what the process has of the host's; of that `granted` at most is the guest's.
     `memory_merged` is what of it the host has merged with equal pages.
     `disk_read` and `disk_written` have reached a disk. `guest_memory` is as `x-query-memory` of the
-    control socket tells it, None where nobody answered. All in bytes and seconds.
+    control socket tells it, and `traffic` as `x-query-traffic` does, None where nobody answered.
+    `rates` are of that traffic since the sample before. All in bytes and seconds.
     """
 
     name: str
@@ -44,6 +57,8 @@ class Usage:
     taken: float
     guest_memory: Mapping[str, Any] | None = field(default=None)
     memory_merged: int | None = None
+    traffic: Mapping[str, Any] | None = field(default=None)
+    rates: Rates | None = None
 
     @property
     def used(self) -> int | None:
@@ -78,14 +93,20 @@ def sample(names: Sequence[str], before: Mapping[str, Usage]) -> list[Usage]:
     return found
 
 
-def _guest_memory(name: str) -> dict[str, Any] | None:
-    # What the guest says is as old as the look before: it answers when it comes to it.
-    try:
-        with registry().open(name) as home, Client(home, _HASTE) as client:
-            told = client.execute("x-query-memory")
-    except InnkeeperError:
-        return None
-    return told if isinstance(told, dict) else None
+def _told(name: str) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """Of its memory and its traffic. What the guest says of the first is as old as the look before:
+    it answers when it comes to it.
+    """
+    told: list[dict[str, Any] | None] = [None, None]
+    with (
+        contextlib.suppress(InnkeeperError),
+        registry().open(name) as home,
+        Client(home, _HASTE) as client,
+    ):
+        for number, command in enumerate(("x-query-memory", "x-query-traffic")):
+            found = client.execute(command)
+            told[number] = found if isinstance(found, dict) else None
+    return told[0], told[1]
 
 
 def engine(name: str) -> dict[str, Any] | None:
@@ -107,6 +128,7 @@ def _of(document: listing.Document) -> Usage | None:
         counters = dict(line.split(b": ") for line in _read(pid, "io").splitlines())
     except OSError:
         return None
+    memory, traffic = _told(str(document["name"]))
     return Usage(
         name=str(document["name"]),
         pid=pid,
@@ -118,16 +140,35 @@ def _of(document: listing.Document) -> Usage | None:
         disk_read=int(counters[b"read_bytes"]),
         disk_written=int(counters[b"write_bytes"]),
         taken=time.monotonic(),
-        guest_memory=_guest_memory(str(document["name"])),
+        guest_memory=memory,
         memory_merged=merging.of_process(pid),
+        traffic=traffic,
     )
 
 
 def _since(usage: Usage, before: Usage | None) -> Usage:
     if before is None or before.pid != usage.pid:
         return usage
-    share = (usage.cpu_seconds - before.cpu_seconds) / (usage.taken - before.taken)
-    return replace(usage, cpu=share)
+    elapsed = usage.taken - before.taken
+    share = (usage.cpu_seconds - before.cpu_seconds) / elapsed
+    rates = None
+    if usage.traffic is not None and before.traffic is not None:
+        now, then = _sums(usage.traffic), _sums(before.traffic)
+        # What went meanwhile has taken with it what it had carried.
+        rates = Rates(**{key: max(now[key] - then[key], 0) / elapsed for key in now})
+    return replace(usage, cpu=share, rates=rates)
+
+
+def _sums(traffic: Mapping[str, Any]) -> dict[str, int]:
+    disks, cards = traffic["disks"], traffic["cards"]
+    kinds = ("read", "written", "flushed", "unmapped")
+    return {
+        "read": sum(disk["read"]["bytes"] for disk in disks),
+        "written": sum(disk["written"]["bytes"] for disk in disks),
+        "requests": sum(disk[kind]["requests"] for disk in disks for kind in kinds),
+        "received": sum(card["received"]["bytes"] for card in cards),
+        "sent": sum(card["sent"]["bytes"] for card in cards),
+    }
 
 
 def _read(pid: int, name: str) -> bytes:

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use block::BlockDevice;
+use block::{BlockDevice, Counted};
 use devices::ahci::{MOST_PORTS, SataDrive};
 use devices::floppy::Format;
 use devices::ide::Drive;
@@ -111,6 +111,7 @@ fn given(firmware: &FirmwareConfig, name: &str) -> Option<Arc<dyn BlockDevice>> 
 /// The image of a CD or DVD: as it is, and never written to.
 fn open_disc(path: &Path) -> Result<Arc<dyn BlockDevice>, MachineError> {
     open_disk(&DiskConfig {
+        traffic: Arc::default(),
         path: path.to_owned(),
         format: DiskFormat::Raw,
         read_only: true,
@@ -162,6 +163,7 @@ pub(crate) fn floppy_drive(firmware: &FirmwareConfig) -> Result<Option<FloppyDri
 
 fn open_floppy(path: &Path) -> Result<Arc<dyn BlockDevice>, MachineError> {
     open_disk(&DiskConfig {
+        traffic: Arc::default(),
         path: path.to_owned(),
         format: DiskFormat::Raw,
         read_only: rustix::fs::access(path, Access::WRITE_OK).is_err(),
@@ -190,8 +192,9 @@ pub(crate) fn open_disk(disk: &DiskConfig) -> Result<Arc<dyn BlockDevice>, Machi
         Some(base) => block::open_over(Arc::clone(base), &options),
         None => block::open(&options),
     };
-    opened.map_err(|source| MachineError::Disk {
+    let opened = opened.map_err(|source| MachineError::Disk {
         path: disk.path.clone(),
         source,
-    })
+    })?;
+    Ok(Arc::new(Counted::new(opened, Arc::clone(&disk.traffic))))
 }

@@ -14,6 +14,7 @@ fn addresses_are_no_wider_than_a_guest_needs() {
 #[test]
 fn there_are_no_more_sata_drives_than_ports() {
     let disk = DiskConfig {
+        traffic: std::sync::Arc::default(),
         path: "/nothing/that/is/a/disk".into(),
         format: DiskFormat::Raw,
         read_only: true,

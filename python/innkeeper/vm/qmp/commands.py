@@ -14,7 +14,16 @@ from innkeeper.vm.detached.console import Console
 from innkeeper.vm.detached.home import CONSOLE, Home
 from innkeeper.vm.display.seat import Seat
 from innkeeper.vm.order import Order
-from innkeeper.vm.qmp import display, media, memory, migration, plugging, processors, records
+from innkeeper.vm.qmp import (
+    display,
+    media,
+    memory,
+    migration,
+    plugging,
+    processors,
+    records,
+    traffic,
+)
 from innkeeper.vm.qmp.session import CommandError, Handler
 from innkeeper.vm.running import RunningMachine
 from innkeeper.vm.statistics import GuestStatistics
@@ -31,6 +40,7 @@ _AT_ALL_TIMES: Final = frozenset(
         "getfd",
         "migrate-recover",
         "query-block",
+        "query-blockstats",
         "query-fdsets",
         "query-migrate",
         "query-migrate-capabilities",
@@ -42,6 +52,7 @@ _AT_ALL_TIMES: Final = frozenset(
         "remove-fd",
         "stop",
         "system_powerdown",
+        "x-query-traffic",
     )
 )
 
@@ -128,6 +139,7 @@ def _every(guest: Subject) -> dict[str, Handler]:
         **migration.handlers(guest),
         **processors.handlers(guest),
         **records.handlers(guest),
+        **traffic.handlers(guest),
         "cont": just("resume"),
         "query-block": lambda _: [
             *(_block(index, disk) for index, disk in enumerate(guest.spec.disks) if not disk.gone),

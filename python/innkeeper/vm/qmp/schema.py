@@ -56,6 +56,24 @@ OBJECTS: Final[dict[str, Members]] = {
         "*inserted": "BlockDeviceInfo",
         "*qdev": "str",
     },
+    "BlockStats": {"*device": "str", "*qdev": "str", "stats": "BlockDeviceStats"},
+    "BlockDeviceStats": {
+        "rd_bytes": "int",
+        "wr_bytes": "int",
+        "unmap_bytes": "int",
+        "rd_operations": "int",
+        "wr_operations": "int",
+        "flush_operations": "int",
+        "unmap_operations": "int",
+        "rd_total_time_ns": "int",
+        "wr_total_time_ns": "int",
+        "flush_total_time_ns": "int",
+        "unmap_total_time_ns": "int",
+        "failed_rd_operations": "int",
+        "failed_wr_operations": "int",
+        "failed_flush_operations": "int",
+        "failed_unmap_operations": "int",
+    },
     "ChardevInfo": {"label": "str", "filename": "str", "frontend-open": "bool"},
     "CommandInfo": {"name": "str"},
     "CpuInfoFast": {
@@ -188,6 +206,7 @@ COMMANDS: Final[dict[str, tuple[Members, Type]]] = {
     "qmp_capabilities": ({"*enable": ["QMPCapability"]}, "q_empty"),
     "query-balloon": ({}, "BalloonInfo"),
     "query-block": ({}, ["BlockInfo"]),
+    "query-blockstats": ({}, ["BlockStats"]),
     "query-chardev": ({}, ["ChardevInfo"]),
     "query-commands": ({}, ["CommandInfo"]),
     "query-cpus-fast": ({}, ["CpuInfoFast"]),
@@ -253,6 +272,7 @@ COMMANDS: Final[dict[str, tuple[Members, Type]]] = {
     "x-type": ({"text": "str"}, "any"),
     # Ours: docs/reference/statistics.md.
     "x-query-statistics": ({}, "any"),
+    "x-query-traffic": ({}, "any"),
     # Ours: the console's size in characters.
     "x-resize-console": ({"columns": "int", "rows": "int"}, "q_empty"),
 }

@@ -1,0 +1,43 @@
+//! What a machine's disks and network cards have carried, for whoever asks from another thread.
+
+use std::sync::Arc;
+
+use super::MachineControl;
+use crate::sync::lock;
+
+/// By id, in the order in which they came. What has gone stays until another of its id comes.
+#[derive(Debug, Default)]
+pub(super) struct Traffic {
+    disks: Vec<(String, Arc<block::Traffic>)>,
+    cards: Vec<(String, Arc<netio::Traffic>)>,
+}
+
+fn enter<T>(list: &mut Vec<(String, Arc<T>)>, id: &str, traffic: &Arc<T>) {
+    let traffic = Arc::clone(traffic);
+    match list.iter_mut().find(|(known, _)| known == id) {
+        Some(place) => place.1 = traffic,
+        None => list.push((id.to_owned(), traffic)),
+    }
+}
+
+impl MachineControl {
+    pub(crate) fn count_disk(&self, id: &str, disk: &Arc<block::Traffic>) {
+        enter(&mut lock(&self.shared.traffic).disks, id, disk);
+    }
+
+    pub(crate) fn count_card(&self, id: &str, card: &Arc<netio::Traffic>) {
+        enter(&mut lock(&self.shared.traffic).cards, id, card);
+    }
+
+    /// What disks have carried since they were opened, by id. Counting goes on.
+    #[must_use]
+    pub fn disk_traffic(&self) -> Vec<(String, Arc<block::Traffic>)> {
+        lock(&self.shared.traffic).disks.clone()
+    }
+
+    /// What network cards have carried since they were plugged in, by id. Counting goes on.
+    #[must_use]
+    pub fn card_traffic(&self) -> Vec<(String, Arc<netio::Traffic>)> {
+        lock(&self.shared.traffic).cards.clone()
+    }
+}
