@@ -105,9 +105,10 @@ class Control:
     def memory_report(self) -> Memory | None:
         """None where the machine has gone."""
 
-    def disk_traffic(self) -> list[tuple[str, list[tuple[int, int, int, int]]]]:
+    def disk_traffic(self) -> list[tuple[str, list[tuple[int, int, int, int]], int]]:
         """Of each disk by its id what was read, written, flushed and unmapped since it was opened:
-        requests, bytes and nanoseconds of those that were done, and how many failed.
+        requests, bytes and nanoseconds of those that were done, and how many failed; and the end of
+        what was written furthest back.
         """
 
     def card_traffic(self) -> list[tuple[str, list[tuple[int, int]]]]:

@@ -99,3 +99,4 @@ def test_a_client_of_qemu_s_reads_the_same(house: House, box: str) -> None:
     assert stats["rd_operations"] > 0
     assert stats["rd_total_time_ns"] > 0
     assert stats["failed_wr_operations"] == 0
+    assert stats["wr_highest_offset"] == 8 * _MIB

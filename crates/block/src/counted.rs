@@ -61,9 +61,16 @@ pub struct Traffic {
     flush: Counters,
     /// Discarding, and writing zeros, which move no bytes: `bytes` is how many became so.
     unmap: Counters,
+    highest: AtomicU64,
 }
 
 impl Traffic {
+    /// The end of the last byte, of those written, that lies furthest back.
+    #[must_use]
+    pub fn highest_written(&self) -> u64 {
+        self.highest.load(Ordering::Relaxed)
+    }
+
     #[must_use]
     pub fn read(&self) -> Counts {
         self.read.now()
@@ -130,7 +137,10 @@ impl BlockDevice for Counted {
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         let write = &self.traffic.write;
-        write.count(buf.len() as u64, || self.disk.write_at(buf, offset))
+        write.count(buf.len() as u64, || self.disk.write_at(buf, offset))?;
+        let end = offset + buf.len() as u64;
+        self.traffic.highest.fetch_max(end, Ordering::Relaxed);
+        Ok(())
     }
 
     fn flush(&self) -> io::Result<()> {

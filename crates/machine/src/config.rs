@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use block::BlockDevice;
+use block::{BlockDevice, Counted};
 pub use block::{Format as DiskFormat, Overlay, Trust as DiskTrust};
 pub use folder::FolderOptions;
 pub use netio::{Action, Direction, Peers, Rule, Rules, Transport};
@@ -153,6 +153,13 @@ pub struct DiskConfig {
     pub gone: bool,
     /// What it carries is counted there.
     pub traffic: Arc<block::Traffic>,
+}
+
+impl DiskConfig {
+    /// The disk as its guest has it: what others read and write is not counted.
+    pub(crate) fn counted(&self, disk: Arc<dyn BlockDevice>) -> Arc<dyn BlockDevice> {
+        Arc::new(Counted::new(disk, Arc::clone(&self.traffic)))
+    }
 }
 
 /// How a disk is reached.

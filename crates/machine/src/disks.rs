@@ -50,7 +50,7 @@ impl Peripherals {
             } else if disk.bus == DiskBus::Nvme {
                 let opened = pc::open_disk(disk)?;
                 let gate = &control.gates().disk;
-                let slot = board.add_nvme(Arc::clone(&opened), &disk.serial, gate)?;
+                let slot = board.add_nvme(disk.counted(Arc::clone(&opened)), &disk.serial, gate)?;
                 places.disk.get_or_insert((slot, disk.bus));
                 self.old_disks.push(opened);
             } else if disk.bus == DiskBus::Usb {
@@ -95,7 +95,7 @@ impl Peripherals {
         for disk in config.disks.iter().filter(|disk| disk.bus == DiskBus::Usb) {
             let opened = pc::open_disk(disk)?;
             self.old_disks.push(Arc::clone(&opened));
-            disks.push((opened, disk.serial.clone()));
+            disks.push((disk.counted(opened), disk.serial.clone()));
         }
         if disks.len() > MOST_USB_DISKS {
             return Err(MachineError::TooManyUsbDisks {
@@ -168,7 +168,8 @@ pub(crate) fn add_disk(
         ..BlockOptions::default()
     };
     let gate = control.gates().disk.clone();
-    let device = Block::new(Arc::<Tracked>::clone(&opened), &options).through(gate);
+    let counted = disk.counted(Arc::<Tracked>::clone(&opened));
+    let device = Block::new(counted, &options).through(gate);
     Ok(Plugged {
         id: disk.id.clone(),
         slot: board.add_removable(disk.slot, device, OptionRom::default())?,

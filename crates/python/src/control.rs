@@ -156,8 +156,8 @@ impl Control {
         })
     }
 
-    /// By disk: what was read, written, flushed and unmapped.
-    fn disk_traffic(&self) -> Vec<(String, [Requests; 4])> {
+    /// By disk: what was read, written, flushed and unmapped, and where writes ended at most.
+    fn disk_traffic(&self) -> Vec<(String, [Requests; 4], u64)> {
         let counts = |found: block::Counts| {
             let block::Counts {
                 requests,
@@ -171,7 +171,7 @@ impl Control {
         disks
             .map(|(id, it)| {
                 let kinds = [it.read(), it.written(), it.flushed(), it.unmapped()];
-                (id, kinds.map(counts))
+                (id, kinds.map(counts), it.highest_written())
             })
             .collect()
     }

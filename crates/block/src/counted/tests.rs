@@ -31,4 +31,5 @@ fn requests_are_counted_by_their_kind_and_how_they_ended() {
     assert_eq!(without_time(traffic.flushed()), (1, 0, 0));
     assert_eq!(without_time(traffic.unmapped()), (2, 5120, 0));
     assert!(traffic.read().nanoseconds > 0);
+    assert_eq!(traffic.highest_written(), 1024);
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use block::{BlockDevice, Counted};
+use block::BlockDevice;
 use devices::ahci::{MOST_PORTS, SataDrive};
 use devices::floppy::Format;
 use devices::ide::Drive;
@@ -37,7 +37,7 @@ pub(crate) fn drives(
         let place = places.next();
         let place = place.ok_or(MachineError::TooManyIdeDisks { most: DISKS.len() })?;
         drives[place] = Some(Drive::Disk {
-            disk: open_disk(disk)?,
+            disk: disk.counted(open_disk(disk)?),
             serial: disk.serial.clone(),
         });
     }
@@ -89,7 +89,7 @@ pub(crate) fn sata_drives(
         let opened = open_disk(disk)?;
         found.disks.push(Arc::clone(&opened));
         found.drives.push(SataDrive::Disk {
-            disk: opened,
+            disk: disk.counted(opened),
             serial: disk.serial.clone(),
         });
     }
@@ -192,9 +192,8 @@ pub(crate) fn open_disk(disk: &DiskConfig) -> Result<Arc<dyn BlockDevice>, Machi
         Some(base) => block::open_over(Arc::clone(base), &options),
         None => block::open(&options),
     };
-    let opened = opened.map_err(|source| MachineError::Disk {
+    opened.map_err(|source| MachineError::Disk {
         path: disk.path.clone(),
         source,
-    })?;
-    Ok(Arc::new(Counted::new(opened, Arc::clone(&disk.traffic))))
+    })
 }

@@ -34,14 +34,23 @@ def _control(guest: Subject) -> Control:
 
 def _block_stats(control: Control) -> list[dict[str, object]]:
     found: list[dict[str, object]] = []
-    for disk, kinds in control.disk_traffic():
-        stats: dict[str, int] = {}
+    for disk, kinds, highest in control.disk_traffic():
+        # Nothing is merged, what makes no sense never comes to the disk, and all is counted.
+        stats: dict[str, object] = {
+            "wr_highest_offset": highest,
+            "account_invalid": False,
+            "account_failed": True,
+            "timed_stats": [],
+        }
         for name, (requests, moved, took, failed) in zip(_SHORT, kinds, strict=True):
             if name != "flush":
                 stats[f"{name}_bytes"] = moved
             stats[f"{name}_operations"] = requests
             stats[f"{name}_total_time_ns"] = took
             stats[f"failed_{name}_operations"] = failed
+            stats[f"invalid_{name}_operations"] = 0
+            if name != "flush":
+                stats[f"{name}_merged"] = 0
         found.append({"device": disk, "qdev": f"{PERIPHERAL}{disk}", "stats": stats})
     return found
 
@@ -50,7 +59,7 @@ def _traffic(control: Control) -> dict[str, object]:
     return {
         "disks": [
             {"id": disk, **{name: _requests(*one) for name, one in zip(_LONG, kinds, strict=True)}}
-            for disk, kinds in control.disk_traffic()
+            for disk, kinds, _ in control.disk_traffic()
         ],
         "cards": [
             {"id": card, "sent": _frames(*sent), "received": _frames(*received)}
