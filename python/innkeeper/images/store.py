@@ -299,7 +299,8 @@ class Store:
         ours = images.is_dir() and not images.is_symlink()
         found = list(images.resolve().iterdir()) if ours else []
         for directory in found:
-            if directory not in used:
+            # A link is somebody's who keeps an image elsewhere.
+            if directory not in used and not directory.is_symlink():
                 # What is left of it, should this end here, is not taken for an image that is there.
                 gone = directory.with_name(f".gone-{secrets.token_hex(8)}")
                 with contextlib.suppress(OSError):

@@ -53,7 +53,7 @@ class FakeGuest:
     def control(self) -> "FakeGuest":
         return self
 
-    def save(self, *_: object) -> FakeRecording:
+    def save(self, *_: object, **__: object) -> FakeRecording:
         return self.recording
 
     def checkpoint(self, *_: object) -> bytes | None:
