@@ -108,7 +108,7 @@ pub fn measure() -> Result<Measurement, EngineError> {
         count: 1,
         tsc_khz: 0,
     };
-    let mut vcpu = engine.new_vcpu(0, &cpuid::table(&model, &HostCpuid::read(), &params))?;
+    let mut vcpu = engine.new_vcpu(0, &cpuid::table(&model, &HostCpuid::known(), &params))?;
     load(&memory)?;
     vcpu.set_state(&loop_state())?;
     let (failure, instructions_per_second) = time(&mut vcpu)?;

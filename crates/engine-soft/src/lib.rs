@@ -14,6 +14,7 @@ mod kin;
 mod lockstep;
 mod mmu;
 mod msrs;
+mod rehearsal;
 mod replay;
 mod translate;
 mod tsc;
@@ -21,4 +22,5 @@ mod vcpu;
 mod word;
 
 pub use kin::begin_kin;
+pub use rehearsal::rehearse;
 pub use vcpu::SoftEngine;

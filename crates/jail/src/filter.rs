@@ -3,8 +3,12 @@
 //!
 //! One is the process's. Each thread that works at one thing only has another on top of that, with
 //! what such work takes: the kernel asks all of a thread's filters, and the strictest answer counts.
+//!
+//! Programs are made of the lists once in a process, and are there in those that are forked from it: a
+//! thread only puts in who its process is.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use libc::{c_long, c_ulong};
 use seccompiler::{
@@ -35,6 +39,18 @@ pub enum Work {
     Sockets,
     /// Has memory come that the guest misses.
     Pager,
+}
+
+impl Work {
+    const ALL: [Self; 7] = [
+        Self::Desk,
+        Self::Processor,
+        Self::Device,
+        Self::Network,
+        Self::Folder,
+        Self::Sockets,
+        Self::Pager,
+    ];
 }
 
 /// What fork(3) of the C library asks for: a copy of this process, which has no more rights than it. So
@@ -75,21 +91,91 @@ const KVM: u64 = 0xae00;
 const USERFAULT: u64 = 0xaa00;
 const KIND: u64 = 0xff00;
 
+/// This process's number, in a program that is not any process's yet: more than any has, and nothing
+/// else that a list speaks of. Spec: Linux `include/linux/threads.h`, PID_MAX_LIMIT.
+const SELF: u32 = 0x5e1f_5e1f;
+
+/// What is made once. Of the process's own lists there are those with and without folders and a
+/// network.
+struct Programs {
+    no_clone3: OnceLock<BpfProgram>,
+    allowed: [[OnceLock<BpfProgram>; 2]; 2],
+    narrowed: [OnceLock<BpfProgram>; Work::ALL.len()],
+}
+
+static PROGRAMS: Programs = Programs {
+    no_clone3: OnceLock::new(),
+    allowed: [const { [const { OnceLock::new() }; 2] }; 2],
+    narrowed: [const { OnceLock::new() }; Work::ALL.len()],
+};
+
+/// Makes the programs that a guest's process usually takes.
+pub(crate) fn prepare() -> Result<(), JailError> {
+    no_clone3()?;
+    for network in [false, true] {
+        process(&Needs {
+            network,
+            ..Needs::default()
+        })?;
+    }
+    Work::ALL
+        .iter()
+        .try_for_each(|work| thread(*work).map(drop))
+}
+
 pub(crate) fn install(needs: &Needs) -> Result<(), JailError> {
-    let none = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
-    let absent = SeccompAction::Errno(libc::ENOSYS.cast_unsigned());
-    apply(&program(none, SeccompAction::Allow, absent)?)?;
-    apply(&list(allowed(needs)?)?)
+    apply(no_clone3()?)?;
+    apply(process(needs)?)
 }
 
-/// The filter of a thread that works at `work`.
-pub(crate) fn of(work: Work) -> Result<BpfProgram, JailError> {
-    list(narrowed(work)?)
+/// Leaves the calling thread what `work` takes.
+pub(crate) fn narrow(work: Work) -> Result<(), JailError> {
+    apply(thread(work)?)
 }
 
-pub(crate) fn apply(program: &BpfProgram) -> Result<(), JailError> {
-    apply_filter(program)?;
+/// A C library that hears of no clone3 asks for a thread by clone, whose flags a filter can read.
+fn no_clone3() -> Result<&'static BpfProgram, JailError> {
+    once(&PROGRAMS.no_clone3, || {
+        let none = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
+        let absent = SeccompAction::Errno(libc::ENOSYS.cast_unsigned());
+        program(none, SeccompAction::Allow, absent)
+    })
+}
+
+fn process(needs: &Needs) -> Result<&'static BpfProgram, JailError> {
+    let [folders, network] = [needs.has_folders, needs.network].map(usize::from);
+    once(&PROGRAMS.allowed[folders][network], || {
+        list(allowed(needs)?)
+    })
+}
+
+fn thread(work: Work) -> Result<&'static BpfProgram, JailError> {
+    once(&PROGRAMS.narrowed[work as usize], || list(narrowed(work)?))
+}
+
+/// What two threads make at a time is the same.
+fn once(
+    place: &'static OnceLock<BpfProgram>,
+    make: impl FnOnce() -> Result<BpfProgram, JailError>,
+) -> Result<&'static BpfProgram, JailError> {
+    if let Some(made) = place.get() {
+        return Ok(made);
+    }
+    let made = make()?;
+    Ok(place.get_or_init(|| made))
+}
+
+fn apply(program: &BpfProgram) -> Result<(), JailError> {
+    apply_filter(&of_this_process(program))?;
     Ok(())
+}
+
+fn of_this_process(program: &BpfProgram) -> BpfProgram {
+    let mut own = program.clone();
+    for step in own.iter_mut().filter(|step| step.k == SELF) {
+        step.k = std::process::id();
+    }
+    own
 }
 
 fn list(rules: Rules) -> Result<BpfProgram, JailError> {
@@ -158,7 +244,7 @@ fn narrowed(work: Work) -> Result<Rules, BackendError> {
 fn common() -> Result<Rules, BackendError> {
     let mut rules = Rules::new();
     add(&mut rules, &[MEMORY, OPEN_FILES, WAIT, THREADS, WHO]);
-    let own = u64::from(std::process::id());
+    let own = u64::from(SELF);
     rules.insert(libc::SYS_kill, vec![when(0, SeccompCmpOp::Eq, own)?]);
     rules.insert(libc::SYS_tgkill, vec![when(0, SeccompCmpOp::Eq, own)?]);
     // To whom it is connected, and nobody by name: a disk may be at the other end.
@@ -227,3 +313,6 @@ fn but_for(values: &[c_ulong]) -> Result<SeccompRule, BackendError> {
         .map(|value| SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, *value));
     SeccompRule::new(conditions.collect::<Result<_, _>>()?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -154,7 +154,15 @@ pub fn separate(needs: &Needs) -> Result<Walls, JailError> {
 /// # Errors
 /// When the kernel refuses it.
 pub fn narrow(work: Work) -> Result<(), JailError> {
-    filter::apply(&filter::of(work)?)
+    filter::narrow(work)
+}
+
+/// Makes what is the same for each process once, for those that are forked from this one.
+///
+/// # Errors
+/// When a filter cannot be made.
+pub fn prepare() -> Result<(), JailError> {
+    filter::prepare()
 }
 
 /// Has those that are forked from now on see no processes but their own: what a process itself can not

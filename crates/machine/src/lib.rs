@@ -41,6 +41,7 @@ mod peripherals;
 mod plugging;
 mod ports;
 mod recorded;
+mod rehearsal;
 mod saved;
 mod screen;
 mod signal;
@@ -83,6 +84,7 @@ pub use memory::{Gpa, Layer, PageSet, Recording, Run, Userfault, index_of, read_
 pub use perf_map::Symbols;
 pub use plugging::{Plug, PluggedReport};
 pub use recorded::{Beginning, RecordOrder, Recorded};
+pub use rehearsal::rehearse;
 pub use saved::SavedMachine;
 pub use screen::{Card, ScreenConfig};
 pub use stats::{MachineStats, VcpuReport};

@@ -103,7 +103,7 @@ impl Machine {
     /// When the description makes no sense, a file cannot be used, or the host refuses something.
     pub fn new(mut config: MachineConfig) -> Result<Machine, MachineError> {
         check(&config)?;
-        let mut host = HostCpuid::read();
+        let mut host = HostCpuid::known();
         if config.firmware.is_some() {
             host.limit_physical_bits(pc::physical_bits(config.memory.max(config.max_memory)));
         }
@@ -555,7 +555,7 @@ fn check(config: &MachineConfig) -> Result<(), MachineError> {
 /// # Errors
 /// When there is no such model.
 pub fn processor(model: &str) -> Result<String, MachineError> {
-    let host = HostCpuid::read();
+    let host = HostCpuid::known();
     let choice = CpuChoice::parse(model, &host)?;
     // However fast the host counts: guests hear of that by other ways.
     let params = VcpuParams {

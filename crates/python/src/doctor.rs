@@ -13,10 +13,14 @@ pub(crate) struct EngineReport {
     speed: Option<f64>,
 }
 
-/// What is found out about the host once in a process is found out before others are forked from it.
+/// What is found out about the host, or made, once in a process, before others are forked from it.
 #[pyfunction]
 pub(crate) fn rehearse(py: Python<'_>) {
-    py.detach(machine::time::TscRate::host);
+    py.detach(|| {
+        machine::rehearse();
+        // Whoever goes into a jail hears what is wrong with it.
+        drop(::jail::prepare());
+    });
 }
 
 #[pyfunction]

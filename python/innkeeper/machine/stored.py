@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path, PurePosixPath
@@ -43,21 +43,48 @@ def decode(kind: type[Description], document: object) -> Description:
     Raises:
         Unreadable: when `document` is not what `encode` makes of a `kind`.
     """
-    found = _value(kind, document)
+    found = _reader(typing.cast("Any", kind))(document)
     assert isinstance(found, kind)
     return found
 
 
-def _description(kind: Any, document: object) -> object:  # noqa: ANN401 - a dataclass
-    if not isinstance(document, Mapping):
+# Makes a value of what JSON has, or raises Unreadable.
+_Reader = Callable[[object], object]
+
+
+@functools.cache
+def _reader(kind: Any) -> _Reader:  # noqa: ANN401 - a type or what stands for one
+    """Looking at a type takes longer than reading a value of it."""
+    if dataclasses.is_dataclass(kind):
+        return functools.partial(_description, kind)
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        kinds = [_reader(each) for each in arguments if each is not type(None)]
+        return functools.partial(_one_of, kinds, type(None) in arguments)
+    if origin is tuple:
+        if arguments[-1] is Ellipsis:
+            return functools.partial(_tuple, _reader(arguments[0]))
+        return functools.partial(_row, [_reader(each) for each in arguments])
+    if issubclass(kind, (Enum, *_WRITTEN)):
+        return functools.partial(_made, kind)
+    return functools.partial(_plain, kind, (int, float) if kind is float else (kind,))
+
+
+@functools.cache
+def _members(kind: Any) -> dict[str, _Reader]:  # noqa: ANN401 - a dataclass
+    return {name: _reader(hint) for name, hint in typing.get_type_hints(kind).items()}
+
+
+def _description(kind: Any, told: object) -> object:  # noqa: ANN401 - a dataclass
+    if not isinstance(told, Mapping):
         raise Unreadable(f"{kind.__name__} is not an object")
-    hints = _hints(kind)
+    members = _members(kind)
     values = {}
-    for name, told in document.items():
-        if name not in hints:
+    for name, value in told.items():
+        if name not in members:
             raise Unreadable(f"{kind.__name__} has a member {name!r}, which is not known here")
         try:
-            values[name] = _value(hints[name], told)
+            values[name] = members[name](value)
         except Unreadable as error:
             raise Unreadable(f"{name}: {error}") from error
     try:
@@ -66,46 +93,39 @@ def _description(kind: Any, document: object) -> object:  # noqa: ANN401 - a dat
         raise Unreadable(str(error)) from error
 
 
-@functools.cache
-def _hints(kind: Any) -> dict[str, Any]:  # noqa: ANN401 - a dataclass
-    return typing.get_type_hints(kind)
-
-
-def _value(kind: Any, told: object) -> object:  # noqa: ANN401 - a type or what stands for one
-    if dataclasses.is_dataclass(kind):
-        return _description(kind, told)
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (typing.Union, types.UnionType):
-        return _one_of(arguments, told)
-    if origin is tuple:
-        return _tuple(arguments, told)
-    if issubclass(kind, (Enum, *_WRITTEN)):
-        return _made(kind, told)
-    accepted = (int, float) if kind is float else (kind,)
+def _plain(kind: type, accepted: tuple[type, ...], told: object) -> object:
     # True is an int in Python, and no number to anybody else.
     if not isinstance(told, accepted) or (isinstance(told, bool) and kind is not bool):
         raise Unreadable(f"{told!r} is no {kind.__name__}")
     return told
 
 
-def _one_of(kinds: tuple[Any, ...], told: object) -> object:
-    if told is None and type(None) in kinds:
+def _one_of(kinds: Sequence[_Reader], or_none: bool, told: object) -> object:  # noqa: FBT001
+    if told is None and or_none:
         return None
-    *others, last = (kind for kind in kinds if kind is not type(None))
-    for kind in others:
+    *others, last = kinds
+    for read in others:
         with contextlib.suppress(Unreadable):
-            return _value(kind, told)
-    return _value(last, told)
+            return read(told)
+    return last(told)
 
 
-def _tuple(kinds: tuple[Any, ...], told: object) -> object:
+def _tuple(read: _Reader, told: object) -> object:
+    return tuple(map(read, _list(told)))
+
+
+def _row(kinds: Sequence[_Reader], told: object) -> object:
+    """A tuple of so many, each of its own kind."""
+    found = _list(told)
+    if len(found) != len(kinds):
+        raise Unreadable(f"{told!r} has not {len(kinds)} elements")
+    return tuple(read(each) for read, each in zip(kinds, found, strict=True))
+
+
+def _list(told: object) -> list[object]:
     if not isinstance(told, list):
         raise Unreadable(f"{told!r} is no list")
-    if kinds[-1] is Ellipsis:
-        return tuple(_value(kinds[0], each) for each in told)
-    if len(told) != len(kinds):
-        raise Unreadable(f"{told!r} has not {len(kinds)} elements")
-    return tuple(_value(kind, each) for kind, each in zip(kinds, told, strict=True))
+    return told
 
 
 def _made(kind: Any, told: object) -> object:  # noqa: ANN401 - an enumeration or a path

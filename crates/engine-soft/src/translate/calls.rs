@@ -34,14 +34,14 @@ impl Calls {
     /// By mnemonic, the most called first.
     pub(crate) fn by_mnemonic(&self) -> Vec<HandlerCalls> {
         let mut called: BTreeMap<Mnemonic, [u64; 2]> = BTreeMap::new();
-        for (code, counts) in Code::values().zip(&self.counts) {
+        let codes = Code::values().zip(&self.counts);
+        for (code, counts) in codes.filter(|(_, counts)| **counts != [0; 2]) {
             let sums = called.entry(code.mnemonic()).or_default();
             sums[0] += counts[0];
             sums[1] += counts[1];
         }
         let mut all: Vec<HandlerCalls> = called
             .into_iter()
-            .filter(|(_, counts)| *counts != [0; 2])
             .map(|(mnemonic, [untranslated, stood_in])| HandlerCalls {
                 mnemonic: format!("{mnemonic:?}").to_lowercase(),
                 untranslated,

@@ -3,6 +3,8 @@
 #[path = "host_raw.rs"]
 mod host_raw;
 
+use std::sync::OnceLock;
+
 use super::{CpuidEntry, CpuidTable, Vendor};
 
 /// The host processor, as its CPUID instruction describes it to this process.
@@ -21,6 +23,14 @@ pub mod xsave_component {
 }
 
 impl HostCpuid {
+    /// What this process, or one that it was forked from, read first. A hypervisor that has this host
+    /// answers each of a hundred questions itself, which takes a good part of a millisecond.
+    #[must_use]
+    pub fn known() -> HostCpuid {
+        static KNOWN: OnceLock<HostCpuid> = OnceLock::new();
+        KNOWN.get_or_init(HostCpuid::read).clone()
+    }
+
     /// Asks the processor that runs this thread.
     #[must_use]
     pub fn read() -> HostCpuid {

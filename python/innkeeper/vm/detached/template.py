@@ -92,6 +92,7 @@ class Template:
     def __init__(self, directory: str, become: Become) -> None:
         self._become = become
         self._circumstances = circumstances()
+        self._environment = dict(os.environ)
         self._loaded = _loaded()
         # Whoever is forked has a parent, and needs no other.
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -137,13 +138,18 @@ class Template:
             os.close(request.complaints)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             os.umask(0o077)
-            os.environ.clear()
-            os.environ.update(request.environment)
+            self._adopt(request.environment)
             self._become(request.home, request.lock, request.ready)
         # Whatever it is: a fork must not go on as its parent.
         except BaseException:
             traceback.print_exc()
         os._exit(1)
+
+    def _adopt(self, environment: "dict[str, str]") -> None:
+        """Most of it is what this process has."""
+        for name in self._environment.keys() - environment.keys():
+            del os.environ[name]
+        os.environ.update(environment.items() - self._environment.items())
 
     def _hear(self, channel: socket.socket) -> None:
         if _peer(channel) != os.geteuid() or not self._is_current():
