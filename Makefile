@@ -1,6 +1,6 @@
 # The commands of this project; `make help` lists them. The work is in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-guests test-desktop test-leaks lint build bench bench-shares bench-memory bench-start bench-snapshots bench-screen bench-old-world bench-migration soak stress clean
+.PHONY: help demo test test-guests test-desktop test-leaks lint build bench bench-shares bench-memory bench-start bench-snapshots bench-screen bench-old-world bench-migration bench-network bench-jail soak stress clean
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
@@ -79,6 +79,17 @@ bench-migration: ## Measure what moving a guest takes, and write docs/reference/
 	@scripts/setup
 	@scripts/build
 	@.venv/bin/python -m benches.migration
+
+bench-network: ## Measure how fast a guest's own network is, and write docs/reference/network-measured.md
+	@scripts/setup
+	@scripts/setup-bench
+	@scripts/build
+	@.venv/bin/python -m benches.network
+
+bench-jail: ## Play code that has come out of its guest, and write what it could do to docs/reference/jail.md
+	@scripts/setup
+	@scripts/build
+	@.venv/bin/python -m benches.jail
 
 soak: ## Save, fork, restore, back up and move a guest that checks itself, at random; MINUTES= or HOURS= for how long, SEED=
 	@scripts/setup

@@ -1,9 +1,10 @@
-"""A guest's network: TCP both ways between a guest and its host, and how long an answer takes.
+"""`make bench-network`: TCP both ways between a guest and its host, and how long an answer takes.
 
     python -m benches.network [--rounds N] [--seconds N] [--engine NAME]
 
 The programs are iperf3 and ping of Debian's packages: iperf3 on the host as well, in the guest both
 by its own network. Beside each figure stands what the host's loopback gave in the same round.
+Writes docs/reference/network-measured.md.
 """
 
 import argparse
@@ -14,10 +15,13 @@ import statistics
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
+from benches.page import table
 from innkeeper import Guest
 
+PAGE: Final = Path(__file__).parents[1] / "docs" / "reference" / "network-measured.md"
 TARGET: Final = 1.0  # Gbit/s
 GATEWAY: Final = "10.0.2.2"
 _PACKAGES: Final = "iperf3 iputils-ping"
@@ -55,12 +59,27 @@ def main() -> None:
             ours, host = found.setdefault("answer to a ping, microseconds", ([], []))
             ours.append(_ping(in_guest))
             # Nothing that compares: the host's own ping never leaves its kernel.
-    print(f"{'':42} {'guest':>8} {'host':>8}")
-    for name, (ours, host) in found.items():
-        beside = f"{statistics.median(host):8.1f}" if host else f"{'-':>8}"
-        print(f"{name:42} {statistics.median(ours):8.1f} {beside}")
+    PAGE.write_text(_page(found, wish))
+    print(PAGE.read_text())
     if statistics.median(found["guest to host, Gbit/s"][0]) < TARGET:
         raise SystemExit(f"below the target of {TARGET} Gbit/s")
+
+
+def _page(found: dict[str, tuple[list[float], list[float]]], wish: argparse.Namespace) -> str:
+    rows = [["", "guest", "host"]]
+    for name, (ours, host) in found.items():
+        beside = f"{statistics.median(host):.1f}" if host else "-"
+        rows.append([name, f"{statistics.median(ours):.1f}", beside])
+    engine = "" if wish.engine == "auto" else f" under `--engine {wish.engine}`"
+    return f"""# How fast a guest's own network is
+
+Made by `make bench-network`: a Debian with one processor{engine} and its user network, which needs
+no privilege, speaks TCP with its host by iperf3, {wish.seconds} seconds at a time; medians of
+{wish.rounds} rounds. Beside it stands what the host's loopback gave in the same round. Wanted from
+guest to host is {TARGET:g} Gbit/s.
+[How the network works](../guides/network.md).
+
+{chr(10).join(table(rows))}"""
 
 
 @contextmanager

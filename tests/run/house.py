@@ -40,7 +40,8 @@ class House:
         return {guest["name"]: guest["state"] for guest in json.loads(self("ps", "-a", "--json"))}
 
     def wait_for_state(self, name: str, state: str) -> dict[str, Any]:
-        return wait(lambda: self.inspect(name), lambda found: found["state"] == state)
+        found: dict[str, Any] = wait(lambda: self.inspect(name), lambda it: it["state"] == state)
+        return found
 
     def processes(self) -> set[int]:
         """Those that work in this home."""
