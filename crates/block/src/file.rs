@@ -85,6 +85,46 @@ pub(crate) fn create_whole(
     replace: bool,
     write: impl FnOnce(&File) -> io::Result<()>,
 ) -> io::Result<()> {
+    let made = write_partial(path, replace, write)?;
+    made.file.sync_all().inspect_err(|_| made.discard())?;
+    made.name(path, replace)?;
+    sync_directory(path)
+}
+
+/// As [`create_whole`] of a file that is not there yet, but it may be that nothing of it is on stable storage, or a part,
+/// until [`settle`] has returned: who finds it after the host's power failed has to know that.
+///
+/// # Errors
+/// As [`create_whole`].
+pub(crate) fn create_soon(
+    path: &Path,
+    write: impl FnOnce(&File) -> io::Result<()>,
+) -> io::Result<File> {
+    let made = write_partial(path, false, write)?;
+    made.name(path, false)?;
+    Ok(made.file)
+}
+
+/// The file `path`, and that it is there, is on stable storage when this returns.
+///
+/// # Errors
+/// When it may not be.
+pub(crate) fn settle(file: &File, path: &Path) -> io::Result<()> {
+    file.sync_all()?;
+    sync_directory(path)
+}
+
+/// A file that has not its own name yet.
+struct Partial {
+    file: File,
+    path: PathBuf,
+}
+
+fn write_partial(
+    path: &Path,
+    replace: bool,
+    write: impl FnOnce(&File) -> io::Result<()>,
+) -> io::Result<Partial> {
     if !replace && path.symlink_metadata().is_ok() {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
@@ -92,27 +132,43 @@ pub(crate) fn create_whole(
     let mut partial = std::ffi::OsString::from(".");
     partial.push(name);
     partial.push(format!(".{}.part", std::process::id()));
-    let partial = path.with_file_name(partial);
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .open(&partial)?;
-    let made = write(&file).and_then(|()| file.sync_all());
-    let flags = if replace {
-        RenameFlags::empty()
-    } else {
-        RenameFlags::NOREPLACE
+    let path = path.with_file_name(partial);
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true);
+    let file = match options.open(&path) {
+        // One with this process's number was killed: guests' processes have the same to themselves.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            std::fs::remove_file(&path)?;
+            options.open(&path)?
+        }
+        opened => opened?,
     };
-    let made = made.and_then(|()| match renameat_with(CWD, &partial, CWD, path, flags) {
-        // Some file systems know of no flags; nobody was there a moment ago.
-        Err(Errno::INVAL) => std::fs::rename(&partial, path),
-        done => done.map_err(io::Error::from),
-    });
-    if made.is_err() {
-        let _ = std::fs::remove_file(&partial);
-        return made;
+    let partial = Partial { file, path };
+    write(&partial.file).inspect_err(|_| partial.discard())?;
+    Ok(partial)
+}
+
+impl Partial {
+    fn name(&self, path: &Path, replace: bool) -> io::Result<()> {
+        let flags = if replace {
+            RenameFlags::empty()
+        } else {
+            RenameFlags::NOREPLACE
+        };
+        let named = match renameat_with(CWD, &self.path, CWD, path, flags) {
+            // Some file systems know of no flags; nobody was there a moment ago.
+            Err(Errno::INVAL) => std::fs::rename(&self.path, path),
+            done => done.map_err(io::Error::from),
+        };
+        named.inspect_err(|_| self.discard())
     }
+
+    fn discard(&self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
     let directory = path.parent().filter(|it| !it.as_os_str().is_empty());
     File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
 }

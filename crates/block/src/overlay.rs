@@ -2,6 +2,7 @@
 //! one that is kept as a qcow2.
 
 mod copy;
+mod fresh;
 mod kept;
 mod temporary;
 

@@ -49,7 +49,7 @@ use crate::{BlockDevice, BlockError, check_range};
 pub use bitmaps::Checkpoint;
 pub use check::{CheckReport, Repair};
 pub(crate) use create::{NewQcow2, write_new};
-pub(crate) use header::Header;
+pub(crate) use header::{Header, MAGIC};
 pub use snapshot::SnapshotInfo;
 
 use bitmaps::Bitmaps;

@@ -127,7 +127,7 @@ def _is_free(home: Home, patience: float) -> bool:
 def wait_until(holds: Callable[[], bool], patience: float) -> bool:
     """Looks again and again, less and less often."""
     deadline = time.monotonic() + patience
-    pause = 0.002
+    pause = 0.0005
     while not holds():
         left = deadline - time.monotonic()
         if left <= 0:

@@ -1,19 +1,21 @@
 //! A kept overlay: a qcow2 that names the image as its backing file, so that qemu-img knows it too.
 
-use std::fs::canonicalize;
+use std::fs::{canonicalize, rename};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::file::{ImageFile, create_whole, open_image};
+use crate::file::{ImageFile, given_image, open_image};
 use crate::open::{Chain, resolve_format};
-use crate::qcow2::{Header, NewQcow2, Qcow2Disk, write_new};
+use crate::overlay::fresh::{Fresh, is_unfinished};
+use crate::qcow2::{Header, NewQcow2, Qcow2Disk};
 use crate::{BlockDevice, BlockError, Format};
 
 /// A cluster of an overlay has 2 to the power of this bytes.
 const CLUSTER_BITS: u32 = 16;
 
-/// Opens the overlay `kept` of the image `base` and of the `layers` over it, creating it first if there is none.
+/// Opens the overlay `kept` of the image `base` and of the `layers` over it. One that is to be written and is not
+/// there, or never was whole, is made.
 ///
 /// The base is the one that the user names, wherever it lies; the name in the overlay's header must
 /// agree, since an overlay over anything but its own base is garbage. Layers are overlays that were kept and
@@ -27,9 +29,18 @@ pub(crate) fn open_kept(
 ) -> Result<Qcow2Disk, BlockError> {
     let (below, name, format) = open_below((base, format), layers, chain)?;
     if !kept.exists() {
-        create(kept, name, format, below.len())?;
+        return create(kept, (name, format), read_only, below, chain);
     }
     let image = open_image(kept, !read_only)?;
+    let failed = |source: io::Error| BlockError::Create {
+        path: kept.to_owned(),
+        source,
+    };
+    if !read_only && is_unfinished(&image.file).unwrap_or(false) {
+        // Nothing was kept in it. Whoever thinks otherwise finds it beside.
+        rename(kept, aside(kept)).map_err(failed)?;
+        return create(kept, (name, format), read_only, below, chain);
+    }
     let header = Header::read(&image.file, &image.path, !read_only)?;
     check_base(kept, name, header.backing.clone())?;
     over(image, header, read_only, below, chain)
@@ -80,7 +91,13 @@ fn over(
     )
 }
 
-fn create(kept: &Path, base: &Path, format: Format, size: u64) -> Result<(), BlockError> {
+fn create(
+    kept: &Path,
+    (base, format): (&Path, Format),
+    read_only: bool,
+    below: Arc<dyn BlockDevice>,
+    chain: &mut Chain,
+) -> Result<Qcow2Disk, BlockError> {
     let failed = |source: io::Error| BlockError::Create {
         path: kept.to_owned(),
         source,
@@ -91,12 +108,23 @@ fn create(kept: &Path, base: &Path, format: Format, size: u64) -> Result<(), Blo
         .ok_or_else(|| failed(io::Error::other("the image's path is not UTF-8")))?
         .to_owned();
     let new = NewQcow2 {
-        size,
+        size: below.len(),
         cluster_bits: CLUSTER_BITS,
         lazy_refcounts: false,
         backing: Some((name, format.header_name().to_owned())),
     };
-    create_whole(kept, false, |file| write_new(file, &new)).map_err(failed)
+    let fresh = Fresh::create(kept, &new).map_err(failed)?;
+    let image = given_image(fresh.file().map_err(failed)?, kept, !read_only)?;
+    let header = Header::read(&image.file, kept, !read_only)?;
+    chain.enter(&image)?;
+    Qcow2Disk::over(Arc::new(fresh), image.path, header, read_only, Some(below))
+}
+
+/// Where an overlay is put that was never whole.
+fn aside(kept: &Path) -> PathBuf {
+    let mut name = kept.file_name().unwrap_or_default().to_owned();
+    name.push(".unfinished");
+    kept.with_file_name(name)
 }
 
 /// What the overlay `kept`, which is yet to be, calls its base: by the way from one to the other where both are a

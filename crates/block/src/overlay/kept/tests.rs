@@ -58,6 +58,17 @@ fn it_belongs_to_one_base() {
 }
 
 #[test]
+fn one_that_the_power_failed_under_is_made_anew() {
+    let directory = TestDirectory::new();
+    let base = directory.file("base", &[3; 4096]);
+    let options = kept(&base, directory.path("kept"));
+    drop(open(&options).unwrap());
+    directory.file("kept", &[0; 262_144]);
+    assert!(read_all(&*open(&options).unwrap()) == [3; 4096]);
+    assert_eq!(bytes_of(&directory.path("kept.unfinished")), [0; 262_144]);
+}
+
+#[test]
 fn two_guests_cannot_share_it() {
     let directory = TestDirectory::new();
     let base = directory.file("base", &[0; 4096]);
