@@ -58,6 +58,7 @@ __all__ = [
     "end_with_parent",
     "engines",
     "enter_jail",
+    "fork_first",
     "is_multiboot",
     "nbd_connect",
     "open_disk",
@@ -460,6 +461,15 @@ def enter_jail(needs: Needs) -> tuple[list[str], list[str]]:
 def separate_children(network: bool, tap: bool) -> str | None:
     """Has those that are forked from now on see no processes but their own, in a user namespace
     where this process is no administrator; else why they do not. `network` and `tap` as in `Needs`.
+    """
+
+def fork_first(network: bool, tap: bool) -> tuple[int, str | None]:
+    """Forks this process, which has one thread and has called `adopt`, as the first of its own in a
+    namespace of processes: its number outside, and zero in itself; there also why it is not, where
+    it is not. `network` and `tap` as in `Needs`.
+
+    Raises:
+        OSError: the host has no process left.
     """
 
 def adopt() -> None:

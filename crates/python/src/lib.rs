@@ -7,6 +7,7 @@ mod disk;
 mod doctor;
 mod errors;
 mod fd_raw;
+mod fork_raw;
 mod guest;
 mod jail;
 mod kernel;
@@ -65,5 +66,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(disk::disk_snapshot, module)?)?;
     module.add_function(wrap_pyfunction!(disk::disk_snapshots, module)?)?;
     module.add_function(wrap_pyfunction!(doctor::rehearse, module)?)?;
+    module.add_function(wrap_pyfunction!(fork_raw::fork_first, module)?)?;
     module.add_function(wrap_pyfunction!(doctor::engines, module)?)
 }

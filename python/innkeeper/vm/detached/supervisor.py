@@ -137,22 +137,19 @@ class _Supervisor:
         first one is an error, and each later one ends without having begun.
         """
         begin, tell = os.pipe2(os.O_CLOEXEC)
-        number, told = os.pipe2(os.O_CLOEXEC)
         order = self._home.read(files.ORDER) or {}
         if self._vsock_path is not None:
             self._switchboard = Switchboard(self._vsock_path)
-        forked = os.fork()
-        if forked == 0:
-            os._exit(self._child(order, ready, (begin, told), (tell, number)))
+        pid = alone.fork(order, self._orphans)
+        if pid == 0:
+            os._exit(self._child(ready, begin, tell))
         os.close(begin)
-        os.close(told)
         if self._switchboard is not None:
             self._listen(self._switchboard)
-        pid = _number(number, forked)
         is_written = self._is_written(pid, needed=ready is not None)
         self._settle(pid)
         if is_written:
-            # The one that was to fork it may have gone before it had.
+            # It may have been killed by then.
             with contextlib.suppress(BrokenPipeError):
                 os.write(tell, _BEGIN)
         os.close(tell)
@@ -160,19 +157,10 @@ class _Supervisor:
             os.close(ready)
         return pid
 
-    def _child(
-        self,
-        order: "dict[str, object]",
-        ready: "int | None",
-        mine: "tuple[int, int]",
-        parents: "tuple[int, int]",
-    ) -> int:
-        """In the new process, or in the one that it forks. Its exit status."""
+    def _child(self, ready: "int | None", begin: int, tell: int) -> int:
+        """In the new process. Its exit status."""
         try:
-            for fd in parents:
-                os.close(fd)
-            begin, told = mine
-            alone.become_first(order, told, self._orphans)
+            os.close(tell)
             if os.read(begin, 1) != _BEGIN:
                 return 1
             os.close(begin)
@@ -295,16 +283,6 @@ def vsock_path(home: Home, order: "dict[str, object]") -> "str | None":
         return None
     path = asked.get("path")
     return path if isinstance(path, str) else home.socket_path(files.VSOCK)
-
-
-def _number(told: int, forked: int) -> int:
-    """The guest's process: `forked` itself, or one that it has forked before it ended."""
-    with open(told, "rb") as file:
-        line = file.readline()
-    pid = int(line or forked)
-    if pid != forked:
-        os.waitpid(forked, 0)
-    return pid
 
 
 def _process(pid: int) -> "dict[str, object]":
