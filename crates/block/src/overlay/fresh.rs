@@ -35,12 +35,19 @@ impl Fresh {
     /// When there is one already, or the host cannot make it.
     pub(super) fn create(path: &Path, new: &NewQcow2) -> io::Result<Fresh> {
         let file = create_soon(path, |file| write_new(file, new))?;
-        let (settled, path) = (file.try_clone()?, path.to_owned());
+        let (settled, name) = (file.try_clone()?, path.to_owned());
         let thread = Builder::new().name("overlay".into());
-        let settling = thread.spawn(move || settle(&settled, &path))?;
+        let settling = match thread.spawn(move || settle(&settled, &name)) {
+            Ok(thread) => Settling::Under(thread),
+            // A host without threads to spare, or one of ours that may make none.
+            Err(_) => {
+                settle(&file, path)?;
+                Settling::Done
+            }
+        };
         Ok(Fresh {
             file,
-            settling: Mutex::new(Settling::Under(settling)),
+            settling: Mutex::new(settling),
         })
     }
 
