@@ -64,6 +64,11 @@ impl<'a> BzImage<'a> {
         }
         let code32_start = u64::from(u32_at(file, 0x214, WHAT)?);
         let since = |version: u16| protocol >= version;
+        if code32_start == 0 && !since(0x20a) {
+            // As iPXE's ipxe.lkrn is: its code is in what is loaded for real mode.
+            let what = "a kernel that begins in real mode, where it would find a BIOS,";
+            return Err(ImageError::Unsupported { what });
+        }
         let kernel = kernel_part(file, protocol)?;
         let mut image = BzImage {
             protocol,

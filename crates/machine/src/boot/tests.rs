@@ -332,6 +332,16 @@ fn multiboot_gets_its_information() {
 }
 
 #[test]
+fn kernels_without_a_32_bit_entry_are_refused() {
+    let mut file = bzimage(0);
+    put(&mut file, 0x206, 0x207u16.to_le_bytes());
+    assert!(BzImage::parse(&file).is_ok());
+    put(&mut file, 0x214, 0u32.to_le_bytes());
+    let error = BzImage::parse(&file).map(|_| ()).expect_err("real mode");
+    assert!(error.to_string().contains("begins in real mode"), "{error}");
+}
+
+#[test]
 fn unknown_multiboot_demands_are_refused() {
     let error = Multiboot::parse(&multiboot(1 << 16 | 1 << 9))
         .map(|_| ())

@@ -6,6 +6,8 @@ use super::checksum;
 use crate::layout::{BIOS_AREA_END, HIGH_RAM, KIB, MIB, SMBIOS_AREA};
 
 const ENTRY_LEN: usize = 24;
+/// Of the entry point that systems know which are older than SMBIOS 3.
+const OLD_ENTRY_LEN: usize = 31;
 const MAKER: &str = "Innkeeper";
 
 const BIOS_INFORMATION: u8 = 0;
@@ -35,7 +37,7 @@ pub struct SmbiosRequest {
 /// Entry point and structures, to be placed at [`SMBIOS_AREA`].
 #[must_use]
 pub fn build(request: &SmbiosRequest) -> (Gpa, Vec<u8>) {
-    let structures = structures(request);
+    let structures = structures(request).bytes;
     let at = SMBIOS_AREA.0 + ENTRY_LEN as u64;
     let mut bytes = entry_point(structures.len(), at);
     bytes.extend(structures);
@@ -50,14 +52,15 @@ pub(crate) struct SmbiosFiles {
 }
 
 pub(crate) fn files(request: &SmbiosRequest) -> SmbiosFiles {
-    let tables = structures(request);
+    let structures = structures(request);
     SmbiosFiles {
-        anchor: entry_point(tables.len(), 0),
-        tables,
+        // Firmware boots systems of all ages, of which those before 2015 look for no other.
+        anchor: old_entry_point(&structures),
+        tables: structures.bytes,
     }
 }
 
-fn structures(request: &SmbiosRequest) -> Vec<u8> {
+fn structures(request: &SmbiosRequest) -> Structures {
     let mut structures = Structures::default();
     firmware(&mut structures);
     system(&mut structures, &request.uuid);
@@ -66,7 +69,7 @@ fn structures(request: &SmbiosRequest) -> Vec<u8> {
     memory(&mut structures, request.memory);
     structures.add(SYSTEM_BOOT, 0x2000, &[0; 7], &[]);
     structures.add(END, 0x7f00, &[], &[]);
-    structures.0
+    structures
 }
 
 /// For structures of `len` bytes at `at`.
@@ -80,25 +83,52 @@ fn entry_point(len: usize, at: u64) -> Vec<u8> {
     entry
 }
 
+/// The entry point of SMBIOS 2.1, whose address of the structures firmware fills in, and with it
+/// both checksums. Spec: "SMBIOS 2.1 (32-bit) Entry Point".
+fn old_entry_point(structures: &Structures) -> Vec<u8> {
+    const INTERMEDIATE: usize = 16;
+    let mut entry = b"_SM_".to_vec();
+    // A few hundred bytes in all, so none of these numbers is too large for its field.
+    entry.extend([0, OLD_ENTRY_LEN as u8, 2, 8]);
+    entry.extend((structures.longest as u16).to_le_bytes());
+    entry.extend([0; 6]);
+    entry.extend(b"_DMI_\0");
+    entry.extend((structures.bytes.len() as u16).to_le_bytes());
+    entry.extend(0u32.to_le_bytes());
+    entry.extend((structures.count as u16).to_le_bytes());
+    entry.push(0x28);
+    entry[INTERMEDIATE + 5] = checksum(&entry[INTERMEDIATE..]);
+    entry[4] = checksum(&entry);
+    entry
+}
+
 /// Structures one behind the other.
 #[derive(Debug, Default)]
-struct Structures(Vec<u8>);
+struct Structures {
+    bytes: Vec<u8>,
+    count: usize,
+    /// Bytes of the longest, with its strings.
+    longest: usize,
+}
 
 impl Structures {
     /// Adds one: header, the formatted area, the strings that the area numbers from 1.
     fn add(&mut self, kind: u8, handle: u16, body: &[u8], strings: &[&str]) {
+        let start = self.bytes.len();
         // The longest body has some forty bytes.
-        self.0.extend([kind, (body.len() + 4) as u8]);
-        self.0.extend(handle.to_le_bytes());
-        self.0.extend(body);
+        self.bytes.extend([kind, (body.len() + 4) as u8]);
+        self.bytes.extend(handle.to_le_bytes());
+        self.bytes.extend(body);
         for string in strings {
-            self.0.extend(string.as_bytes());
-            self.0.push(0);
+            self.bytes.extend(string.as_bytes());
+            self.bytes.push(0);
         }
         if strings.is_empty() {
-            self.0.push(0);
+            self.bytes.push(0);
         }
-        self.0.push(0);
+        self.bytes.push(0);
+        self.count += 1;
+        self.longest = self.longest.max(self.bytes.len() - start);
     }
 }
 
