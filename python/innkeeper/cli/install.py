@@ -14,19 +14,24 @@ from innkeeper.errors import InvalidInput
 from innkeeper.images.installers import Architecture
 from innkeeper.machine import EngineChoice
 from innkeeper.machine.size import parse_size
-from innkeeper.services.install import DEFAULT_RELEASE, InstallOrder
+from innkeeper.services.install import DEFAULT_RELEASE, SYSTEMS, InstallOrder
 from innkeeper.services.install import install as run_installer
 from innkeeper.services.request import GuestRequest
 
 
 def install(
-    system: Annotated[str, typer.Argument(help="What to install: debian.")],
     disk: Annotated[
         str,
         typer.Option(
             metavar="PATH", help="Where to: made if it is missing. Options as for inn run --disk."
         ),
     ],
+    system: Annotated[
+        str | None,
+        typer.Argument(
+            help=f"What to install: {', '.join(SYSTEMS)}. Without, what the disc of --iso has."
+        ),
+    ] = None,
     size: Annotated[
         str, typer.Option(metavar="SIZE", help="Of a disk that is made, such as 20G.")
     ] = "8G",
@@ -41,13 +46,28 @@ def install(
     ] = Architecture.AMD64,
     iso: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Install from this disc, rather than by the network."),
+        typer.Option(
+            metavar="FILE",
+            help="Install from this disc. Debian alone can also be installed by the network.",
+        ),
     ] = None,
     preseed: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Answers of your own, which count before ours."),
+        typer.Option(
+            metavar="FILE",
+            help="Answers of your own to Debian's installer, which count before ours.",
+        ),
     ] = None,
-    hostname: Annotated[str, typer.Option(metavar="NAME", help="What it calls itself.")] = "debian",
+    kickstart: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="A kickstart of your own, for Anaconda, in the place of ours."
+        ),
+    ] = None,
+    hostname: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="What it calls itself. Without, by the system's name."),
+    ] = None,
     password: Annotated[
         Path | None,
         typer.Option(
@@ -67,7 +87,13 @@ def install(
     ] = None,
     firmware_variables: options.FirmwareVariables = None,
     cpus: options.Cpus = 1,
-    memory: options.Memory = "1G",
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Guest memory. Without, 1G for Debian's installer, 3G for Anaconda.",
+        ),
+    ] = None,
     engine: options.Engine = EngineChoice.AUTO,
     cpu_model: options.CpuModel = "innkeeper-v1",
     network: options.Network = "user",
@@ -81,14 +107,16 @@ def install(
 ) -> int:
     """Install an operating system onto a disk, unattended, and switch the guest off.
 
-    The installer's console is this terminal. It fetches packages from the mirror that the host's
-    own apt has.
+    The installer's console is this terminal. Debian's fetches packages from the mirror that the
+    host's own apt has, that of Fedora and of RHEL's kin (Anaconda) starts from a disc.
 
     [dim]inn install debian --disk web.qcow2 --size 20G[/dim]
 
     [dim]inn run --disk web.qcow2 --boot disk[/dim]
 
     [dim]inn install debian --disk uefi.qcow2 --firmware ovmf --firmware-variables uefi.fd[/dim]
+
+    [dim]inn install fedora --disk fedora.qcow2 --iso Fedora-Server-dvd.iso[/dim]
     """
     order = InstallOrder(
         system=system,
@@ -99,15 +127,16 @@ def install(
         architecture=architecture,
         iso=iso,
         preseed=preseed,
+        kickstart=kickstart,
         hostname=hostname,
         password=None if password is None else _first_line(password),
         packages=tuple(package or ()),
+        memory=None if memory is None else parse_size(memory),
         guest=GuestRequest(
             firmware=firmware_of(firmware, Media(store=firmware_variables)),
             initrds=tuple(initrd or ()),
             append=append,
             vcpus=cpus,
-            memory=parse_size(memory),
             engine=engine,
             cpu_model=cpu_model,
             network=network_of(network, []),
@@ -115,11 +144,11 @@ def install(
             timeout=None if timeout is None else parse_duration(timeout),
         ),
     )
-    with build_progress(system) as report:
+    with build_progress(system or "the system") as report:
         installed = run_installer(order, report)
     if installed.ending.sentence:
         remark(installed.ending.sentence)
-    elif password is None:
+    elif password is None and installed.password is not None:
         print(f"root's password on {disk} is {installed.password}", file=sys.stderr)
     return installed.ending.status
 

@@ -64,13 +64,13 @@ def contents(spec: SeedSpec, name: str, keys: tuple[str, ...] = ()) -> dict[str,
     return {**files, "meta-data": json.dumps(told, indent=1).encode() + b"\n"}
 
 
-def disk(files: dict[str, bytes]) -> bytes:
+def disk(files: dict[str, bytes], label: str = LABEL) -> bytes:
     """A disk with these files."""
     # Who runs a guest without a seed has no use for it.
     import pycdlib
 
     iso = pycdlib.PyCdlib()
-    iso.new(vol_ident=LABEL, joliet=3, rock_ridge="1.09")
+    iso.new(vol_ident=label, joliet=3, rock_ridge="1.09")
     for number, (name, data) in enumerate(sorted(files.items())):
         short, long = f"/F{number}.;1", f"/{name}"
         iso.add_fp(io.BytesIO(data), len(data), short, rr_name=name, joliet_path=long)

@@ -1,12 +1,25 @@
 """What an installer is told, and where it comes from."""
 
+import io
+import shlex
 from pathlib import Path
 
+import pycdlib
 import pytest
 
 from innkeeper.errors import ImageBuildFailed, InvalidInput
-from innkeeper.images.installers import Answers, Mirror, from_disc, preseed
+from innkeeper.images.installers import (
+    Answers,
+    Choices,
+    Family,
+    Mirror,
+    from_disc,
+    kickstart,
+    kickstart_disk,
+    preseed,
+)
 from innkeeper.images.installers.mirror import parse_mirror
+from innkeeper.machine.spec import DiskBus
 
 
 def test_the_hosts_mirror_is_told_in_the_installers_words() -> None:
@@ -50,32 +63,126 @@ def test_mirrors_are_read_from_apts_settings() -> None:
         parse_mirror("file:///srv/debian", "bookworm", "")
 
 
-def disc(path: Path, files: dict[str, bytes]) -> Path:
-    import io
+def choose(**others: object) -> Choices:
+    usual = {"hostname": "web", "password": "x", "bus": DiskBus.VIRTIO, "from_disc": True}
+    return Choices(**{**usual, **others})  # type: ignore[arg-type]
 
-    import pycdlib
 
+def commands(text: str) -> dict[str, list[str]]:
+    """The words of each line of a kickstart, as its reader splits them."""
+    lines = (shlex.split(line, comments=True) for line in text.splitlines())
+    return {words[0]: words[1:] for words in lines if words}
+
+
+@pytest.mark.parametrize("password", ["a b", "it's", 'two"', "#5 $x \\"])
+def test_a_kickstart_has_any_password_as_it_is(password: str) -> None:
+    found = commands(kickstart(choose(password=password)))
+    assert found["rootpw"] == ["--plaintext", password]
+    assert found["network"] == ["--bootproto=dhcp", "--hostname=web"]
+    # Nothing is asked of whoever is not there, and the guest ends.
+    assert {"text", "zerombr", "autopart", "poweroff"} <= set(found)
+
+
+def test_a_kickstart_names_the_disk_that_is_installed_to() -> None:
+    for bus, name in (
+        (DiskBus.VIRTIO, "vda"),
+        (DiskBus.NVME, "nvme0n1"),
+        (DiskBus.SATA, "sda"),
+        (DiskBus.USB, "sda"),
+    ):
+        found = commands(kickstart(choose(bus=bus)))
+        assert found["ignoredisk"] == [f"--only-use={name}"]
+        assert f"--drives={name}" in found["clearpart"]
+        assert f"--boot-drive={name}" in found["bootloader"]
+
+
+def test_a_kickstart_takes_packages_from_a_disc_that_has_them() -> None:
+    assert "cdrom" in commands(kickstart(choose(from_disc=True)))
+    assert "cdrom" not in commands(kickstart(choose(from_disc=False)))
+    text = kickstart(choose(packages=("openssh-server", "@development", "-vim")))
+    assert text.endswith("\n%packages\n@core\nopenssh-server\n@development\n-vim\n%end\n")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"password": "a\n%post"},
+        {"password": ""},
+        {"hostname": "a\nb"},
+        {"packages": ("%end",)},
+        {"packages": ("vim\n%post",)},
+        {"packages": ("# vim",)},
+    ],
+)
+def test_what_would_become_another_line_of_a_kickstart_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(InvalidInput):
+        kickstart(choose(**wrong))
+
+
+def test_a_kickstart_is_on_a_disk_where_anaconda_looks_for_it() -> None:
     iso = pycdlib.PyCdlib()
-    iso.new(rock_ridge="1.09")
-    iso.add_directory("/INSTALL", rr_name="install.amd")
+    iso.open_fp(io.BytesIO(kickstart_disk("text\n")))
+    assert iso.pvd.volume_identifier.rstrip() == b"OEMDRV"
+    found = io.BytesIO()
+    iso.get_file_from_iso_fp(found, rr_path="/ks.cfg")
+    assert found.getvalue() == b"text\n"
+    iso.close()
+
+
+def disc(path: Path, files: dict[str, bytes], label: str = "") -> Path:
+    """A disc with these files, by their paths."""
+    iso = pycdlib.PyCdlib()
+    iso.new(rock_ridge="1.09", vol_ident=label)
+    made = {"": ""}
     for number, (name, content) in enumerate(files.items()):
-        place = f"/INSTALL/F{number}.;1"
-        iso.add_fp(io.BytesIO(content), len(content), place, rr_name=name)
+        above = ""
+        for part in name.split("/")[:-1]:
+            below = f"{above}/{part}"
+            if below not in made:
+                made[below] = f"{made[above]}/D{len(made)}"
+                iso.add_directory(made[below], rr_name=part)
+            above = below
+        place = f"{made[above]}/F{number}.;1"
+        iso.add_fp(io.BytesIO(content), len(content), place, rr_name=name.rpartition("/")[2])
     iso.write(str(path))
     iso.close()
     return path
 
 
-def test_a_disc_has_its_installer_where_debians_have_it(tmp_path: Path) -> None:
-    iso = disc(tmp_path / "iso", {"vmlinuz": b"kernel", "initrd.gz": b"initrd"})
-    found = from_disc(iso, tmp_path)
-    assert found.kernel.read_bytes() == b"kernel"
-    assert found.initrd.read_bytes() == b"initrd"
+DEBIAN = {"install.amd/vmlinuz": b"kernel", "install.amd/initrd.gz": b"initrd"}
+ANACONDA = {"images/pxeboot/vmlinuz": b"kernel", "images/pxeboot/initrd.img": b"initrd"}
+
+
+@pytest.mark.parametrize(
+    ("files", "family"), [(DEBIAN, Family.DEBIAN), (ANACONDA, Family.ANACONDA)]
+)
+def test_a_disc_is_known_by_where_it_has_its_installer(
+    tmp_path: Path, files: dict[str, bytes], family: Family
+) -> None:
+    found = from_disc(disc(tmp_path / "iso", files), tmp_path)
+    assert found.family is family
+    assert found.installer.kernel.read_bytes() == b"kernel"
+    assert found.installer.initrd.read_bytes() == b"initrd"
+
+
+@pytest.mark.parametrize("place", ["repodata", "BaseOS/repodata"])
+def test_a_disc_with_packages_is_told_from_one_for_the_network(tmp_path: Path, place: str) -> None:
+    assert not from_disc(disc(tmp_path / "net", ANACONDA), tmp_path).has_packages
+    full = disc(tmp_path / "full", {**ANACONDA, f"{place}/repomd.xml": b"<repomd/>"})
+    assert from_disc(full, tmp_path).has_packages
+
+
+def test_a_discs_label_is_one_word_for_a_kernel(tmp_path: Path) -> None:
+    for label, written in (
+        ("Fedora-S-dvd-x86_64-39", "Fedora-S-dvd-x86_64-39"),
+        ("CentOS 8 x86_64", r"CentOS\x208\x20x86_64"),
+    ):
+        assert from_disc(disc(tmp_path / "iso", ANACONDA, label), tmp_path).label == written
 
 
 def test_what_is_no_installers_disc_is_said(tmp_path: Path) -> None:
     other = disc(tmp_path / "iso", {"readme": b"text"})
-    with pytest.raises(InvalidInput, match="has no installer of Debian"):
+    with pytest.raises(InvalidInput, match="has no installer that is known"):
         from_disc(other, tmp_path)
     (tmp_path / "none").write_bytes(b"no disc" * 9000)
     with pytest.raises(InvalidInput, match="cannot read the disc"):
