@@ -97,6 +97,8 @@ pub(crate) fn add(
 fn links(way: &NetworkWay, pairs: u16, long: bool) -> Result<Vec<Box<dyn Link>>, MachineError> {
     let links = match way {
         NetworkWay::User(options) => {
+            // What boots from such a network may be iPXE without the card's ROM, from a disc.
+            let long = long && options.boot.is_none();
             let options = UserOptions {
                 mtu: if long { options.mtu } else { ETHERNET_MTU },
                 ..options.clone()
@@ -137,3 +139,6 @@ fn read_rom(path: &Path) -> Result<OptionRom, MachineError> {
         source,
     })
 }
+
+#[cfg(test)]
+mod tests;

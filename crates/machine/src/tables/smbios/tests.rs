@@ -8,7 +8,9 @@ const REQUEST: SmbiosRequest = SmbiosRequest {
 };
 
 fn sum(bytes: &[u8]) -> u8 {
-    bytes.iter().fold(0, |sum: u8, byte| sum.wrapping_add(*byte))
+    bytes
+        .iter()
+        .fold(0, |sum: u8, byte| sum.wrapping_add(*byte))
 }
 
 /// Where each structure begins, and where the last one ends.
