@@ -160,10 +160,12 @@ WRITE = b"setvar Innkeeper -guid 01234567-89ab-cdef-0123-456789abcdef -nv -bs =4
 READ = b"setvar Innkeeper -guid 01234567-89ab-cdef-0123-456789abcdef\r"
 
 
-def shell(inn: Inn, words: bytes, answer: bytes, *options: str | Path) -> None:
+def shell(
+    inn: Inn, words: bytes, answer: bytes, *options: str | Path, engine: str = "translator"
+) -> None:
     """OVMF to its shell, which says `answer` to `words`."""
     process = inn.start(
-        "run", *("--engine", "translator", "--memory", "256M", "--network", "none"), *options
+        "run", *("--engine", engine, "--memory", "256M", "--network", "none"), *options
     )
     try:
         assert process.stdout is not None
@@ -187,6 +189,34 @@ def test_ovmf_comes_to_its_shell_and_keeps_a_variable(inn: Inn, tmp_path: Path, 
     shell(inn, WRITE, b"Shell>", *own)
     assert store.read_bytes() != template.read_bytes()
     shell(inn, READ, b"42 42", *own)
+
+
+LONG = pytest.mark.long_guest(reason="it takes the interpreter most of a minute")
+# busybox as process 1, for GRUB in the end.
+LAST = """\
+busybox mkdir -p /sys
+busybox mount -t sysfs none /sys
+busybox echo "by the shell, GRUB and $(busybox ls -d /sys/firmware/efi)"
+busybox poweroff -f
+"""
+GRUB = b"linux /vmlinuz console=ttyS0 quiet\ninitrd /initrd\nboot\n"
+
+
+@pytest.mark.parametrize("engine", [pytest.param("interpreter", marks=LONG), "translator"])
+def test_ovmfs_shell_starts_grub_and_grub_a_kernel(inn: Inn, engine: str, tmp_path: Path) -> None:
+    program = "usr/lib/grub/x86_64-efi/monolithic/grubx64.efi"
+    files = {
+        "EFI/DEBIAN/GRUB.CFG": GRUB,
+        "GRUB.EFI": packages.file("grub-efi-amd64-bin", program).read_bytes(),
+        "VMLINUZ": packages.file("linux-image-cloud-amd64", "boot/vmlinuz-*").read_bytes(),
+        "INITRD": busybox(tmp_path / "initrd", LAST).read_bytes(),
+    }
+    disk = tmp_path / "disk.img"
+    disk.write_bytes(fat.disk(files))
+    code = packages.file("ovmf", "usr/share/OVMF/OVMF_CODE_4M.fd")
+    own = ("--firmware", code, "--disk", disk)
+    said = b"by the shell, GRUB and /sys/firmware/efi"
+    shell(inn, b"fs0:\\grub.efi\r", said, *own, engine=engine)
 
 
 # busybox as process 1: was it UEFI, and what is on the disk?
