@@ -53,9 +53,18 @@ class Screen:
         """Waits until it does: see `pictures`."""
         wait(lambda: differing(self.picture(), name, but), lambda share: share < _ALIKE)
 
+    def differs_from(self, name: str) -> None:
+        """Waits until it no longer looks like that."""
+        wait(lambda: differing(self.picture(), name), lambda share: share > _ALIKE)
+
     def becomes(self, width: int, height: int) -> None:
         """Waits until it has this size."""
         wait(lambda: self.picture().size, lambda size: size == (width, height))
+
+    def ends(self) -> None:
+        """Waits until the guest has switched itself off."""
+        ended = self._house.wait_for_state(GUEST, "exited")
+        assert ended["status"] == 0, ended
 
     def press(self, *keys: str) -> None:
         self._house("sendkey", GUEST, *keys)

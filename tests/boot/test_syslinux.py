@@ -98,3 +98,32 @@ def test_ipxe_is_started_as_a_kernel(engine: str, tmp_path: Path) -> None:
         screen.shows("iPXE>")
         screen.enter("dhcp && show ip")
         screen.shows("net0.dhcp/ip:ipv4 = 10.0.2.15")
+
+
+GRAPHICAL = """\
+UI vesamenu.c32
+PROMPT 0
+MENU TITLE Innkeeper
+LABEL off
+ MENU LABEL Switch off
+ COM32 poweroff.c32
+LABEL reset
+ MENU LABEL Start anew
+ COM32 reboot.c32
+"""
+
+
+@LONG
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_graphical_menu_resets_and_switches_off(engine: str, tmp_path: Path) -> None:
+    modules = ("vesamenu", "reboot", "poweroff", "ldlinux", "libcom32", "libutil")
+    disk = floppies.syslinux(tmp_path / "disk.img", GRAPHICAL, *modules)
+    with booted(tmp_path, engine, "--floppy", disk, "--boot", "floppy") as screen:
+        screen.looks_like("syslinux-graphics")
+        screen.press("down")
+        screen.differs_from("syslinux-graphics")
+        screen.press("ret")
+        # The first line is chosen again, as in the beginning.
+        screen.looks_like("syslinux-graphics")
+        screen.press("ret")
+        screen.ends()
