@@ -1,11 +1,14 @@
 """What an installer is told, and where it comes from."""
 
+import contextlib
 import io
 import shlex
 from pathlib import Path
 
 import pycdlib
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from innkeeper.errors import ImageBuildFailed, InvalidInput
 from innkeeper.images.installers import (
@@ -178,6 +181,37 @@ def test_a_discs_label_is_one_word_for_a_kernel(tmp_path: Path) -> None:
         ("CentOS 8 x86_64", r"CentOS\x208\x20x86_64"),
     ):
         assert from_disc(disc(tmp_path / "iso", ANACONDA, label), tmp_path).label == written
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A disc, which has the time in it: one for all examples."""
+    return disc(tmp_path_factory.mktemp("whole") / "iso", ANACONDA, "A Label").read_bytes()
+
+
+# Of the primary volume descriptor: where the path table is, and where the root directory is.
+@pytest.mark.parametrize("place", [140, 158])
+def test_a_disc_that_leads_nowhere_is_refused(whole: bytes, tmp_path: Path, place: int) -> None:
+    image = bytearray(whole)
+    image[16 * 2048 + place] = 0
+    (tmp_path / "iso").write_bytes(image)
+    with pytest.raises(InvalidInput, match="cannot read the disc"):
+        from_disc(tmp_path / "iso", tmp_path)
+
+
+@given(data=st.data())
+def test_a_damaged_disc_is_read_or_refused(
+    whole: bytes, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    directory = tmp_path_factory.mktemp("damaged")
+    image = bytearray(whole)
+    places = [place for place, byte in enumerate(whole) if byte]
+    damage = st.lists(st.tuples(st.sampled_from(places), st.integers(0, 255)), min_size=1)
+    for place, byte in data.draw(damage):
+        image[place] = byte
+    (directory / "iso").write_bytes(image)
+    with contextlib.suppress(InvalidInput):
+        from_disc(directory / "iso", directory)
 
 
 def test_what_is_no_installers_disc_is_said(tmp_path: Path) -> None:

@@ -58,6 +58,7 @@ def from_disc(iso: Path, directory: Path) -> Disc:
             if _copied(disc, kernel, installer.kernel) and _copied(disc, initrd, installer.initrd):
                 has_packages = any(_has(disc, path) for path in _REPOSITORIES)
                 return Disc(family, installer, _label(disc), has_packages)
+    # Out here, since whatever is raised inside is for a disc that cannot be read.
     raise InvalidInput(f"the disc {iso} has no installer that is known here")
 
 
@@ -65,17 +66,17 @@ def from_disc(iso: Path, directory: Path) -> Disc:
 def _opened(iso: Path) -> Iterator["PyCdlib"]:
     # It is large, and nobody else needs it.
     import pycdlib
-    from pycdlib.pycdlibexception import PyCdlibException
 
     disc = pycdlib.PyCdlib()
     try:
         disc.open(str(iso))
-    except (OSError, PyCdlibException) as error:
+        try:
+            yield disc
+        finally:
+            disc.close()
+    # A damaged disc is met by struct.error, ValueError and others besides its own exceptions.
+    except Exception as error:
         raise InvalidInput(f"cannot read the disc {iso}: {error}") from error
-    try:
-        yield disc
-    finally:
-        disc.close()
 
 
 def _label(disc: "PyCdlib") -> str:
