@@ -184,6 +184,11 @@ impl Rtl8139 {
             reg::COMMAND if value as u8 & reg::COMMAND_RESET != 0 => self.soft_reset(),
             reg::COMMAND => {
                 state.command = value as u8;
+                // Whoever switches the transmitter off begins with the first descriptor again: iPXE
+                // does so without a reset when it opens the card for another program.
+                if state.command & reg::COMMAND_SEND == 0 {
+                    state.next = 0;
+                }
                 return true;
             }
             reg::READ => {

@@ -68,6 +68,20 @@ fn frames_go_out_in_the_order_of_their_places() {
 }
 
 #[test]
+fn a_transmitter_that_was_off_begins_with_the_first_descriptor() {
+    let mut it = started();
+    it.put(SENT, &frame(OTHER, 100));
+    for _ in 0..2 {
+        write(&mut it, reg::PLACES, 4, SENT as u32);
+        write(&mut it, reg::SENT, 4, 100);
+        assert_eq!(it.heard(), frame(OTHER, 100));
+        // As iPXE's driver closes the card and opens it.
+        write(&mut it, reg::COMMAND, 1, 0);
+        write(&mut it, reg::COMMAND, 1, reg::COMMAND_SEND.into());
+    }
+}
+
+#[test]
 fn a_frame_comes_in_with_its_header() {
     let mut it = started();
     assert_eq!(read(&mut it, reg::COMMAND, 1) & 1, 1, "empty");
