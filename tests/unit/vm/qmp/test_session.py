@@ -27,6 +27,8 @@ class Play:
             self.called.append(name)
             if name == "system_reset":
                 raise CommandError("it cannot")
+            if name == "query-chardev":
+                raise KeyError("nobody thought of that")
             return [name] if name == "query-block" else None
 
         return handle
@@ -85,6 +87,19 @@ def test_a_command_answers_or_says_why_not(ready: Play) -> None:
     assert ready.say({"execute": "query-block"}) == {"return": ["query-block"]}
     error = {"class": "GenericError", "desc": "it cannot"}
     assert ready.say({"execute": "system_reset"}) == {"error": error}
+
+
+def test_a_mistake_of_ours_is_told_and_no_end_of_the_guest(
+    ready: Play, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = ready.say({"execute": "query-chardev", "id": 1})
+    assert answer["id"] == 1
+    assert answer["error"]["class"] == "GenericError"
+    assert "query-chardev failed by a mistake of Innkeeper's: KeyError" in answer["error"]["desc"]
+    told = capsys.readouterr().err
+    assert told.startswith("Traceback")
+    assert "in handle" in told
+    assert ready.say({"execute": "query-block"}) == {"return": ["query-block"]}
 
 
 @pytest.mark.parametrize(
