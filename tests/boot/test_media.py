@@ -62,6 +62,12 @@ def drives(house: House, guest: str) -> dict[str, dict[str, Any]]:
     return {drive["id"]: drive for drive in found}
 
 
+def read(house: House, guest: str) -> dict[str, int]:
+    """How many bytes the guest has read of what lies in its drives."""
+    (found,) = json.loads(house("stats", "--json", guest))
+    return {disk["id"]: disk["read"]["bytes"] for disk in found["traffic"]["disks"]}
+
+
 def files(house: House, guest: str) -> dict[str, str | None]:
     return {name: drive["file"] for name, drive in drives(house, guest).items()}
 
@@ -71,7 +77,7 @@ def test_media_are_changed_in_a_guest_that_runs_and_in_one_that_does_not(
 ) -> None:
     one, two = image(tmp_path, "one.iso"), image(tmp_path, "two.iso")
     disk, large = image(tmp_path, "disk.img", 1440 << 10), image(tmp_path, "large.img", 8 << 20)
-    own = ("--firmware", seabios(), "--cdrom", one, "--floppy", disk, "--boot", "cd")
+    own = ("--firmware", seabios(), "--cdrom", one, "--floppy", disk, "--boot", "cd,floppy")
     house("create", "--name", "box", "--memory", "64M", "--network", "none", *own)
     assert files(house, "box") == {"cd0": str(one), "floppy0": str(disk)}
     house("media", "eject", "box", "floppy0")
@@ -99,6 +105,8 @@ def test_media_are_changed_in_a_guest_that_runs_and_in_one_that_does_not(
     house.wait_for_state("box", "exited")
     house("start", "box")
     assert files(house, "box") == {"cd0": str(one), "floppy0": str(disk)}
+    # Firmware looks at both for something to boot.
+    wait(lambda: read(house, "box"), lambda found: found["cd0"] > 0 and found["floppy0"] >= 512)
     house("snapshot", "create", "box", "before")
     house("media", "change", "box", "cd0", two)
     house("media", "eject", "box", "floppy0")

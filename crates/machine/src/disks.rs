@@ -31,7 +31,11 @@ impl Peripherals {
             .first()
             .is_some_and(|disk| disk.bus == DiskBus::Ide);
         let mut usb = true;
-        let mut sata = Some(pc::sata_drives(&config.disks, config.firmware.as_ref())?);
+        let mut sata = Some(pc::sata_drives(
+            &config.disks,
+            config.firmware.as_ref(),
+            control,
+        )?);
         for (number, disk) in config
             .disks
             .iter()
@@ -141,7 +145,7 @@ pub(crate) fn add_old_disks(
             false => Ok(Vec::new()),
         };
     };
-    let drives = pc::drives(&config.disks, firmware)?;
+    let drives = pc::drives(&config.disks, firmware, control)?;
     let disks = drives.iter().flatten().filter_map(|drive| match drive {
         Drive::Disk { disk, .. } => Some(Arc::clone(disk)),
         Drive::Cd(_) => None,

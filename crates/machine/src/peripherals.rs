@@ -119,7 +119,8 @@ pub(crate) fn add(
     // First of all, so that it has the address that its size asks for.
     let screen = add_screen(board, config, control)?;
     let power = add_power_management(board, lines, control)?;
-    let floppy = config.firmware.as_ref().map(pc::floppy_drive);
+    let firmware = config.firmware.as_ref();
+    let floppy = firmware.map(|it| pc::floppy_drive(it, control));
     let floppy = floppy.transpose()?.flatten();
     let kind = floppy.as_ref().map(|drive| drive.kind);
     let heard = sound::speaker(config.sound.as_ref())?;

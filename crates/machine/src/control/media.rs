@@ -72,7 +72,8 @@ impl MachineControl {
         id: &str,
         medium: Option<Arc<dyn BlockDevice>>,
     ) -> Result<(), MachineError> {
-        if self.drive(id)?.change(medium) {
+        let drive = self.drive(id)?;
+        if drive.change(self.counted_medium(id, medium)) {
             return Ok(());
         }
         Err(MachineError::NoMedium { id: id.to_owned() })

@@ -1,6 +1,8 @@
-//! What a machine's disks and network cards have carried, for whoever asks from another thread.
+//! What a machine's disks, drives and network cards have carried, for whoever asks from another thread.
 
 use std::sync::Arc;
+
+use block::{BlockDevice, Counted};
 
 use super::MachineControl;
 use crate::sync::lock;
@@ -9,6 +11,8 @@ use crate::sync::lock;
 #[derive(Debug, Default)]
 pub(super) struct Traffic {
     disks: Vec<(String, Arc<block::Traffic>)>,
+    /// Drives with what lies in them.
+    drives: Vec<(String, Arc<block::Traffic>)>,
     cards: Vec<(String, Arc<netio::Traffic>)>,
 }
 
@@ -29,10 +33,27 @@ impl MachineControl {
         enter(&mut lock(&self.shared.traffic).cards, id, card);
     }
 
-    /// What disks have carried since they were opened, by id. Counting goes on.
+    /// What lies in a drive, as its guest has it. Counted for the drive, whatever lies in it by and by.
+    pub(crate) fn counted_medium(
+        &self,
+        drive: &str,
+        medium: Option<Arc<dyn BlockDevice>>,
+    ) -> Option<Arc<dyn BlockDevice>> {
+        let drives = &mut lock(&self.shared.traffic).drives;
+        if !drives.iter().any(|(known, _)| known == drive) {
+            enter(drives, drive, &Arc::default());
+        }
+        let (_, traffic) = drives.iter().find(|(known, _)| known == drive)?;
+        Some(Arc::new(Counted::new(medium?, Arc::clone(traffic))))
+    }
+
+    /// What disks have carried since they were opened, and drives since the machine began, by id: drives come last.
+    /// Counting goes on.
     #[must_use]
     pub fn disk_traffic(&self) -> Vec<(String, Arc<block::Traffic>)> {
-        lock(&self.shared.traffic).disks.clone()
+        let traffic = lock(&self.shared.traffic);
+        let all = traffic.disks.iter().chain(&traffic.drives);
+        all.cloned().collect()
     }
 
     /// What network cards have carried since they were plugged in, by id. Counting goes on.

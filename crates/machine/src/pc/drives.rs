@@ -11,6 +11,7 @@ use rustix::fs::Access;
 
 use crate::MachineError;
 use crate::config::{DiskBus, DiskConfig, DiskFormat, DiskTrust, FirmwareConfig, Overlay};
+use crate::control::MachineControl;
 
 /// By which drives are known to whoever changes what is in them.
 pub(crate) const CD_NAME: &str = "cd0";
@@ -30,6 +31,7 @@ const DISKS: [usize; 3] = [0, 1, 3];
 pub(crate) fn drives(
     disks: &[DiskConfig],
     firmware: &FirmwareConfig,
+    control: &MachineControl,
 ) -> Result<[Option<Drive>; 4], MachineError> {
     let mut drives = [None, None, None, None];
     let mut places = DISKS.into_iter();
@@ -42,7 +44,7 @@ pub(crate) fn drives(
         });
     }
     if !firmware.cd_sata
-        && let Some(disc) = disc(firmware)?
+        && let Some(disc) = disc(firmware, control)?
     {
         drives[CD] = Some(Drive::Cd(disc));
     }
@@ -50,14 +52,18 @@ pub(crate) fn drives(
 }
 
 /// What is in the CD-ROM drive, if there is one, wherever that hangs.
-fn disc(firmware: &FirmwareConfig) -> Result<Option<Option<Arc<dyn BlockDevice>>>, MachineError> {
+fn disc(
+    firmware: &FirmwareConfig,
+    control: &MachineControl,
+) -> Result<Option<Option<Arc<dyn BlockDevice>>>, MachineError> {
     let Some(path) = &firmware.cd else {
         return Ok(None);
     };
-    if let Some(disc) = given(firmware, CD_NAME) {
-        return Ok(Some(Some(disc)));
-    }
-    path.as_deref().map(open_disc).transpose().map(Some)
+    let disc = match given(firmware, CD_NAME) {
+        Some(disc) => Some(disc),
+        None => path.as_deref().map(open_disc).transpose()?,
+    };
+    Ok(Some(control.counted_medium(CD_NAME, disc)))
 }
 
 /// What hangs on the AHCI controller.
@@ -77,6 +83,7 @@ pub(crate) struct SataDrives {
 pub(crate) fn sata_drives(
     disks: &[DiskConfig],
     firmware: Option<&FirmwareConfig>,
+    control: &MachineControl,
 ) -> Result<SataDrives, MachineError> {
     let disks: Vec<&DiskConfig> = disks.iter().filter(|it| it.bus == DiskBus::Sata).collect();
     let firmware = firmware.filter(|it| it.cd_sata);
@@ -93,7 +100,7 @@ pub(crate) fn sata_drives(
             serial: disk.serial.clone(),
         });
     }
-    let disc = firmware.map(disc).transpose()?;
+    let disc = firmware.map(|it| disc(it, control)).transpose()?;
     if let Some(disc) = disc.flatten() {
         found.cd = Some(found.drives.len());
         found.drives.push(SataDrive::Cd(disc));
@@ -139,7 +146,10 @@ pub(crate) struct FloppyDrive {
 const USUAL_DRIVE: u8 = 4;
 
 /// The floppy drive, if there is one: that which reads the disk in it.
-pub(crate) fn floppy_drive(firmware: &FirmwareConfig) -> Result<Option<FloppyDrive>, MachineError> {
+pub(crate) fn floppy_drive(
+    firmware: &FirmwareConfig,
+    control: &MachineControl,
+) -> Result<Option<FloppyDrive>, MachineError> {
     let path = firmware.floppy.as_deref();
     let disk = match given(firmware, FLOPPY_NAME) {
         Some(disk) => Some(disk),
@@ -158,6 +168,7 @@ pub(crate) fn floppy_drive(firmware: &FirmwareConfig) -> Result<Option<FloppyDri
             format.drive
         }
     };
+    let disk = control.counted_medium(FLOPPY_NAME, disk);
     Ok(Some(FloppyDrive { disk, kind }))
 }
 

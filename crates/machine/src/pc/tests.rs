@@ -1,6 +1,7 @@
 use super::{physical_bits, sata_drives};
 use crate::MachineError;
 use crate::config::{DiskBus, DiskConfig, DiskFormat, DiskTrust, FirmwareConfig, Overlay};
+use crate::control::MachineControl;
 use crate::layout::GIB;
 
 #[test]
@@ -34,7 +35,11 @@ fn there_are_no_more_sata_drives_than_ports() {
         ..FirmwareConfig::default()
     };
     let refused = |disks, firmware| {
-        let refused = sata_drives(&vec![disk.clone(); disks], firmware);
+        let refused = sata_drives(
+            &vec![disk.clone(); disks],
+            firmware,
+            &MachineControl::default(),
+        );
         refused.expect_err("it has no such disk").to_string()
     };
     let too_many = MachineError::TooManySataDrives { most: 32 }.to_string();
