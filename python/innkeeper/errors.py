@@ -15,7 +15,13 @@ class InvalidInput(InnkeeperError):
     code = "invalid_input"
 
 
-class ImageNotFound(InvalidInput):
+class NotFound(InvalidInput):
+    """What was named is not there: an image, a network, a card, a rule."""
+
+    code = "not_found"
+
+
+class ImageNotFound(NotFound):
     """No image of that name is in the store, and none can be built."""
 
     code = "image_not_found"

@@ -92,7 +92,7 @@ def test_media_are_changed_in_a_guest_that_runs_and_in_one_that_does_not(
         (("change", "box", "cd0", tmp_path), "is no image"),
         (("eject", "box", "cd1"), "has no drive 'cd1'"),
     ):
-        assert sentence in house.refuses("media", *words, status=2)
+        assert sentence in house.refuses("media", *words, status=1 if "cd1" in words else 2)
     assert "no medium for the drive floppy0" in house.refuses(
         "media", "change", "box", "floppy0", large
     )

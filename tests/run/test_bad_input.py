@@ -137,7 +137,6 @@ def test_a_linux_with_too_little_memory_is_refused(inn: Inn, debian: Image, memo
         ["--kernel", "K", "debian"],
         ["--kernel", "K", "--keep"],
         ["debian", "--initrd", "K"],
-        ["no-such-image"],
         ["../../etc"],
         ["debian", "--name", "not a name", "--", "true"],
         [],

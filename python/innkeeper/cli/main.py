@@ -9,11 +9,8 @@ from typing import Annotated, ClassVar, Final
 import typer
 
 from innkeeper.cli.lazy import LazyGroup, Place
-from innkeeper.cli.output import remark
-from innkeeper.errors import DeviceFailed, InnkeeperError, InvalidInput
-
-FAILURE: Final = 1
-BAD_INPUT: Final = 2
+from innkeeper.cli.output import FAILURE, remark, status_of
+from innkeeper.errors import DeviceFailed, InnkeeperError
 
 # Where a shell asks what could be typed.
 _COMPLETING: Final = "_INN_COMPLETE"
@@ -184,4 +181,4 @@ def _explain(error: InnkeeperError) -> int:
     if isinstance(error, DeviceFailed) and error.details:
         print(error.details, file=sys.stderr)
     remark(str(error))
-    return BAD_INPUT if isinstance(error, InvalidInput) else FAILURE
+    return status_of(error)

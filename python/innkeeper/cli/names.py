@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from innkeeper.cli.output import remark
-from innkeeper.errors import InnkeeperError, InvalidInput
+from innkeeper.cli.output import remark, status_of
+from innkeeper.errors import InnkeeperError
 from innkeeper.vm.detached.registry import registry
 
 
@@ -33,7 +33,7 @@ def for_each(names: Sequence[str], act: Callable[[str], object], *, silent: bool
             act(name)
         except InnkeeperError as error:
             remark(str(error))
-            status = max(status, 2 if isinstance(error, InvalidInput) else 1)
+            status = max(status, status_of(error))
         else:
             if not silent:
                 print(name)

@@ -5,13 +5,18 @@ What draws tables is loaded by who draws one: that takes as long as a fifth of a
 
 import json
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
+
+from innkeeper.errors import InnkeeperError, InvalidInput, NotFound
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+
+FAILURE: Final = 1
+BAD_INPUT: Final = 2
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -39,6 +44,12 @@ def print_table(rows: "Table") -> None:
 
 def print_json(value: object) -> None:
     print(json.dumps(value, indent=2))
+
+
+def status_of(error: InnkeeperError) -> int:
+    """`inn`'s exit status, as docs/reference/exit-codes.md has them."""
+    mistyped = isinstance(error, InvalidInput) and not isinstance(error, NotFound)
+    return BAD_INPUT if mistyped else FAILURE
 
 
 def remark(sentence: str) -> None:

@@ -15,9 +15,11 @@ def build(store: Store, name: str, report: debian.Report) -> Image:
     """Builds `name` anew.
 
     Raises:
+        InvalidInput: when no image can have that name.
         ImageNotFound: when there is no recipe of that name.
         ImageBuildFailed: when a step fails.
     """
+    check_name(name)
     recipe = RECIPES.get(name)
     if recipe is None:
         known = ", ".join(sorted(RECIPES))

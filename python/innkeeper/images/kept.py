@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from innkeeper.errors import HostFailure, InvalidInput
+from innkeeper.errors import HostFailure, InvalidInput, NotFound
 from innkeeper.images.boot import KEPT_ROOT
 from innkeeper.images.store import Image, Store
 from innkeeper.vm.detached.home import OWN
@@ -42,7 +42,7 @@ def remove_guest(store: Store, name: str) -> KeptGuest:
     """
     directory = store.guest_directory(name)
     if name not in store.guests():
-        raise InvalidInput(f"there is no kept guest {name!r} in {store.directory}")
+        raise NotFound(f"there is no kept guest {name!r} in {store.directory}")
     with store.locked():
         guest = _look_at(store, name)
         with _idle(_disk(directory)) as idle:

@@ -20,7 +20,7 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Final
 
-from innkeeper.errors import HostFailure, InvalidInput
+from innkeeper.errors import HostFailure, InvalidInput, NotFound
 from innkeeper.images.store import home
 from innkeeper.machine import stored
 from innkeeper.machine.network import BridgeSpec, NetworkKind, NetworkSpec, mac_of
@@ -123,19 +123,19 @@ class Networks:
     def find(self, name: str) -> Network:
         """
         Raises:
-            InvalidInput: when there is none.
+            NotFound: when there is none.
             HostFailure: when it is damaged.
         """
         missing = f"there is no network {name!r}; inn network create makes one"
         if _NAME.fullmatch(name) is None:
-            raise InvalidInput(missing)
+            raise NotFound(missing)
         try:
             document = json.loads((self.directory(name) / _FILE).read_text())
             if document.pop("format") != _FORMAT:
                 raise HostFailure(f"the network {name} is of another version of Innkeeper")
             return stored.decode(Network, document)
         except FileNotFoundError as error:
-            raise InvalidInput(missing) from error
+            raise NotFound(missing) from error
         except (
             OSError,
             ValueError,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from innkeeper.errors import GuestNotRunning, HostFailure, InvalidInput
+from innkeeper.errors import GuestNotRunning, HostFailure, InvalidInput, NotFound
 from innkeeper.machine.firmware import CD, FLOPPY, drives, with_medium
 from innkeeper.services import definition as definitions
 from innkeeper.services.adjust import alone, write_at_rest, write_running
@@ -140,7 +140,7 @@ def _with(home: Home, definition: Definition, drive: str, medium: Path | None) -
     request = definition.request
     if request.firmware is None or drive not in drives(request.firmware):
         known = ", ".join(drives(request.firmware)) or "none: only guests with firmware have some"
-        raise InvalidInput(f"the guest {home.name!r} has no drive {drive!r}; it has {known}")
+        raise NotFound(f"the guest {home.name!r} has no drive {drive!r}; it has {known}")
     firmware = with_medium(request.firmware, drive, medium)
     return replace(definition, request=replace(request, firmware=firmware))
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from innkeeper.errors import GuestNotRunning, HostFailure, InvalidInput
+from innkeeper.errors import GuestNotRunning, HostFailure, InvalidInput, NotFound
 from innkeeper.images import connected
 from innkeeper.machine import DiskSpec, NetworkSpec, Overlay, mac_of, stored
 from innkeeper.machine.network import FIRST_CARD, NetworkKind
@@ -132,7 +132,7 @@ def detach(name: str, device: str, kind: str, patience: float = GRACE) -> None:
         old = definitions.read(home)
         known = _ids(old)
         if known.get(device) != kind:
-            raise InvalidInput(f"the guest {home.name!r} has no {kind} {device!r}")
+            raise NotFound(f"the guest {home.name!r} has no {kind} {device!r}")
         if old.request.image is not None and device == _ROOT:
             raise InvalidInput(f"{device} is the disk that {home.name!r} boots from: it stays")
         if write_at_rest(home, _without(home, old, device, running=False)):

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from innkeeper.errors import InvalidInput
+from innkeeper.errors import InvalidInput, NotFound
 from innkeeper.machine.firewall import (
     Action,
     FirewallSpec,
@@ -79,7 +79,7 @@ def without_rule(firewall: FirewallSpec, name: str, which: str) -> FirewallSpec:
     elif (rule := parse_rule(which)) in rules:
         index = rules.index(rule)
     else:
-        raise InvalidInput(f"the guest {name!r} has no rule {str(rule)!r}")
+        raise NotFound(f"the guest {name!r} has no rule {str(rule)!r}")
     return replace(firewall, rules=rules[:index] + rules[index + 1 :])
 
 
@@ -110,7 +110,7 @@ def set_defaults(name: str, defaults: Defaults) -> None:
 
 def _index(name: str, number: int, count: int) -> int:
     if not 1 <= number <= count:
-        raise InvalidInput(f"the guest {name!r} has no rule {number}; see inn network rule ls")
+        raise NotFound(f"the guest {name!r} has no rule {number}; see inn network rule ls")
     return number - 1
 
 

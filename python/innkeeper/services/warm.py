@@ -8,7 +8,7 @@ import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from innkeeper.errors import HostFailure, InnkeeperError, InvalidInput
+from innkeeper.errors import HostFailure, InnkeeperError, InvalidInput, NotFound
 from innkeeper.images import Image, Report, Store, check_name, ensure, machine_spec
 from innkeeper.images.warm import Found, KeptStart, WarmStarts, wanted
 from innkeeper.machine.spec import MachineSpec, Overlay
@@ -64,14 +64,14 @@ def remove(names: list[str]) -> list[str]:
     """Removes starts, by the beginning of their keys or by their image; the keys.
 
     Raises:
-        InvalidInput: when nothing is called that.
+        NotFound: when nothing is called that.
     """
     starts = WarmStarts(Store())
     gone = []
     for name in names:
         found = [kept for kept in starts.all() if name == kept.image or kept.key.startswith(name)]
         if not found:
-            raise InvalidInput(f"no start {name!r} is kept; inn image warm ls lists them")
+            raise NotFound(f"no start {name!r} is kept; inn image warm ls lists them")
         gone += [kept.key for kept in found if starts.remove(kept.key, patiently=True)]
     return gone
 

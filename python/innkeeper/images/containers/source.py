@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from innkeeper.errors import InvalidInput
+from innkeeper.errors import InvalidInput, NotFound
 from innkeeper.images.containers import config
 from innkeeper.images.containers.blobs import Blobs, document, place
 from innkeeper.images.containers.config import ContainerConfig
@@ -81,7 +81,7 @@ def _layout(blobs: Blobs, reference: Reference) -> Source:
         found = [each for each in found if _is_called(each, reference.tag)]
     if not found:
         called = f" called {reference.tag}" if reference.tag else ""
-        raise InvalidInput(f"{reference.path} has no image{called} for linux/amd64")
+        raise NotFound(f"{reference.path} has no image{called} for linux/amd64")
     digests = {each["digest"] for each in found}
     if len(digests) > 1:
         known = (
@@ -179,7 +179,7 @@ def _docker(blobs: Blobs, reference: Reference) -> Source:
     else:
         found = list(listed)
     if not found:
-        raise InvalidInput(f"{reference.path} has no image called {reference.tag}")
+        raise NotFound(f"{reference.path} has no image called {reference.tag}")
     if len({each["Config"] for each in found}) > 1:
         known = ", ".join(tag for each in found for tag in each.get("RepoTags") or ())
         raise InvalidInput(

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from innkeeper.errors import HostFailure, InvalidInput
+from innkeeper.errors import HostFailure, InvalidInput, NotFound
 from innkeeper.images.store import home
 from innkeeper.machine import stored
 
@@ -136,7 +136,7 @@ def trust(name: str, pem: str, address: str = "") -> Trusted:
 def distrust(name: str) -> None:
     """
     Raises:
-        InvalidInput: when there is no such host.
+        NotFound: when there is no such host.
         HostFailure.
     """
     find(name)
@@ -146,12 +146,12 @@ def distrust(name: str) -> None:
 def find(name: str) -> Trusted:
     """
     Raises:
-        InvalidInput: when there is no such host.
+        NotFound: when there is no such host.
     """
     for host in trusted():
         if host.name == name:
             return host
-    raise InvalidInput(f"no host is trusted by the name {name!r}; see inn host trust")
+    raise NotFound(f"no host is trusted by the name {name!r}; see inn host trust")
 
 
 def parse_address(text: str) -> tuple[str, int]:
