@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -186,3 +187,17 @@ def test_a_guest_that_stays_for_a_command_runs_it_once(house: House) -> None:
         house("run", "-d", "--name", name, "--memory", "192M", "debian", "--", "hostname")
         house("wait", name)
         assert house("logs", name).splitlines().count(name) == 1
+
+
+def test_a_guest_that_cannot_start_says_why_and_costs_no_start(house: House) -> None:
+    before = starts(house)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        like = ("--memory", "192M", "--publish", f"127.0.0.1:{port}:80", "debian")
+        for _ in range(4):
+            said = house.refuses("run", "--detach", "--name", "late", *like)
+            assert f"cannot publish port {port}" in said
+    assert starts(house) == before
+    assert house("run", "--detach", "--name", "late", *like) == "late\n"
+    house("rm", "-f", "late")
+    assert starts(house) == before

@@ -114,6 +114,11 @@ def kill_processes(home: Home) -> None:
         raise HostFailure(f"the processes of the guest {home.name!r} do not end")
 
 
+def await_release(home: Home) -> None:
+    """Until the processes of a guest, which are about to end, have ended; or for some seconds."""
+    _is_free(home, _PATIENCE)
+
+
 def _signal(process: tuple[int, int] | None, number: signal.Signals) -> None:
     if process is not None:
         processes.send(*process, number)

@@ -23,7 +23,7 @@ from innkeeper.machine.spec import require_start
 from innkeeper.services import admission, beginnings, certificates, seeds, warm
 from innkeeper.services import definition as definitions
 from innkeeper.services.containers import settled
-from innkeeper.services.control import GRACE, kill_processes, stop
+from innkeeper.services.control import GRACE, await_release, kill_processes, stop
 from innkeeper.services.definition import Definition, RestartPolicy
 from innkeeper.services.migration import fence
 from innkeeper.services.request import GuestRequest, check, command_of, host_name, image_boot
@@ -105,8 +105,7 @@ def run(request: GuestRequest, report: Report, restart: RestartPolicy, *, autost
     """
     name = create(request, report, restart=restart, autostart=autostart)
     try:
-        if not _began_warm(name):
-            start(name)
+        _start_new(name)
     except BaseException:
         with contextlib.suppress(InnkeeperError):
             remove(name, force=True)
@@ -114,17 +113,18 @@ def run(request: GuestRequest, report: Report, restart: RestartPolicy, *, autost
     return name
 
 
-def _began_warm(name: str) -> bool:
+def _start_new(name: str) -> None:
     with registry().open(name) as home:
         if not warm.prepare(home):
-            return False
+            start(name)
+            return
         try:
             start(name, lambda fresh: fresh)
         except InnkeeperError:
-            # If it is not the start's fault, it is told once more.
+            warm.undo(home)
+            # What fails here as well was not the fault of what it was to begin as: that stays.
+            start(name)
             warm.forget(home)
-            return False
-    return True
 
 
 def start(name: str, revive: Callable[[Order], Order] | None = None) -> None:
@@ -134,11 +134,20 @@ def start(name: str, revive: Callable[[Order], Order] | None = None) -> None:
     Raises:
         GuestNotFound, AlreadyRunning, InvalidInput, EngineUnavailable, HostFailure, DeviceFailed.
     """
-    with (
-        registry().open(name) as home,
-        locked(home) as lock,
-        _admitted(home, name) as definition,
-    ):
+    with registry().open(name) as home:
+        try:
+            _start(home, revive)
+        except AlreadyRunning:
+            raise
+        except InnkeeperError:
+            # Whoever tries again at once shall not meet what is left of this.
+            await_release(home)
+            raise
+
+
+def _start(home: Home, revive: Callable[[Order], Order] | None) -> None:
+    name = home.name
+    with locked(home) as lock, _admitted(home, name) as definition:
         fence.check(home)
         if revive is None and not files.came_whole(home):
             raise HostFailure(

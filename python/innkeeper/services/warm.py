@@ -110,6 +110,11 @@ def prepare(home: Home) -> bool:
         return found is not None and _begin_as(home, found, like)
 
 
+def undo(home: Home) -> None:
+    """The guest is to boot after all."""
+    shutil.rmtree(Path(home.path) / files.SAVED, ignore_errors=True)
+
+
 def forget(home: Home) -> None:
     """The guest could not go on as what it was prepared for, nor can another."""
     with contextlib.suppress(InnkeeperError):
@@ -118,7 +123,6 @@ def forget(home: Home) -> None:
         spec = definitions.order(definition, home.name).spec
         if image is not None and (like := wanted(image, spec, home.name)) is not None:
             WarmStarts(Store()).remove(like.key)
-    shutil.rmtree(Path(home.path) / files.SAVED, ignore_errors=True)
 
 
 def _begin_as(home: Home, found: Found, like: KeptStart) -> bool:
