@@ -8,7 +8,9 @@
 //!
 //! Input and output of each job have a window, because one command that does not read, or whose reader
 //! does not, must not hold up the port for the others: nobody sends more than there is credit for.
-//! Both begin with a window full of credit; whoever has taken bytes gives credit for as many.
+//! Both begin with a window full of credit; whoever has taken bytes gives credit for as many. That of input was
+//! smaller once, so it begins as it was, and this agent gives credit for the rest when a job begins: a host that knows
+//! the smaller one only drops what is beyond it.
 //!
 //! An agent that was installed in an image may be older than its host. It answers what it does not know with
 //! `Failed` and ENOSYS, and the version moves only where something old gets another meaning.
@@ -28,7 +30,9 @@ mod tests;
 pub(crate) const VERSION: u16 = 3;
 pub(crate) const HEADER: usize = 9;
 pub(crate) const MAX_PAYLOAD: usize = 64 * 1024;
-pub(crate) const STDIN_WINDOW: usize = 64 * 1024;
+pub(crate) const STDIN_WINDOW: usize = 256 * 1024;
+/// With how much of it each job begins.
+pub(crate) const STDIN_BEGIN: usize = 64 * 1024;
 /// Of standard output and standard error together.
 pub(crate) const OUTPUT_WINDOW: usize = 256 * 1024;
 

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 
 use crate::errand::{Errands, Refusal};
-use crate::frame::{Console, Exec, Kind, OUTPUT_WINDOW, Request};
+use crate::frame::{Console, Exec, Kind, OUTPUT_WINDOW, Request, STDIN_BEGIN, STDIN_WINDOW};
 use crate::job::{Job, start_shell};
 use crate::network::Network;
 use crate::port::Port;
@@ -310,7 +310,11 @@ impl Agent {
             return self.fail(number, &Errno::BUSY.into());
         }
         match Job::start(exec) {
-            Ok(job) => drop(self.jobs.insert(number, job)),
+            Ok(job) => {
+                self.jobs.insert(number, job);
+                let rest = u32::try_from(STDIN_WINDOW - STDIN_BEGIN).unwrap_or(0);
+                self.port.send(Kind::Credit, number, &rest.to_le_bytes());
+            }
             Err(error) => self.fail(number, &error),
         }
     }

@@ -90,6 +90,18 @@ def test_it_thaws_by_itself_and_does_not_hide_it(guest: Guest) -> None:
         copy()
 
 
+def test_much_input_does_not_wait_for_anybody_to_look(guest: Guest) -> None:
+    # It is taken a window at a time. A console that does not say when it has room is looked at now and
+    # then, which takes several times as long as may be.
+    began = time.monotonic()
+    with guest.start(["wc", "-c"]) as counting:
+        for _ in range(64):
+            counting.write(bytes(1 << 20))
+        counting.end_input()
+        assert int(counting.stdout.read(PATIENCE)) == 64 << 20
+    assert time.monotonic() - began < 20
+
+
 def test_a_command_has_its_users_name_groups_and_home(guest: Guest) -> None:
     said(guest, "groupadd -f -g 4321 many && useradd -m -G many -s /bin/sh ann")
     script = 'id -un; id -gn; id -Gn; echo "$HOME $USER $SHELL"; pwd; ls -l /proc/self/fd/0'

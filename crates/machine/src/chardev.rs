@@ -32,8 +32,9 @@ const HURRY: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_millis(50);
 /// At most this much is written at once: POSIX promises that a pipe that polls writable takes it.
 const CHUNK: usize = 4096;
-/// Input that a device had no room for is offered again this often.
-const RETRY: Duration = Duration::from_millis(20);
+/// Input that a device had no room for is offered again when the device says that it has some, and this often in any
+/// case. Not so often that a device which says nothing would pass for one that does.
+const RETRY: Duration = Duration::from_millis(250);
 
 /// Why a writer should not wait: the machine goes, or is asked for something.
 #[derive(Debug, Default, Clone)]

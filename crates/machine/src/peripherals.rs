@@ -510,6 +510,9 @@ impl Peripherals {
         }
         let device = Console::new(ports);
         let handle = device.handle();
+        // Ports that are full share it with all that is read: a look costs little.
+        let waker = self.inputs.waker.clone();
+        handle.on_room(Box::new(move || waker.wake()));
         for (port, input) in ends.into_iter().enumerate() {
             let Some(fd) = input else { continue };
             let handle = handle.clone();

@@ -69,7 +69,7 @@ fn input_larger_than_a_pipe_arrives_in_order_and_ends() {
     job.feed(&[b'x'; crate::frame::STDIN_WINDOW]);
     job.end_input();
     let (stdout, _, _) = finish(job);
-    assert_eq!(String::from_utf8(stdout).unwrap().trim(), "65536");
+    assert_eq!(String::from_utf8(stdout).unwrap().trim(), "262144");
 }
 
 #[test]

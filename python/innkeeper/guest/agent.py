@@ -31,6 +31,7 @@ from innkeeper.guest.frames import (
     MAX_PAYLOAD,
     NONCE,
     OUTPUT_WINDOW,
+    STDIN_BEGIN,
     STDIN_WINDOW,
     Ask,
     Decoder,
@@ -79,7 +80,7 @@ class Job:
         self._stdout = stdout
         self._stderr = stderr
         self._changed = threading.Condition()
-        self._credit = STDIN_WINDOW
+        self._credit = STDIN_BEGIN
         self._held = 0  # bytes that a sink was given and nobody has taken
         self._taken = 0
         self._listeners: list[Callable[[], None]] = []

@@ -10,7 +10,9 @@ from enum import IntEnum
 from typing import Final, Generic, TypeVar
 
 VERSION: Final = 3
-STDIN_WINDOW: Final = 64 * 1024
+STDIN_WINDOW: Final = 256 * 1024
+# With how much of it each job begins: the rest comes as credit, from agents that have so much.
+STDIN_BEGIN: Final = 64 * 1024
 OUTPUT_WINDOW: Final = 256 * 1024  # of standard output and standard error together
 MAX_PAYLOAD: Final = 64 * 1024
 _HEADER: Final = struct.Struct("<IBI")

@@ -10,7 +10,7 @@ from innkeeper.errors import CommandNotStarted, GuestNotRunning, InvalidInput
 from innkeeper.guest import errands
 from innkeeper.guest.agent import Agent, Job
 from innkeeper.guest.errands import ErrandFailed, Identity
-from innkeeper.guest.frames import OUTPUT_WINDOW, STDIN_WINDOW, Exec
+from innkeeper.guest.frames import OUTPUT_WINDOW, STDIN_BEGIN, STDIN_WINDOW, Exec
 
 HELLO = b"\x12\0\0\0\x40\0\0\0\0\x03\0" + bytes(16)
 
@@ -85,14 +85,33 @@ def test_frames_for_jobs_that_do_not_exist_are_ignored(play: Play) -> None:
 
 def test_input_stops_at_the_window_until_the_guest_has_taken_some(play: Play) -> None:
     job = play.start()
-    total = STDIN_WINDOW + 1000
+    total = STDIN_BEGIN + 1000
     sender = threading.Thread(target=job.send, args=(bytes(total),), daemon=True)
+    sender.start()
+    received = 0
+    while received < STDIN_BEGIN:
+        received += len(play.guest.recv(1 << 20))
+    assert sender.is_alive()
+    play.guest.sendall(told(69, 1, (1000).to_bytes(4, "little")))
+    sender.join(30)
+    assert not sender.is_alive()
+
+
+def test_an_agent_gives_credit_for_a_larger_window_and_for_no_more(play: Play) -> None:
+    job = play.start()
+    for _ in range(3):
+        play.guest.sendall(told(69, 1, (STDIN_WINDOW - STDIN_BEGIN).to_bytes(4, "little")))
+    play.guest.sendall(HELLO)
+    # By then it has heard of the rest as well.
+    play.agent.wait_ready(30)
+    sender = threading.Thread(target=job.send, args=(bytes(STDIN_WINDOW + 1),), daemon=True)
     sender.start()
     received = 0
     while received < STDIN_WINDOW:
         received += len(play.guest.recv(1 << 20))
+    sender.join(0.1)
     assert sender.is_alive()
-    play.guest.sendall(told(69, 1, (1000).to_bytes(4, "little")))
+    play.guest.sendall(told(69, 1, (1).to_bytes(4, "little")))
     sender.join(30)
     assert not sender.is_alive()
 

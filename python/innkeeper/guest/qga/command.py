@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable, Generator
 from typing import Any, Final
 
-from innkeeper.guest.frames import MAX_PAYLOAD, OUTPUT_WINDOW, STDIN_WINDOW, Ask, Exec, Tell, credit
+from innkeeper.guest.frames import MAX_PAYLOAD, OUTPUT_WINDOW, STDIN_BEGIN, Ask, Exec, Tell, credit
 from innkeeper.guest.qga.channel import Call, Lost, Pause, Refused, Steps, ended, run
 from innkeeper.guest.qga.wire import Nonsense, data, integer
 
@@ -71,7 +71,7 @@ class Command:
         match kind:
             case Ask.STDIN:
                 # Who overruns the window loses what is beyond it.
-                self._input += payload[: STDIN_WINDOW - len(self._input)]
+                self._input += payload[: STDIN_BEGIN - len(self._input)]
             case Ask.STDIN_END:
                 self._input_ended = True
             case Ask.SIGNAL if len(self._signals) < _MOST_SIGNALS:
