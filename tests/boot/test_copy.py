@@ -107,12 +107,36 @@ def test_archives_on_standard_streams(inn: Inn) -> None:
         (("/etc/hosts", "box:/no/such/place"), b"there is no directory /no/such in the guest"),
         (("box:", "."), b"no path"),
         (("/etc", "box:/etc/hosts"), b"no directory in the guest"),
+        (("/dev/zero", "box:/srv"), b"/dev/zero is no file and no directory"),
+        (("box:/dev/zero", "."), b"/dev/zero in the guest is no file and no directory"),
     ],
 )
 def test_what_cannot_be_copied_is_said(inn: Inn, words: tuple[str, str], said: bytes) -> None:
     done = inn("cp", *words)
     assert (done.returncode, said in done.stderr) == (2, True), done.stderr
     assert done.stderr.count(b"\n") == 1
+
+
+def test_what_is_left_out_is_said_on_either_way(inn: Inn, tmp_path: Path) -> None:
+    (tmp_path / "some").mkdir()
+    os.mkfifo(tmp_path / "some" / "fifo")
+    (tmp_path / "some" / "file").write_text("file")
+    sent = inn("cp", tmp_path / "some", "box:/srv")
+    expected = f"inn: left out, since it is no file: {tmp_path}/some/fifo\n"
+    assert (sent.returncode, sent.stderr.decode()) == (0, expected)
+    assert inn("exec", "box", "mkfifo", "/srv/some/other").returncode == 0
+    got = inn("cp", "box:/srv/some", tmp_path / "back")
+    assert got.stderr == b"inn: left out, since it is no file: ./some/other\n"
+    assert [path.name for path in (tmp_path / "back").iterdir()] == ["file"]
+
+
+def test_holes_cost_the_host_nothing(inn: Inn, tmp_path: Path) -> None:
+    script = "truncate -s 40M /srv/holes; echo end >> /srv/holes; truncate -s 60M /srv/holes"
+    assert inn("exec", "box", "sh", "-c", script).returncode == 0
+    copy(inn, "box:/srv/holes", tmp_path / "holes")
+    got = (tmp_path / "holes").read_bytes()
+    assert (len(got), got.rstrip(b"\0")) == (60 << 20, bytes(40 << 20) + b"end\n")
+    assert (tmp_path / "holes").stat().st_blocks * 512 < 1 << 20
 
 
 def test_python_copies_and_connects(inn: Inn, tree: Path, tmp_path: Path) -> None:

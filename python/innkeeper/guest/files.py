@@ -64,8 +64,9 @@ def size_of(source: Path) -> int:
     return total
 
 
-def send(guest: Commands, path: str, target: str, progress: Progress) -> None:
-    """Copies a file or directory of the host into the guest, where it belongs to root.
+def send(guest: Commands, path: str, target: str, progress: Progress) -> list[str]:
+    """Copies a file or directory of the host into the guest, where it belongs to root; the names of
+    what is left out, which are devices and the like.
 
     Raises:
         InvalidInput: when there is no such file, or no directory to put it in.
@@ -77,13 +78,17 @@ def send(guest: Commands, path: str, target: str, progress: Progress) -> None:
     inside = os.path.basename(path) in (".", "..") or source.name == ""  # noqa: PTH119
     if not os.path.lexists(source):
         raise InvalidInput(f"there is no {source}")
+    if not (source.is_symlink() or source.is_file() or source.is_dir()):
+        raise InvalidInput(f"{source} is no file and no directory")
     kind, _ = look(guest, target)
     directory, name = _place(kind, target, "" if inside else source.name)
     if kind == "f" and source.is_dir():
         raise InvalidInput(f"{target} is no directory in the guest")
     if kind == "-" and look(guest, directory)[0] != "d":
         raise InvalidInput(f"there is no directory {directory} in the guest")
-    _unpack_there(guest, directory, _archive(source, name or ".", progress))
+    left_out: list[str] = []
+    _unpack_there(guest, directory, _archive(source, name or ".", progress, left_out))
+    return left_out
 
 
 def send_archive(guest: Commands, pieces: Iterator[bytes], target: str) -> None:
@@ -141,6 +146,8 @@ def receive(guest: Commands, source: str, path: str, progress: Progress) -> list
         raise CopyFailed(f"cannot write {error.filename or directory}: {error.strerror}") from error
     finally:
         os.close(root)
+    if kind == "f" and unpacker.left_out:
+        raise InvalidInput(f"{source} in the guest is no file and no directory")
     return unpacker.left_out
 
 
@@ -214,7 +221,9 @@ def _sentence(complaints: list[bytes]) -> str:
     return "".join(each for each in (lines or ["no message"])[0] if each.isprintable())
 
 
-def _archive(source: Path, name: str, progress: Progress) -> Iterator[bytes]:
+def _archive(
+    source: Path, name: str, progress: Progress, left_out: list[str]
+) -> Iterator[bytes]:
     """A file or a directory, whose names begin with `name`, as a tar archive."""
     done = 0
     with tarfile.open(fileobj=io.BytesIO(), mode="w") as tar:
@@ -226,6 +235,7 @@ def _archive(source: Path, name: str, progress: Progress) -> Iterator[bytes]:
             except OSError as error:
                 raise CopyFailed(f"cannot read {path}: {error.strerror}") from error
             if info is None or not (info.isreg() or info.isdir() or info.issym()):
+                left_out.append(str(path))
                 continue
             # The folder's owner is nobody whom the guest knows.
             info.uid = info.gid = 0

@@ -37,7 +37,7 @@ def copy(source: str, target: str, report: Report) -> list[str]:
                 files.send_archive(guest, _standard_input(), path)
             else:
                 total = files.size_of(Path(source))
-                files.send(guest, source, path, lambda done: report(done, total))
+                return files.send(guest, source, path, lambda done: report(done, total))
         return []
     assert giver is not None
     name, path = giver
