@@ -34,7 +34,7 @@ class GuestNotFound(InnkeeperError):
 
 
 class NameInUse(InnkeeperError):
-    """Another guest has that name."""
+    """Another guest, or another snapshot of the guest, has that name."""
 
     code = "name_in_use"
 

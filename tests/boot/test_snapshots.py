@@ -218,7 +218,7 @@ def test_what_cannot_be_done_is_one_sentence(house: House, saved: str) -> None:
     house("create", "--name", "ended", "debian")
     for words, status, part in (
         (("snapshot", "create", "nobody"), 1, b"there is no guest 'nobody'"),
-        (("snapshot", "create", saved, "one"), 2, b"has a snapshot 'one' already"),
+        (("snapshot", "create", saved, "one"), 1, b"has a snapshot 'one' already"),
         (("snapshot", "create", saved, "a/b"), 2, b"is no name for a snapshot"),
         (("snapshot", "restore", saved, "none"), 1, b"there is no snapshot 'none'"),
         (("fork", saved, saved), 1, b"there is a guest 'saved' already"),

@@ -197,6 +197,8 @@ def test_a_guest_that_cannot_start_says_why_and_costs_no_start(house: House) -> 
         for _ in range(4):
             said = house.refuses("run", "--detach", "--name", "late", *like)
             assert f"cannot publish port {port}" in said
+            # No number of the host's behind its words.
+            assert said.endswith("Address already in use\n")
     assert starts(house) == before
     assert house("run", "--detach", "--name", "late", *like) == "late\n"
     house("rm", "-f", "late")

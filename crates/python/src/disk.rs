@@ -82,18 +82,18 @@ pub(crate) struct DiskReport {
 }
 
 fn disk_error(py: Python<'_>, error: &BlockError) -> PyErr {
-    let hosts = match error {
-        BlockError::Open { .. } | BlockError::Create { .. } | BlockError::Nbd { .. } => true,
+    let class = match error {
+        BlockError::Open { .. } | BlockError::Create { .. } | BlockError::Nbd { .. } => {
+            "HostFailure"
+        }
         // What was asked for could not be, or the host could not.
-        BlockError::Change { source, .. } => !matches!(
-            source.kind(),
-            std::io::ErrorKind::InvalidInput
-                | std::io::ErrorKind::NotFound
-                | std::io::ErrorKind::AlreadyExists
-        ),
-        _ => false,
+        BlockError::Change { source, .. } => match source.kind() {
+            std::io::ErrorKind::NotFound => "NotFound",
+            std::io::ErrorKind::InvalidInput | std::io::ErrorKind::AlreadyExists => "InvalidInput",
+            _ => "HostFailure",
+        },
+        _ => "InvalidInput",
     };
-    let class = if hosts { "HostFailure" } else { "InvalidInput" };
     raise(py, class, (sentence(error),))
 }
 

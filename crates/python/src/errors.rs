@@ -54,15 +54,26 @@ fn class(error: &MachineError) -> &'static str {
 
 /// An error and its causes, one after the other.
 pub(crate) fn sentence(error: &dyn Error) -> String {
-    let mut text = error.to_string();
+    let mut text = words(error);
     let mut cause = error.source();
     while let Some(inner) = cause {
-        let words = inner.to_string();
+        let words = words(inner);
         // Some errors already quote their cause.
         if !text.ends_with(&words) {
             text = format!("{text}: {words}");
         }
         cause = inner.source();
+    }
+    text
+}
+
+/// What an error says, without the number that Rust puts behind the host's words: nobody looks for that.
+fn words(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    if text.ends_with(')')
+        && let Some(at) = text.rfind(" (os error ")
+    {
+        text.truncate(at);
     }
     text
 }

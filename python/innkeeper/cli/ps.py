@@ -64,7 +64,8 @@ def _status(guest: Document) -> str:
     if guest["state"] == "created":
         return "never started"
     if guest["state"] != "exited":
-        again = f", started again {guest['restarts']} times" if guest["restarts"] else ""
+        times = "once" if guest["restarts"] == 1 else f"{guest['restarts']} times"
+        again = f", started again {times}" if guest["restarts"] else ""
         return f"up {when}{again}" if when else ""
     status = "" if guest["status"] is None else f" {guest['status']}"
     told = f": {guest['sentence']}" if guest["sentence"] else ""

@@ -372,10 +372,10 @@ class Desk:
         spec = self.order.spec
         most = spec.growth.vcpus or spec.vcpus
         if not 1 <= count <= most or (spec.growth.vcpus is None and count != spec.vcpus):
-            raise InvalidInput(
-                f"the guest {self.home.name!r} can have 1 to {most} CPUs while it runs, if it has "
-                f"--max-cpus; stop it first, for {count}"
-            )
+            can = f"can have 1 to {most} CPUs while it runs"
+            if spec.growth.vcpus is None:
+                can = "has its CPUs as long as it runs, being made without --max-cpus"
+            raise InvalidInput(f"the guest {self.home.name!r} {can}; stop it first, for {count}")
         self._vcpus = count
         self.control().want_cpus(count)
         if self._news is not None:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final
 
-from innkeeper.errors import HostFailure, InnkeeperError, InvalidInput
+from innkeeper.errors import HostFailure, InnkeeperError, InvalidInput, NameInUse
 from innkeeper.machine import EngineChoice
 from innkeeper.services import beginnings, recording, snapshot_files
 from innkeeper.services import definition as definitions
@@ -49,13 +49,13 @@ def create(guest: str, name: str | None = None, progress: Progress = lambda _: N
     memory are written. A guest that runs goes on; of one that does not, its disks are saved.
 
     Raises:
-        InvalidInput, GuestNotFound, CommandRefused, HostFailure.
+        InvalidInput, NameInUse, GuestNotFound, CommandRefused, HostFailure.
     """
     name = time.strftime("%Y%m%d-%H%M%S") if name is None else name
     _check_name(name)
     with registry().open(guest) as home, changing(home) as place:
         if name in _names(place):
-            raise InvalidInput(f"the guest {guest!r} has a snapshot {name!r} already")
+            raise NameInUse(f"the guest {guest!r} has a snapshot {name!r} already")
         with fresh(place) as (unnamed, directory):
             made = _taken(home, directory, name, progress)
             known = _known(place, made.parent)
