@@ -91,8 +91,8 @@ def test_it_thaws_by_itself_and_does_not_hide_it(guest: Guest) -> None:
 
 
 def test_much_input_does_not_wait_for_anybody_to_look(guest: Guest) -> None:
-    # It is taken a window at a time. A console that does not say when it has room is looked at now and
-    # then, which takes several times as long as may be.
+    # A console that does not say when it has room is looked at now and then, which takes several
+    # times as long as may be.
     began = time.monotonic()
     with guest.start(["wc", "-c"]) as counting:
         for _ in range(64):

@@ -117,11 +117,13 @@ class Session:
         except (ValueError, TypeError, OverflowError, OSError) as error:
             # A value that nothing here can be: its client's mistake, and no end of the guest.
             return _error("GenericError", f"{command} cannot be done: {error!r}")
-        except Exception as error:  # noqa: BLE001 - whatever it is, the guest goes on
-            # Our own mistake. It shall be found, and cost nobody their guest.
+        except Exception as error:
+            # Whatever it is, our own mistake: it shall be found, and cost nobody their guest.
             traceback.print_exc()
             sys.stderr.flush()
-            return _error("GenericError", f"{command} failed by a mistake of Innkeeper's: {error!r}")
+            return _error(
+                "GenericError", f"{command} failed by a mistake of Innkeeper's: {error!r}"
+            )
         return {"return": {} if found is None else found}
 
     def _descriptor(self) -> int:
