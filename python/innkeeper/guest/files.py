@@ -221,9 +221,7 @@ def _sentence(complaints: list[bytes]) -> str:
     return "".join(each for each in (lines or ["no message"])[0] if each.isprintable())
 
 
-def _archive(
-    source: Path, name: str, progress: Progress, left_out: list[str]
-) -> Iterator[bytes]:
+def _archive(source: Path, name: str, progress: Progress, left_out: list[str]) -> Iterator[bytes]:
     """A file or a directory, whose names begin with `name`, as a tar archive."""
     done = 0
     with tarfile.open(fileobj=io.BytesIO(), mode="w") as tar:
