@@ -100,6 +100,29 @@ def test_a_signal_leaves_nothing_behind(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_signal_to_all_of_its_processes_is_no_traceback(inn: Inn, debian: Image) -> None:
+    # As timeout(1) does it, and systemd.
+    command = ("run", "debian", "--", "sh", "-c", "echo up; sleep 1000")
+    with inn.start(*command, start_new_session=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        wait_for(process.stdout.fileno(), b"up")
+        os.killpg(process.pid, signal.SIGTERM)
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=PATIENCE) == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize("script", ["echo last", "yes"])
+def test_output_that_cannot_be_written_is_a_failure(inn: Inn, debian: Image, script: str) -> None:
+    command = [INN, "run", "debian", "--", "sh", "-c", script]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, env=inn.environment, check=False
+        )
+    expected = b"inn: cannot write to standard output: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, expected)
+
+
 def test_output_that_nobody_reads_ends_the_command(inn: Inn, debian: Image) -> None:
     with inn.start("run", "debian", "--", "yes") as process:
         assert process.stdout is not None

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from innkeeper.errors import CommandNotStarted
+from innkeeper.errors import CommandNotStarted, HostFailure
 from innkeeper.guest.agent import Agent, ExitStatus, Job, Sink
 from innkeeper.guest.frames import Exec
 from innkeeper.vm import terminal
@@ -30,9 +30,12 @@ def run_joined(
 
     Raises:
         CommandNotStarted, GuestNotRunning: as `Job.wait`.
+        HostFailure: when what it wrote could not be written here.
     """
     box: list[Job] = []
-    job = agent.start(command, _sink(1, box), _sink(2, box))
+    failures: list[str] = []
+    sinks = (_sink(fd, box, failures) for fd in (1, 2))
+    job = agent.start(command, *sinks)
     box.append(job)
     on_job(job)
 
@@ -42,7 +45,11 @@ def run_joined(
         job.signal(signal.SIGKILL)
 
     with _joined(job, hang_up if command.terminal else None, stdin=stdin):
-        return job.wait()
+        status = job.wait()
+    if failures:
+        # Whatever the command's status is: who goes by it alone would take what is there for all.
+        raise HostFailure(failures[0])
+    return status
 
 
 def not_started(argv: Sequence[str], error: CommandNotStarted, cwd: str = "") -> Ending:
@@ -54,13 +61,18 @@ def not_started(argv: Sequence[str], error: CommandNotStarted, cwd: str = "") ->
     return Ending(status, f"cannot run {argv[0]!r} in {where}: {error}")
 
 
-def _sink(fd: int, job: list[Job]) -> Sink:
-    """Writes to `fd`. When nobody reads it any more, the command learns it as it would here."""
+def _sink(fd: int, job: list[Job], failures: list[str]) -> Sink:
+    """Writes to `fd`. When nobody reads it any more, the command learns it as it would here; so it
+    does when it cannot be written to, and why goes to `failures`.
+    """
 
     def write(data: bytes) -> None:
         try:
             terminal.write_all(fd, data)
-        except OSError:
+        except OSError as error:
+            if not isinstance(error, BrokenPipeError):
+                stream = "standard output" if fd == 1 else "standard error"
+                failures.append(f"cannot write to {stream}: {error.strerror}")
             for writer in job:
                 writer.signal(signal.SIGPIPE)
 

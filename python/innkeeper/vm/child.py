@@ -78,6 +78,8 @@ def serve(owner: socket.socket, arrive: Callable[[socket.socket], Order]) -> Non
     # Ctrl-C is for the owner, who then ends us; a terminal sends it to both.
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
+    # What the owner does at this one, since it was forked, is not ours to do: this just ends.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     order = arrive(owner)
     records = Records()
     try:
