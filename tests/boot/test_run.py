@@ -72,6 +72,11 @@ def test_the_console_of_a_guest_that_panicked_is_quoted(inn: Inn, debian: Image)
     assert "Kernel panic - not syncing: sysrq triggered crash" in "\n".join(quoted)
 
 
+def test_it_is_as_for_exec(inn: Inn, debian: Image) -> None:
+    done = inn("run", "-it", "debian", "--", "cat", stdin=b"through\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"through\n", b"")
+
+
 def test_time_is_up_is_124(inn: Inn, debian: Image) -> None:
     result = inn("run", "debian", "--timeout", "1", "--", "sleep", "1000")
     assert result.returncode == 124

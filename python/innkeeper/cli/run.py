@@ -46,6 +46,12 @@ def run(
             "--cold", help="Boot the guest, also where it could begin as one that has booted."
         ),
     ] = False,
+    interactive: Annotated[  # noqa: ARG001 - what it asks for is so
+        bool,
+        typer.Option(
+            "--interactive", "-i", help="As it is in any case: standard input is the command's."
+        ),
+    ] = False,
     tty: Annotated[
         bool, typer.Option("--tty", "-t", help="Give the command a terminal in the guest.")
     ] = False,
