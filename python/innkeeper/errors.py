@@ -34,7 +34,7 @@ class GuestNotFound(InnkeeperError):
 
 
 class NameInUse(InnkeeperError):
-    """Another guest, or another snapshot of the guest, has that name."""
+    """Another guest has that name, or another network, or another snapshot of the guest."""
 
     code = "name_in_use"
 

@@ -63,7 +63,7 @@ def test_networks_are_made_listed_and_removed(inn: Inn) -> None:
     assert inn("network", "create", name, "--isolated").stdout == f"{name}\n".encode()
     again = inn("network", "create", name)
     assert (again.returncode, again.stderr) == (
-        2,
+        1,
         b"inn: there is a network testing-made already\n",
     )
     listed = json.loads(inn("network", "ls", "--json").stdout)

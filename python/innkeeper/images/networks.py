@@ -20,7 +20,7 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Final
 
-from innkeeper.errors import HostFailure, InvalidInput, NotFound
+from innkeeper.errors import HostFailure, InvalidInput, NameInUse, NotFound
 from innkeeper.images.store import home
 from innkeeper.machine import stored
 from innkeeper.machine.network import BridgeSpec, NetworkKind, NetworkSpec, mac_of
@@ -67,7 +67,8 @@ class Networks:
     def create(self, network: Network) -> Network:
         """
         Raises:
-            InvalidInput: when it cannot have this name, or there is one already.
+            InvalidInput: when it cannot have this name.
+            NameInUse: when there is one already.
             HostFailure: when it cannot be written.
         """
         if _NAME.fullmatch(network.name) is None or network.name in _TAKEN:
@@ -85,7 +86,7 @@ class Networks:
             if made.bridge is not None:
                 self._lay(made)
         except FileExistsError as error:
-            raise InvalidInput(f"there is a network {network.name} already") from error
+            raise NameInUse(f"there is a network {network.name} already") from error
         except OSError as error:
             raise HostFailure(f"cannot make the network {network.name}: {error}") from error
         return made

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from innkeeper.errors import HostFailure, InvalidInput
+from innkeeper.errors import HostFailure, InvalidInput, NameInUse, NotFound
 from innkeeper.images import Network, Networks, connected
 from innkeeper.machine import NetworkKind, NetworkSpec, mac_of
 
@@ -13,11 +13,11 @@ def test_a_network_is_what_it_was_made_as(tmp_path: Path) -> None:
     made = networks.create(Network(name="lab", isolated=True))
     assert networks.find("lab") == made
     assert networks.all() == [made]
-    with pytest.raises(InvalidInput, match="already"):
+    with pytest.raises(NameInUse, match="already"):
         networks.create(Network(name="lab"))
     networks.remove("lab")
     assert networks.all() == []
-    with pytest.raises(InvalidInput, match="there is no network"):
+    with pytest.raises(NotFound, match="there is no network"):
         networks.find("lab")
 
 
