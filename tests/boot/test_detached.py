@@ -48,6 +48,30 @@ def test_exec_as_somebody_somewhere_with_something(house: House, box: str) -> No
     assert said == "33 33 /usr a b\n"
 
 
+@pytest.mark.parametrize("options", [("--cold",), ()])
+def test_a_guest_that_is_stopped_did_not_fail_to_run_its_command(
+    house: House, options: tuple[str, ...]
+) -> None:
+    # One that has booted speaks by vsock, which its agent leaves first.
+    house(
+        "run", "-d", *options, "--name", "busy", "--memory", "192M", "debian", "--", "sleep", "1000"
+    )
+    house("wait", "--ready", "busy")
+    command = (INN, "exec", "busy", "sh", "-c", "echo up; sleep 1000")
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=house.inn.environment
+    ) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        assert running.stdout.readline() == b"up\n"
+        house("stop", "busy")
+        assert running.wait(PATIENCE) == 125
+        assert b"ended before the command did" in running.stderr.read()
+    found = house.inspect("busy")
+    assert (found["status"], found["sentence"]) == (0, None)
+    house("rm", "busy")
+
+
 def test_exec_of_what_is_not_there(house: House, box: str) -> None:
     done = house.inn("exec", box, "no-such-program")
     assert done.returncode == 127

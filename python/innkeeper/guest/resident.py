@@ -57,6 +57,12 @@ class ResidentCommand:
                 self.ending = Ending(128 + value if signalled else value)
             case Tell.FAILED:
                 (number,) = struct.unpack_from("<I", payload)
+                if number == errno.ECONNRESET:
+                    # It ran, and its guest is about to end: that end is its own. If it is not,
+                    # there is nothing left for it to run.
+                    self.number = None
+                    self._end()
+                    return
                 status = NOT_FOUND if number == errno.ENOENT else NOT_EXECUTABLE
                 reason = payload[4:].decode(errors="replace")
                 sentence = f"cannot run {self._argv[0]!r} in the guest: {reason}"

@@ -12,7 +12,7 @@ from innkeeper.errors import CommandNotStarted, HostFailure
 from innkeeper.guest.agent import Agent, ExitStatus, Job, Sink
 from innkeeper.guest.frames import Exec
 from innkeeper.vm import terminal
-from innkeeper.vm.ending import NOT_EXECUTABLE, NOT_FOUND, Ending
+from innkeeper.vm.ending import GUEST_LOST, NOT_EXECUTABLE, NOT_FOUND, Ending
 
 
 def run_joined(
@@ -54,8 +54,12 @@ def run_joined(
 
 def not_started(argv: Sequence[str], error: CommandNotStarted, cwd: str = "") -> Ending:
     """As a shell has it: 127 for a program that is not there, 126 for one that cannot be run. The
-    directory may be what was wrong, and nobody says which.
+    directory may be what was wrong, and nobody says which. One that had started may be lost as
+    well, with the agent that ran it.
     """
+    if error.errno == errno.ECONNRESET:
+        lost = "the guest ended before the command did, or its agent began anew"
+        return Ending(GUEST_LOST, lost)
     status = NOT_FOUND if error.errno == errno.ENOENT else NOT_EXECUTABLE
     where = f"{cwd} of the guest" if cwd else "the guest"
     return Ending(status, f"cannot run {argv[0]!r} in {where}: {error}")

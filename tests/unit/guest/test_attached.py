@@ -1,5 +1,6 @@
 """Signals for a command in a guest, and what is said of one that cannot be run."""
 
+import errno
 import signal
 import threading
 from types import SimpleNamespace
@@ -67,3 +68,9 @@ def test_a_command_that_cannot_be_run_says_where() -> None:
         ending = not_started(("pwd",), error, cwd)
         assert ending.status == 126
         assert ending.sentence == f"cannot run 'pwd' in {where}: Not a directory"
+
+
+def test_a_command_whose_agent_is_gone_is_lost_and_not_unknown() -> None:
+    error = CommandNotStarted("the guest's agent began anew", errno.ECONNRESET)
+    ending = not_started(("sleep",), error)
+    assert (ending.status, "ended before the command did" in str(ending.sentence)) == (125, True)
