@@ -64,6 +64,7 @@ def test_names(house: House, halting: Path) -> None:
     # The guest that runs is reached by its new name.
     house("pause", "b")
     assert house.states() == {"b": "paused", "c": "created"}
+    assert "the guest 'c' was never started" in house.refuses("wait", "c")
     house("resume", "b")
     assert house.states()["b"] == "running"
 

@@ -62,12 +62,14 @@ def wait(name: str, patience: float | None) -> int | None:
     """The exit status of a guest once it has ended; None when it has not after `patience` seconds.
 
     Raises:
-        GuestNotFound.
+        GuestNotFound; GuestNotRunning: when it was never started, and has no end to be waited for.
     """
     with registry().open(name) as home:
         if not _is_free(home, threading.TIMEOUT_MAX if patience is None else patience):
             return None
         found = standing.look(home)
+        if found.state == standing.CREATED:
+            raise GuestNotRunning(f"the guest {name!r} was never started")
         return 1 if found.status is None else found.status
 
 
