@@ -58,8 +58,9 @@ def test_a_disk_comes_is_written_and_goes(house: House, box: str, image: Path) -
     ]
     house("exec", box, "sh", "-c", "mkfs.ext4 -q /dev/vdb && mount /dev/vdb /mnt")
     house("exec", box, "sh", "-c", "echo kept > /mnt/file && umount /mnt")
-    # The guest has it alone.
-    assert "in use" in house.inn("disk", "attach", box, str(image)).stderr.decode()
+    # The guest has it alone, and once.
+    assert "two disks" in house.inn("disk", "attach", box, str(image)).stderr.decode()
+    assert "in use" in house.inn("disk", "resize", str(image), "32M").stderr.decode()
     house("disk", "detach", box, "data")
     assert "vdb" not in _block_devices(house, box)
     assert house.inspect(box)["request"]["disks"] == []

@@ -202,3 +202,17 @@ def test_a_guest_is_not_made_of_what_is_missing(
         detached = ("--detach",) if verb == "run" else ()
         assert expected in house.refuses(verb, *detached, *words, status=2)
     assert house.states() == {}
+
+
+def test_two_disks_of_a_guest_are_two_files(house: House, kernel: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk.img"
+    disk.write_bytes(bytes(1 << 20))
+    twice = ("--disk", f"{disk},format=raw", "--disk", f"{disk},format=raw,ro")
+    said = house.refuses("run", "--detach", "--kernel", kernel, *twice, status=2)
+    assert f"two disks of a guest cannot be {disk}" in said
+    house("create", "--name", "box", "--kernel", kernel)
+    house("disk", "attach", "box", disk, "--format", "raw")
+    said = house.refuses("disk", "attach", "box", disk, "--format", "raw", status=2)
+    assert f"two disks of a guest cannot be {disk}" in said
+    reading = ("--disk", f"{disk},format=raw,ro", "--disk", f"{disk},format=raw,temporary")
+    house("create", "--name", "reads", "--kernel", kernel, *reading)

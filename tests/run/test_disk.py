@@ -230,3 +230,8 @@ def test_a_name_is_not_given_to_another_format(inn: Inn, tmp_path: Path, suffix:
         assert not path.exists()
         said(inn, *words, "--to", "raw")
         path.unlink()
+
+
+def test_a_servers_disk_is_no_file(inn: Inn) -> None:
+    for uri in ("nbd://127.0.0.1:1/x", "nbd+unix:///?socket=/nothing"):
+        assert "an NBD server's disk" in refused(inn, "info", uri)

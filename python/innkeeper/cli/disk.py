@@ -34,7 +34,15 @@ app.command("ls", cls=Command)(plug.list_disks)
 WRONG: Final = 2
 LEAKING: Final = 3
 
-Path_ = Annotated[Path, typer.Argument(help="The image's file.", metavar="PATH")]
+
+def _is_file(path: Path) -> Path:
+    """A URI has lost one of its slashes by then."""
+    if str(path).startswith(("nbd:/", "nbd+unix:/")):
+        raise InvalidInput("that is an NBD server's disk, which inn disk convert and inn run take")
+    return path
+
+
+Path_ = Annotated[Path, typer.Argument(help="The image's file.", metavar="PATH", callback=_is_file)]
 Format = Annotated[
     DiskFormat,
     typer.Option("--format", help="How the image is read, where its first bytes do not tell."),

@@ -170,6 +170,8 @@ def _plain(sentence: str) -> str:
     return (
         sentence.rstrip(".")
         .replace("Value error, ", "")
+        .replace("Input should be greater", "it has to be greater")
+        .replace("Input should be less", "it has to be less")
         .replace(
             "Input should be a valid integer, unable to parse string as an integer",
             "not a whole number",

@@ -235,6 +235,16 @@ def validate_choices(vcpus: int, memory: int, disks: Sequence[DiskSpec]) -> None
         raise InvalidInput(f"a guest has at most {MAXIMUM_IDE_DISKS} IDE disks")
     for disk in disks:
         validate_disk(disk)
+    _require_files_of_their_own(disks)
+
+
+def _require_files_of_their_own(disks: Sequence[DiskSpec]) -> None:
+    """The lock would refuse it as well, and speak of another process."""
+    files = [disk.path for disk in disks if disk.nbd is None]
+    for disk in disks:
+        is_written = disk.nbd is None and not disk.read_only and disk.overlay is Overlay.NONE
+        if is_written and files.count(disk.path) > 1:
+            raise InvalidInput(f"two disks of a guest cannot be {disk.path}, which it writes to")
 
 
 def _validate_command_line(command_line: str) -> None:

@@ -28,6 +28,7 @@ def inn(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int | str | None:
         (["run", "debian", "--engine", "steam"], "'--engine': 'steam' is not one of"),
         (["run", "debian", "--memory"], "'--memory' requires an argument"),
         (["image", "rm"], "missing argument 'NAME'"),
+        (["logs", "--tail", "-1", "x"], "it has to be greater than or equal to 0"),
         (["run"], "name an image to run"),
         (["run", "debian", "--cpuset", "5000"], "inn: the guest is to run on processor 5000"),
         (["run", "debian", "--memory", "abc"], "'abc' is not a size"),
