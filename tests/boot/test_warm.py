@@ -190,6 +190,9 @@ def test_a_guest_that_stays_for_a_command_runs_it_once(house: House) -> None:
 
 
 def test_a_guest_that_cannot_start_says_why_and_costs_no_start(house: House) -> None:
+    # One of a kind that stays has booted, and left a start.
+    house("run", "--detach", "--name", "early", "--memory", "192M", "debian")
+    house("rm", "-f", "early")
     before = starts(house)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
