@@ -64,3 +64,10 @@ def test_who_makes_no_code_leaves_none(house: House, loop: Path) -> None:
     house("fork", "base", "-n", "3")
     assert not executes_saved_code(house, "base-1")
     assert house.inspect("base-3")["state"] == "running"
+
+
+def test_forks_take_the_names_that_are_free(house: House, loop: Path) -> None:
+    house.start("base", loop, "--memory", "16M")
+    house.start("base-2", loop, "--memory", "16M")
+    assert house("fork", "base", "-n", "2") == "base-1\nbase-3\n"
+    assert house("fork", "base") == "base-4\n"

@@ -13,7 +13,10 @@ def fork(
     name: Name,
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="What the copies are called; else GUEST-1, GUEST-2…", metavar="COPY…"),
+        typer.Argument(
+            help="What the copies are called; else GUEST-1, GUEST-2…, as far as these are free.",
+            metavar="COPY…",
+        ),
     ] = None,
     count: Annotated[int, typer.Option("--count", "-n", help="How many copies.")] = 1,
 ) -> None:

@@ -1,5 +1,6 @@
 """Running copies of a guest: they share its memory and its disks until they write."""
 
+import itertools
 import os
 import time
 import uuid
@@ -69,14 +70,16 @@ def _at_once() -> int:
 
 
 def names_for(guest: str, count: int) -> list[str]:
-    """GUEST-1 to GUEST-count.
+    """The first of GUEST-1, GUEST-2… that are nobody's: GUEST-1 to GUEST-count, the first time.
 
     Raises:
-        InvalidInput.
+        InvalidInput, HostFailure.
     """
     if not 1 <= count <= MOST:
         raise InvalidInput(f"a guest is forked 1 to {MOST} times at once, not {count}")
-    return [f"{guest}-{number}" for number in range(1, count + 1)]
+    taken = set(registry().names())
+    names = (f"{guest}-{number}" for number in itertools.count(1))
+    return list(itertools.islice((name for name in names if name not in taken), count))
 
 
 def _check(names: Sequence[str]) -> None:
