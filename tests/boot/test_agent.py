@@ -91,8 +91,8 @@ def test_it_thaws_by_itself_and_does_not_hide_it(guest: Guest) -> None:
 
 
 def test_much_input_does_not_wait_for_anybody_to_look(guest: Guest) -> None:
-    # It is taken a window at a time. A console that does not say when it has room is looked at now and
-    # then, which takes many times as long as the other way.
+    # It is taken a window at a time. A console that does not say when it has room is looked at now
+    # and then, which takes many times as long as the other way.
     size = 64 << 20
     began = time.monotonic()
     with guest.start(["head", "-c", str(size), "/dev/zero"]) as telling:
