@@ -161,7 +161,7 @@ def test_a_guest_works_while_its_memory_comes(debian: Image, tmp_path: Path) -> 
         writes = 'perl -e "$0" > /dev/null 2>&1 & until test -e /tmp/rounds; do sleep 0.1; done'
         here("exec", "box", "sh", "-c", writes, WRITER)
         words = ("migrate", "box", hosts.target, "--post-copy", "--no-compress", "--json")
-        found = json.loads(hosts.breaking("", SLOW)(*words))
+        found = json.loads(hosts.breaking("", 2 * SLOW)(*words))
         assert found["status"] == "completed"
         assert found["ram"]["postcopy-requests"] > 0
         before = int(there("exec", "box", "cat", "/tmp/rounds"))

@@ -54,6 +54,7 @@ def menu(directory: Path, engine: str) -> Iterator[Screen]:
         yield screen
 
 
+@LONG
 def test_the_menu_is_drawn(tmp_path: Path) -> None:
     with menu(tmp_path, "translator") as screen:
         screen.looks_like("syslinux-menu")
