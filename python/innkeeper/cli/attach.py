@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
+from innkeeper.cli.durations import parse_duration
 from innkeeper.cli.names import Name
 from innkeeper.cli.output import remark
-from innkeeper.cli.values import parse_duration
 from innkeeper.errors import InvalidInput
 from innkeeper.services import attach
 from innkeeper.services.attach import ExecRequest

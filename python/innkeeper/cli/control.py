@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
+from innkeeper.cli.durations import parse_duration
 from innkeeper.cli.names import Name, Names, for_each
-from innkeeper.cli.values import parse_duration
 from innkeeper.services import control
 
 Grace = Annotated[

@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from innkeeper.cli import options
+from innkeeper.cli.durations import parse_duration
 from innkeeper.cli.output import remark
 from innkeeper.cli.progress import build_progress
-from innkeeper.cli.values import Media, firmware_of, network_of, parse_disk, parse_duration
+from innkeeper.cli.values import Media, firmware_of, network_of, parse_disk
 from innkeeper.errors import InvalidInput
 from innkeeper.images.installers import Architecture
 from innkeeper.machine import EngineChoice

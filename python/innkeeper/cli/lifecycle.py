@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from innkeeper.cli.control import DEFAULT_GRACE, Grace
+from innkeeper.cli.durations import parse_duration
 from innkeeper.cli.names import Names, complete_guest, for_each
-from innkeeper.cli.values import parse_duration
 from innkeeper.errors import InvalidInput
 from innkeeper.services import lifecycle
 

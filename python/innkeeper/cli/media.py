@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 
 from innkeeper.cli.columns import columns
+from innkeeper.cli.durations import parse_duration
 from innkeeper.cli.help import Command, Group
 from innkeeper.cli.names import Name
 from innkeeper.cli.output import AsJson, print_json
-from innkeeper.cli.values import parse_duration
 from innkeeper.machine.firmware import CD, FLOPPY
 from innkeeper.services import media
 from innkeeper.services.media import GRACE, Drive

@@ -10,10 +10,10 @@ from typing import Annotated
 import typer
 
 from innkeeper.cli import statistics
+from innkeeper.cli.durations import parse_duration
 from innkeeper.cli.made_of import MadeOf, with_guest
 from innkeeper.cli.output import remark
 from innkeeper.cli.progress import build_progress
-from innkeeper.cli.values import parse_duration
 from innkeeper.errors import InvalidInput
 from innkeeper.guest.console_mode import ConsoleMode
 from innkeeper.services.definition import RestartPolicy

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from innkeeper.cli.durations import parse_duration
 from innkeeper.cli.names import complete_guest
-from innkeeper.cli.values import parse_duration
 from innkeeper.services import login
 
 # Whom the images of Debian have for people.

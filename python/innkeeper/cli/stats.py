@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from innkeeper.cli.columns import columns
+from innkeeper.cli.durations import parse_duration
 from innkeeper.cli.names import complete_guest
 from innkeeper.cli.output import AsJson, print_json, remark
-from innkeeper.cli.values import parse_duration
 from innkeeper.machine.size import format_size
 from innkeeper.services import usage
 from innkeeper.services.usage import Usage

@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from innkeeper.cli.control import DEFAULT_GRACE, Grace
+from innkeeper.cli.durations import parse_duration
 from innkeeper.cli.names import Name
-from innkeeper.cli.values import parse_duration
 from innkeeper.services import units
 
 

@@ -4,7 +4,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import TIMEOUT_MAX
 from typing import Final
 
 from innkeeper.errors import InvalidInput
@@ -37,9 +36,6 @@ from innkeeper.machine import (
     parse_vnc,
 )
 from innkeeper.machine.firmware import CdBus
-
-_DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*(s|m|h)?")
-
 
 _DISK_FORMATS: Final = [name for name in DiskFormat if name is not DiskFormat.PROBE]
 
@@ -192,18 +188,6 @@ def shares_of(cpu: int | None, cpuset: str | None, memory: str | None, now: Shar
 
 def _promise(text: str) -> int:
     return 0 if text == "none" else parse_size(text)
-
-
-def parse_duration(text: str, least: float = 0.001) -> float:
-    """Seconds of 90, 90s, 5m or 2h.
-
-    Raises:
-        InvalidInput: when `text` is none of these.
-    """
-    match = _DURATION.fullmatch(text.strip())
-    if match is None or float(match[1]) < least:
-        raise InvalidInput(f"{text!r} is not a time; write it like 90, 90s or 5m")
-    return min(float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2] or "s"], TIMEOUT_MAX)
 
 
 def growth_of(memory: str | None, vcpus: int | None) -> Growth:

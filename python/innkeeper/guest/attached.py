@@ -10,19 +10,19 @@ from functools import partial
 from types import FrameType
 from typing import Final
 
+from innkeeper import stored
 from innkeeper.errors import CommandNotStarted, GuestNotRunning, HostFailure
 from innkeeper.guest.agent import Agent, Job
 from innkeeper.guest.frames import Exec
 from innkeeper.guest.streams import not_started, run_joined
 from innkeeper.guest.surroundings import joined
-from innkeeper.machine import stored
 from innkeeper.vm import terminal
 from innkeeper.vm.detached import home as files
 from innkeeper.vm.detached import standing
 from innkeeper.vm.detached.home import Home
 from innkeeper.vm.ending import GUEST_LOST, Ending
-from innkeeper.vm.order import Surroundings
 from innkeeper.vm.qmp.client import Client
+from innkeeper.vm.surroundings import Surroundings
 
 # Seconds for the hello of an agent that may not be there.
 _OTHERS_PATIENCE: Final = 60.0

@@ -22,7 +22,7 @@ from innkeeper.vm.apart import Apart
 from innkeeper.vm.attended import Attention, attended
 from innkeeper.vm.boot_log import BootLog
 from innkeeper.vm.ending import GUEST_LOST, Ending
-from innkeeper.vm.order import Surroundings
+from innkeeper.vm.surroundings import Surroundings
 from innkeeper.vm.wiring import Channel, Wiring
 
 # A guest that keeps its disk gets this long to write it and power off.

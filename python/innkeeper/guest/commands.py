@@ -16,7 +16,7 @@ from innkeeper.guest.agent import Agent, Job
 from innkeeper.guest.frames import Exec
 from innkeeper.guest.process import Process, checked_size
 from innkeeper.guest.surroundings import joined
-from innkeeper.vm.order import Surroundings
+from innkeeper.vm.surroundings import Surroundings
 
 # Seconds in which a guest does what takes no time.
 _PATIENCE: Final = 30.0

@@ -9,7 +9,7 @@ from innkeeper.guest.frames import Exec, Tell, TooLong
 from innkeeper.guest.hub import AgentHub, Listening
 from innkeeper.guest.surroundings import joined
 from innkeeper.vm.ending import NOT_EXECUTABLE, NOT_FOUND, Ending
-from innkeeper.vm.order import Surroundings
+from innkeeper.vm.surroundings import Surroundings
 
 # The virtio console; a wired terminal has no size that the guest would hear of.
 _DEVICE: Final = "/dev/hvc0"

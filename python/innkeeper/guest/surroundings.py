@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from innkeeper.guest.frames import Exec
-from innkeeper.vm.order import Surroundings
+from innkeeper.vm.surroundings import Surroundings
 
 
 def joined(command: Exec, surroundings: Surroundings) -> Exec:

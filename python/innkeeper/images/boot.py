@@ -31,7 +31,7 @@ from innkeeper.machine.spec import (
 )
 from innkeeper.machine.tpm import DIRECTORY, TpmSpec
 from innkeeper.machine.vsock import VsockSpec
-from innkeeper.vm.order import Surroundings
+from innkeeper.vm.surroundings import Surroundings
 
 # What the root disk's overlay is called in a kept guest's directory.
 KEPT_ROOT: Final = "root.qcow2"

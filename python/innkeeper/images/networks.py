@@ -20,9 +20,9 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Final
 
+from innkeeper import stored
 from innkeeper.errors import HostFailure, InvalidInput, NameInUse, NotFound
 from innkeeper.images.store import home
-from innkeeper.machine import stored
 from innkeeper.machine.network import BridgeSpec, NetworkKind, NetworkSpec, mac_of
 from innkeeper.vm.bridge import exists, interface_name, lay, lift, tap_name, tidy
 

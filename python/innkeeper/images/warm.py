@@ -26,10 +26,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from innkeeper import stored
 from innkeeper.errors import HostFailure
 from innkeeper.images.boot import agent_initrd
 from innkeeper.images.store import Image, Store
-from innkeeper.machine import stored
 from innkeeper.machine.limits import Limits
 from innkeeper.machine.network import NetworkKind
 from innkeeper.machine.spec import EngineChoice, MachineSpec, Overlay

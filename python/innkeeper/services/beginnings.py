@@ -17,8 +17,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from innkeeper import stored
 from innkeeper.errors import HostFailure
-from innkeeper.machine import DiskFormat, DiskSpec, MachineSpec, Overlay, stored
+from innkeeper.machine import DiskFormat, DiskSpec, MachineSpec, Overlay
 from innkeeper.services import definition as definitions
 from innkeeper.services.definition import Definition
 from innkeeper.services.request import GuestRequest

@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from innkeeper import stored
 from innkeeper.errors import HostFailure, InvalidInput
 from innkeeper.images import Store, machine_spec, surroundings_of
 from innkeeper.machine import (
@@ -18,7 +19,6 @@ from innkeeper.machine import (
     SeedSpec,
     SoundSpec,
     VsockSpec,
-    stored,
 )
 from innkeeper.machine.firmware import KEPT_VARIABLES
 from innkeeper.services import login, seeds
@@ -26,7 +26,8 @@ from innkeeper.services.request import GuestRequest, command_of, image_boot, own
 from innkeeper.vm.detached import home as files
 from innkeeper.vm.detached import supervisor
 from innkeeper.vm.detached.home import Home
-from innkeeper.vm.order import Order, Surroundings
+from innkeeper.vm.order import Order
+from innkeeper.vm.surroundings import Surroundings
 
 VERSION: Final = 1
 

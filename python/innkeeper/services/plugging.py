@@ -16,9 +16,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from innkeeper import stored
 from innkeeper.errors import GuestNotRunning, HostFailure, InvalidInput, NotFound
 from innkeeper.images import connected
-from innkeeper.machine import DiskSpec, NetworkSpec, Overlay, mac_of, stored
+from innkeeper.machine import DiskSpec, NetworkSpec, Overlay, mac_of
 from innkeeper.machine.network import FIRST_CARD, NetworkKind
 from innkeeper.machine.new_image import ExistingImage
 from innkeeper.machine.spec import DiskBus, disk_id, validate_choices, validate_disk

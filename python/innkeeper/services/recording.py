@@ -11,8 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from innkeeper import stored
 from innkeeper.errors import HostFailure, InnkeeperError
-from innkeeper.machine import DiskSpec, stored
+from innkeeper.machine import DiskSpec
 from innkeeper.vm import disk_copy, disk_images, inside
 from innkeeper.vm.checkpoint import Checkpoint, Ranges, parse, whole
 from innkeeper.vm.detached import home as files

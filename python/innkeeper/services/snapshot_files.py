@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from innkeeper import stored
 from innkeeper.errors import HostFailure, InnkeeperError
-from innkeeper.machine import stored
 from innkeeper.services.definition import Definition
 from innkeeper.vm import inside
 from innkeeper.vm.detached import savings

@@ -4,29 +4,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from innkeeper import stored
 from innkeeper.errors import HostFailure
-from innkeeper.machine import stored
 from innkeeper.machine.shares import Shares
 from innkeeper.machine.spec import MachineSpec
 from innkeeper.vm.detached import home as files
 from innkeeper.vm.detached.home import Home
+from innkeeper.vm.surroundings import Surroundings
 
 VERSION: Final = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """What commands in a guest find where nobody says something else: variables as NAME=VALUE, a
-    directory and USER[:GROUP]. Empty ones are the agent's.
-    """
-
-    env: tuple[str, ...] = ()
-    cwd: str = ""
-    user: str = ""
-
-    @property
-    def variables(self) -> dict[str, str]:
-        return {name: value for name, _, value in (text.partition("=") for text in self.env)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,8 @@ from threading import TIMEOUT_MAX
 
 import pytest
 
-from innkeeper.cli.values import parse_cdrom, parse_disk, parse_duration
+from innkeeper.cli.durations import parse_duration
+from innkeeper.cli.values import parse_cdrom, parse_disk
 from innkeeper.errors import InvalidInput
 from innkeeper.machine import DiskFormat, DiskSpec, Overlay
 from innkeeper.machine.firmware import CdBus

@@ -16,8 +16,8 @@ from typing import Final
 import zstandard
 from cryptography.exceptions import InvalidTag
 
+from innkeeper import stored
 from innkeeper.errors import HostFailure
-from innkeeper.machine import stored
 from innkeeper.machine.firmware import KEPT_VARIABLES
 from innkeeper.machine.tpm import PERMANENT
 from innkeeper.services import seeds

@@ -9,8 +9,8 @@ and for good where the guest has moved.
 from dataclasses import dataclass, replace
 from typing import Final
 
+from innkeeper import stored
 from innkeeper.errors import HostFailure, InnkeeperError
-from innkeeper.machine import stored
 from innkeeper.vm.detached import home as files
 from innkeeper.vm.detached.home import Home
 

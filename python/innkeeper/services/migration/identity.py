@@ -23,9 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from innkeeper import stored
 from innkeeper.errors import HostFailure, InvalidInput, NotFound
 from innkeeper.images.store import home
-from innkeeper.machine import stored
 
 PORT: Final = 7717
 _NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9.-]{0,62}")

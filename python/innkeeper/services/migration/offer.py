@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from innkeeper import stored
 from innkeeper.errors import HostFailure, InvalidInput
-from innkeeper.machine import DiskSpec, MachineSpec, Overlay, stored
+from innkeeper.machine import DiskSpec, MachineSpec, Overlay
 from innkeeper.machine.new_image import ExistingImage
 from innkeeper.services.definition import Definition
 from innkeeper.services.request import GuestRequest

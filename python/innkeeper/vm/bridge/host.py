@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from innkeeper import stored
 from innkeeper.errors import HostFailure
-from innkeeper.machine import stored
 from innkeeper.machine.network import BridgeSpec, NetworkSpec
 from innkeeper.vm.bridge.rules import Firewall, Published, removal, ruleset
 

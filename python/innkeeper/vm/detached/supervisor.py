@@ -201,7 +201,7 @@ class _Supervisor:
         if pid == 0:
             status = 1
             with contextlib.suppress(BaseException):
-                from innkeeper.machine import stored
+                from innkeeper import stored
                 from innkeeper.machine.network import NetworkSpec
                 from innkeeper.vm.bridge.host import tidy
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
+from innkeeper import stored
 from innkeeper.errors import InnkeeperError
-from innkeeper.machine import stored
 from innkeeper.machine.network import NetworkSpec, mac_of
 from innkeeper.machine.spec import DiskFormat, DiskSpec, MachineSpec
 from innkeeper.vm.detached.home import Home

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from innkeeper.machine import stored
+from innkeeper import stored
 from innkeeper.vm.checkpoint import Checkpoint
 from innkeeper.vm.qmp.session import CommandError, Handler
 

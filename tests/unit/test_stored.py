@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from innkeeper import stored
 from innkeeper.machine import (
     DiskSpec,
     EngineChoice,
@@ -15,9 +16,8 @@ from innkeeper.machine import (
     NetworkSpec,
     Overlay,
     PortSpec,
-    stored,
 )
-from innkeeper.machine.stored import Unreadable
+from innkeeper.stored import Unreadable
 
 SPEC = MachineSpec(
     kernel=Path("/boot/caf\udce9"),
