@@ -6,9 +6,13 @@
 
 use std::cell::Cell;
 use std::io;
+use std::os::fd::RawFd;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::{Builder, JoinHandle};
+
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::fcntl_dupfd_cloexec;
 
 /// What a thread works at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -39,6 +43,9 @@ struct Ruled {
 
 static RULED: OnceLock<Ruled> = OnceLock::new();
 
+/// What a machine with many devices may open.
+const DESCRIPTORS: RawFd = 512;
+
 thread_local! {
     static MAKES_THREADS: Cell<bool> = const { Cell::new(false) };
 }
@@ -49,6 +56,7 @@ thread_local! {
 /// # Errors
 /// When the host has no thread left.
 pub fn set_rule(rule: Rule) -> io::Result<()> {
+    make_room_for_descriptors();
     let (jobs, wanted) = channel();
     Builder::new()
         .name("threads".into())
@@ -57,6 +65,15 @@ pub fn set_rule(rule: Rule) -> io::Result<()> {
     RULED
         .set(Ruled { rule, jobs })
         .map_err(|_| io::ErrorKind::AlreadyExists.into())
+}
+
+/// Where a table of descriptors grows that threads have in common, the kernel lets whoever wants the next one wait until
+/// no processor of the host looks into the old table, which takes some 15 ms. So it grows while there are none.
+fn make_room_for_descriptors() {
+    if let Ok(any) = eventfd(0, EventfdFlags::CLOEXEC) {
+        // Who may not have so many, does not need them.
+        let _ = fcntl_dupfd_cloexec(any, DESCRIPTORS - 1);
+    }
 }
 
 fn make(wanted: &Receiver<Job>) {
