@@ -15,7 +15,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("migration", &["block", "memory"]),
     ("engine", &["memory", "x86"]),
     ("engine-kvm", &["engine", "memory", "x86"]),
-    ("engine-soft", &["engine", "memory", "x86"]),
+    ("engine-soft", &["engine", "memory", "threads", "x86"]),
     ("engine-tests", &["engine", "memory", "x86"]),
     // x86 for the APIC's state, which every engine can load: it is vocabulary, no engine.
     (

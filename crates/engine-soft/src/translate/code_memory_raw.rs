@@ -19,6 +19,7 @@ use std::fs::File;
 use std::ptr::null_mut;
 
 use super::assembler::Section;
+use super::huge_pages_raw::{HUGE_PAGE, collapse};
 use super::image::Span;
 use super::shelf_raw::map_copy;
 use crate::apart_raw::{reserve_apart, reserve_at};
@@ -84,7 +85,6 @@ impl Area {
     }
 }
 
-pub(super) const HUGE_PAGE: usize = 2 << 20;
 const PAGE: usize = 4096;
 /// A huge page with so many bytes in it will be filled.
 const BEGUN: usize = 128 << 10;
@@ -196,7 +196,7 @@ impl CodeMemory {
         }
         area.next = (area.next + code.len()).next_multiple_of(16).min(area.end);
         while area.next >= area.huge + BEGUN && area.huge + HUGE_PAGE <= area.end {
-            collapse(execute + area.huge as u64);
+            collapse(execute as usize + area.huge);
             area.huge += HUGE_PAGE;
         }
     }
@@ -265,12 +265,6 @@ fn patch_copy(at: usize, displacement: i32) {
         let back = protect(MprotectFlags::READ | MprotectFlags::EXEC);
         assert!(back.is_ok(), "the host makes code executable once only");
     }
-}
-
-/// Puts the [`HUGE_PAGE`] bytes at `start` into one page. Kernels before 6.1 do not know how.
-fn collapse(start: u64) {
-    // SAFETY: the range lies in the mapping; its contents and protection stay.
-    unsafe { libc::madvise(start as *mut _, HUGE_PAGE, libc::MADV_COLLAPSE) };
 }
 
 /// A range of so many addresses from a multiple of [`HUGE_PAGE`] on, where nothing can be accessed.

@@ -24,7 +24,8 @@
 //! Each vCPU translates for itself: nothing needs a lock, jumps are patched without stopping others,
 //! and dead code is freed at once.
 //!
-//! Forks of a guest begin with the code of the one that they were forked from ([`image`], [`sharing`]).
+//! Forks of a guest, and one that goes back to a snapshot, begin with the code that was
+//! there ([`image`], [`sharing`]).
 //!
 //! The guest's vector registers and its x87 unit are the host's while translated code uses them; they
 //! are loaded when a unit needs them and saved before anything else runs ([`runtime_raw`],
@@ -51,6 +52,7 @@ mod flags;
 mod group;
 mod high_bytes;
 mod image;
+mod huge_pages_raw;
 mod inherited_raw;
 mod jumps_out;
 pub(crate) mod jumps_raw;

@@ -13,7 +13,8 @@ use std::ptr::NonNull;
 
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 
-use super::code_memory_raw::{HUGE_PAGE, reserve};
+use super::code_memory_raw::reserve;
+use super::huge_pages_raw::{HUGE_PAGE, collapse};
 use super::jumps_raw::{OF_ZERO, TABLES, Table, empty};
 use crate::cpu::Cpu;
 use crate::mmu::second_raw;
@@ -78,13 +79,10 @@ impl Home {
         self.huge = true;
         let start: *mut c_void = self.place.as_ptr().cast();
         // SAFETY: the range is this one's mapping; its contents stay. A host without huge pages is slower,
-        // no more.
-        unsafe {
-            let _ = madvise(start, LEN, Advice::LinuxHugepage);
-            for at in (0..LEN).step_by(HUGE_PAGE) {
-                // Kernels before 6.1 do this in their own time.
-                libc::madvise(start.byte_add(at), HUGE_PAGE, libc::MADV_COLLAPSE);
-            }
+        // no more. Kernels that cannot be asked for one do it in their own time.
+        let _ = unsafe { madvise(start, LEN, Advice::LinuxHugepage) };
+        for at in (0..LEN).step_by(HUGE_PAGE) {
+            collapse(start as usize + at);
         }
     }
 }

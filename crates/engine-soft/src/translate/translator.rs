@@ -10,7 +10,8 @@ use memory::{Gla, Lines, Named};
 use rustc_hash::FxHashMap;
 
 use super::assembler::{Assembler, Section};
-use super::code_memory_raw::{CodeMemory, HUGE_PAGE};
+use super::code_memory_raw::CodeMemory;
+use super::huge_pages_raw::HUGE_PAGE;
 use super::crossings::{self, Allowed};
 use super::emitter::Frame;
 use super::facts::Forms;

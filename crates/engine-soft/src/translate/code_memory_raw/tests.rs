@@ -1,4 +1,5 @@
-use super::{CodeMemory, HUGE_PAGE, Section};
+use super::{CodeMemory, Section};
+use crate::translate::huge_pages_raw::HUGE_PAGE;
 
 fn byte_at(address: u64) -> u8 {
     // SAFETY: an address inside the executable view, which can be read.
