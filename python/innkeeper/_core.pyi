@@ -121,12 +121,14 @@ class Control:
         below: Sequence[LayerFiles],
         overlays: Sequence[int] = ...,
         code: int | None = None,
+        complete: bool = False,
     ) -> Recording | None:
         """Saves a machine that runs, and leaves it paused; its memory goes to `files`, which are
         empty, as far as it is other than in the layers `below`. What temporary overlays of its
         first disks hold goes to `overlays`, descriptors of empty files. The code that its engine
-        made of the guest's goes to `code`, which stays empty where there is none: it is for forks
-        of the guest on this host. None where it does not run.
+        made of the guest's goes to `code`, which stays empty where there is none: it is for
+        whoever goes on from here on this host. `complete` is for many of those: code is made first
+        of all that the guest ran lately. None where it does not run.
 
         Raises:
             HostFailure: when a layer does not fit, or the host has no room.

@@ -324,6 +324,10 @@ impl Vcpu for SoftVcpu {
         }
     }
 
+    fn complete_code(&mut self) {
+        self.interpreter.complete_code();
+    }
+
     fn write_code(&mut self, file: &File, at: u64) -> io::Result<u64> {
         self.interpreter.write_code(file, at)
     }

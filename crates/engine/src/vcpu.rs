@@ -165,8 +165,11 @@ pub trait Vcpu: Send + Debug {
         &mut []
     }
 
-    /// Writes the code that this vCPU has made of the guest's to `file` from byte `at` on, a multiple of 4096, and with
-    /// it what it would make of all that it ran lately. Answers how many bytes; none, where it makes no code.
+    /// Makes code of all that it ran lately, also of what was not worth it for itself: for others, who go on where it is.
+    fn complete_code(&mut self) {}
+
+    /// Writes the code that this vCPU has made of the guest's to `file` from byte `at` on, a multiple of 4096. Answers
+    /// how many bytes; none, where it makes no code.
     ///
     /// # Errors
     /// When the host cannot write it.

@@ -133,6 +133,7 @@ impl Heir {
             None => old.state()?,
         };
         let file = File::from(memfd_create("code", MemfdFlags::CLOEXEC).expect("a file"));
+        old.complete_code();
         let written = old.write_code(&file, 0).expect("room for code");
         // Its code is to run where it ran.
         drop(old);

@@ -28,9 +28,11 @@ pub struct RecordOrder {
     /// Where what the guest wrote to its disks goes, in the disks' order: of those whose overlays leave nothing
     /// behind. May be shorter.
     pub overlays: Vec<File>,
-    /// Where the code goes that was made of the guest's, for forks on this host. It is empty, and stays so where
-    /// there is none, or the host cannot write it.
+    /// Where the code goes that was made of the guest's, for whoever goes on from here on this host. It is empty,
+    /// and stays so where there is none, or the host cannot write it.
     pub code: Option<File>,
+    /// Before that, code is made of all that the guest ran lately: it takes longer, and many are to have it.
+    pub complete: bool,
 }
 
 /// A saved machine, whose memory is still being written.
@@ -69,7 +71,7 @@ impl Machine {
         }
         let state = self.save()?.to_bytes()?;
         if let Some(code) = &order.code
-            && self.write_code(code).is_err()
+            && self.write_code(code, order.complete).is_err()
         {
             // It would only have spared time.
             let _ = code.set_len(0);
@@ -83,9 +85,12 @@ impl Machine {
         })
     }
 
-    fn write_code(&mut self, file: &File) -> io::Result<()> {
+    fn write_code(&mut self, file: &File, complete: bool) -> io::Result<()> {
         let mut at = 0;
         for runner in &mut self.vcpus {
+            if complete {
+                runner.complete_code();
+            }
             at += runner.write_code(file, at)?;
         }
         Ok(())

@@ -239,7 +239,10 @@ impl VcpuRunner {
         Ok(state)
     }
 
-    /// Becomes `state`: at power-on, at a reset, and when a guest is restored.
+    pub(crate) fn complete_code(&mut self) {
+        self.vcpu.complete_code();
+    }
+
     pub(crate) fn write_code(&mut self, file: &File, at: u64) -> std::io::Result<u64> {
         self.vcpu.write_code(file, at)
     }
@@ -248,6 +251,7 @@ impl VcpuRunner {
         self.vcpu.adopt_code(file, at)
     }
 
+    /// Becomes `state`: at power-on, at a reset, and when a guest is restored.
     pub(crate) fn set_state(&mut self, state: &CpuState) -> Result<(), EngineError> {
         let mut state = state.clone();
         if let Some(irqchip) = &self.shared.irqchip {

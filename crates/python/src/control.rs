@@ -105,7 +105,7 @@ impl Control {
         py.detach(|| self.control.stats()).map(Statistics::from)
     }
 
-    #[pyo3(signature = (files, below, overlays=Vec::new(), code=None))]
+    #[pyo3(signature = (files, below, overlays=Vec::new(), code=None, complete=false))]
     fn save(
         &self,
         py: Python<'_>,
@@ -113,8 +113,9 @@ impl Control {
         below: Vec<LayerFiles>,
         overlays: Vec<i32>,
         code: Option<i32>,
+        complete: bool,
     ) -> PyResult<Option<Recording>> {
-        let order = record_order(py, &files, &below, &overlays, code)?;
+        let order = record_order(py, &files, &below, &overlays, code, complete)?;
         match py.detach(|| self.control.save(order)) {
             None => Ok(None),
             Some(Ok(recorded)) => Ok(Some(Recording::from(recorded))),

@@ -79,13 +79,15 @@ fn layers(py: Python<'_>, files: &[LayerFiles]) -> PyResult<Vec<Layer>> {
 }
 
 /// Where a machine is to be recorded to: `below` are the layers that the new one lies on, `overlays` descriptors
-/// for what temporary overlays of its disks hold, `code` is one for the code made of the guest's.
+/// for what temporary overlays of its disks hold, `code` is one for the code made of the guest's, which may be
+/// made `complete` before.
 pub(crate) fn record_order(
     py: Python<'_>,
     files: &LayerFiles,
     below: &[LayerFiles],
     overlays: &[i32],
     code: Option<i32>,
+    complete: bool,
 ) -> PyResult<RecordOrder> {
     Ok(RecordOrder {
         layers: layers(py, below)?,
@@ -98,6 +100,7 @@ pub(crate) fn record_order(
         code: code
             .map(|fd| descriptor(py, fd).map(File::from))
             .transpose()?,
+        complete,
     })
 }
 

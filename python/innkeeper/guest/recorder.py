@@ -92,11 +92,13 @@ class Recorder:
         keep: bool,
         checkpoints: Sequence[Checkpoint] = (),
         code: bool = False,
+        complete: bool = False,
     ) -> dict[str, object]:
         """Saves the guest as `name`, in files of its own directory. With `keep`, the next record
         can build upon this one. It builds upon `parent`, where that is the one that is known. Of
         disks with a checkpoint, what did not change since that is left out. With `code`, a file
-        more has what the engine made of the guest's code, for forks on this host.
+        more has what the engine made of the guest's code, for whoever goes on from here on this
+        host; with `complete`, also what it would make of all that the guest ran lately.
 
         Raises:
             CommandError: when that cannot be done now, or with such a guest.
@@ -128,7 +130,7 @@ class Recorder:
         began = time.monotonic()
         was_paused = guest.paused
         try:
-            record.take(guest, below, checkpoints, code=code)
+            record.take(guest, below, checkpoints, code=code, complete=complete)
         except BaseException as error:
             record.discard()
             if isinstance(error, (OSError, InnkeeperError, ValueError)):
@@ -199,6 +201,7 @@ class _Record:
         checkpoints: Sequence[Checkpoint],
         *,
         code: bool,
+        complete: bool,
     ) -> None:
         """The guest stands still when this returns or raises.
 
@@ -219,7 +222,9 @@ class _Record:
             if code:
                 made = self._create(savings.CODE)
                 stack.callback(os.close, made)
-            self._recording = guest.control().save(self._files, below, code=made)
+            self._recording = guest.control().save(
+                self._files, below, code=made, complete=complete
+            )
         if self._recording is None:
             raise HostFailure("it does not run")
         self._write(savings.STATE, self._recording.state)

@@ -29,7 +29,7 @@ from innkeeper.vm.detached.registry import check_name, registry
 from innkeeper.vm.order import Order
 
 MOST: Final = 1000
-# Forks that share what their parent's engine had made of its code.
+# Forks for which their parent's engine makes code also of what was not worth it for itself.
 _MANY: Final = 3
 
 
@@ -43,8 +43,8 @@ def fork(guest: str, names: Sequence[str]) -> None:
     guests = registry()
     with guests.open(guest) as home, changing(home) as place, fresh(place) as (_, source):
         record = uuid.uuid4().hex
-        # A copy or two would not spare what it takes.
-        recording.record(home, source, name=record, keep=False, code=len(names) >= _MANY)
+        many = len(names) >= _MANY
+        recording.record(home, source, name=record, keep=False, code=True, complete=many)
         parent = definitions.read(home)
         order = orders.read(home)
         image = None

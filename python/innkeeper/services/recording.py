@@ -45,6 +45,7 @@ def record(
     parent: tuple[str, str] = ("", ""),
     keep: bool,
     code: bool = False,
+    complete: bool = False,
     checkpoints: Sequence[Checkpoint] = (),
     progress: Callable[[int], None] = lambda _: None,
     taken: Callable[[], None] = lambda: None,
@@ -54,14 +55,16 @@ def record(
     how many bytes of memory are written. `taken` is called when the guest goes on: what it does
     from then on is not in the record. Of disks with one of the `checkpoints`, what did not change
     since that is left out, and a file beside the disk says what. With `code`, the record has what
-    the engine made of the guest's code, if it knows how.
+    the engine made of the guest's code, if it knows how; with `complete`, what it would make of all
+    that the guest ran lately as well, which may keep it standing still for a quarter of a second.
 
     Raises:
         GuestNotRunning, CommandRefused, HostFailure: when it cannot be saved.
     """
     with Client(home, _PATIENCE) as client:
         begin = partial(client.execute, "x-record", name=name, parent=parent[0], keep=keep)
-        more: dict[str, Any] = {"code": True} if code else {}
+        wishes = (("code", code), ("complete", complete))
+        more: dict[str, Any] = {name: True for name, wished in wishes if wished}
         if checkpoints:
             more["checkpoints"] = stored.encode(tuple(checkpoints))
         try:

@@ -221,6 +221,7 @@ def _taken(home: Home, directory: int, name: str, progress: Progress) -> Snapsho
         name=snapshot.id,
         parent=(parent.id, parent.place),
         keep=True,
+        code=True,
         progress=progress,
     )
     return replace(snapshot, order=orders.read(home), pause=recorded.pause)

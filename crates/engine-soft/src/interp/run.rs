@@ -81,8 +81,19 @@ impl Interpreter {
         }
     }
 
-    /// Writes all translations, and those of all that was decoded and may be wanted again, to `file` from byte `at`
-    /// on. Answers their length; none of an interpreter.
+    /// Translates all that was decoded and may be wanted again, as far as there is room. Nothing of an interpreter.
+    pub(crate) fn complete_code(&mut self) {
+        let Some(translator) = &mut self.translator else {
+            return;
+        };
+        for (gpa, mode) in self.cache.translatable() {
+            if translator.is_checked() || !translator.prepare(&mut self.cpu, gpa, mode) {
+                break;
+            }
+        }
+    }
+
+    /// Writes all translations to `file` from byte `at` on. Answers their length; none of an interpreter.
     ///
     /// # Errors
     /// When the host cannot write it.
@@ -90,11 +101,6 @@ impl Interpreter {
         let Some(translator) = &mut self.translator else {
             return Ok(0);
         };
-        for (gpa, mode) in self.cache.translatable() {
-            if translator.is_checked() || !translator.prepare(&mut self.cpu, gpa, mode) {
-                break;
-            }
-        }
         translator.link_all();
         translator.write(&self.cpu, file, at)
     }

@@ -1,7 +1,8 @@
 //! What a vCPU has translated as a file, for one that goes on where it is in a process of the same kin.
 //!
 //! Forks of a guest run what it ran. Instead of finding, decoding and translating that again, each has the code
-//! of the guest that it was forked from: pages of one file, which all of them share until they change something.
+//! of the guest that it was forked from: pages of one file, which all of them share until they change something. A
+//! guest that goes back to a snapshot has the code that it had then.
 //! Code holds addresses of sites, links and Innkeeper's own functions, so it lies where it lay, and belongs to
 //! processes of one [`Kin`] alone. That they show by a number that nobody else knows: code from elsewhere, which
 //! could be anything, is not run.

@@ -276,6 +276,7 @@ pub(crate) fn record_order(layers: &[Layer]) -> (RecordOrder, (File, File)) {
     let files = (again(&pages), again(&index));
     let order = RecordOrder {
         code: None,
+        complete: false,
         layers: layers.to_vec(),
         pages,
         index,

@@ -2,7 +2,7 @@
 
     state             processors and devices, as the core writes them
     about.json        what else the guest's process knew: see innkeeper.guest.recorder
-    code              what the engine had made of the guest's code, of a record for forks: see below
+    code              what the engine had made of the guest's code: see below
     pages.N, index.N  its memory: layer 0 has all of it, each above what was other then
     disk0.N.qcow2     of its first disk, what was written by then; raw where it was no qcow2
 
@@ -10,8 +10,9 @@ A guest begins as what is in its directory `saved`; what its process is just wri
 names, behind `recording.`, in the only place where it may. Layers are shared by hard links between
 guests and snapshots, and never written to again.
 
-The code runs in the processes of the forks, so it is of use only to processes that come from the
-same template as the guest's, which is asked when it is read; it is in no snapshot.
+The code runs in the processes of forks, and of the guest when it goes back, so it is of use only
+to processes that come from the same template as the one that made it, which is asked when it is
+read. Others translate anew.
 """
 
 import os

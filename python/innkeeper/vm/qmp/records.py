@@ -23,6 +23,7 @@ class Recorder(Protocol):
         keep: bool,
         checkpoints: Sequence[Checkpoint] = (),
         code: bool = False,
+        complete: bool = False,
     ) -> dict[str, object]: ...
 
 
@@ -42,6 +43,7 @@ def handlers(guest: Subject) -> dict[str, Handler]:
             keep=arguments["keep"] is True,
             checkpoints=_checkpoints(arguments.get("checkpoints")),
             code=bool(arguments.get("code", False)),
+            complete=bool(arguments.get("complete", False)),
         ),
     }
 

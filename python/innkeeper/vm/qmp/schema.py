@@ -273,7 +273,14 @@ COMMANDS: Final[dict[str, tuple[Members, Type]]] = {
     # Ours: what inn snapshot and inn fork ask for.
     "x-query-record": ({}, "any"),
     "x-record": (
-        {"name": "str", "parent": "str", "keep": "bool", "*checkpoints": ["any"], "*code": "bool"},
+        {
+            "name": "str",
+            "parent": "str",
+            "keep": "bool",
+            "*checkpoints": ["any"],
+            "*code": "bool",
+            "*complete": "bool",
+        },
         "any",
     ),
     # Ours: which disks go along, and where a guest is that was in doubt.

@@ -90,6 +90,7 @@ fn written(memory: &GuestMemory, state: &CpuState, warm: u8) -> (File, u64) {
     let mut first = processor(memory, state, warm);
     assert_eq!(first.run(Entry::Resume), Exit::Halted);
     let file = file();
+    first.complete_code();
     let len = first.write_code(&file, 0).expect("room");
     assert!(units(&first) > 0);
     (file, len)
@@ -117,6 +118,7 @@ fn code_of_another_runs_as_its_own() {
         let mut third = None;
         for _ in 0..2 {
             let next = self::file();
+            second.complete_code();
             let len = second.write_code(&next, 0).expect("room");
             drop((third.take(), second));
             let memory = copy(&memory);
@@ -189,6 +191,7 @@ fn where_something_is_already_there_is_no_code() {
     let mut first = processor(&memory, &state, 1);
     run(&mut first);
     let file = file();
+    first.complete_code();
     let len = first.write_code(&file, 0).expect("room");
     // It is still there.
     let mut second = processor(&memory, &state, 1);
