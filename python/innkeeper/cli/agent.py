@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
+from innkeeper.cli.flags import AsJson
 from innkeeper.cli.help import Command, Group
-from innkeeper.cli.output import AsJson, print_json
+from innkeeper.cli.output import print_json
 from innkeeper.services import agent_package
 from innkeeper.services.agent_package import Format
 

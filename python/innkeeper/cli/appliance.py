@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
+from innkeeper.cli.flags import AsJson
 from innkeeper.cli.names import Name
-from innkeeper.cli.output import AsJson, print_json, remark
+from innkeeper.cli.output import print_json, remark
 from innkeeper.cli.progress import byte_progress
 from innkeeper.machine import EngineChoice, format_size, parse_network
 from innkeeper.machine.spec import DiskBus

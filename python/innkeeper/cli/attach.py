@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from innkeeper.cli import direct
 from innkeeper.cli.durations import parse_duration
 from innkeeper.cli.names import Name
 from innkeeper.cli.output import remark
@@ -81,10 +82,7 @@ def execute(
         user="" if user is None else _user(user),
         timeout=None if timeout is None else parse_duration(timeout),
     )
-    ending = attach.execute(name, request)
-    if ending.sentence:
-        remark(ending.sentence)
-    return ending.status
+    return direct.run(name, request)
 
 
 def shell(name: Name) -> int:
@@ -92,10 +90,7 @@ def shell(name: Name) -> int:
     size = terminal.size() if terminal.is_interactive() else None
     variables = {} if size is None else {"TERM": os.environ.get("TERM", "linux")}
     request = ExecRequest(argv=_SHELL, stdin=True, terminal=size, env=variables)
-    ending = attach.execute(name, request)
-    if ending.sentence:
-        remark(ending.sentence)
-    return ending.status
+    return direct.run(name, request)
 
 
 def console(

@@ -12,9 +12,10 @@ import typer
 
 from innkeeper.cli.columns import ago, columns
 from innkeeper.cli.durations import parse_duration
+from innkeeper.cli.flags import AsJson
 from innkeeper.cli.help import Command, Group
 from innkeeper.cli.names import Names, complete_guest, for_each
-from innkeeper.cli.output import AsJson, print_json, remark
+from innkeeper.cli.output import print_json, remark
 from innkeeper.cli.progress import signals_as_exceptions, written
 from innkeeper.errors import HostFailure, InvalidInput
 from innkeeper.machine import format_size

@@ -7,8 +7,9 @@ import typer
 
 from innkeeper.cli import disk_snapshot, plug
 from innkeeper.cli.disk_documents import check_document, info_document
+from innkeeper.cli.flags import AsJson
 from innkeeper.cli.help import Command, Group
-from innkeeper.cli.output import AsJson, print_json, remark
+from innkeeper.cli.output import print_json, remark
 from innkeeper.cli.progress import byte_progress, signals_as_exceptions
 from innkeeper.cli.values import is_nbd
 from innkeeper.errors import InvalidInput

@@ -2,7 +2,8 @@
 
 from dataclasses import asdict
 
-from innkeeper.cli.output import AsJson, print_json, print_table, table, wide_console
+from innkeeper.cli.flags import AsJson
+from innkeeper.cli.output import print_json, print_table, table, wide_console
 from innkeeper.services import host
 
 

@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
+from innkeeper.cli.flags import AsJson
 from innkeeper.cli.help import Command, Group
-from innkeeper.cli.output import AsJson, print_json, print_table, remark, table
+from innkeeper.cli.output import print_json, print_table, remark, table
 from innkeeper.images import KeptGuest
 from innkeeper.machine import format_size
 from innkeeper.services import kept

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from innkeeper.cli.columns import columns
+from innkeeper.cli.flags import AsJson
 from innkeeper.cli.help import Command, Group
-from innkeeper.cli.output import AsJson, print_json, remark
+from innkeeper.cli.output import print_json, remark
 from innkeeper.errors import InvalidInput
 from innkeeper.machine.limits import format_cpu_limit
 from innkeeper.machine.size import format_size

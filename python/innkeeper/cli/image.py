@@ -6,9 +6,10 @@ from typing import Annotated
 import typer
 
 from innkeeper.cli import warm
+from innkeeper.cli.flags import AsJson
 from innkeeper.cli.help import Command, Group
 from innkeeper.cli.options import complete_image
-from innkeeper.cli.output import AsJson, print_json, print_table, remark, table
+from innkeeper.cli.output import print_json, print_table, remark, table
 from innkeeper.cli.progress import build_progress
 from innkeeper.machine import format_size
 from innkeeper.services import images

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from innkeeper.cli.flags import AsJson
 from innkeeper.cli.names import Name
-from innkeeper.cli.output import AsJson
 from innkeeper.services import logs as service
 
 

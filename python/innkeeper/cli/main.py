@@ -1,4 +1,4 @@
-"""`inn`: the command line. Every error of ours is one sentence and a documented exit status."""
+"""`inn`: the command line, in which each command is loaded when it is called."""
 
 import contextlib
 import os
@@ -9,11 +9,10 @@ from typing import Annotated, ClassVar, Final
 import typer
 
 from innkeeper.cli.lazy import LazyGroup, Place
-from innkeeper.cli.output import FAILURE, remark, status_of
-from innkeeper.errors import DeviceFailed, InnkeeperError
+from innkeeper.cli.outcome import ended
+from innkeeper.cli.output import remark
+from innkeeper.cli.start import COMPLETING
 
-# Where a shell asks what could be typed.
-_COMPLETING: Final = "_INN_COMPLETE"
 _CONTROL: Final = "innkeeper.cli.control"
 _LIFECYCLE: Final = "innkeeper.cli.lifecycle"
 _SCREEN: Final = "innkeeper.cli.screen"
@@ -109,60 +108,24 @@ def _root(
 
 def main() -> None:
     """The entry point `inn`."""
-    if _COMPLETING in os.environ:
+    if COMPLETING in os.environ:
         # Whatever is wrong, a person is in the middle of a line.
         with contextlib.suppress(Exception):
             app(standalone_mode=False)
         sys.exit()
-    status = _run()
-    sys.exit(status if _flushed() else FAILURE)
+    sys.exit(ended(_run))
 
 
-def _run() -> int:
+def _run() -> object:
     try:
-        status = app(standalone_mode=False)
-    except InnkeeperError as error:
-        status = _explain(error)
+        return app(standalone_mode=False)
     except typer.TyperException as error:
         # Without a sentence: a command that was called with nothing, whose help is printed.
         if sentence := _plain(error.format_message()):
             remark(f"{sentence[0].lower()}{sentence[1:]}")
-        status = error.exit_code
-    except (typer.Abort, KeyboardInterrupt):
-        status = 130
-    except BrokenPipeError:
-        # Whoever read our output has gone: nothing is left to say, and nobody to say it to.
-        _drop_output()
-        status = FAILURE
-    except OSError as error:
-        if _flushed():
-            remark(_of_host(error))
-        status = FAILURE
-    return status if isinstance(status, int) else 0
-
-
-def _flushed() -> bool:
-    """Whether all output is written. If not, it is said why."""
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        _drop_output()
-        if not isinstance(error, BrokenPipeError):
-            remark(f"cannot write to standard output: {error.strerror}")
-        return False
-    return True
-
-
-def _drop_output() -> None:
-    """What could not be written is not tried again at the end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), sys.stdout.fileno())
-
-
-def _of_host(error: OSError) -> str:
-    """What nobody has found better words for."""
-    reason = error.strerror or str(error)
-    what = "the host refuses" if error.filename is None else f"cannot use {error.filename}"
-    return f"{what}: {reason}"
+        return error.exit_code
+    except typer.Abort:
+        return 130
 
 
 def _plain(sentence: str) -> str:
@@ -177,10 +140,3 @@ def _plain(sentence: str) -> str:
             "not a whole number",
         )
     )
-
-
-def _explain(error: InnkeeperError) -> int:
-    if isinstance(error, DeviceFailed) and error.details:
-        print(error.details, file=sys.stderr)
-    remark(str(error))
-    return status_of(error)

@@ -7,9 +7,10 @@ import typer
 
 from innkeeper.cli.columns import columns
 from innkeeper.cli.durations import parse_duration
+from innkeeper.cli.flags import AsJson
 from innkeeper.cli.help import Command, Group
 from innkeeper.cli.names import Name
-from innkeeper.cli.output import AsJson, print_json
+from innkeeper.cli.output import print_json
 from innkeeper.machine.firmware import CD, FLOPPY
 from innkeeper.services import media
 from innkeeper.services.media import GRACE, Drive

@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from innkeeper.cli.flags import AsJson
 from innkeeper.cli.host import complete_host
 from innkeeper.cli.names import complete_guest
-from innkeeper.cli.output import AsJson, print_json
+from innkeeper.cli.output import print_json
 from innkeeper.cli.progress import byte_progress
 from innkeeper.errors import InnkeeperError, InvalidInput
 from innkeeper.machine.size import format_size

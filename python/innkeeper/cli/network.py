@@ -7,9 +7,10 @@ import typer
 
 from innkeeper.cli import network_rule, plug
 from innkeeper.cli.columns import ago, columns
+from innkeeper.cli.flags import AsJson
 from innkeeper.cli.help import Command, Group
 from innkeeper.cli.names import for_each
-from innkeeper.cli.output import AsJson, print_json, remark
+from innkeeper.cli.output import print_json, remark
 from innkeeper.services import networks
 from innkeeper.services.networks import ListedNetwork
 

@@ -5,9 +5,10 @@ from typing import Annotated
 import typer
 
 from innkeeper.cli.columns import columns
+from innkeeper.cli.flags import AsJson
 from innkeeper.cli.help import Command, Group
 from innkeeper.cli.names import Name
-from innkeeper.cli.output import AsJson, print_json
+from innkeeper.cli.output import print_json
 from innkeeper.errors import InvalidInput
 from innkeeper.machine.firewall import Action, FirewallSpec, written
 from innkeeper.services import rules

@@ -1,13 +1,12 @@
 """What commands have in common in what they print.
 
-What draws tables is loaded by who draws one: that takes as long as a fifth of a guest's start.
+What draws tables is loaded by who draws one: that takes as long as a fifth of a guest's start. What
+parses command lines is not loaded here at all.
 """
 
 import json
 import sys
-from typing import TYPE_CHECKING, Annotated, Final
-
-import typer
+from typing import TYPE_CHECKING, Final
 
 from innkeeper.errors import InnkeeperError, InvalidInput, NotFound
 
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
 
 FAILURE: Final = 1
 BAD_INPUT: Final = 2
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def wide_console() -> "Console":

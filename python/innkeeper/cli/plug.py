@@ -8,8 +8,9 @@ import typer
 
 from innkeeper.cli.columns import columns
 from innkeeper.cli.durations import parse_duration
+from innkeeper.cli.flags import AsJson
 from innkeeper.cli.names import Name
-from innkeeper.cli.output import AsJson, print_json
+from innkeeper.cli.output import print_json
 from innkeeper.errors import InvalidInput
 from innkeeper.machine import DiskFormat, DiskSpec, Overlay, parse_network
 from innkeeper.services import plugging

@@ -5,8 +5,9 @@ from typing import Annotated
 import typer
 
 from innkeeper.cli.columns import ago, columns
+from innkeeper.cli.flags import AsJson
 from innkeeper.cli.names import Name
-from innkeeper.cli.output import AsJson, print_json, remark
+from innkeeper.cli.output import print_json, remark
 from innkeeper.machine.size import format_size
 from innkeeper.services import listing
 from innkeeper.services.listing import Document

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
+from innkeeper.cli.flags import AsJson
 from innkeeper.cli.names import Name
-from innkeeper.cli.output import AsJson, print_json, remark
+from innkeeper.cli.output import print_json, remark
 from innkeeper.errors import InvalidInput
 from innkeeper.services import clipboard as clipboards
 from innkeeper.services import film, screen

@@ -6,9 +6,10 @@ from typing import Annotated
 import typer
 
 from innkeeper.cli.columns import ago, columns
+from innkeeper.cli.flags import AsJson
 from innkeeper.cli.help import Command, Group
 from innkeeper.cli.names import Name, for_each
-from innkeeper.cli.output import AsJson, print_json, remark
+from innkeeper.cli.output import print_json, remark
 from innkeeper.cli.progress import written
 from innkeeper.machine import EngineChoice, format_size
 from innkeeper.services import snapshots

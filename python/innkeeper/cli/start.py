@@ -5,7 +5,11 @@ import gc
 import os
 import signal
 import sys
+from collections.abc import Callable
+from typing import Final
 
+# Where a shell asks what could be typed.
+COMPLETING: Final = "_INN_COMPLETE"
 # What is collected in the time in which so many objects are made is not worth the search, but for
 # a guest that runs for days.
 _BETWEEN_COLLECTIONS = 50_000
@@ -17,14 +21,30 @@ def main() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     gc.set_threshold(_BETWEEN_COLLECTIONS)
     _open_standard_streams()
-    from innkeeper.cli import main as command_line
-
+    run = _directly() or _parsed()
     signal.signal(signal.SIGINT, before)
     try:
-        command_line.main()
+        run()
     finally:
         # All of it goes now. To look for cycles in it first took a fifth of a short command's time.
         gc.freeze()
+
+
+def _directly() -> Callable[[], None] | None:
+    """What is asked for, where nothing has to be parsed."""
+    if sys.argv[1:2] != ["exec"] or COMPLETING in os.environ:
+        return None
+    from innkeeper.cli import direct
+    from innkeeper.cli.outcome import ended
+
+    command = direct.command(sys.argv[1:])
+    return command and (lambda: sys.exit(ended(lambda: direct.execute(*command))))
+
+
+def _parsed() -> Callable[[], None]:
+    from innkeeper.cli.main import main
+
+    return main
 
 
 def _open_standard_streams() -> None:

@@ -9,8 +9,9 @@ import typer
 
 from innkeeper.cli.columns import columns
 from innkeeper.cli.durations import parse_duration
+from innkeeper.cli.flags import AsJson
 from innkeeper.cli.names import complete_guest
-from innkeeper.cli.output import AsJson, print_json, remark
+from innkeeper.cli.output import print_json, remark
 from innkeeper.machine.size import format_size
 from innkeeper.services import usage
 from innkeeper.services.usage import Usage

@@ -222,9 +222,7 @@ class _Record:
             if code:
                 made = self._create(savings.CODE)
                 stack.callback(os.close, made)
-            self._recording = guest.control().save(
-                self._files, below, code=made, complete=complete
-            )
+            self._recording = guest.control().save(self._files, below, code=made, complete=complete)
         if self._recording is None:
             raise HostFailure("it does not run")
         self._write(savings.STATE, self._recording.state)

@@ -13,8 +13,6 @@ import contextlib
 import fcntl
 import os
 import re
-import secrets
-import shutil
 from collections.abc import Callable, Iterator
 
 from innkeeper.errors import GuestNotFound, HostFailure, InvalidInput, NameInUse
@@ -86,7 +84,7 @@ class Registry:
         check_name(name)
         with self._changing():
             self._refuse_taken(name)
-            fresh = self._path(f".new-{secrets.token_hex(8)}")
+            fresh = self._path(_aside("new"))
             os.mkdir(fresh, 0o700)
             with Home.open(fresh) as home:
                 fill(home)
@@ -112,9 +110,9 @@ class Registry:
             HostFailure: when something of it cannot be deleted.
         """
         with self._changing():
-            gone = self._path(f".gone-{secrets.token_hex(8)}")
+            gone = self._path(_aside("gone"))
             os.rename(home.path, gone)
-            shutil.rmtree(gone)
+            _remove(gone)
 
     def _path(self, name: str) -> str:
         return os.path.join(self.directory, name)
@@ -136,12 +134,24 @@ class Registry:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 for name in os.listdir(self.directory):
                     if name.startswith(_UNFINISHED):
-                        shutil.rmtree(self._path(name), ignore_errors=True)
+                        _remove(self._path(name), ignore_errors=True)
                 yield
             finally:
                 os.close(lock)
         except OSError as error:
             raise HostFailure(f"cannot use {self.directory}: {error.strerror}") from error
+
+
+def _aside(why: str) -> str:
+    """A name beside those of guests, which nobody has."""
+    return f".{why}-{os.urandom(8).hex()}"
+
+
+def _remove(directory: str, *, ignore_errors: bool = False) -> None:
+    # Most who look for a guest remove none, and shutil loads what packs archives.
+    from shutil import rmtree
+
+    rmtree(directory, ignore_errors=ignore_errors)
 
 
 def registry() -> Registry:
