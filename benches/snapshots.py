@@ -16,6 +16,7 @@ from typing import Final
 
 from benches.homes import INN, a_home
 from innkeeper.services import attach, control, forks, snapshots
+from innkeeper.services.attach import ExecRequest
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "reference" / "snapshots-measured.md"
 _FILLED: Final = 768
@@ -74,15 +75,24 @@ def measure_snapshots() -> list[tuple[str, str]]:
     began = time.monotonic()
     second = snapshots.create("large", "second")
     again = milliseconds(began)
-    restored, answered = [], []
+    # Saved by a process of the template that is used below, as a guest is that who restores it has
+    # started: it goes on with the code that it has translated.
+    control.kill("large")
+    snapshots.restore("large", "second")
+    attach.execute("large", ExecRequest(argv=("true",)))
+    snapshots.create("large", "third")
+    restored: list[float] = []
+    answered: list[float] = []
+    called: list[float] = []
     for _ in range(_ROUNDS):
-        control.kill("large")
-        began = time.monotonic()
-        snapshots.restore("large", "second")
-        restored.append(milliseconds(began))
-        # It waits for the agent by itself.
-        inn("exec", "large", "true")
-        answered.append(milliseconds(began))
+        for answer, took in ((_asked, answered), (_called, called)):
+            control.kill("large")
+            began = time.monotonic()
+            snapshots.restore("large", "third")
+            restored.append(milliseconds(began))
+            # Each waits for the agent by itself.
+            answer()
+            took.append(milliseconds(began))
     return [
         ("stands still for a snapshot", f"{1000 * first.pause:.0f} ms"),
         ("stands still for the next", f"{1000 * second.pause:.0f} ms"),
@@ -90,10 +100,22 @@ def measure_snapshots() -> list[tuple[str, str]]:
         ("until the next is", f"{again:.0f} ms"),
         ("from restore to its processors running", f"{statistics.median(restored):.0f} ms"),
         (
-            "from restore to the end of `inn exec large true`",
+            "from restore to the end of `exec true`, asked for by this process",
             f"{statistics.median(answered):.0f} ms",
         ),
+        (
+            "from restore to the end of `inn exec large true`",
+            f"{statistics.median(called):.0f} ms",
+        ),
     ]
+
+
+def _asked() -> None:
+    attach.execute("large", ExecRequest(argv=("true",)))
+
+
+def _called() -> None:
+    inn("exec", "large", "true")
 
 
 def measure_forks() -> list[tuple[str, str]]:
