@@ -133,7 +133,10 @@ impl Heir {
             None => old.state()?,
         };
         let file = File::from(memfd_create("code", MemfdFlags::CLOEXEC).expect("a file"));
-        old.complete_code();
+        // As for many forks, or for a snapshot.
+        if self.runs / RUNS % 2 == 1 {
+            old.complete_code();
+        }
         let written = old.write_code(&file, 0).expect("room for code");
         // Its code is to run where it ran.
         drop(old);
