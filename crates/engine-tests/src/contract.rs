@@ -39,7 +39,7 @@ tests! {
         halt, halt_is_state, kick_before_run, kick_during_run, kick_survives_an_exit, triple_fault,
         interrupt_in_real_mode, interrupt_in_protected_mode, interrupt_in_long_mode,
         interrupts_wait_for_the_flag, sti_holds_off_one_instruction, nmi, nmi_waits_for_iret,
-        nmis_at_once_are_two,
+        nmis_at_once_are_two, unfinished_deliveries_are_finished,
         software_interrupt, single_step, single_step_over_input, message_signalled,
     }
     msr { unknown_read, unknown_write, unknown_fault, own_msrs }

@@ -8,7 +8,7 @@ use engine::{Entry, Exit, Place};
 use memory::news;
 use x86::Exception;
 use x86::exception::vector;
-use x86::register::{dr6, rflags};
+use x86::register::{cr0, dr6, rflags};
 
 use super::block::{BlockCache, Heat};
 use super::fetch::linear_rip;
@@ -22,6 +22,8 @@ use crate::translate::{Left, Translator};
 
 /// A guest with so many translated units looks into its tables often.
 const MANY_UNITS: u64 = 8192;
+/// Vectors below are exceptions.
+const FIRST_INTERRUPT: u8 = 32;
 
 /// A vCPU's registers and its decoded blocks.
 #[derive(Debug)]
@@ -75,7 +77,8 @@ impl Interpreter {
     /// Finishes what `entry` says and runs until something needs the machine.
     pub(crate) fn run(&mut self, entry: Entry) -> Exit {
         self.cpu.native.whereabouts.set(Place::Interpreter);
-        match self.enter(entry).and_then(|()| self.run_blocks()) {
+        let begun = self.finish_delivery().and_then(|()| self.enter(entry));
+        match begun.and_then(|()| self.run_blocks()) {
             Ok(exit) => exit,
             Err(TripleFault) => Exit::TripleFault,
         }
@@ -110,6 +113,30 @@ impl Interpreter {
     pub(crate) fn adopt_code(&mut self, file: &File, at: u64) -> Option<u64> {
         let translator = self.translator.as_mut()?;
         translator.adopt(&mut self.cpu, file, at)
+    }
+
+    /// Delivers what another engine had begun to deliver, when the guest left it. Here, none is left half-way.
+    fn finish_delivery(&mut self) -> Result<(), TripleFault> {
+        let Some(event) = self.cpu.events.injected.take() else {
+            return Ok(());
+        };
+        match event.vector {
+            // The instruction is still to come, and raises it again.
+            _ if event.software => Ok(()),
+            vector::NMI => self.interrupt(vector::NMI, Source::Nmi),
+            FIRST_INTERRUPT.. => self.interrupt(event.vector, Source::External),
+            // In real mode they are mixed, and all are delivered alike.
+            _ if self.cpu.cr0 & cr0::PE == 0 => self.interrupt(event.vector, Source::External),
+            // CR2 is what it was to be already.
+            _ => {
+                let exception = Exception {
+                    vector: event.vector,
+                    error_code: event.error_code,
+                    address: None,
+                };
+                deliver::raise(&mut self.cpu, exception)
+            }
+        }
     }
 
     fn enter(&mut self, entry: Entry) -> Result<(), TripleFault> {

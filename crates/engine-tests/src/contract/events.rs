@@ -8,7 +8,7 @@ use iced_x86::IcedError;
 use iced_x86::code_asm::*;
 use x86::exception::vector;
 use x86::register::{dr6, gpr, rflags};
-use x86::{Activity, DescriptorTable};
+use x86::{Activity, DescriptorTable, Injected};
 
 use super::{assemble, end};
 use crate::Mode;
@@ -350,6 +350,39 @@ pub(super) fn nmi(make: Make<'_>) -> Result<(), Trouble> {
     )?;
     seat.run_to_end(Entry::Resume)?;
     expect("masked after IRET", seat.state()?.events.nmi_masked, false)
+}
+
+/// A state may have an event on its way in, which another engine had no time to deliver. It comes first, and once.
+pub(super) fn unfinished_deliveries_are_finished(make: Make<'_>) -> Result<(), Trouble> {
+    let code = assemble(Mode::Long64, |a| {
+        a.nop()?;
+        end(a)
+    })?;
+    let events = [
+        (PIC_BASE + LINE, None),
+        (vector::UD, None),
+        (vector::GP, Some(0x18)),
+        (vector::NMI, None),
+    ];
+    for (vector, error_code) in events {
+        let mut bench = Bench::with(make, Mode::Long64, code.clone())?;
+        let mut state = bench.seat().state()?;
+        state.events.nmi_masked = vector == vector::NMI;
+        state.events.injected = Some(Injected {
+            vector,
+            error_code,
+            software: false,
+        });
+        bench.seat().vcpu.set_state(&state)?;
+        let seat = bench.seat();
+        expect("vector", seat.run_to_trap(Entry::Resume)?, vector)?;
+        let state = seat.state()?;
+        expect("nothing on its way", state.events.injected, None)?;
+        let pushed = state.gpr[gpr::RSP] + if error_code.is_some() { 16 } else { 8 };
+        expect("rip pushed", bench.peek(pushed, 8), CODE)?;
+        bench.seat().run_to_end(Entry::Resume)?;
+    }
+    Ok(())
 }
 
 pub(super) fn nmi_waits_for_iret(make: Make<'_>) -> Result<(), Trouble> {
