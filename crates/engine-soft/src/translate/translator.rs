@@ -11,10 +11,10 @@ use rustc_hash::FxHashMap;
 
 use super::assembler::{Assembler, Section};
 use super::code_memory_raw::CodeMemory;
-use super::huge_pages_raw::HUGE_PAGE;
 use super::crossings::{self, Allowed};
 use super::emitter::Frame;
 use super::facts::Forms;
+use super::huge_pages_raw::HUGE_PAGE;
 use super::inherited_raw::Inherited;
 use super::make::{self, Tools};
 use super::mode::Mode;
