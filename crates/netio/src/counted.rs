@@ -1,11 +1,12 @@
 //! What goes by a link, counted.
 
+use std::ops::{Add, Sub};
 use std::os::fd::BorrowedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::{Frame, Link, OffloadHeader, Offloads};
+use crate::{Frame, InterfaceCounts, Link, OffloadHeader, Offloads};
 
 /// Of one direction.
 #[derive(Debug, Default)]
@@ -19,6 +20,28 @@ struct Counters {
 pub struct Counts {
     pub frames: u64,
     pub bytes: u64,
+}
+
+impl Add for Counts {
+    type Output = Counts;
+
+    fn add(self, other: Counts) -> Counts {
+        Counts {
+            frames: self.frames.wrapping_add(other.frames),
+            bytes: self.bytes.wrapping_add(other.bytes),
+        }
+    }
+}
+
+impl Sub for Counts {
+    type Output = Counts;
+
+    fn sub(self, other: Counts) -> Counts {
+        Counts {
+            frames: self.frames.wrapping_sub(other.frames),
+            bytes: self.bytes.wrapping_sub(other.bytes),
+        }
+    }
 }
 
 impl Counters {
@@ -41,18 +64,88 @@ impl Counters {
 pub struct Traffic {
     sent: Counters,
     received: Counters,
+    passing: Mutex<Passing>,
+}
+
+/// What goes by the kernel rather than by a link of ours.
+#[derive(Debug, Default)]
+struct Passing {
+    interface: Option<Arc<InterfaceCounts>>,
+    /// Pairs of queues that the kernel serves now.
+    pairs: usize,
+    /// What the interface had counted when the first of them began.
+    since: [Counts; 2],
+    /// What went while the kernel served some, before that.
+    before: [Counts; 2],
+    /// Why it serves none.
+    why_not: String,
+}
+
+impl Passing {
+    fn now(&self) -> [Counts; 2] {
+        let interface = self.interface.as_ref().filter(|_| self.pairs > 0);
+        let now = interface.and_then(|interface| interface.now());
+        // Of one that has gone meanwhile nobody knows.
+        let now = now.unwrap_or(self.since);
+        [0, 1].map(|way| self.before[way] + (now[way] - self.since[way]))
+    }
 }
 
 impl Traffic {
     /// What the guest has sent.
     #[must_use]
     pub fn sent(&self) -> Counts {
-        self.sent.now()
+        self.sent.now() + self.passing().now()[0]
     }
 
     #[must_use]
     pub fn received(&self) -> Counts {
-        self.received.now()
+        self.received.now() + self.passing().now()[1]
+    }
+
+    fn passing(&self) -> MutexGuard<'_, Passing> {
+        self.passing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The kernel moves frames of one more pair of queues from now on, and the interface counts them.
+    pub fn kernel_begins(&self, interface: &Arc<InterfaceCounts>) {
+        let mut passing = self.passing();
+        if passing.pairs == 0 {
+            passing.since = interface.now().unwrap_or_default();
+            passing.interface = Some(Arc::clone(interface));
+        }
+        passing.pairs += 1;
+    }
+
+    /// The kernel serves no pair now, for this reason; or this one does not keep it from others.
+    pub fn kernel_idle(&self, why: &str) {
+        let mut passing = self.passing();
+        if passing.why_not != why {
+            passing.why_not = why.to_owned();
+        }
+    }
+
+    /// Whether the kernel moves the card's frames (vhost-net), or why not.
+    ///
+    /// # Errors
+    /// With the reason, for people.
+    pub fn by_kernel(&self) -> Result<(), String> {
+        let passing = self.passing();
+        if passing.pairs > 0 {
+            Ok(())
+        } else {
+            Err(passing.why_not.clone())
+        }
+    }
+
+    /// The kernel has moved the last frame of one of them.
+    pub fn kernel_ends(&self) {
+        let mut passing = self.passing();
+        let now = passing.interface.as_ref().and_then(|it| it.now());
+        let now = now.unwrap_or(passing.since);
+        passing.before = [0, 1].map(|way| passing.before[way] + (now[way] - passing.since[way]));
+        passing.since = now;
+        passing.pairs = passing.pairs.saturating_sub(1);
     }
 }
 

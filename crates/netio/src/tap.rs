@@ -85,6 +85,14 @@ impl TapLink {
         ready.map_err(|source| TapError::Descriptor { source })
     }
 
+    /// The interface, for who is to move its frames instead.
+    ///
+    /// # Errors
+    /// When the host has no file descriptors left.
+    pub fn tap(&self) -> io::Result<OwnedFd> {
+        self.tap.try_clone()
+    }
+
     #[cfg(test)]
     pub(crate) fn into_fd(self) -> OwnedFd {
         self.tap
