@@ -61,7 +61,7 @@ pub use fs::Fs;
 pub use gpu::{Cursor, Gpu, GpuHandle};
 pub use hotplug_memory::{HotplugMemory, HotplugMemoryHandle, HotplugMemoryReport};
 pub use keyboard::{Keyboard, KeyboardHandle};
-pub use net::{Net, NetHandle, NetOptions};
+pub use net::{KernelPath, Net, NetHandle, NetOptions, Onlookers};
 pub use rate::{RateGate, RateLimit};
 pub use ring::{QueueState, Ring};
 pub use rng::{Rng, RngLimit};

@@ -279,6 +279,14 @@ impl GuestMemory {
         }
     }
 
+    /// May the host's kernel write to it on a device's behalf? Of what it writes nobody hears, so not while writes
+    /// are logged; and not while pages have still to come, for which its thread would wait.
+    #[must_use]
+    pub fn takes_kernel_writes(&self) -> bool {
+        let is_logged = self.ram.iter().any(|region| region.bitmap().is_logging());
+        !is_logged && !self.missing.any()
+    }
+
     /// As [`GuestMemory::take_dirty_log`]: whole stretches of pages, ascending.
     #[must_use]
     pub fn take_dirty_ranges(&self) -> Vec<RamRange> {

@@ -124,6 +124,21 @@ pub trait Backend: Send + Debug {
         true
     }
 
+    /// How many of the worker's first queues somebody else serves now, who hears their bells instead. Asked after
+    /// each turn.
+    fn given_away(&self) -> usize {
+        0
+    }
+
+    /// The worker is held: takes back what was given away. The rings are then as if the worker had served them.
+    ///
+    /// # Errors
+    /// When they cannot be had back: the device then needs a reset.
+    fn rest(&mut self, rings: &mut [Ring]) -> Result<(), Nonsense> {
+        let _ = rings;
+        Ok(())
+    }
+
     /// The driver reset the device.
     fn reset(&mut self) {}
 }

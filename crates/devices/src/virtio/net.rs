@@ -4,11 +4,14 @@
 //! The queues are those of receive and transmit in turn, one pair after the other, then control.
 //! With one link, one worker serves them all: the links of user-mode networks have one thread's
 //! state. With a link a pair (a tap of several queues), each pair has a worker. Frames to the guest
-//! are pulled from the link when the guest has buffers ([`receive`]); none wait in the device.
+//! are pulled from the link when the guest has buffers ([`receive`]); none wait in the device. Where nobody here
+//! has to see them, the host's kernel moves frames instead ([`kernel_path`]).
 
 mod backend;
 mod control;
 mod filter;
+mod kernel_memory_raw;
+mod kernel_path;
 mod receive;
 mod shared;
 mod steering;
@@ -21,6 +24,7 @@ use netio::{Link, Offloads};
 use crate::virtio::{Doorbell, RateGate, VirtioDevice, WorkerPlan};
 
 use backend::NetBackend;
+pub use kernel_path::{KernelPath, Onlookers};
 pub use shared::NetHandle;
 use shared::Shared;
 
@@ -73,7 +77,9 @@ pub struct Net {
     links: Vec<Box<dyn Link>>,
     offloads: Offloads,
     mtu: Option<u16>,
-    waker: Option<Arc<Doorbell>>,
+    /// For each link, in its place, where there are any.
+    kernel: Vec<KernelPath>,
+    wakers: Vec<Arc<Doorbell>>,
     gates: Gates,
 }
 
@@ -92,13 +98,17 @@ impl Net {
             0 | 1 => options.pairs.clamp(1, MAX_PAIRS),
             several => u16::try_from(several).map_or(MAX_PAIRS, |several| several.min(MAX_PAIRS)),
         };
-        let waker = Doorbell::new().ok().map(Arc::new);
+        let wakers: Vec<Arc<Doorbell>> = links
+            .iter()
+            .map_while(|_| Doorbell::new().ok().map(Arc::new))
+            .collect();
         Net {
             offloads: links.first().map_or(Offloads::NONE, |link| link.offloads()),
             mtu: links.first().and_then(|link| link.mtu()),
-            shared: Arc::new(Shared::new(options.mac, pairs, waker.clone())),
+            shared: Arc::new(Shared::new(options.mac, pairs, wakers.clone())),
             links,
-            waker,
+            kernel: Vec::new(),
+            wakers,
             gates: Gates::default(),
         }
     }
@@ -110,28 +120,37 @@ impl Net {
         self
     }
 
+    /// The kernel moves frames where it can, by one of these for each link.
+    #[must_use]
+    pub fn by_kernel(mut self, kernel: Vec<KernelPath>) -> Net {
+        self.kernel = kernel;
+        self
+    }
+
     /// The host's hand on the card: its cable.
     #[must_use]
     pub fn handle(&self) -> NetHandle {
         NetHandle::new(Arc::clone(&self.shared))
     }
 
-    fn plan(&self, link: Box<dyn Link>, first: usize, queues: usize) -> Option<WorkerPlan> {
-        // The first worker's bell is the one that the handle rings.
-        let waker = match (&self.waker, first) {
-            (Some(waker), 0) => Arc::clone(waker),
-            _ => Arc::new(Doorbell::new().ok()?),
+    fn plan(
+        &self,
+        (link, kernel): (Box<dyn Link>, Option<KernelPath>),
+        first: usize,
+        queues: usize,
+    ) -> Option<WorkerPlan> {
+        let events = match &kernel {
+            Some(kernel) => Some(kernel.events()),
+            None => link.events(),
         };
+        let events = events.and_then(|fd| fd.try_clone_to_owned().ok());
+        let shared = Arc::clone(&self.shared);
+        let backend = NetBackend::new(shared, link, first, self.gates.clone());
         Some(WorkerPlan {
             queues,
-            events: link.events().and_then(|fd| fd.try_clone_to_owned().ok()),
-            backend: Box::new(NetBackend::new(
-                Arc::clone(&self.shared),
-                link,
-                first,
-                self.gates.clone(),
-            )),
-            waker,
+            events,
+            backend: Box::new(backend.by_kernel(kernel)),
+            waker: Arc::clone(self.wakers.get(first / 2)?),
         })
     }
 }
@@ -172,17 +191,22 @@ impl VirtioDevice for Net {
 
     fn workers(&mut self) -> Vec<WorkerPlan> {
         let queues = 2 * usize::from(self.shared.pairs()) + 1;
-        let mut links = std::mem::take(&mut self.links);
+        let links = std::mem::take(&mut self.links);
+        let kernel = std::mem::take(&mut self.kernel).into_iter().map(Some);
+        let ways = links
+            .into_iter()
+            .zip(kernel.chain(std::iter::repeat_with(|| None)));
+        let mut ways: Vec<_> = ways.collect();
         // Without descriptors left, queues have no worker and VirtioPci::new says so.
-        if links.len() == 1 {
-            let link = links.remove(0);
-            return self.plan(link, 0, queues).into_iter().collect();
+        if ways.len() == 1 {
+            let way = ways.remove(0);
+            return self.plan(way, 0, queues).into_iter().collect();
         }
-        let last = links.len().saturating_sub(1);
-        let links = links.into_iter().enumerate();
+        let last = ways.len().saturating_sub(1);
+        let ways = ways.into_iter().enumerate();
         // Control is the last pair's.
-        let plans = links
-            .filter_map(|(pair, link)| self.plan(link, 2 * pair, if pair == last { 3 } else { 2 }));
+        let plans = ways
+            .filter_map(|(pair, way)| self.plan(way, 2 * pair, if pair == last { 3 } else { 2 }));
         plans.collect()
     }
 

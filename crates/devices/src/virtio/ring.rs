@@ -11,7 +11,7 @@ use virtio_queue::{Queue, QueueOwnedT, QueueT};
 use vm_memory::{Bytes, GuestAddress};
 
 use crate::virtio::interrupts::Interrupts;
-use crate::virtio::{Chain, Next, Nonsense, RateGate};
+use crate::virtio::{Chain, Doorbell, Next, Nonsense, RateGate};
 
 /// How long a batch may go on before the driver hears of its first answer. Long enough to save
 /// interrupts, which cost a guest under a software engine thousands of instructions.
@@ -61,6 +61,8 @@ pub struct Ring {
     max_size: u16,
     /// The used index that the driver was told of last.
     signalled: u16,
+    /// Rung when the driver has notified the queue.
+    bell: Option<Arc<Doorbell>>,
 }
 
 impl Ring {
@@ -77,7 +79,49 @@ impl Ring {
             index,
             max_size,
             signalled: 0,
+            bell: None,
         }
+    }
+
+    /// This one is rung when the driver notifies the queue.
+    pub(super) fn set_bell(&mut self, bell: Arc<Doorbell>) {
+        self.bell = Some(bell);
+    }
+
+    pub(super) fn bell(&self) -> Option<&Arc<Doorbell>> {
+        self.bell.as_ref()
+    }
+
+    /// The ring as it stands, for somebody else to go on with. `None` where the driver has not enabled it.
+    pub(super) fn lend(&self) -> Option<QueueState> {
+        let queue = self.queue.as_ref()?;
+        Some(QueueState {
+            size: queue.size(),
+            enabled: true,
+            descriptors: queue.desc_table(),
+            driver: queue.avail_ring(),
+            device: queue.used_ring(),
+            next_available: queue.next_avail(),
+            next_used: queue.next_used(),
+        })
+    }
+
+    /// Somebody else has answered everything before this available index. The driver is to look, since who that was
+    /// may have left it to us to tell.
+    pub(super) fn take_back(&mut self, next_available: u16) {
+        if let Some(queue) = self.queue.as_mut() {
+            let answered = next_available.wrapping_sub(queue.next_avail());
+            let next_used = queue.next_used().wrapping_add(answered);
+            queue.set_next_avail(next_available);
+            queue.set_next_used(next_used);
+            self.signalled = next_used;
+            self.interrupt();
+        }
+    }
+
+    /// Interrupts the driver, whether it wants that or not.
+    pub(super) fn interrupt(&self) {
+        self.interrupts.queue(self.index);
     }
 
     /// Takes the queue into use as the driver described it.

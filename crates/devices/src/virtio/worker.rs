@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -36,6 +36,8 @@ struct Shared {
     waker: Arc<Doorbell>,
     events: Option<OwnedFd>,
     bells: Vec<Arc<Doorbell>>,
+    /// Of the bells, so many are not ours to hear now: the first.
+    given_away: AtomicUsize,
     interrupts: Arc<Interrupts>,
 }
 
@@ -56,14 +58,17 @@ pub(super) struct Worker {
 impl Worker {
     /// A worker that is held until released. Its thread begins with [`Worker::start`].
     pub(super) fn new(
-        rings: Vec<Ring>,
+        mut rings: Vec<Ring>,
         plan: WorkerPlan,
         interrupts: Arc<Interrupts>,
     ) -> io::Result<Worker> {
         let bells = rings
             .iter()
             .map(|_| Doorbell::new().map(Arc::new))
-            .collect::<io::Result<_>>()?;
+            .collect::<io::Result<Vec<_>>>()?;
+        for (ring, bell) in rings.iter_mut().zip(&bells) {
+            ring.set_bell(Arc::clone(bell));
+        }
         Ok(Worker {
             shared: Arc::new(Shared {
                 work: Mutex::new(Work {
@@ -75,6 +80,7 @@ impl Worker {
                 waker: plan.waker,
                 events: plan.events,
                 bells,
+                given_away: AtomicUsize::new(0),
                 interrupts,
             }),
             thread: None,
@@ -99,7 +105,7 @@ impl Worker {
     /// No request is in flight when this returns, and none begins until `why` is released.
     pub(super) fn hold(&self, why: u8) {
         self.shared.held.fetch_or(why, Ordering::AcqRel);
-        drop(self.work());
+        self.shared.rest(&mut self.work());
     }
 
     /// Takes one reason to be idle away. With the last, all queues are looked at.
@@ -151,7 +157,8 @@ impl Shared {
 
     /// Sleeps until a bell rings or the time is up, and marks the queues to serve.
     fn wait(&self, sleep: Sleep, rung: &mut [bool]) {
-        let bells = std::iter::once(&self.waker).chain(&self.bells);
+        let own = &self.bells[self.given_away()..];
+        let bells = std::iter::once(&self.waker).chain(own);
         let mut fds: Vec<PollFd<'_>> = bells
             .map(|bell| PollFd::new(&**bell, PollFlags::IN))
             .collect();
@@ -162,7 +169,7 @@ impl Shared {
             .and_then(|timeout| Timespec::try_from(timeout).ok());
         // An error leaves us to look at all queues, which is never wrong.
         let ready = poll(&mut fds, timeout.as_ref());
-        let mut happened = fds.iter().skip(1 + self.bells.len());
+        let mut happened = fds.iter().skip(1 + own.len());
         let happened = happened.any(|fd| !fd.revents().is_empty());
         // Somebody asked to be called back by time: look at all, whatever woke us.
         if timeout.is_some() || ready.is_err() || happened {
@@ -176,8 +183,25 @@ impl Shared {
         if self.waker.take() {
             rung.fill(true);
         }
-        for (rung, bell) in rung.iter_mut().zip(&self.bells) {
+        let own = rung.iter_mut().zip(&self.bells).skip(self.given_away());
+        for (rung, bell) in own {
             *rung |= bell.take();
+        }
+    }
+
+    /// Changes while we hold the lock, or are held: then the waker rings before it matters.
+    fn given_away(&self) -> usize {
+        let count = self.given_away.load(Ordering::Acquire);
+        count.min(self.bells.len())
+    }
+
+    /// Nothing is done for the worker by anybody else when this returns.
+    fn rest(&self, work: &mut Work) {
+        let rested = work.backend.rest(&mut work.rings);
+        self.given_away
+            .store(work.backend.given_away(), Ordering::Release);
+        if rested.is_err() {
+            self.break_off();
         }
     }
 
@@ -194,13 +218,18 @@ impl Shared {
         let Work { rings, backend } = &mut *work;
         let served = backend.serve_now(queue, rings);
         if served.is_err() {
-            self.give_up();
+            self.give_up(&mut work);
         }
         matches!(served, Ok(Next::Wait) | Err(_))
     }
 
     /// The driver broke the protocol.
-    fn give_up(&self) {
+    fn give_up(&self, work: &mut Work) {
+        self.break_off();
+        self.rest(work);
+    }
+
+    fn break_off(&self) {
         self.held.fetch_or(HOLD_BROKEN, Ordering::AcqRel);
         self.interrupts.ask_for_reset();
     }
@@ -219,7 +248,10 @@ impl Shared {
                     continue;
                 }
                 let Work { rings, backend } = &mut *work;
-                match backend.serve(queue, rings) {
+                let served = backend.serve(queue, rings);
+                self.given_away
+                    .store(backend.given_away(), Ordering::Release);
+                match served {
                     Ok(Next::Again) => {}
                     Ok(Next::Wait) => *rung = false,
                     Ok(Next::After(delay)) => {
@@ -228,7 +260,7 @@ impl Shared {
                     }
                     Err(_) => {
                         *rung = false;
-                        self.give_up();
+                        self.give_up(&mut work);
                     }
                 }
             }

@@ -33,6 +33,10 @@ pub(super) struct Missing {
 }
 
 impl Missing {
+    pub(super) fn any(&self) -> bool {
+        self.any.load(Ordering::SeqCst)
+    }
+
     fn lock(&self) -> MutexGuard<'_, PageSet> {
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }

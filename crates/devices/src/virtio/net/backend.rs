@@ -6,6 +6,7 @@ use std::time::Duration;
 use netio::{Frame, Link, Offloads};
 
 use crate::virtio::net::filter::Filter;
+use crate::virtio::net::kernel_path::KernelPath;
 use crate::virtio::net::receive::{Delivered, Receiver};
 use crate::virtio::net::shared::{Shared, guest_offloads, host_offloads};
 use crate::virtio::net::transmit::Transmitter;
@@ -17,6 +18,8 @@ use crate::virtio::{Backend, Next, Nonsense, Ring};
 pub(super) struct NetBackend {
     shared: Arc<Shared>,
     link: Box<dyn Link>,
+    /// Who may serve the pair in our place.
+    kernel: Option<KernelPath>,
     /// This worker's first queue among the device's.
     first: usize,
     features: u64,
@@ -52,6 +55,7 @@ impl NetBackend {
         NetBackend {
             shared,
             link,
+            kernel: None,
             first,
             features: 0,
             host: Offloads::NONE,
@@ -61,6 +65,11 @@ impl NetBackend {
             receiver: Receiver::default(),
             transmitter: Transmitter::new(),
         }
+    }
+
+    pub(super) fn by_kernel(mut self, kernel: Option<KernelPath>) -> NetBackend {
+        self.kernel = kernel;
+        self
     }
 
     /// Which of the device's queues is control. Spec: "Virtqueues" of the network device.
@@ -95,6 +104,38 @@ impl NetBackend {
         self.use_queue();
         if self.settings.status != status && self.first == 0 {
             rings.first().inspect(|ring| ring.config_changed());
+        }
+    }
+
+    /// Why frames have to pass us, if they do.
+    fn needed_here(&self) -> Option<&'static str> {
+        if self.first / 2 >= self.settings.active_pairs.into() {
+            return Some("the guest does not use these queues");
+        }
+        if !self.settings.link_up {
+            return Some("the cable is out");
+        }
+        let limited = self.gates.from_guest.is_limited() || self.gates.to_guest.is_limited();
+        limited.then_some("its rate is limited, which is counted in the guest's process")
+    }
+
+    /// Goes on while the kernel serves the pair. False where it does not, or not any more.
+    fn is_kernels(&mut self, rings: &mut [Ring]) -> Result<bool, Nonsense> {
+        let needed = self.needed_here();
+        match &mut self.kernel {
+            Some(kernel) => kernel.go_on(needed, rings),
+            None => Ok(false),
+        }
+    }
+
+    /// Lets the kernel serve the pair if nobody has to here, and nothing waits for room.
+    fn offer_kernel(&mut self, rings: &mut [Ring]) -> bool {
+        let needed = self.needed_here();
+        match &mut self.kernel {
+            Some(kernel) if !self.closed || needed.is_some() => {
+                kernel.begin(needed, self.features, rings)
+            }
+            _ => false,
         }
     }
 
@@ -183,6 +224,9 @@ impl Backend for NetBackend {
         self.features = features;
         self.host = host_offloads(features);
         self.closed = false;
+        if let Some(kernel) = &mut self.kernel {
+            kernel.try_again();
+        }
         if self.first == 0 {
             self.shared.driver_ready(features);
         }
@@ -193,6 +237,7 @@ impl Backend for NetBackend {
 
     fn serve(&mut self, queue: usize, rings: &mut [Ring]) -> Result<Next, Nonsense> {
         self.follow(rings);
+        let by_kernel = self.is_kernels(rings)?;
         let Some(ring) = rings.get_mut(queue) else {
             return Ok(Next::Wait);
         };
@@ -200,18 +245,41 @@ impl Backend for NetBackend {
         if self.control_queue() == Some(self.first + queue) {
             next = ring.drain(|chain| control::answer(&self.shared, self.features, chain))?;
             self.follow(rings);
+        } else if by_kernel {
+            return Ok(next);
         } else if (self.first + queue) % 2 == 1 {
             next = self.transmit(queue, ring)?;
         } else {
             // Here are new buffers, and no need to hear of the next while these last.
             ring.stop_notifications()?;
         }
+        // What the guest said may be that frames have to pass us.
+        if by_kernel && self.is_kernels(rings)? {
+            return Ok(next);
+        }
         // What the guest sent has answers, most of them at once.
-        Ok(next.sooner(self.receive(rings)?))
+        next = next.sooner(self.receive(rings)?);
+        Ok(if self.offer_kernel(rings) {
+            Next::Wait
+        } else {
+            next
+        })
     }
 
     fn listens(&self) -> bool {
         !self.closed
+    }
+
+    fn given_away(&self) -> usize {
+        let kernel = self.kernel.as_ref();
+        kernel.map_or(0, KernelPath::queues)
+    }
+
+    fn rest(&mut self, rings: &mut [Ring]) -> Result<(), Nonsense> {
+        match &mut self.kernel {
+            Some(kernel) => kernel.end(rings),
+            None => Ok(()),
+        }
     }
 
     fn reset(&mut self) {

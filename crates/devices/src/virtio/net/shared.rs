@@ -55,11 +55,12 @@ pub(super) struct Shared {
     pub(super) steering: Steering,
     born_mac: Mac,
     pairs: u16,
-    waker: Option<Arc<Doorbell>>,
+    /// Of all workers.
+    wakers: Vec<Arc<Doorbell>>,
 }
 
 impl Shared {
-    pub(super) fn new(mac: Mac, pairs: u16, waker: Option<Arc<Doorbell>>) -> Shared {
+    pub(super) fn new(mac: Mac, pairs: u16, wakers: Vec<Arc<Doorbell>>) -> Shared {
         Shared {
             state: Mutex::new(State {
                 mac,
@@ -73,7 +74,7 @@ impl Shared {
             steering: Steering::default(),
             born_mac: mac,
             pairs,
-            waker,
+            wakers,
         }
     }
 
@@ -198,8 +199,9 @@ impl NetHandle {
         self.wake();
     }
 
-    fn wake(&self) {
-        if let Some(waker) = &self.shared.waker {
+    /// Has the workers look again at what decides on their frames: rules, limits.
+    pub fn wake(&self) {
+        for waker in &self.shared.wakers {
             waker.ring();
         }
     }
