@@ -201,6 +201,10 @@ impl Engine for KvmEngine {
         self.vm.slots.map(&self.vm.fd, &self.vm.memory, None)
     }
 
+    fn bears_untold_writes(&self) -> bool {
+        true
+    }
+
     fn set_dirty_log(&self, on: bool) -> Result<(), EngineError> {
         self.vm.slots.map(&self.vm.fd, &self.vm.memory, Some(on))
     }

@@ -83,6 +83,12 @@ pub trait Engine: Send + Sync + Debug {
         Ok(())
     }
 
+    /// May RAM be written by somebody who tells nobody, as the host's kernel does for a device (vhost)? Not where the
+    /// engine knows by heart what lies there.
+    fn bears_untold_writes(&self) -> bool {
+        false
+    }
+
     /// Starts or stops the dirty log of writes made by guest instructions, where the engine keeps
     /// one of its own (software engines log through the memory's tracker).
     ///

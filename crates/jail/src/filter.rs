@@ -85,6 +85,23 @@ const TAP: [c_ulong; 3] = [
     libc::TUNSETQUEUE as c_ulong,
     libc::TUNSETVNETHDRSZ as c_ulong,
 ];
+/// Of a tap whose frames the host's kernel moves. Who stops a device takes it away from the kernel and asks how far
+/// that has come. Spec: Linux `include/uapi/linux/vhost.h`, VHOST_NET_SET_BACKEND, VHOST_GET_VRING_BASE.
+const VHOST_END: [c_ulong; 2] = [0x4008_af30, 0xc008_af12];
+/// Who serves it gives it to the kernel: VHOST_GET_FEATURES and SET_FEATURES, SET_OWNER, SET_MEM_TABLE, SET_VRING_NUM,
+/// ADDR, BASE, KICK, CALL and ERR. Nothing that would have the kernel log, or look up addresses elsewhere.
+const VHOST_BEGIN: [c_ulong; 10] = [
+    0x8008_af00,
+    0x4008_af00,
+    0xaf01,
+    0x4008_af03,
+    0x4008_af10,
+    0x4028_af11,
+    0x4008_af12,
+    0x4008_af20,
+    0x4008_af21,
+    0x4008_af22,
+];
 /// All of KVM's are of one kind. Spec: Linux `include/uapi/linux/kvm.h`, KVMIO.
 const KVM: u64 = 0xae00;
 /// So are userfaultfd's. Spec: Linux `include/uapi/linux/userfaultfd.h`, UFFDIO.
@@ -225,11 +242,14 @@ fn narrowed(work: Work) -> Result<Rules, BackendError> {
         Work::Processor => {
             controls.push(of_kind(KVM)?);
             controls.extend(requests(&TAP)?);
+            controls.extend(requests(&VHOST_END)?);
         }
         Work::Device => {}
         Work::Network => {
             add(&mut rules, &[LOOK, CHANGE, CONNECTED, COME, NETWORK]);
             controls.extend(requests(&TAP)?);
+            controls.extend(requests(&VHOST_BEGIN)?);
+            controls.extend(requests(&VHOST_END)?);
             rules.insert(libc::SYS_socket, any_of(&FAMILIES)?);
         }
         Work::Folder => add(&mut rules, &[LOOK, CHANGE, FOLDERS]),

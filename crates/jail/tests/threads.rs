@@ -193,6 +193,14 @@ fn devices_are_controlled_by_those_who_have_them() {
             0xc028_aa03_u32.cast_signed(),
         );
         assert_eq!(copied == Err(libc::EPERM), work != Work::Pager, "{work:?}");
+        // VHOST_SET_MEM_TABLE, VHOST_NET_SET_BACKEND, and VHOST_SET_LOG_BASE.
+        let begun = call(libc::SYS_ioctl, file.as_raw_fd(), 0x4008_af03);
+        assert_eq!(begun == Err(libc::EPERM), work != Work::Network, "{work:?}");
+        let ended = call(libc::SYS_ioctl, file.as_raw_fd(), 0x4008_af30);
+        let may = [Work::Network, Work::Processor].contains(&work);
+        assert_eq!(ended == Err(libc::EPERM), !may, "{work:?}");
+        let logged = call(libc::SYS_ioctl, file.as_raw_fd(), 0x4008_af04);
+        assert_eq!(logged, Err(libc::EPERM), "{work:?}");
         let typed = call(libc::SYS_ioctl, file.as_raw_fd(), 0x5412);
         assert_eq!(typed, Err(libc::EPERM), "{work:?}");
     });

@@ -71,6 +71,8 @@ pub(crate) struct Board {
     /// PCI's four wires, on a board whose firmware routes them.
     pirqs: Option<[Arc<SharedLine>; 4]>,
     memory: GuestMemory,
+    /// See [`Engine::bears_untold_writes`].
+    bears_untold_writes: bool,
     next_slot: u8,
 }
 
@@ -154,6 +156,7 @@ impl Board {
             isa_dma: None,
             pirqs: None,
             memory: parts.memory.clone(),
+            bears_untold_writes: parts.engine.bears_untold_writes(),
             next_slot: 1,
         };
         board.add_interrupt_controllers()?;
@@ -308,6 +311,11 @@ impl Board {
         let name = format!("{}@{base:#x}", lock(&device).kind());
         self.name(&name, device);
         Ok(())
+    }
+
+    /// Devices may have the host's kernel write RAM for them.
+    pub(crate) fn bears_untold_writes(&self) -> bool {
+        self.bears_untold_writes
     }
 
     pub(crate) fn memory(&self) -> &GuestMemory {

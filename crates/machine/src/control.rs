@@ -220,6 +220,7 @@ impl MachineControl {
     /// Keeps the guest within these bounds from now on.
     pub fn set_limits(&self, limits: &Limits) {
         self.shared.gates.set(limits);
+        self.wake_cards();
         let guest = HeldVcpus(Arc::downgrade(&self.shared));
         self.shared.throttle.set(limits.cpu, guest);
     }
@@ -227,6 +228,7 @@ impl MachineControl {
     /// What may come to the guest's network card and leave it, from now on.
     pub fn set_rules(&self, rules: Rules) {
         self.shared.firewall.set(rules);
+        self.wake_cards();
     }
 
     pub(crate) fn firewall(&self) -> Firewall {
@@ -377,6 +379,7 @@ impl MachineControl {
         self.shared.memory.disconnect();
         self.shared.cpus.disconnect();
         self.shared.media.disconnect();
+        self.forget_cards();
         *lock(&self.shared.resize) = None;
         self.shared.seat.disconnect();
         *lock(&self.shared.vsock) = None;

@@ -1,5 +1,7 @@
 //! A guest's network card, over what its packets go by.
 
+mod by_kernel;
+
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -7,7 +9,7 @@ use std::sync::Arc;
 use devices::ethernet::{CardOptions, E1000Card, Rtl8139Card};
 use devices::pci::OptionRom;
 use devices::virtio::net::MAX_PAIRS;
-use devices::virtio::{Net, NetOptions};
+use devices::virtio::{KernelPath, Net, NetOptions};
 use netio::{Counted, Guarded, Link, Subnet, TapLink, UserLink, UserOptions};
 
 use crate::MachineError;
@@ -35,7 +37,14 @@ pub(crate) fn add(
         false => 1,
     };
     // iPXE keeps buffers of its card's longest packets, and has room for short ones.
-    let links = links(&network.way, pairs, virtio && network.rom.is_none())?;
+    let long = virtio && network.rom.is_none();
+    let (links, kernel) = match &network.way {
+        NetworkWay::Tap(name) => on_tap(board, network, name, pairs, control)?,
+        way => {
+            network.traffic.kernel_idle(by_kernel::ELSEWHERE);
+            (links(way, pairs, long)?, Vec::new())
+        }
+    };
     let subnet = match &network.way {
         NetworkWay::User(_) => Some(Subnet::USER),
         NetworkWay::Bridge(options, _) => Some(options.subnet),
@@ -61,7 +70,8 @@ pub(crate) fn add(
             mac: network.mac,
             pairs,
         };
-        let device = Net::new(links, &options).through(gates);
+        let device = Net::new(links, &options).through(gates).by_kernel(kernel);
+        control.watch_card(id, device.handle());
         let slot = board.add_removable(network.slot, device, rom)?;
         let plugged = Plugged {
             id: network.id.clone(),
@@ -110,10 +120,7 @@ fn links(way: &NetworkWay, pairs: u16, long: bool) -> Result<Vec<Box<dyn Link>>,
             taps.map(|tap| Ok(Box::new(UserLink::on_bridge(own(tap)?, options)?) as Box<dyn Link>))
                 .collect::<Result<_, MachineError>>()?
         }
-        NetworkWay::Tap(name) => {
-            let links = TapLink::by_name(name, pairs.into())?.into_iter();
-            links.map(|link| Box::new(link) as Box<dyn Link>).collect()
-        }
+        NetworkWay::Tap(name) => boxed(TapLink::by_name(name, pairs.into())?),
     };
     if links.is_empty() {
         return Err(MachineError::Pci {
@@ -121,6 +128,24 @@ fn links(way: &NetworkWay, pairs: u16, long: bool) -> Result<Vec<Box<dyn Link>>,
         });
     }
     Ok(links)
+}
+
+fn boxed(taps: Vec<TapLink>) -> Vec<Box<dyn Link>> {
+    let links = taps.into_iter();
+    links.map(|link| Box::new(link) as Box<dyn Link>).collect()
+}
+
+/// The queues of a tap, and by what the host's kernel may serve each.
+fn on_tap(
+    board: &Board,
+    network: &NetworkConfig,
+    name: &str,
+    pairs: u16,
+    control: &MachineControl,
+) -> Result<(Vec<Box<dyn Link>>, Vec<KernelPath>), MachineError> {
+    let taps = TapLink::by_name(name, pairs.into())?;
+    let paths = by_kernel::paths(board, network, name, &taps, control);
+    Ok((boxed(taps), paths))
 }
 
 fn own(tap: &OwnedFd) -> Result<OwnedFd, MachineError> {

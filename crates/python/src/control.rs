@@ -177,13 +177,15 @@ impl Control {
             .collect()
     }
 
-    /// By card: frames and bytes that were sent, and those that were received.
-    fn card_traffic(&self) -> Vec<(String, [(u64, u64); 2])> {
+    /// By card: frames and bytes that were sent, and those that were received; and why the host's kernel does not move
+    /// them, where it does not.
+    fn card_traffic(&self) -> Vec<(String, [(u64, u64); 2], Option<String>)> {
         let cards = self.control.card_traffic().into_iter();
         cards
             .map(|(id, it)| {
                 let directions = [it.sent(), it.received()];
-                (id, directions.map(|found| (found.frames, found.bytes)))
+                let directions = directions.map(|found| (found.frames, found.bytes));
+                (id, directions, it.by_kernel().err())
             })
             .collect()
     }

@@ -195,6 +195,9 @@ def _devices(spec: MachineSpec) -> Iterator[Path]:
         yield Path("/dev/kvm")
     if spec.network is not None and spec.network.kind is NetworkKind.TAP:
         yield Path("/dev/net/tun")
+        # By which the host's kernel moves the frames, where that can be.
+        if spec.engine in (EngineChoice.AUTO, EngineChoice.KVM):
+            yield Path("/dev/vhost-net")
 
 
 def _files(disk: DiskSpec) -> list[Path]:

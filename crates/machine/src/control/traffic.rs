@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use block::{BlockDevice, Counted};
+use devices::virtio::NetHandle;
 
 use super::MachineControl;
 use crate::sync::lock;
@@ -14,6 +15,8 @@ pub(super) struct Traffic {
     /// Drives with what lies in them.
     drives: Vec<(String, Arc<block::Traffic>)>,
     cards: Vec<(String, Arc<netio::Traffic>)>,
+    /// Of cards of virtio.
+    handles: Vec<(String, Arc<NetHandle>)>,
 }
 
 fn enter<T>(list: &mut Vec<(String, Arc<T>)>, id: &str, traffic: &Arc<T>) {
@@ -31,6 +34,23 @@ impl MachineControl {
 
     pub(crate) fn count_card(&self, id: &str, card: &Arc<netio::Traffic>) {
         enter(&mut lock(&self.shared.traffic).cards, id, card);
+    }
+
+    /// The card hears when something changes that decides on its frames.
+    pub(crate) fn watch_card(&self, id: &str, card: NetHandle) {
+        let handles = &mut lock(&self.shared.traffic).handles;
+        enter(handles, id, &Arc::new(card));
+    }
+
+    pub(super) fn forget_cards(&self) {
+        lock(&self.shared.traffic).handles.clear();
+    }
+
+    /// Rules or limits have changed.
+    pub(super) fn wake_cards(&self) {
+        for (_, card) in &lock(&self.shared.traffic).handles {
+            card.wake();
+        }
     }
 
     /// What lies in a drive, as its guest has it. Counted for the drive, whatever lies in it by and by.

@@ -62,8 +62,14 @@ def _traffic(control: Control) -> dict[str, object]:
             for disk, kinds, _ in control.disk_traffic()
         ],
         "cards": [
-            {"id": card, "sent": _frames(*sent), "received": _frames(*received)}
-            for card, (sent, received) in control.card_traffic()
+            {
+                "id": card,
+                "sent": _frames(*sent),
+                "received": _frames(*received),
+                "vhost": why_not is None,
+                "why_not": why_not,
+            }
+            for card, (sent, received), why_not in control.card_traffic()
         ],
     }
 
