@@ -113,8 +113,8 @@ class Control:
         """
 
     def card_traffic(self) -> list[tuple[str, list[tuple[int, int]], str | None]]:
-        """Of each network card by its id what the guest has sent and received: frames, bytes; and why
-        the host's kernel does not move them (vhost-net), or None where it does.
+        """Of each network card by its id what the guest has sent and received: frames, bytes; and
+        why the host's kernel does not move them (vhost-net), or None where it does.
         """
 
     def save(

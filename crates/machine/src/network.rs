@@ -23,6 +23,9 @@ const FIRST_CARD: &str = "net0";
 /// What cards of the old world take for the longest packet.
 const ETHERNET_MTU: u16 = 1500;
 
+/// One link, or one for each pair of queues; and by what the host's kernel may serve each, where it may.
+type Ways = (Vec<Box<dyn Link>>, Vec<KernelPath>);
+
 /// Plugs the card in, and answers into which slot, and how it is taken out again where it can be: one of virtio with
 /// a pair of queues for each vCPU, one of the old world with one. All cards have one firewall.
 pub(crate) fn add(
@@ -142,7 +145,7 @@ fn on_tap(
     name: &str,
     pairs: u16,
     control: &MachineControl,
-) -> Result<(Vec<Box<dyn Link>>, Vec<KernelPath>), MachineError> {
+) -> Result<Ways, MachineError> {
     let taps = TapLink::by_name(name, pairs.into())?;
     let paths = by_kernel::paths(board, network, name, &taps, control);
     Ok((boxed(taps), paths))

@@ -21,6 +21,10 @@ use crate::statistics::Statistics;
 /// How many, their bytes, their nanoseconds, and how many failed.
 type Requests = (u64, u64, u64, u64);
 
+/// A card's id; frames and bytes that were sent, and those that were received; and why the host's kernel does not move
+/// them, where it does not.
+type CardTraffic = (String, [(u64, u64); 2], Option<String>);
+
 /// `innkeeper._core.Control`. Every call gives up the GIL first: it may wait for a lock whose holder
 /// is about to call a Python device.
 #[pyclass(frozen, module = "innkeeper._core")]
@@ -177,9 +181,7 @@ impl Control {
             .collect()
     }
 
-    /// By card: frames and bytes that were sent, and those that were received; and why the host's kernel does not move
-    /// them, where it does not.
-    fn card_traffic(&self) -> Vec<(String, [(u64, u64); 2], Option<String>)> {
+    fn card_traffic(&self) -> Vec<CardTraffic> {
         let cards = self.control.card_traffic().into_iter();
         cards
             .map(|(id, it)| {

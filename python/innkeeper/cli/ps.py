@@ -42,7 +42,13 @@ def inspect(
     _as_json: Annotated[bool, typer.Option("--json", help="As without it.")] = False,
 ) -> None:
     """Print all that is known about a guest, as JSON."""
-    print_json(listing.inspect(name))
+    document = listing.inspect(name)
+    if document["pid"] is not None:
+        # Of all that is printed, the only thing that the guest's process is asked.
+        from innkeeper.services import usage
+
+        document["cards"] = usage.cards(name)
+    print_json(document)
 
 
 def _row(guest: Document) -> tuple[str, ...]:

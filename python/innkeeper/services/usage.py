@@ -119,6 +119,16 @@ def engine(name: str) -> dict[str, Any] | None:
     return told if isinstance(told, dict) else None
 
 
+def cards(name: str) -> list[dict[str, Any]] | None:
+    """Of each network card of a guest, whether the host's kernel moves its frames now (vhost-net),
+    or why not. None where nobody answered.
+    """
+    _, traffic = _told(name)
+    if traffic is None:
+        return None
+    return [{key: card[key] for key in ("id", "vhost", "why_not")} for card in traffic["cards"]]
+
+
 def _of(document: listing.Document) -> Usage | None:
     pid = document["pid"]
     if not isinstance(pid, int):

@@ -1,6 +1,8 @@
 //! Frames by the kernel itself, between an interface in a network namespace of the test's own and rings in this
 //! process's memory; skipped where the host has no vhost-net for this process.
 
+#![allow(clippy::cast_possible_truncation, reason = "test values are small")]
+
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;

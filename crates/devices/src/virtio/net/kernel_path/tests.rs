@@ -1,5 +1,9 @@
 //! A card whose frames a kernel moves that the test plays, over a hub for those that pass the process.
 
+#![allow(clippy::cast_possible_truncation, reason = "test values are small")]
+
+mod kernel;
+mod namespace_raw;
 mod stand_in;
 
 use std::num::NonZeroU64;
