@@ -104,6 +104,9 @@ const VHOST_BEGIN: [c_ulong; 10] = [
 ];
 /// All of KVM's are of one kind. Spec: Linux `include/uapi/linux/kvm.h`, KVMIO.
 const KVM: u64 = 0xae00;
+/// By which a device interrupts: KVM_IRQ_LINE and KVM_SIGNAL_MSI. All who serve one need these, where the kernel has the
+/// interrupt controllers; what they do is done to their own guest.
+const INTERRUPTS: [c_ulong; 2] = [0x4008_ae61, 0x4020_aea5];
 /// So are userfaultfd's. Spec: Linux `include/uapi/linux/userfaultfd.h`, UFFDIO.
 const USERFAULT: u64 = 0xaa00;
 const KIND: u64 = 0xff00;
@@ -244,16 +247,23 @@ fn narrowed(work: Work) -> Result<Rules, BackendError> {
             controls.extend(requests(&TAP)?);
             controls.extend(requests(&VHOST_END)?);
         }
-        Work::Device => {}
+        Work::Device => controls.extend(requests(&INTERRUPTS)?),
         Work::Network => {
             add(&mut rules, &[LOOK, CHANGE, CONNECTED, COME, NETWORK]);
+            controls.extend(requests(&INTERRUPTS)?);
             controls.extend(requests(&TAP)?);
             controls.extend(requests(&VHOST_BEGIN)?);
             controls.extend(requests(&VHOST_END)?);
             rules.insert(libc::SYS_socket, any_of(&FAMILIES)?);
         }
-        Work::Folder => add(&mut rules, &[LOOK, CHANGE, FOLDERS]),
-        Work::Sockets => add(&mut rules, &[CONNECTED, COME]),
+        Work::Folder => {
+            add(&mut rules, &[LOOK, CHANGE, FOLDERS]);
+            controls.extend(requests(&INTERRUPTS)?);
+        }
+        Work::Sockets => {
+            add(&mut rules, &[CONNECTED, COME]);
+            controls.extend(requests(&INTERRUPTS)?);
+        }
         Work::Pager => controls.push(of_kind(USERFAULT)?),
     }
     rules.insert(libc::SYS_ioctl, controls);

@@ -187,6 +187,11 @@ fn devices_are_controlled_by_those_who_have_them() {
         let kvm = call(libc::SYS_ioctl, file.as_raw_fd(), 0xae80);
         let may = [Work::Desk, Work::Processor].contains(&work);
         assert_eq!(kvm == Err(libc::EPERM), !may, "{work:?}");
+        // KVM_IRQ_LINE and KVM_SIGNAL_MSI: every device interrupts.
+        for interrupt in [0x4008_ae61, 0x4020_aea5] {
+            let done = call(libc::SYS_ioctl, file.as_raw_fd(), interrupt);
+            assert_eq!(done == Err(libc::EPERM), work == Work::Pager, "{work:?}");
+        }
         let copied = call(
             libc::SYS_ioctl,
             file.as_raw_fd(),
