@@ -15,7 +15,7 @@ from innkeeper.errors import InvalidInput
 from innkeeper.images.installers import Architecture
 from innkeeper.machine import EngineChoice
 from innkeeper.machine.size import parse_size
-from innkeeper.services.install import DEFAULT_RELEASE, SYSTEMS, InstallOrder
+from innkeeper.services.install import SYSTEMS, InstallOrder
 from innkeeper.services.install import install as run_installer
 from innkeeper.services.request import GuestRequest
 
@@ -40,8 +40,12 @@ def install(
         bool, typer.Option("--replace", help="Install over what is on a disk that is there.")
     ] = False,
     release: Annotated[
-        str, typer.Option(metavar="NUMBER", help="Debian's release, as the host's mirror has it.")
-    ] = DEFAULT_RELEASE,
+        str | None,
+        typer.Option(
+            metavar="NUMBER",
+            help="Debian's release, of which the host's apt has a mirror. Without, the host's own.",
+        ),
+    ] = None,
     architecture: Annotated[
         Architecture, typer.Option(help="Of the system that is installed.")
     ] = Architecture.AMD64,

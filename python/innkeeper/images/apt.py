@@ -20,16 +20,24 @@ _PROXY: Final = re.compile(
     r"(?P<name>Acquire::https?::Proxy(?:::[\w.-]+)?) "
     r"(?P<value>(?!\w+://(?:[^/]*@)?(?:localhost|127\.|\[::1\]))[^\s\";]+)"
 )
-_TARGET: Final = "$(ORIGIN)|$(CODENAME)|$(COMPONENT)|$(REPO_URI)"
+_TARGET: Final = "$(ORIGIN)|$(CODENAME)|$(COMPONENT)|$(REPO_URI)|$(VERSION)"
 
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """One line of a sources.list."""
+    """One line of a sources.list. `version` is what the archive says of itself, such as 13.2; what
+    is not released yet has none.
+    """
 
     uri: str
     suite: str
     component: str
+    version: str = ""
+
+    @property
+    def release(self) -> str:
+        """The number of Debian's release, or an empty text."""
+        return self.version.partition(".")[0]
 
     @property
     def line(self) -> str:
@@ -70,23 +78,23 @@ class Apt:
     def update(self) -> None:
         run(["apt-get", *self._options, "update"])
 
-    def debian(self) -> list[Archive]:
-        """Debian's own archives among the host's, those of one release.
+    def debian(self, release: str | None = None) -> list[Archive]:
+        """Debian's own archives among the host's, those of one release: of the number `release`, or
+        the first that the host names. That release's own archive comes first.
 
         Raises:
-            ImageBuildFailed: when the host knows no Debian mirror.
+            ImageBuildFailed: when the host knows no Debian mirror, or none of that release.
         """
         targets = run(
             ["apt-get", *self._options, "indextargets", "--format", _TARGET, "Created-By: Packages"]
         )
         fields = [line.split("|") for line in targets.splitlines()]
-        found = [Archive(field[3], field[1], field[2]) for field in fields if field[0] == "Debian"]
-        releases = [archive.suite for archive in found if "-" not in archive.suite]
-        if not releases:
-            raise ImageBuildFailed(
-                f"this host's apt knows no Debian mirror; name one in {MIRROR_VARIABLE}"
-            )
-        return [a for a in found if a.suite.split("-")[0] == releases[0] and a.component == "main"]
+        found = [
+            Archive(uri, codename, component, version)
+            for origin, codename, component, uri, version in fields
+            if origin == "Debian"
+        ]
+        return of_one_release(found, release)
 
     def proxies(self) -> str:
         """The host's own settings of proxies, as a file of apt's configuration. Those on the host's
@@ -107,6 +115,28 @@ class Apt:
     def download(self, package: str, directory: Path) -> Path:
         run(["apt-get", *self._options, "download", package], cwd=directory)
         return next(directory.glob(f"{package}_*.deb"))
+
+
+def of_one_release(archives: list[Archive], release: str | None) -> list[Archive]:
+    """Those of `main` that belong to `release`, or to the first release that is among them, with
+    its updates behind it.
+    """
+    releases = [archive for archive in archives if "-" not in archive.suite]
+    if not releases:
+        raise ImageBuildFailed(
+            f"this host's apt knows no Debian mirror; name one in {MIRROR_VARIABLE}"
+        )
+    wanted = [archive for archive in releases if release in (None, archive.release)]
+    # It may become that one.
+    wanted = wanted or [archive for archive in releases if not archive.release]
+    if not wanted:
+        there = ", ".join(sorted({archive.release or archive.suite for archive in releases}))
+        raise ImageBuildFailed(
+            f"this host's apt knows no mirror of Debian {release}, but of {there}"
+        )
+    suite = wanted[0].suite
+    found = [a for a in archives if a.suite.split("-")[0] == suite and a.component == "main"]
+    return sorted(found, key=lambda archive: archive.suite != suite)
 
 
 def proxy_settings(dump: str) -> str:

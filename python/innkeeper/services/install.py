@@ -39,7 +39,6 @@ SYSTEMS: Final = {
     "rocky": Family.ANACONDA,
     "almalinux": Family.ANACONDA,
 }
-DEFAULT_RELEASE: Final = "12"
 # What each installer runs in without being told: Anaconda has its own system in memory.
 DEFAULT_MEMORY: Final = {Family.DEBIAN: 1 << 30, Family.ANACONDA: 3 << 30}
 # Words for the kernel: what is asked all the same is asked in lines; what stands behind the dashes
@@ -56,7 +55,7 @@ class InstallOrder:
     """`system` is a name of `SYSTEMS`, or None for what the disc has. `disk` is where to, made with
     `size` bytes when it is missing; what is on one that is there is lost, which `replace` agrees
     to. The installer comes from the disc `iso`, or from a package of the host's mirror, which only
-    Debian's does. `preseed` and `kickstart` are files of one's own answers, to the installer that
+    Debian's does, in its `release`, a number, or else in the host's own. `preseed` and `kickstart` are files of one's own answers, to the installer that
     knows such. The guest that it runs in is `guest`, without its disks and what it boots, and with
     `memory` bytes, or what its installer needs.
     """
@@ -65,7 +64,7 @@ class InstallOrder:
     disk: DiskSpec
     size: int
     replace: bool = False
-    release: str = DEFAULT_RELEASE
+    release: str | None = None
     architecture: Architecture = Architecture.AMD64
     iso: Path | None = None
     preseed: Path | None = None
@@ -180,13 +179,17 @@ def _debian(
         report("packages of the mirror", 0.0)
         apt = Apt(directory / "apt", order.architecture)
         apt.update()
-        mirror = mirror_of(apt)
-        report(f"the installer of Debian {order.release}", 0.5)
+        mirror = mirror_of(apt, order.release)
+        if not mirror.release:
+            raise InvalidInput(
+                f"Debian's {mirror.suite} has no number: --release says whose installer it is"
+            )
+        report(f"the installer of Debian {mirror.release}", 0.5)
         try:
-            installer = fetch(apt, order.release, order.architecture, directory)
+            installer = fetch(apt, mirror.release, order.architecture, directory)
         except ImageBuildFailed as error:
             raise ImageBuildFailed(
-                f"no installer of Debian {order.release} for {order.architecture}: {error}"
+                f"no installer of Debian {mirror.release} for {order.architecture}: {error}"
             ) from error
         report("done", 1.0)
     answers = Answers(

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from innkeeper.errors import ImageBuildFailed, InvalidInput
+from innkeeper.images.apt import Archive
 from innkeeper.images.installers import (
     Answers,
     Choices,
@@ -21,7 +22,7 @@ from innkeeper.images.installers import (
     kickstart_disk,
     preseed,
 )
-from innkeeper.images.installers.mirror import parse_mirror
+from innkeeper.images.installers.mirror import mirror_of, parse_mirror
 from innkeeper.machine.spec import DiskBus
 
 
@@ -35,6 +36,8 @@ def test_the_hosts_mirror_is_told_in_the_installers_words() -> None:
     assert "d-i mirror/suite string bookworm" in lines
     assert "d-i passwd/root-password password a b" in lines
     assert "d-i netcfg/get_hostname string web" in lines
+    # Those that the host takes, which are none.
+    assert "d-i apt-setup/services-select multiselect " in lines
 
 
 def test_ones_own_answers_come_last_and_packages_are_named() -> None:
@@ -64,6 +67,41 @@ def test_mirrors_are_read_from_apts_settings() -> None:
     assert parse_mirror("https://mirror.example/", "trixie", proxies).proxy == ""
     with pytest.raises(ImageBuildFailed, match="file"):
         parse_mirror("file:///srv/debian", "bookworm", "")
+
+
+class HostsApt:
+    """Of a host that takes updates, some of them from `security`."""
+
+    def __init__(self, security: str) -> None:
+        self.security = security
+
+    def debian(self, release: str | None) -> list[Archive]:
+        assert release is None
+        return [
+            Archive("http://mirror/debian/", "trixie", "main", "13.8"),
+            Archive("http://mirror/debian/", "trixie-updates", "main", "13-updates"),
+            Archive(self.security, "trixie-security", "main", "13"),
+        ]
+
+    def proxies(self) -> str:
+        return ""
+
+
+@pytest.mark.parametrize(
+    ("uri", "host"),
+    [
+        ("http://mirror:81/debian-security/", "mirror:81"),
+        # An installer knows no other directory.
+        ("http://mirror/security/", "security.debian.org"),
+        ("https://mirror/debian-security", "security.debian.org"),
+    ],
+)
+def test_what_is_installed_takes_the_updates_that_the_host_takes(uri: str, host: str) -> None:
+    mirror = mirror_of(HostsApt(uri), None)  # type: ignore[arg-type]
+    assert mirror.release == "13"
+    text = preseed(Answers(hostname="web", password="x", mirror=mirror))
+    assert "d-i apt-setup/services-select multiselect security, updates\n" in text
+    assert f"d-i apt-setup/security_host string {host}\n" in text
 
 
 def choose(**others: object) -> Choices:

@@ -82,7 +82,16 @@ def preseed(answers: Answers, own: str = "") -> str:
             f"d-i mirror/{mirror.protocol}/directory string {mirror.directory}",
             f"d-i mirror/{mirror.protocol}/proxy string {mirror.proxy}",
             f"d-i mirror/suite string {mirror.suite}",
+            f"d-i apt-setup/services-select multiselect {', '.join(_services(mirror))}",
         ]
+        if mirror.security is not None:
+            lines.append(f"d-i apt-setup/security_host string {mirror.security}")
     else:
         lines += ["d-i apt-setup/use_mirror boolean false"]
     return _ALWAYS + "\n".join(lines) + "\n" + own
+
+
+def _services(mirror: Mirror) -> list[str]:
+    """What the host takes. One that the installer cannot reach, it would ask about."""
+    security = [] if mirror.security is None else ["security"]
+    return security + (["updates"] if mirror.updates else [])

@@ -1,35 +1,56 @@
 """The host's own mirror, as an installer in a guest is told of it."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import urlsplit
 
 from innkeeper.errors import ImageBuildFailed
 from innkeeper.images.apt import Apt
 
+_DEBIANS_SECURITY: Final = "security.debian.org"
 _PROXY: Final = re.compile(r'Acquire::(?P<protocol>https?)::Proxy "(?P<url>[^"]*)";')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mirror:
-    """`host` may have a port; `directory` begins with a slash, and `proxy` may be empty."""
+    """`host` may have a port; `directory` begins with a slash, and `proxy` may be empty. `release` is
+    the number of Debian's release, empty for one that has none yet. `security` is where updates of
+    security are, and `updates` whether others are taken.
+    """
 
     protocol: str
     host: str
     directory: str
     suite: str
     proxy: str = ""
+    release: str = ""
+    security: str | None = None
+    updates: bool = False
 
 
-def mirror_of(apt: Apt) -> Mirror:
-    """That of Debian which the host's apt has first, with the proxy that it takes there.
+def mirror_of(apt: Apt, release: str | None) -> Mirror:
+    """That of Debian's `release` which the host's apt has, or which it has first, with the proxy
+    that it takes there, and the updates that the host takes.
 
     Raises:
         ImageBuildFailed: when it has none that an installer can use.
     """
-    archive = apt.debian()[0]
-    return parse_mirror(archive.uri, archive.suite, apt.proxies())
+    archive, *others = apt.debian(release)
+    updates = {other.suite.removeprefix(f"{archive.suite}-"): other.uri for other in others}
+    return replace(
+        parse_mirror(archive.uri, archive.suite, apt.proxies()),
+        release=release or archive.release,
+        security=_security(updates["security"]) if "security" in updates else None,
+        updates="updates" in updates,
+    )
+
+
+def _security(uri: str) -> str:
+    """An installer can be told the host and no more: for others it is Debian's own."""
+    parts = urlsplit(uri)
+    told = parts.scheme == "http" and parts.path.rstrip("/") == "/debian-security"
+    return parts.netloc.rpartition("@")[2] if told else _DEBIANS_SECURITY
 
 
 def parse_mirror(uri: str, suite: str, proxies: str) -> Mirror:
