@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -18,6 +18,10 @@ from innkeeper.machine.size import parse_size
 from innkeeper.services.install import SYSTEMS, InstallOrder
 from innkeeper.services.install import install as run_installer
 from innkeeper.services.request import GuestRequest
+
+# Debian 13's installer leaves the EFI system partition out when it sees whether a system has room:
+# from 8.5 to 9.3 GB it takes what has none, and stops.
+_DEFAULT_SIZE: Final = "10G"
 
 
 def install(
@@ -35,7 +39,7 @@ def install(
     ] = None,
     size: Annotated[
         str, typer.Option(metavar="SIZE", help="Of a disk that is made, such as 20G.")
-    ] = "8G",
+    ] = _DEFAULT_SIZE,
     replace: Annotated[
         bool, typer.Option("--replace", help="Install over what is on a disk that is there.")
     ] = False,
