@@ -55,8 +55,9 @@ class InstallOrder:
     """`system` is a name of `SYSTEMS`, or None for what the disc has. `disk` is where to, made with
     `size` bytes when it is missing; what is on one that is there is lost, which `replace` agrees
     to. The installer comes from the disc `iso`, or from a package of the host's mirror, which only
-    Debian's does, in its `release`, a number, or else in the host's own. `preseed` and `kickstart` are files of one's own answers, to the installer that
-    knows such. The guest that it runs in is `guest`, without its disks and what it boots, and with
+    Debian's does, of its `release`, a number, or else the host's own. `preseed` and `kickstart` are
+    files of one's own answers, to the installer that knows such. The guest that it runs in is
+    `guest`, without its disks and what it boots, and with
     `memory` bytes, or what its installer needs.
     """
 

@@ -14,9 +14,9 @@ _PROXY: Final = re.compile(r'Acquire::(?P<protocol>https?)::Proxy "(?P<url>[^"]*
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mirror:
-    """`host` may have a port; `directory` begins with a slash, and `proxy` may be empty. `release` is
-    the number of Debian's release, empty for one that has none yet. `security` is where updates of
-    security are, and `updates` whether others are taken.
+    """`host` may have a port; `directory` begins with a slash, and `proxy` may be empty. `release`
+    is the number of Debian's release, empty for one that has none yet. `security` is where updates
+    of security are, and `updates` whether others are taken.
     """
 
     protocol: str
