@@ -84,7 +84,7 @@ def preseed(answers: Answers, own: str = "") -> str:
             f"d-i mirror/suite string {mirror.suite}",
             f"d-i apt-setup/services-select multiselect {', '.join(_services(mirror))}",
         ]
-        if mirror.security is not None:
+        if mirror.security:
             lines.append(f"d-i apt-setup/security_host string {mirror.security}")
     else:
         lines += ["d-i apt-setup/use_mirror boolean false"]

@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 from innkeeper.errors import ImageBuildFailed
 from innkeeper.images.apt import Apt
 
-_DEBIANS_SECURITY: Final = "security.debian.org"
 _PROXY: Final = re.compile(r'Acquire::(?P<protocol>https?)::Proxy "(?P<url>[^"]*)";')
 
 
@@ -16,7 +15,8 @@ _PROXY: Final = re.compile(r'Acquire::(?P<protocol>https?)::Proxy "(?P<url>[^"]*
 class Mirror:
     """`host` may have a port; `directory` begins with a slash, and `proxy` may be empty. `release`
     is the number of Debian's release, empty for one that has none yet. `security` is where updates
-    of security are, and `updates` whether others are taken.
+    of security are, if they are taken: empty where the installer is to know by itself. `updates`
+    says whether others are taken.
     """
 
     protocol: str
@@ -47,10 +47,10 @@ def mirror_of(apt: Apt, release: str | None) -> Mirror:
 
 
 def _security(uri: str) -> str:
-    """An installer can be told the host and no more: for others it is Debian's own."""
+    """An installer can be told the host and no more: what is elsewhere there, it cannot use."""
     parts = urlsplit(uri)
     told = parts.scheme == "http" and parts.path.rstrip("/") == "/debian-security"
-    return parts.netloc.rpartition("@")[2] if told else _DEBIANS_SECURITY
+    return parts.netloc.rpartition("@")[2] if told else ""
 
 
 def parse_mirror(uri: str, suite: str, proxies: str) -> Mirror:
