@@ -247,24 +247,23 @@ fn narrowed(work: Work) -> Result<Rules, BackendError> {
             controls.extend(requests(&TAP)?);
             controls.extend(requests(&VHOST_END)?);
         }
-        Work::Device => controls.extend(requests(&INTERRUPTS)?),
+        Work::Device => {}
         Work::Network => {
             add(&mut rules, &[LOOK, CHANGE, CONNECTED, COME, NETWORK]);
-            controls.extend(requests(&INTERRUPTS)?);
             controls.extend(requests(&TAP)?);
             controls.extend(requests(&VHOST_BEGIN)?);
             controls.extend(requests(&VHOST_END)?);
             rules.insert(libc::SYS_socket, any_of(&FAMILIES)?);
         }
-        Work::Folder => {
-            add(&mut rules, &[LOOK, CHANGE, FOLDERS]);
-            controls.extend(requests(&INTERRUPTS)?);
-        }
-        Work::Sockets => {
-            add(&mut rules, &[CONNECTED, COME]);
-            controls.extend(requests(&INTERRUPTS)?);
-        }
+        Work::Folder => add(&mut rules, &[LOOK, CHANGE, FOLDERS]),
+        Work::Sockets => add(&mut rules, &[CONNECTED, COME]),
         Work::Pager => controls.push(of_kind(USERFAULT)?),
+    }
+    if matches!(
+        work,
+        Work::Device | Work::Network | Work::Folder | Work::Sockets
+    ) {
+        controls.extend(requests(&INTERRUPTS)?);
     }
     rules.insert(libc::SYS_ioctl, controls);
     Ok(rules)

@@ -259,11 +259,11 @@ impl PageTracker {
         }
     }
 
-    /// Starts or stops the dirty log. Starting forgets what was logged before.
     pub(crate) fn is_logging(&self) -> bool {
         self.pages.logging.load(Ordering::Acquire)
     }
 
+    /// Starts or stops the dirty log. Starting forgets what was logged before.
     pub(crate) fn set_logging(&self, on: bool) {
         if on {
             for word in &self.pages.dirty {

@@ -106,7 +106,16 @@ def _told(name: str) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
         for number, command in enumerate(("x-query-memory", "x-query-traffic")):
             found = client.execute(command)
             told[number] = found if isinstance(found, dict) else None
-    return told[0], told[1]
+    memory, traffic = told
+    return memory, traffic if traffic is not None and _makes_sense(traffic) else None
+
+
+def _makes_sense(traffic: Mapping[str, Any]) -> bool:
+    """Whoever has taken over a guest's process may say anything."""
+    try:
+        return all(isinstance(number, int) for number in _sums(traffic).values())
+    except (KeyError, TypeError, IndexError):
+        return False
 
 
 def engine(name: str) -> dict[str, Any] | None:
@@ -126,7 +135,15 @@ def cards(name: str) -> list[dict[str, Any]] | None:
     _, traffic = _told(name)
     if traffic is None:
         return None
-    return [{key: card[key] for key in ("id", "vhost", "why_not")} for card in traffic["cards"]]
+    # One that an older Innkeeper has started says nothing of it, and has none.
+    return [
+        {
+            "id": card.get("id"),
+            "vhost": card.get("vhost") is True,
+            "why_not": card.get("why_not"),
+        }
+        for card in traffic["cards"]
+    ]
 
 
 def _of(document: listing.Document) -> Usage | None:
