@@ -59,12 +59,14 @@ __all__ = [
     "engines",
     "enter_jail",
     "fork_first",
+    "is_code_of_kin",
     "is_multiboot",
     "nbd_connect",
     "open_disk",
     "post_copy_missing",
     "processor",
     "rehearse",
+    "seal_of_code",
     "separate_children",
     "take_lease",
 ]
@@ -452,6 +454,16 @@ def rehearse() -> None:
 
 def engines() -> list[EngineReport]:
     """Measures this host's engines, in the order in which `auto` prefers them."""
+
+def seal_of_code(fd: int, key: bytes) -> bytes:
+    """The seal of the whole file `fd`, an engine's code, by a key of 32 bytes: keyed BLAKE3.
+
+    Raises:
+        OSError: the host cannot read it.
+    """
+
+def is_code_of_kin(fd: int) -> bool:
+    """Whether the file `fd` is code that a process of this one's template wrote, or it itself."""
 
 def enter_jail(needs: Needs) -> tuple[list[str], list[str]]:
     """Gives up all that is not needed, for good; answers which walls stand, and why others do not.

@@ -57,16 +57,26 @@ def test_who_goes_back_runs_what_was_translated_then(house: House, loop: Path) -
     assert executes_saved_code(house, "base")
 
 
-def test_code_of_another_kin_is_left_out(loop: Path, tmp_path: Path) -> None:
+def test_code_with_a_seal_needs_no_template(loop: Path, tmp_path: Path) -> None:
     alone = House(tmp_path / "home", INNKEEPER_TEMPLATE="0")
+    forks = ["base-1", "base-2", "base-3"]
     try:
         alone.start("base", loop, "--engine", "translator", "--memory", "16M")
         alone("fork", "base", "-n", "3")
-        for name in ("base-1", "base-2", "base-3"):
+        for name in forks:
             assert alone.inspect(name)["state"] == "running"
-            assert not executes_saved_code(alone, name)
+            assert executes_saved_code(alone, name)
+        # One that began so leaves it to others.
+        alone("snapshot", "create", "base-1", "kept")
+        alone("snapshot", "restore", "base-1", "kept")
+        assert executes_saved_code(alone, "base-1")
+        # What somebody else sealed is nobody's.
+        (alone.home / "code.key").write_bytes(bytes(32))
+        alone("snapshot", "restore", "base-1", "kept")
+        assert alone.inspect("base-1")["state"] == "running"
+        assert not executes_saved_code(alone, "base-1")
     finally:
-        alone("rm", "--force", "base", "base-1", "base-2", "base-3")
+        alone("rm", "--force", "base", *forks)
 
 
 def test_who_makes_no_code_leaves_none(house: House, loop: Path) -> None:

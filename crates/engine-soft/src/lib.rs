@@ -23,4 +23,5 @@ mod word;
 
 pub use kin::begin_kin;
 pub use rehearsal::rehearse;
+pub use translate::is_of_kin;
 pub use vcpu::SoftEngine;

@@ -185,7 +185,8 @@ pub trait Vcpu: Send + Debug {
     }
 
     /// Begins with what another vCPU wrote, which was where this one is, with the same memory. Before it first runs.
-    /// Code that is of no use here is left out. Nobody else may write to the file. Answers how many bytes there were;
+    /// Code that is of no use here is left out; the rest runs as it is, so the caller vouches for it, and that nobody
+    /// writes to the file. Answers how many bytes there were;
     /// `None` where that is no such file, or the vCPU makes no code.
     fn adopt_code(&mut self, file: &File, at: u64) -> Option<u64> {
         let _ = (file, at);

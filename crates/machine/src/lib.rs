@@ -20,6 +20,7 @@ pub mod boot;
 pub mod bus;
 mod chardev;
 mod choice;
+mod code_seal;
 mod config;
 mod control;
 mod disks;
@@ -58,6 +59,7 @@ mod tpm;
 mod vcpu;
 mod wires;
 
+pub use code_seal::{LEN as CODE_SEAL_LEN, code_seal};
 pub use config::{
     Action, BootFrom, BridgeOptions, Chardev, ConsoleConfig, Direction, DiskBus, DiskConfig,
     DiskFormat, DiskTrust, EngineChoice, FirmwareConfig, FolderConfig, FolderOptions, Forward,
@@ -66,7 +68,7 @@ pub use config::{
     TpmConfig, Transport, UserOptions, VariablesConfig, VsockConfig, lease,
 };
 pub use control::{MachineControl, MemoryReport, Outcome};
-pub use engine_soft::begin_kin;
+pub use engine_soft::{begin_kin, is_of_kin};
 // What a device made elsewhere needs, so that its crate need know no floor below this one.
 pub use crate::migration::{
     LateMemory, Migration, MigrationOrder, MigrationPhase, MigrationProgress,

@@ -54,7 +54,7 @@ pub struct Beginning {
     pub moved: bool,
     /// What of its memory comes when it runs.
     pub late: Option<Arc<LateMemory>>,
-    /// [`RecordOrder::code`]. What is of no use here is left out.
+    /// [`RecordOrder::code`], which the caller vouches for. What is of no use here is left out.
     pub code: Option<Arc<File>>,
 }
 

@@ -1,6 +1,7 @@
 //! The border to Python: `innkeeper._core`. It converts, detaches and maps errors, and holds no
 //! logic of its own. The typed face with the docstrings is python/innkeeper/_core.pyi.
 
+mod code;
 mod control;
 mod device;
 mod disk;
@@ -47,6 +48,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<disk::DiskSnapshot>()?;
     module.add("KERNEL_PROBE_LENGTH", kernel::PROBE_LEN)?;
     module.add_function(wrap_pyfunction!(kernel::is_multiboot, module)?)?;
+    module.add_function(wrap_pyfunction!(code::seal_of_code, module)?)?;
+    module.add_function(wrap_pyfunction!(code::is_code_of_kin, module)?)?;
     module.add_function(wrap_pyfunction!(jail::enter_jail, module)?)?;
     module.add_function(wrap_pyfunction!(jail::separate_children, module)?)?;
     module.add_function(wrap_pyfunction!(jail::adopt, module)?)?;

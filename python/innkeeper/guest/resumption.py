@@ -2,7 +2,6 @@
 innkeeper.vm.detached.savings. It is used once: the disks go on from there.
 """
 
-import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from innkeeper.guest.errands import Identity
 from innkeeper.guest.hub import AgentHub, Listening
 from innkeeper.guest.recorder import VERSION, Layers
 from innkeeper.guest.resident import ConsoleShell, ResidentCommand
-from innkeeper.vm import inside
+from innkeeper.vm import inside, kept_code
 from innkeeper.vm.detached import home as files
 from innkeeper.vm.detached import savings
 from innkeeper.vm.detached.home import Home
@@ -99,8 +98,6 @@ def _open(directory: int) -> Resumption:
         pages = inside.open_file(directory, savings.pages(layer))
         index = inside.open_file(directory, savings.index(layer))
         layers.files.append(LayerFiles(pages=pages, index=index))
-    code = None
-    with contextlib.suppress(FileNotFoundError):
-        code = inside.open_file(directory, savings.CODE)
+    code = kept_code.opened(directory)
     beginning = Beginning(state=state, layers=tuple(layers.files), code=code)
     return Resumption(beginning=beginning, layers=layers, about=about)

@@ -33,7 +33,7 @@ from innkeeper.images.store import Image, Store
 from innkeeper.machine.limits import Limits
 from innkeeper.machine.network import NetworkKind
 from innkeeper.machine.spec import EngineChoice, MachineSpec, Overlay
-from innkeeper.vm import inside, scratch
+from innkeeper.vm import inside, kept_code, scratch
 from innkeeper.vm.detached import savings
 from innkeeper.vm.saved import Beginning, LayerFiles
 from innkeeper.vm.warm import RecordFiles, WarmStart, core
@@ -47,6 +47,8 @@ MOST_BYTES: Final = 2 << 30
 _SPARE: Final = 1 << 30
 _LONGEST: Final = 64 << 20
 _DISK: Final = savings.disk(0, 0, "qcow2")
+# As the guest's process writes it, which may have it open for longer.
+_NEW_CODE: Final = f"new-{savings.CODE}"
 # Read each time.
 _SMALL: Final = (savings.STATE, savings.ABOUT, CONSOLE)
 _HOSTNAME: Final = "innkeeper.hostname="
@@ -206,13 +208,16 @@ class WarmStarts:
             fd = inside.open_file(directory, name)
             stack.callback(os.close, fd)
             opened.append(fd)
+        code = kept_code.opened(directory)
+        if code is not None:
+            stack.callback(os.close, code)
         place = self._place / kept.key
         memory = LayerFiles(pages=opened[0], index=opened[1])
         return Found(
             kept=kept,
             directory=directory,
             start=WarmStart(
-                beginning=Beginning(state=contents[savings.STATE], layers=(memory,)),
+                beginning=Beginning(state=contents[savings.STATE], layers=(memory,), code=code),
                 layers=(place / _DISK,),
             ),
             console=contents[CONSOLE].decode(errors="replace"),
@@ -309,9 +314,8 @@ class Making:
         Raises:
             OSError.
         """
-        names = (savings.STATE, savings.pages(0), savings.index(0), _DISK)
-        state, pages, index, disk = (inside.create(self._directory, name) for name in names)
-        return RecordFiles(told=told, state=state, pages=pages, index=index, disk=disk)
+        names = (savings.STATE, savings.pages(0), savings.index(0), _DISK, _NEW_CODE)
+        return RecordFiles.of([told, *(inside.create(self._directory, name) for name in names)])
 
     def keep(self, about: Mapping[str, Any], console: str) -> None:
         """All its files are written. Where somebody was faster, theirs stays.
@@ -319,6 +323,7 @@ class Making:
         Raises:
             OSError.
         """
+        kept_code.keep(self._directory, _NEW_CODE, self._directory)
         inside.write(self._directory, savings.ABOUT, json.dumps(about).encode())
         inside.write(self._directory, CONSOLE, console.encode(errors="replace"))
         files = []

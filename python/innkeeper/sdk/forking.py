@@ -19,7 +19,7 @@ from innkeeper.guest.errands import Identity
 from innkeeper.images import Image, ImageBoot, machine_spec
 from innkeeper.machine import MachineSpec, unheard, without_paper
 from innkeeper.sdk.guest import Guest
-from innkeeper.vm import inside, scratch
+from innkeeper.vm import inside, kept_code, scratch
 from innkeeper.vm.boot_log import BootLog
 from innkeeper.vm.detached import savings
 from innkeeper.vm.saved import Beginning, LayerFiles
@@ -28,6 +28,8 @@ from innkeeper.vm.warm import DONE, TAKEN, TO_STAND, RecordFiles, WarmStart
 MOST: Final = 1000
 # Seconds until a guest's memory is written: of one with much to do, on a host with little to give.
 _TO_WRITE: Final = 120.0
+# As the guest's process writes it, which has it open for longer.
+_NEW_CODE: Final = f"new-{savings.CODE}"
 
 
 class ForkedGuest(Guest):
@@ -170,18 +172,23 @@ def _saved(parent: Guest) -> Iterator[WarmStart]:
         try:
             directory = os.open(place, inside.DIRECTORY)
             stack.callback(os.close, directory)
-            names = (savings.STATE, savings.pages(0), savings.index(0), savings.disk(0, 0, "qcow2"))
+            disk = savings.disk(0, 0, "qcow2")
+            names = (savings.STATE, savings.pages(0), savings.index(0), disk, _NEW_CODE)
             files = [inside.create(directory, name) for name in names]
             for fd in files:
                 stack.callback(os.close, fd)
             _record(parent, files)
             state = inside.read(directory, savings.STATE, os.fstat(files[0]).st_size)
+            kept_code.keep(directory, _NEW_CODE, directory)
+            code = kept_code.opened(directory)
+            if code is not None:
+                stack.callback(os.close, code)
         except OSError as error:
             raise HostFailure(f"cannot save {parent.name}: {error.strerror}") from error
         memory = LayerFiles(pages=files[1], index=files[2])
         yield WarmStart(
-            beginning=Beginning(state=state, layers=(memory,)),
-            layers=(*parent._layers, place / names[3]),
+            beginning=Beginning(state=state, layers=(memory,), code=code),
+            layers=(*parent._layers, place / disk),
         )
 
 
@@ -191,12 +198,9 @@ def _record(parent: Guest, files: Sequence[int]) -> None:
         raise GuestNotRunning("the guest is not running")
     told, theirs = os.pipe()
     with os.fdopen(told, "rb", buffering=0) as news:
-        state, pages, index, disk = files
         with agent.quiet(TO_STAND):
             try:
-                process.record(
-                    RecordFiles(told=theirs, state=state, pages=pages, index=index, disk=disk)
-                )
+                process.record(RecordFiles.of([theirs, *files]))
             finally:
                 os.close(theirs)
             taken = _hears(news.fileno(), TO_STAND) == TAKEN

@@ -14,7 +14,7 @@ from typing import Any, Final
 from innkeeper import stored
 from innkeeper.errors import HostFailure, InnkeeperError
 from innkeeper.machine import DiskSpec
-from innkeeper.vm import disk_copy, disk_images, inside
+from innkeeper.vm import disk_copy, disk_images, inside, kept_code
 from innkeeper.vm.checkpoint import Checkpoint, Ranges, parse, whole
 from innkeeper.vm.detached import home as files
 from innkeeper.vm.detached import savings
@@ -24,8 +24,6 @@ from innkeeper.vm.qmp.client import Client, CommandRefused
 # Seconds that a guest's process may take until it has forked, and then to write a word more.
 _PATIENCE: Final = 120.0
 _LONGEST: Final = 1 << 20
-# Bytes of code that all processors of a guest may leave to its forks.
-_LONGEST_CODE: Final = 1 << 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +154,9 @@ def _collect(home: Home, into: int, layers: int, parent: str) -> dict[str, Any]:
             if not stat.S_ISREG(os.stat(name, dir_fd=own, follow_symlinks=False).st_mode):
                 raise ValueError(f"{name} is no file")
             if plain == savings.CODE:
-                _keep_code(own, name, into)
+                kept_code.keep(own, name, into)
+            elif plain == savings.SEAL:
+                os.unlink(name, dir_fd=own)
             else:
                 inside.rename(own, name, into, plain)
     finally:
@@ -172,40 +172,6 @@ def _collect(home: Home, into: int, layers: int, parent: str) -> dict[str, Any]:
     _put_over(home, into)
     about = json.loads(inside.read(into, savings.ABOUT, _LONGEST))
     return dict(about)
-
-
-def _keep_code(own: int, name: str, into: int) -> None:
-    """In a file that the guest's process has not had open: whoever runs what is in it must not see
-    it change. Where that cannot be, there is none, which costs time.
-
-    Raises:
-        OSError: when it cannot be deleted where it was.
-    """
-    with contextlib.suppress(OSError):
-        read = inside.open_file(own, name)
-        try:
-            length = os.fstat(read).st_size
-            if length <= _LONGEST_CODE:
-                _copy(read, into, savings.CODE, length)
-        finally:
-            os.close(read)
-    os.unlink(name, dir_fd=own)
-
-
-def _copy(read: int, into: int, name: str, length: int) -> None:
-    """
-    Raises:
-        OSError: then there is nothing of that name.
-    """
-    written = inside.create(into, name)
-    try:
-        while length > 0 and (copied := os.copy_file_range(read, written, length)):
-            length -= copied
-    except OSError:
-        os.unlink(name, dir_fd=into)
-        raise
-    finally:
-        os.close(written)
 
 
 def _put_over(home: Home, into: int) -> None:

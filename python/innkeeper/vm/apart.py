@@ -244,7 +244,8 @@ def _receive(owner: socket.socket) -> Order:
             LayerFiles(pages=here[layer.pages], index=here[layer.index])
             for layer in warm.beginning.layers
         )
-        warm = replace(warm, beginning=replace(warm.beginning, layers=layers))
+        code = None if warm.beginning.code is None else here[warm.beginning.code]
+        warm = replace(warm, beginning=replace(warm.beginning, layers=layers, code=code))
     return replace(order, wiring=_renumbered(order.wiring, here), warm=warm)
 
 

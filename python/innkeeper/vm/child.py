@@ -167,9 +167,7 @@ def _obey(
         elif request == STATISTICS:
             _tell_statistics(machine, fds)
         elif request == RECORD:
-            told, state, pages, index, disk = fds
-            files = RecordFiles(told=told, state=state, pages=pages, index=index, disk=disk)
-            records.take(machine, files)
+            records.take(machine, RecordFiles.of(fds))
         elif request == FILES:
             changes.take(fds)
         elif request == CHANGE:
@@ -217,6 +215,8 @@ def descriptors(order: Order) -> set[int]:
     """All that are in it."""
     layers = () if order.warm is None else order.warm.beginning.layers
     memory = {fd for layer in layers for fd in (layer.pages, layer.index)}
+    if order.warm is not None and order.warm.beginning.code is not None:
+        memory.add(order.warm.beginning.code)
     return memory | _of_wiring(order.wiring)
 
 

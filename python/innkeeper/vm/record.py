@@ -44,7 +44,7 @@ class Records:
         """
         memory = LayerFiles(pages=files.pages, index=files.index)
         try:
-            recording = machine.control.save(memory, (), (files.disk,))
+            recording = machine.control.save(memory, (), (files.disk,), code=files.code)
             if recording is None:
                 raise HostFailure("it does not run")
             with os.fdopen(os.dup(files.state), "wb") as file:

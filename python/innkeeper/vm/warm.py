@@ -2,10 +2,11 @@
 a one is recorded to (innkeeper.vm.record).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from innkeeper.machine.spec import MachineSpec
 from innkeeper.vm.saved import Beginning
@@ -39,9 +40,16 @@ class RecordFiles:
     pages: int
     index: int
     disk: int
+    code: int
+
+    @classmethod
+    def of(cls, fds: Sequence[int]) -> Self:
+        """From what `all` says."""
+        told, state, pages, index, disk, code = fds
+        return cls(told=told, state=state, pages=pages, index=index, disk=disk, code=code)
 
     def all(self) -> list[int]:
-        return [self.told, self.state, self.pages, self.index, self.disk]
+        return [self.told, self.state, self.pages, self.index, self.disk, self.code]
 
 
 def core() -> Path:

@@ -6,6 +6,7 @@ use super::assembler::{Assembler, Jump, condition};
 use super::cold::{Cold, Miss, Second};
 use super::crossings;
 use super::flags::{Doing, Flags};
+use super::handler_raw::Distance;
 use super::jumps_out::Rounds;
 use super::mode::Mode;
 use super::native;
@@ -170,6 +171,7 @@ impl<'a> Emitter<'a> {
     fn any_site(&mut self, op: &Op, ends: bool, stands_in: bool) -> u64 {
         self.referred.sites.add(Site {
             op: *op,
+            handler: Distance::to(op.run),
             unit: self.frame.unit,
             after: self.frame.unit + op.start + u16::from(op.len),
             mode: self.frame.mode,

@@ -1,11 +1,12 @@
-//! What a vCPU has translated as a file, for one that goes on where it is in a process of the same kin.
+//! What a vCPU has translated as a file, for one that goes on where it is in another process.
 //!
 //! Forks of a guest run what it ran. Instead of finding, decoding and translating that again, each has the code
 //! of the guest that it was forked from: pages of one file, which all of them share until they change something. A
 //! guest that goes back to a snapshot has the code that it had then.
-//! Code holds addresses of sites, links and Innkeeper's own functions, so it lies where it lay, and belongs to
-//! processes of one [`Kin`] alone. That they show by a number that nobody else knows: code from elsewhere, which
-//! could be anything, is not run.
+//! Code holds addresses of sites and links, so it lies where it lay; of Innkeeper's own functions it knows how far
+//! they are from each other, so it is of one build (`made_by_raw`). Code from elsewhere could be anything: whoever
+//! has it adopted vouches for it. Of what a process of the same [`Kin`] wrote, it says so by a number that nobody
+//! else knows.
 //!
 //! It is right as long as the guest's memory is what it was; so each page that it comes from is noted as holding code
 //! before the guest runs, and whatever is written there later makes it die as it would have died there.
@@ -13,8 +14,8 @@
 //! In the file, all at multiples of a page's size: the head, code of both sections, sites, links, the table of
 //! pages, that of units, the stubs of the interpreter's that sites refer to.
 //!
-//! Rejected: positions that do not matter. It takes tables for each function and each site, looked into at each
-//! call, and a seal for what comes from a disk; forks are where a hundred guests begin at once.
+//! Rejected: positions that do not matter. It takes a table for sites, looked into at each call; addresses far from
+//! all that kernels place are free in nearly every process.
 
 use std::fs::File;
 use std::io;
@@ -22,7 +23,8 @@ use std::os::unix::fs::FileExt;
 
 use super::code_memory_raw;
 use super::inherited_raw::{PageEntry, UnitEntry, as_bytes, from_bytes};
-use crate::kin::Kin;
+use super::made_by_raw::{self, MadeBy};
+use crate::kin::{Kin, kin};
 
 const PAGE: u64 = 4096;
 /// Arenas of stubs at most: each generation of forks may add one.
@@ -41,7 +43,9 @@ pub(super) struct Span {
 pub(super) struct Head {
     /// Of all that is this vCPU's.
     pub(super) len: u64,
+    /// Zeros: of nobody's.
     pub(super) kin: [u64; 2],
+    pub(super) made_by: MadeBy,
     /// Bytes of room for code.
     pub(super) room: usize,
     /// Where code runs, and where sites and links are.
@@ -60,7 +64,7 @@ pub(super) struct Head {
     pub(super) arenas: [(u64, Span); ARENAS],
 }
 
-const WORDS: usize = 9 + 2 * 6 + 3 * ARENAS;
+const WORDS: usize = 9 + made_by_raw::WORDS + 2 * 6 + 3 * ARENAS;
 
 impl Head {
     fn to_words(self) -> Vec<u64> {
@@ -68,6 +72,7 @@ impl Head {
             self.hot, self.cold, self.sites, self.links, self.pages, self.units,
         ];
         let mut words = vec![MAGIC, self.len, self.kin[0], self.kin[1]];
+        words.extend(self.made_by.0);
         words.extend([self.room as u64, self.base, self.sites_base]);
         words.extend([self.links_base, self.stamps.into()]);
         words.extend(spans.iter().flat_map(|span| [span.at, span.len as u64]));
@@ -83,6 +88,7 @@ impl Head {
         let mut head = Head {
             len: next()?,
             kin: [next()?, next()?],
+            made_by: MadeBy(words_of_maker(&mut next)?),
             room: next()? as usize,
             base: next()?,
             sites_base: next()?,
@@ -133,10 +139,6 @@ impl Head {
         (fits && spans.into_iter().chain(stubs).all(inside)).then_some(head)
     }
 
-    pub(super) fn is_of(&self, kin: Kin) -> bool {
-        self.kin == words_of(kin)
-    }
-
     pub(super) fn code(&self) -> code_memory_raw::Inherited {
         code_memory_raw::Inherited {
             base: self.base,
@@ -150,6 +152,22 @@ impl Head {
         file.read_exact_at(&mut bytes, self.pages.at).ok()?;
         from_bytes(&bytes)
     }
+}
+
+/// Was it a process of this one's kin that wrote this file of code? Then nobody else did.
+#[must_use]
+pub fn is_of_kin(file: &File) -> bool {
+    let head = Head::read(file, 0);
+    head.zip(kin())
+        .is_some_and(|(head, kin)| head.kin == words_of(kin))
+}
+
+fn words_of_maker(next: &mut impl FnMut() -> Option<u64>) -> Option<[u64; made_by_raw::WORDS]> {
+    let mut words = [0; made_by_raw::WORDS];
+    for word in &mut words {
+        *word = next()?;
+    }
+    Some(words)
 }
 
 fn words_of(kin: Kin) -> [u64; 2] {
@@ -173,7 +191,7 @@ pub(super) struct Parts<'a> {
 ///
 /// # Errors
 /// When the host cannot write it, or more was inherited than a head can say.
-pub(super) fn write(file: &File, at: u64, kin: Kin, parts: Parts<'_>) -> io::Result<u64> {
+pub(super) fn write(file: &File, at: u64, parts: Parts<'_>) -> io::Result<u64> {
     let mut next = at + ((8 * WORDS) as u64).next_multiple_of(PAGE);
     let mut put = |bytes: &[u8]| {
         let span = Span {
@@ -185,7 +203,7 @@ pub(super) fn write(file: &File, at: u64, kin: Kin, parts: Parts<'_>) -> io::Res
         io::Result::Ok(span)
     };
     let mut head = Head {
-        kin: words_of(kin),
+        kin: kin().map_or([0; 2], words_of),
         hot: put(parts.hot)?,
         cold: put(parts.cold)?,
         sites: put(parts.sites)?,

@@ -68,6 +68,8 @@ pub(crate) struct Native {
     pub(crate) second_misses: u64,
     pub(crate) whereabouts: Arc<Whereabouts>,
     pub(crate) fast_calls: FastCalls,
+    /// The function that runs the handler at a site.
+    pub(crate) run_site: u64,
 }
 
 /// What SYSCALL and SYSRET load, when that is the same each time.
@@ -119,6 +121,7 @@ impl Native {
             second_misses: 0,
             whereabouts: Arc::default(),
             fast_calls: FastCalls::default(),
+            run_site: 0,
         }
     }
 }
@@ -126,6 +129,7 @@ impl Native {
 const NATIVE: usize = offset_of!(Cpu, native);
 
 pub(super) const PAGE_BASE: u32 = (NATIVE + offset_of!(Native, page_base)) as u32;
+pub(super) const RUN_SITE: u32 = (NATIVE + offset_of!(Native, run_site)) as u32;
 pub(super) const CPU: u32 = (NATIVE + offset_of!(Native, cpu)) as u32;
 pub(super) const ENTRY: u32 = (NATIVE + offset_of!(Native, entry)) as u32;
 pub(super) const TARGET: u32 = (NATIVE + offset_of!(Native, target)) as u32;

@@ -53,7 +53,7 @@ pub(super) enum Way {
 }
 
 /// Addresses of the code that every vCPU's memory begins with.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Stubs {
     enter: u64,
     /// Runs the handler of the site in RAX and comes back, or leaves.
@@ -77,6 +77,7 @@ pub(super) struct Stubs {
     /// Loads the vector registers; RAX is the unit's page offset, should they not be loadable.
     pub(super) load_vectors: u64,
     pub(super) x87: X87Stubs,
+    run: RunSite,
     /// The host can load the x87 state without other registers.
     pub(super) has_x87: bool,
 }
@@ -156,10 +157,9 @@ impl Stubs {
 
         let handler = asm.here();
         let vectors = (save_vectors, restore_vectors);
-        let run = if watched { run_watched } else { run_site };
-        write_handler(asm, vectors, &x87, leave_saved, run, false);
+        write_handler(asm, vectors, &x87, leave_saved, false);
         let handler_with_flags = asm.here();
-        write_handler(asm, vectors, &x87, leave_saved, run, true);
+        write_handler(asm, vectors, &x87, leave_saved, true);
         let (mut refills, mut ranges) = ([[0; 3]; 2], [[0; 3]; 2]);
         let mut misses = [[[0; SIZES]; 3]; 2];
         for (set, way) in (0..3).flat_map(|set| [(set, Access::Read), (set, Access::Write)]) {
@@ -204,6 +204,7 @@ impl Stubs {
             leave_link,
             load_vectors,
             x87,
+            run: if watched { run_watched } else { run_site },
             has_x87: is_x86_feature_detected!("xsave"),
         }
     }
@@ -337,14 +338,12 @@ fn write_interpret(asm: &mut Assembler, leave: u64) {
     asm.jump_to(leave);
 }
 
-/// The site is in RAX and the flags in memory. `vectors` are the stubs that save and restore them,
-/// `run` is what runs the site.
+/// The site is in RAX and the flags in memory. `vectors` are the stubs that save and restore them.
 fn write_handler(
     asm: &mut Assembler,
     vectors: (u64, u64),
     x87: &X87Stubs,
     leave_saved: u64,
-    run: RunSite,
     with_flags: bool,
 ) {
     let (save, restore) = vectors;
@@ -358,7 +357,7 @@ fn write_handler(
     asm.call(save);
     asm.land(none);
     x87.save_if_loaded(asm);
-    asm.set_rax(run as *const () as u64);
+    asm.load(RAX, native::RUN_SITE);
     // call rax; test rax, rax
     asm.raw(&[0xff, 0xd0, 0x48, 0x85, 0xc0]);
     let stopped = asm.jump_if(condition::NOT_EQUAL);
@@ -426,15 +425,15 @@ unsafe extern "sysv64" fn run_watched(cpu: *mut Cpu, site: *const Site) -> u64 {
 
 fn run(cpu: &mut Cpu, site: &Site) -> u64 {
     let page = cpu.native.page_base;
-    let op = &site.op;
+    let (op, handler) = (&site.op, site.handler.handler());
     cpu.gpr[usize::from(RIP_SLOT)] = page.wrapping_add(u64::from(site.unit));
     cpu.rip = page.wrapping_add(u64::from(site.after)) & site.mode.ip_mask();
     cpu.limit = u32::MAX;
     cpu.native.calls.count(site);
-    let mut result = (op.run)(cpu, op);
+    let mut result = handler(cpu, op);
     while result == Err(Stop::Repeat) && cpu.limit != 0 && may_go_on(cpu) {
         cpu.limit = u32::MAX;
-        result = (op.run)(cpu, op);
+        result = handler(cpu, op);
     }
     match result {
         Ok(()) => {
@@ -537,6 +536,7 @@ pub(super) fn enter(cpu: &mut Cpu, stubs: &Stubs, entry: u64) -> Way {
     let address = std::ptr::from_mut(cpu) as u64;
     point_gs(address);
     cpu.native.cpu = address;
+    cpu.native.run_site = stubs.run as usize as u64;
     cpu.native.entry = entry;
     type Enter = unsafe extern "sysv64" fn(*mut Cpu) -> u64;
     // SAFETY: `stubs` were written by `Stubs::write` into memory that is still mapped.

@@ -8,13 +8,13 @@ use super::assembler::Section;
 use super::code_memory_raw::CodeMemory;
 use super::image::{self, Head, Parts};
 use super::inherited_raw::{Inherited, Mapped, NEVER, PageEntry, UnitEntry};
+use super::made_by_raw::MadeBy;
 use super::mode::Mode;
 use super::runtime_raw::Stubs;
 use super::translator::{Across, MOST_UNITS, ROOM_OF_SITE, SECTIONS, Translator};
 use super::unit::{Kind, Referred, key};
 use crate::cpu::Cpu;
 use crate::interp::vector;
-use crate::kin::kin;
 use crate::mmu::PAGE_MASK;
 
 impl Translator {
@@ -58,7 +58,7 @@ impl Translator {
     /// # Errors
     /// When the host cannot write it.
     pub(crate) fn write(&self, cpu: &Cpu, file: &File, at: u64) -> io::Result<u64> {
-        let (Some(kin), false) = (kin(), self.checked) else {
+        let (Some(made_by), false) = (MadeBy::this(), self.checked) else {
             return Ok(0);
         };
         let (pages, units) = self.entries(cpu);
@@ -66,6 +66,7 @@ impl Translator {
         let (sites, links) = (&self.referred.sites, &self.referred.links);
         let parts = Parts {
             head: Head {
+                made_by,
                 room: self.memory.room(),
                 base: self.memory.base(Section::Hot),
                 sites_base: sites.base(),
@@ -81,7 +82,7 @@ impl Translator {
             units,
             arenas: vector::arenas(),
         };
-        image::write(file, at, kin, parts)
+        image::write(file, at, parts)
     }
 
     /// Pages whose code is alive, in order, and their units but for those that cross into another.
@@ -124,8 +125,8 @@ impl Translator {
         (pages, all)
     }
 
-    /// Begins with what another vCPU wrote, whose state and memory `cpu` has. Nothing may have been translated
-    /// yet. Where that code cannot be had, there is none. Answers how long it is in the file; `None` where there
+    /// Begins with what another vCPU wrote, whose state and memory `cpu` has: the caller vouches for it. Nothing may
+    /// have been translated yet. Where that code cannot be had, there is none. Answers how long it is in the file; `None` where there
     /// is nothing.
     pub(crate) fn adopt(&mut self, cpu: &mut Cpu, file: &File, at: u64) -> Option<u64> {
         let head = Head::read(file, at)?;
@@ -136,7 +137,8 @@ impl Translator {
     }
 
     fn take_over(&mut self, cpu: &mut Cpu, file: &File, head: &Head) -> Option<()> {
-        (head.is_of(kin()?) && head.room == self.memory.room()).then_some(())?;
+        let fits = head.made_by == MadeBy::this()? && head.room == self.memory.room();
+        fits.then_some(())?;
         let memory = CodeMemory::inherit(head.room, file, head.code())?;
         let [hot, cold] = SECTIONS.map(|section| memory.base(section));
         self.asm.start(hot, cold);

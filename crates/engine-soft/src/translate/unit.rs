@@ -4,6 +4,7 @@ use std::fs::File;
 
 use iced_x86::Code;
 
+use super::handler_raw::Distance;
 use super::image::Span;
 use super::mode::Mode;
 use super::shelf_raw::Shelf;
@@ -14,7 +15,9 @@ use crate::interp::op::Op;
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub(super) struct Site {
+    /// Its own handler is of no use: that may be elsewhere in the process that runs it.
     pub(super) op: Op,
+    pub(super) handler: Distance,
     /// Page offset of the unit, which `op.start` counts from.
     pub(super) unit: u16,
     /// Page offset of the instruction after this one; a page's size at its end.

@@ -2,17 +2,13 @@
 
     state             processors and devices, as the core writes them
     about.json        what else the guest's process knew: see innkeeper.guest.recorder
-    code              what the engine had made of the guest's code: see below
+    code, code.seal   what the engine had made of the guest's code: see innkeeper.vm.kept_code
     pages.N, index.N  its memory: layer 0 has all of it, each above what was other then
     disk0.N.qcow2     of its first disk, what was written by then; raw where it was no qcow2
 
 A guest begins as what is in its directory `saved`; what its process is just writing has the same
 names, behind `recording.`, in the only place where it may. Layers are shared by hard links between
 guests and snapshots, and never written to again.
-
-The code runs in the processes of forks, and of the guest when it goes back, so it is of use only
-to processes that come from the same template as the one that made it, which is asked when it is
-read. Others translate anew.
 """
 
 import os
@@ -23,6 +19,7 @@ from typing import Final
 STATE: Final = "state"
 ABOUT: Final = "about.json"
 CODE: Final = "code"
+SEAL: Final = "code.seal"
 # Of a guest that comes from another host: what it is to expect, and where it comes.
 ARRIVAL: Final = "arrival.json"
 ARRIVAL_SOCKET: Final = "arrival"
@@ -83,7 +80,7 @@ def disks(names: Iterable[str]) -> dict[int, list[str]]:
 
 def is_memory(name: str) -> bool:
     """Of no use once the guest has begun as it, or begins otherwise."""
-    return name in (STATE, ABOUT, CODE) or _LAYER.fullmatch(name) is not None
+    return name in (STATE, ABOUT, CODE, SEAL) or _LAYER.fullmatch(name) is not None
 
 
 def names(directory: int) -> list[str]:

@@ -6,7 +6,7 @@
 //!
 //! A template process forks into guests. The writable view is not inherited, so no child can
 //! rewrite what its siblings execute; a child that needs a new stub starts memory of its own. Blocks
-//! that come from another such process point into its memory: a copy of that lies at the same address.
+//! that come from another process point into its memory: a copy of that lies at the same address.
 
 use std::fs::File;
 use std::mem::{offset_of, transmute};
@@ -85,20 +85,19 @@ struct Arena {
 }
 
 static ARENA: Mutex<Option<Arena>> = Mutex::new(None);
-/// Where copies of others' lie, and how many bytes they have.
-static COPIES: Mutex<Vec<(u64, usize)>> = Mutex::new(Vec::new());
+/// Where others' lie, of the template's or copied, and how many bytes they have.
+static OTHERS: Mutex<Vec<(u64, usize)>> = Mutex::new(Vec::new());
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|broken| broken.into_inner())
 }
 
-/// All that this process did not have from the template: where stubs run, and their bytes.
+/// Where stubs run, and their bytes.
 pub(crate) fn arenas() -> Vec<(u64, &'static [u8])> {
     let arena = locked(&ARENA);
-    let own = arena.iter().filter(|arena| arena.owner == id());
-    let own = own.map(|arena| (arena.execute, arena.used));
-    let copies = locked(&COPIES);
-    let all = own.chain(copies.iter().copied());
+    let own = arena.iter().map(|arena| (arena.execute, arena.used));
+    let others = locked(&OTHERS);
+    let all = own.chain(others.iter().copied());
     let bytes = |(at, len)| {
         // SAFETY: published code can be read, stays as it is, and is never unmapped.
         let bytes = unsafe { std::slice::from_raw_parts(at as *const u8, len) };
@@ -116,9 +115,10 @@ pub(crate) fn adopt_arena(file: &File, address: u64, from: u64, len: usize) -> b
         return true;
     }
     drop(own);
-    let mut copies = locked(&COPIES);
-    // More processors than one have the same.
-    if copies.contains(&(address, len)) {
+    let mut others = locked(&OTHERS);
+    // More processors than one have the same, and relatives have the template's.
+    let is_there = |&(at, known): &(u64, usize)| at == address && len <= known;
+    if others.iter().any(is_there) {
         return true;
     }
     let Some(place) = reserve_at(address, len) else {
@@ -134,7 +134,7 @@ pub(crate) fn adopt_arena(file: &File, address: u64, from: u64, len: usize) -> b
         let _ = unsafe { munmap(place, len) };
         return false;
     }
-    copies.push((address, len));
+    others.push((address, len));
     true
 }
 
@@ -142,7 +142,8 @@ pub(crate) fn adopt_arena(file: &File, address: u64, from: u64, len: usize) -> b
 pub(crate) fn publish(code: &[u8]) -> Option<Entry> {
     let mut arena = locked(&ARENA);
     if arena.as_ref().is_none_or(|arena| arena.owner != id()) {
-        *arena = Arena::new();
+        let before = std::mem::replace(&mut *arena, Arena::new());
+        locked(&OTHERS).extend(before.map(|it| (it.execute, it.used)));
     }
     let arena = arena.as_mut()?;
     // A stub starts on a cache line of its own and does not share one with bytes written later.

@@ -12,7 +12,7 @@ use x86::register::{cr4, gpr};
 
 use crate::cpu::Cpu;
 use crate::interp::run::Interpreter;
-use crate::translate::Translator;
+use crate::translate::{Translator, is_of_kin};
 
 const ROOM: usize = 8 << 20;
 /// Where the program is.
@@ -174,10 +174,18 @@ fn code_of_others_is_not_run() {
         (adopted, units(&second) > 0)
     };
     assert_eq!(adopt(&changed(0, 0)), (Some(len), false));
-    // No such file, one of another kin, with other room for code; stubs that are not as they are here.
+    // No such file; one of another build, for another processor, with other room for code; stubs that are not as
+    // they are here.
     assert_eq!(adopt(&changed(0, 1)), (None, true));
-    for at in [16, 24, 32, 4096 + 7] {
+    for at in [32, 88, 96, 4096 + 7] {
         assert_eq!(adopt(&changed(at, 1)), (Some(len), true), "{at}");
+    }
+    // Whose it is, is the caller's to ask.
+    assert!(is_of_kin(&changed(0, 0)) && !is_of_kin(&self::file()));
+    for at in [16, 24] {
+        let of_others = changed(at, 1);
+        assert!(!is_of_kin(&of_others));
+        assert_eq!(adopt(&of_others), (Some(len), false), "{at}");
     }
     let short = changed(0, 0);
     short.set_len(len - 1).expect("a file");
