@@ -41,6 +41,18 @@ def test_forks_are_where_their_parent_was_and_go_their_own_ways(guest: Guest) ->
     assert text(guest, "hostname") == "box"
 
 
+def bytes_of_code(guest: Guest) -> int:
+    return guest.stats().vcpus[0].counters["bytes of translated code"]
+
+
+def test_who_goes_on_has_the_code_that_was_made_by_then(guest: Guest) -> None:
+    text(guest, "ls /usr/bin | sort | tail -n 1")
+    with guest.fork(2) as forks, Guest("debian", memory="192M") as warm:
+        # What a guest makes until it can be asked is a tenth of it.
+        for other in (*forks, warm):
+            assert bytes_of_code(other) > 4 << 20
+
+
 def test_what_cannot_be_forked_says_so(guest: Guest) -> None:
     for count in (0, 1001):
         with pytest.raises(InvalidInput, match="1 to 1000 times"):
