@@ -22,10 +22,13 @@ from innkeeper.sdk.guest import Guest
 from innkeeper.vm import inside, kept_code, scratch
 from innkeeper.vm.boot_log import BootLog
 from innkeeper.vm.detached import savings
+from innkeeper.vm.nursery import Nursery
 from innkeeper.vm.saved import Beginning, LayerFiles
 from innkeeper.vm.warm import DONE, TAKEN, TO_STAND, RecordFiles, WarmStart
 
 MOST: Final = 1000
+# Forks whose processes have much in common; one has as much to load alone.
+_MANY: Final = 2
 # Seconds until a guest's memory is written: of one with much to do, on a host with little to give.
 _TO_WRITE: Final = 120.0
 # As the guest's process writes it, which has it open for longer.
@@ -44,7 +47,9 @@ class ForkedGuest(Guest):
     def __enter__(self) -> Self:
         raise InvalidInput(f"{self.name} runs already; it ends with the block of the fork")
 
-    def begin(self, image: Image, was: MachineSpec, start: WarmStart) -> None:
+    def begin(
+        self, image: Image, was: MachineSpec, start: WarmStart, nursery: Nursery | None
+    ) -> None:
         """
         Raises:
             GuestNotRunning, HostFailure, ErrandFailed, TimeoutError: it does not go on.
@@ -53,7 +58,7 @@ class ForkedGuest(Guest):
         self._running(image, spec, start.layers)
         try:
             self._log = BootLog()
-            self._connect(spec, self._log, start, others=True)
+            self._connect(spec, self._log, start, others=True, nursery=nursery)
             assert self._agent is not None
             self._agent.take_over(identity(was, spec, self.name), self._boot_timeout)
         except BaseException:
@@ -79,12 +84,16 @@ class Forks(Sequence[Guest]):
         self._guests = [ForkedGuest(parent, _boot(parent, name)) for name in names]
         # All that they need is open when they run; it is removed with them, for copies of theirs.
         try:
+            # It gets ready while the parent is saved.
+            nursery = self._left.enter_context(Nursery()) if len(names) >= _MANY else None
             start = self._left.enter_context(_saved(parent))
             for guest in self._guests:
                 self._left.callback(guest.close)
             at_once = min(len(names), 2 * (os.cpu_count() or 1))
             with ThreadPoolExecutor(at_once, "fork") as threads:
-                begun = [threads.submit(each.begin, image, spec, start) for each in self._guests]
+                begun = [
+                    threads.submit(each.begin, image, spec, start, nursery) for each in self._guests
+                ]
                 try:
                     for each in begun:
                         each.result()

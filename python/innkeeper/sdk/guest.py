@@ -25,6 +25,7 @@ from innkeeper.machine import DiskSpec, EngineChoice, MachineSpec, parse_size
 from innkeeper.sdk.attached import AttachedGuest
 from innkeeper.sdk.own_devices import OwnDevices
 from innkeeper.vm.boot_log import BootLog
+from innkeeper.vm.nursery import Nursery
 from innkeeper.vm.process import GuestProcess
 from innkeeper.vm.statistics import GuestStatistics
 from innkeeper.vm.warm import WarmStart
@@ -217,10 +218,16 @@ class Guest(Commands, OwnDevices):
             self._boot = replace(self._boot, network=rules)
 
     def _connect(
-        self, spec: MachineSpec, log: BootLog, warm: WarmStart | None, *, others: bool = False
+        self,
+        spec: MachineSpec,
+        log: BootLog,
+        warm: WarmStart | None,
+        *,
+        others: bool = False,
+        nursery: Nursery | None = None,
     ) -> None:
-        """Starts the guest's process, with a connection to its agent, to which `others` may have
-        spoken.
+        """Starts the guest's process, in a `nursery` or by itself, with a connection to its agent,
+        to which `others` may have spoken.
         """
         ours, theirs = socket.socketpair()
         self._agent = Agent(ours, others=others)
@@ -232,7 +239,9 @@ class Guest(Commands, OwnDevices):
         )
         with theirs:
             try:
-                self._process = GuestProcess(spec, wiring, jail=self._jail, warm=warm)
+                self._process = GuestProcess(
+                    spec, wiring, jail=self._jail, warm=warm, nursery=nursery
+                )
             finally:
                 log.close_writer()
 

@@ -7,31 +7,27 @@ the machine is connected to comes to it by the socket that it is asked by (innke
 
 import contextlib
 import os
-import pickle
 import signal
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Self
 
 from innkeeper.errors import HostFailure, InnkeeperError
 from innkeeper.machine.spec import MachineSpec
-from innkeeper.vm import answers, child, scratch
+from innkeeper.vm import answers, child, scratch, sent_order
 from innkeeper.vm.bridge import host
-from innkeeper.vm.child import Order, descriptors
+from innkeeper.vm.child import Order
 from innkeeper.vm.ending import EndKind
 from innkeeper.vm.running import RunningMachine
-from innkeeper.vm.saved import LayerFiles
 from innkeeper.vm.warm import RecordFiles, WarmStart
-from innkeeper.vm.wiring import Channel, Wiring
+from innkeeper.vm.wiring import Wiring
 
 if TYPE_CHECKING:
     from innkeeper.vm.statistics import GuestStatistics
 
-_MOST_DESCRIPTORS: Final = 64
 # Seconds for the process to end.
 _PATIENCE: Final = 5.0
 
@@ -127,14 +123,9 @@ class MachineApart:
         self.control = ControlApart(channel)
         # Once it has ended, where `spec.times` asks for it.
         self.statistics: GuestStatistics | None = None
-        fds = sorted(descriptors(order))
-        data = pickle.dumps((order, fds))
-        try:
-            socket.send_fds(channel, [child.LENGTH.pack(len(data))], fds)
-            channel.sendall(data)
-        except OSError:
-            # Its last words come below.
-            pass
+        # Where that fails, its last words come below.
+        with contextlib.suppress(OSError):
+            sent_order.send(channel, order)
         answer = self._read()
         if "made" not in answer:
             self._tidy()
@@ -215,7 +206,7 @@ def _be(owner: socket.socket) -> None:
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, 0)
         os.close(nothing)
-        child.serve(owner, _receive)
+        child.serve(owner, sent_order.arrive)
         status = 0
     # Whatever it is: a fork must not go on as its parent.
     except BaseException:
@@ -227,44 +218,3 @@ def _be(owner: socket.socket) -> None:
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
         os._exit(status)
-
-
-def _receive(owner: socket.socket) -> Order:
-    """The order, with the numbers that its descriptors have here."""
-    head, fds, _, _ = socket.recv_fds(owner, child.LENGTH.size, _MOST_DESCRIPTORS)
-    if len(head) < child.LENGTH.size:
-        os._exit(1)
-    (length,) = child.LENGTH.unpack(head)
-    order: Order
-    order, numbers = pickle.loads(child.receive(owner, length))
-    here = dict(zip(numbers, fds, strict=True))
-    warm = order.warm
-    if warm is not None:
-        layers = tuple(
-            LayerFiles(pages=here[layer.pages], index=here[layer.index])
-            for layer in warm.beginning.layers
-        )
-        code = None if warm.beginning.code is None else here[warm.beginning.code]
-        warm = replace(warm, beginning=replace(warm.beginning, layers=layers, code=code))
-    return replace(order, wiring=_renumbered(order.wiring, here), warm=warm)
-
-
-def _renumbered(wiring: Wiring, here: dict[int, int]) -> Wiring:
-    def channel(found: Channel | None) -> Channel | None:
-        if found is None:
-            return None
-        return Channel(input=fd(found.input), output=fd(found.output))
-
-    def fd(number: int | None) -> int | None:
-        return None if number is None else here[number]
-
-    vsock = wiring.vsock
-    return Wiring(
-        com1=channel(wiring.com1),
-        com2=channel(wiring.com2),
-        console=channel(wiring.console),
-        ports=tuple((name, channel(port) or Channel()) for name, port in wiring.ports),
-        vsock=vsock and replace(vsock, listener=fd(vsock.listener), outward=fd(vsock.outward)),
-        taps=tuple(here[number] for number in wiring.taps),
-        firmware_log=fd(wiring.firmware_log),
-    )

@@ -14,7 +14,7 @@ from typing import Final
 
 from innkeeper.errors import GuestNotRunning, HostFailure
 from innkeeper.machine.spec import MachineSpec
-from innkeeper.vm import answers, scratch
+from innkeeper.vm import answers, scratch, sent_order
 from innkeeper.vm.answers import Outcome
 from innkeeper.vm.changes import Change
 from innkeeper.vm.child import (
@@ -30,6 +30,7 @@ from innkeeper.vm.child import (
     Order,
     descriptors,
 )
+from innkeeper.vm.nursery import Nursery, Nursling
 from innkeeper.vm.statistics import GuestStatistics
 from innkeeper.vm.tpm import TO_SAVE
 from innkeeper.vm.warm import TO_STAND, RecordFiles, WarmStart
@@ -43,8 +44,8 @@ _CHILD: Final = "import sys; from innkeeper.vm.child import main; sys.exit(main(
 
 
 class GuestProcess:
-    """Starts the process at once; `warm` is as `Order` has it. Closing what is
-    in `wiring` and in `warm` stays the caller's.
+    """Starts the process at once, in a `nursery` or by itself; `warm` is as `Order` has it. Closing
+    what is in `wiring` and in `warm` stays the caller's.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class GuestProcess:
         *,
         jail: bool = True,
         warm: WarmStart | None = None,
+        nursery: Nursery | None = None,
     ) -> None:
         self._left = contextlib.ExitStack()
         own = self._left.enter_context(scratch.place())
@@ -62,6 +64,7 @@ class GuestProcess:
         # Nor must it hold up whoever asks it, by not listening.
         limit = struct.pack("@ll", int(_PATIENCE), 0)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        self._process: subprocess.Popen[bytes] | Nursling
         # Whoever sends something sends all of it.
         self._sending = threading.Lock()
         # What it has said and nobody has heard yet; what it said in the end.
@@ -70,20 +73,19 @@ class GuestProcess:
         self._last: Mapping[str, object] | None = None
         with theirs:
             try:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-c", _CHILD, str(theirs.fileno())],
-                    pass_fds=(theirs.fileno(), *descriptors(order)),
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                )
-            except OSError as error:
+                self._process = _started(theirs, order) if nursery is None else nursery.fork(theirs)
+            except HostFailure:
                 self._socket.close()
                 self._left.close()
-                raise HostFailure(f"cannot start the guest's process: {error}") from error
-        data = pickle.dumps(order)
+                raise
         with contextlib.suppress(BrokenPipeError):
+            if nursery is None:
+                data = pickle.dumps(order)
+                self._socket.sendall(LENGTH.pack(len(data)) + data)
+            else:
+                sent_order.send(self._socket, order)
             # It may begin as soon as it can.
-            self._socket.sendall(LENGTH.pack(len(data)) + data + GO)
+            self._socket.sendall(GO)
 
     @property
     def pid(self) -> int:
@@ -211,3 +213,20 @@ class GuestProcess:
 
     def _send(self, request: bytes, files: Sequence[int]) -> None:
         socket.send_fds(self._socket, [request], files)
+
+
+def _started(owner: socket.socket, order: Order) -> "subprocess.Popen[bytes]":
+    """A process that serves `owner`, and has the order's descriptors.
+
+    Raises:
+        HostFailure: when the host has none left.
+    """
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-c", _CHILD, str(owner.fileno())],
+            pass_fds=(owner.fileno(), *descriptors(order)),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+    except OSError as error:
+        raise HostFailure(f"cannot start the guest's process: {error}") from error
