@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from benches.homes import INN, a_home
+from innkeeper import Guest
 from innkeeper.services import attach, control, forks, snapshots
 from innkeeper.services.attach import ExecRequest
 
@@ -143,6 +144,22 @@ def measure_forks() -> list[tuple[str, str]]:
     ]
 
 
+def measure_forks_in_python() -> list[tuple[str, str]]:
+    with Guest("debian", memory="256M") as guest:
+        guest.run(["true"])
+        began = time.monotonic()
+        with guest.fork(_FORKS) as copies:
+            made = milliseconds(began) / 1000
+            first, *_ = copies
+            began = time.monotonic()
+            first.run(["true"], check=True)
+            ran = milliseconds(began)
+    return [
+        (f"until `Guest.fork({_FORKS})` returns, all with their own identity", f"{made:.1f} s"),
+        ("until the first of them has run `true`, from then on", f"{ran:.0f} ms"),
+    ]
+
+
 def private(pid: int, *, ram: bool) -> float:
     """MiB that no other process has, of the guest's memory or of all else."""
     total, counts = 0, False
@@ -188,6 +205,8 @@ def main() -> None:
         rows = measure_snapshots()
         inn("rm", "--force", "large")
         forked = measure_forks()
+        inn("rm", "--force", *inn("ps", "-aq").split())
+        forked += measure_forks_in_python()
     PAGE.write_text(page(begun, rows, forked, load))
     print(PAGE.read_text())
 
