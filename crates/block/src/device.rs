@@ -137,6 +137,23 @@ pub(crate) fn refuse_write() -> io::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, "the disk is read-only")
 }
 
+/// Did a write fail since the host's disk is full, or what its user may have of it? Then it may be tried again later.
+#[must_use]
+pub fn lacks_room(kind: io::ErrorKind) -> bool {
+    matches!(
+        kind,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
+/// The error of a failed sync: what was to be written is lost, so nobody may take it for one of [`lacks_room`].
+pub(crate) fn not_stable(error: io::Error) -> io::Error {
+    match lacks_room(error.kind()) {
+        true => io::Error::other(error),
+        false => error,
+    }
+}
+
 /// Rounds a file's length up to whole sectors.
 pub(crate) fn round_to_sectors(len: u64) -> u64 {
     len.checked_next_multiple_of(SECTOR_SIZE)

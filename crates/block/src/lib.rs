@@ -37,7 +37,7 @@ mod testing;
 
 pub use convert::convert;
 pub use counted::{Counted, Counts, Traffic};
-pub use device::{BlockDevice, Extent, SECTOR_SIZE, check_range};
+pub use device::{BlockDevice, Extent, SECTOR_SIZE, check_range, lacks_room};
 pub use error::BlockError;
 pub use foreign::check_foreign;
 pub use nbd::{NbdAddress, NbdDisk, NbdServer, check_nbd_server, serve_connection};

@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
-use crate::device::{Extent, refuse_write, round_to_sectors};
+use crate::device::{Extent, not_stable, refuse_write, round_to_sectors};
 use crate::file::{ImageFile, hold, open_image};
 use crate::open::{START, is_image_magic};
 use crate::{BlockDevice, BlockError, check_range};
@@ -104,7 +104,7 @@ impl BlockDevice for RawDisk {
         if self.read_only {
             return Ok(());
         }
-        self.image.file.sync_data()
+        self.image.file.sync_data().map_err(not_stable)
     }
 
     fn discard(&self, offset: u64, len: u64) -> io::Result<()> {

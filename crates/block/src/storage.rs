@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use crate::device::not_stable;
 use crate::file::hold;
 use crate::raw::{punch_hole, read_cached, read_or_zeros};
 
@@ -79,7 +80,7 @@ impl Storage for File {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.sync_data()
+        self.sync_data().map_err(not_stable)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {

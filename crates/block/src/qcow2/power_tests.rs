@@ -2,6 +2,7 @@
 #![allow(clippy::cast_possible_truncation, reason = "test values are small")]
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use rustix::io::Errno;
 use crate::qcow2::{Header, NewQcow2, write_new};
 use crate::storage::Storage;
 use crate::testing::{TestDirectory, TestStorage, after_power_cut, pattern, qemu_img};
-use crate::{BlockDevice, Qcow2Disk, Repair};
+use crate::{BlockDevice, Qcow2Disk, Repair, lacks_room};
 
 const SECTOR: usize = 512;
 const SECTORS: usize = 512;
@@ -283,6 +284,54 @@ fn every_write_can_fail() {
             assert_eq!((report.errors, report.leaks), (0, 0), "{what}: {report:?}");
         }
     }
+}
+
+#[test]
+fn what_lacked_room_is_there_when_it_was_done_again() {
+    /// Once more where the host had no room for it.
+    fn patiently(action: impl Fn() -> io::Result<()>) -> io::Result<()> {
+        match action() {
+            Err(error) if lacks_room(error.kind()) => action(),
+            done => done,
+        }
+    }
+    let first = new_image(false, 9);
+    let data = |round: usize| pattern(3 * SECTOR, round as u64 + 1);
+    let place = |round: usize| (round * 7 % (SECTORS - 3) * SECTOR) as u64;
+    let work = |disk: &Qcow2Disk| {
+        (0..32).try_for_each(|round| {
+            patiently(|| disk.write_at(&data(round), place(round)))?;
+            patiently(|| disk.flush())
+        })
+    };
+    let storage = Arc::new(TestStorage::holding(first.clone()));
+    work(&open(Arc::clone(&storage), false)).unwrap();
+    let (changes, mut ended) = (storage.position(), 0);
+    for fails in 0..changes {
+        let storage = Arc::new(TestStorage::holding(first.clone()));
+        storage.fail(fails, Errno::NOSPC);
+        let disk = open(Arc::clone(&storage), false);
+        let done = work(&disk);
+        if let Err(error) = &done {
+            // A barrier failed, and nobody knows what became of what was written before.
+            assert!(!lacks_room(error.kind()), "change {fails}: {error}");
+            ended += 1;
+        }
+        drop(disk);
+        let disk = open(Arc::clone(&storage), false);
+        let report = disk.check(Repair::Nothing).unwrap();
+        assert_eq!(
+            (report.errors, report.leaks),
+            (0, 0),
+            "change {fails}: {report:?}"
+        );
+        let mut held = vec![0; 3 * SECTOR];
+        for round in (0..32).filter(|_| done.is_ok()) {
+            disk.read_at(&mut held, place(round)).unwrap();
+            assert!(held == data(round), "change {fails}, round {round}");
+        }
+    }
+    assert!(ended < changes, "{ended} of {changes}");
 }
 
 #[test]
