@@ -62,6 +62,13 @@ impl Pace {
         self.alarm.is_some()
     }
 
+    /// The alarm comes after so many nanoseconds, or before that for other reasons.
+    pub(crate) fn come_after(&self, nanoseconds: u64) {
+        if let Some(alarm) = &self.alarm {
+            alarm.set(nanoseconds);
+        }
+    }
+
     /// One operation with so many bytes has passed.
     pub(crate) fn spend(&self, bytes: u64) {
         self.gate.spend(bytes);

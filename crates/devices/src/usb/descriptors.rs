@@ -1,8 +1,17 @@
 //! What devices say of themselves. Spec: USB 2.0, "Standard USB Descriptor Definitions".
 
-/// A device with one configuration of one interface, at high speed.
+/// How fast a device's wire is. Spec: USB 2.0, "Data Signaling Rate".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Speed {
+    Low,
+    Full,
+    High,
+}
+
+/// A device with one configuration of one interface.
 #[derive(Debug, Clone)]
 pub(super) struct Description {
+    pub(super) speed: Speed,
     pub(super) product: &'static str,
     pub(super) serial: String,
     /// Its number among ours.
@@ -38,7 +47,10 @@ impl Description {
             DEVICE => Some(self.device()),
             CONFIGURATION if index == 0 => Some(self.configuration()),
             STRING => self.string(index),
-            QUALIFIER => Some(vec![10, QUALIFIER, 0, 2, 0, 0, 0, 64, 1, 0]),
+            // What it would be at the other speed: who knows but one has no answer.
+            QUALIFIER if self.speed == Speed::High => {
+                Some(vec![10, QUALIFIER, 0, 2, 0, 0, 0, 64, 1, 0])
+            }
             _ => None,
         }
     }
@@ -52,18 +64,39 @@ impl Description {
         }
     }
 
+    /// Bytes of the largest packet of an endpoint. `None` where there is no such endpoint.
+    pub(super) fn largest(&self, endpoint: u8) -> Option<usize> {
+        if endpoint & 0x7f == 0 {
+            return Some(self.largest_control().into());
+        }
+        let found = self.endpoints.iter().find(|it| it.0 == endpoint)?;
+        Some(found.2.into())
+    }
+
+    fn largest_control(&self) -> u8 {
+        match self.speed {
+            Speed::Low => 8,
+            Speed::Full | Speed::High => 64,
+        }
+    }
+
     fn device(&self) -> Vec<u8> {
+        // Systems that know nothing faster are told of no USB 2.
+        let [release, release_high] = match self.speed {
+            Speed::Low | Speed::Full => [0x10, 0x01],
+            Speed::High => [0x00, 0x02],
+        };
         let [vendor, vendor_high] = VENDOR.to_le_bytes();
         let [product, product_high] = self.number.to_le_bytes();
         vec![
             18,
             DEVICE,
-            0x00,
-            0x02,
+            release,
+            release_high,
             0,
             0,
             0,
-            64,
+            self.largest_control(),
             vendor,
             vendor_high,
             product,

@@ -120,6 +120,7 @@ pub(super) enum DeviceSaved {
 }
 
 pub(super) trait UsbDevice: Send + Debug {
+    fn description(&self) -> &Description;
     /// Back to what it is when it is plugged in.
     fn reset(&mut self);
     /// A request with what is to be written by it.

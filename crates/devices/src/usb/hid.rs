@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde::{Deserialize, Serialize};
 
-use super::descriptors::{self, Description};
+use super::descriptors::{self, Description, Speed};
 use super::device::{Answer, Common, DeviceSaved, Setup, UsbDevice};
 use super::keys::{Key, PAUSE, PAUSE_KEY, key_of};
 use crate::Pace;
@@ -22,8 +22,16 @@ use crate::virtio::TabletEvent;
 const MOST: usize = 64;
 const INTERRUPT_IN: u8 = 0x81;
 const INTERRUPT: u8 = 3;
-/// Every 8 milliseconds, in powers of two of 125 microseconds.
-const INTERVAL: u8 = 7;
+
+/// Every 8 milliseconds: at high speed in powers of two of 125 microseconds, else in milliseconds, of which slow devices
+/// have 10 at least.
+fn interval(speed: Speed) -> u8 {
+    match speed {
+        Speed::Low => 10,
+        Speed::Full => 8,
+        Speed::High => 7,
+    }
+}
 
 const TABLET_REPORT: &[u8] = &[
     // A pointer of the desktop's: five buttons,
@@ -111,28 +119,30 @@ pub(super) struct Hid {
 }
 
 impl Hid {
-    pub(super) fn tablet() -> Hid {
+    pub(super) fn tablet(speed: Speed) -> Hid {
         let description = Description {
+            speed,
             product: "Innkeeper USB tablet",
             serial: "1".into(),
             number: 0x0001,
             class: [3, 0, 0],
             class_descriptor: descriptors::hid(TABLET_REPORT),
-            endpoints: vec![(INTERRUPT_IN, INTERRUPT, 8, INTERVAL)],
+            endpoints: vec![(INTERRUPT_IN, INTERRUPT, 8, interval(speed))],
             report: Some(TABLET_REPORT),
         };
         Hid::new(Kind::Tablet, description, 6)
     }
 
-    pub(super) fn keyboard() -> Hid {
+    pub(super) fn keyboard(speed: Speed) -> Hid {
         let description = Description {
+            speed,
             product: "Innkeeper USB keyboard",
             serial: "1".into(),
             number: 0x0002,
             // One that a BIOS knows.
             class: [3, 1, 1],
             class_descriptor: descriptors::hid(KEYBOARD_REPORT),
-            endpoints: vec![(INTERRUPT_IN, INTERRUPT, 8, INTERVAL)],
+            endpoints: vec![(INTERRUPT_IN, INTERRUPT, 8, interval(speed))],
             report: Some(KEYBOARD_REPORT),
         };
         Hid::new(Kind::Keyboard, description, 8)
@@ -190,6 +200,10 @@ impl Hid {
 }
 
 impl UsbDevice for Hid {
+    fn description(&self) -> &Description {
+        &self.description
+    }
+
     fn reset(&mut self) {
         self.common = Common::default();
         (self.idle, self.protocol, self.lights) = (0, 1, 0);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use block::BlockDevice;
 use serde::{Deserialize, Serialize};
 
-use super::descriptors::Description;
+use super::descriptors::{Description, Speed};
 use super::device::{Answer, Common, DeviceSaved, Setup, UsbDevice};
 use crate::Pace;
 use crate::scsi::{self, DiskSense, Reply, Sense};
@@ -16,8 +16,16 @@ use crate::scsi::{self, DiskSense, Reply, Sense};
 const BULK_IN: u8 = 0x81;
 const BULK_OUT: u8 = 0x02;
 const BULK: u8 = 2;
-/// The largest packet of a bulk endpoint at high speed.
-const LARGEST: u16 = 512;
+/// Bytes that go to the disk and come from it at once where packets are small.
+const GATHERED: usize = 4096;
+
+/// The largest packet of a bulk endpoint.
+fn largest(speed: Speed) -> u16 {
+    match speed {
+        Speed::Low | Speed::Full => 64,
+        Speed::High => 512,
+    }
+}
 
 const COMMAND_SIGNATURE: u32 = 0x4342_5355;
 const STATUS_SIGNATURE: u32 = 0x5342_5355;
@@ -49,6 +57,12 @@ enum Phase {
         left: u32,
     },
     Status,
+    /// As [`Phase::Write`] by small packets, of which so many bytes have not got to byte `at` of the disk yet.
+    Gather {
+        at: u64,
+        left: u32,
+        held: Vec<u8>,
+    },
 }
 
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,14 +84,23 @@ pub(super) struct Storage {
     serial: String,
     pace: Pace,
     state: StorageState,
+    /// By small packets, what was read of the disk already, and where that is. Not saved: it is read again.
+    ahead: Option<(u64, Vec<u8>)>,
 }
 
 impl Storage {
     /// `serial` is what the guest reads, at most 20 bytes of it.
-    pub(super) fn new(disk: Arc<dyn BlockDevice>, serial: &str, pace: Pace) -> Storage {
+    pub(super) fn new(
+        disk: Arc<dyn BlockDevice>,
+        serial: &str,
+        speed: Speed,
+        pace: Pace,
+    ) -> Storage {
+        let largest = largest(speed);
         let serial: String = serial.chars().take(20).collect();
         Storage {
             description: Description {
+                speed,
                 product: "Innkeeper USB disk",
                 serial: if serial.is_empty() {
                     "1".into()
@@ -88,14 +111,20 @@ impl Storage {
                 // SCSI by bulk endpoints alone.
                 class: [8, 6, 0x50],
                 class_descriptor: Vec::new(),
-                endpoints: vec![(BULK_IN, BULK, LARGEST, 0), (BULK_OUT, BULK, LARGEST, 0)],
+                endpoints: vec![(BULK_IN, BULK, largest, 0), (BULK_OUT, BULK, largest, 0)],
                 report: None,
             },
             disk,
             serial,
             pace,
             state: StorageState::default(),
+            ahead: None,
         }
+    }
+
+    /// Are its packets no sectors?
+    fn is_slow(&self) -> bool {
+        self.description.speed != Speed::High
     }
 
     /// A command block.
@@ -130,6 +159,8 @@ impl Storage {
         self.state.tag = word(4);
         self.state.residue = word(8);
         self.state.status = GOOD;
+        // The command may write there.
+        self.ahead = None;
         let reply = if unit == 0 {
             scsi::run_disk(command, &*self.disk, &self.serial, &mut self.state.sense)
         } else {
@@ -158,6 +189,13 @@ impl Storage {
                 at,
                 left: left(len),
             },
+            Reply::Write { at, len } if !inward && expected > 0 && self.is_slow() => {
+                Phase::Gather {
+                    at,
+                    left: left(len),
+                    held: Vec::new(),
+                }
+            }
             Reply::Write { at, len } if !inward && expected > 0 => Phase::Write {
                 at,
                 left: left(len),
@@ -176,20 +214,45 @@ impl Storage {
 
     /// The next bytes for the guest. `None` where the disk cannot be read.
     fn next_bytes(&mut self, most: usize) -> Option<Vec<u8>> {
-        match &mut self.state.phase {
-            Phase::Answer { rest } => Some(rest.drain(..rest.len().min(most)).collect()),
-            Phase::Read { at, left } => {
-                let count = usize::try_from(*left).ok()?.min(most);
-                let mut bytes = vec![0; count];
-                self.disk.read_at(&mut bytes, *at).ok()?;
-                self.pace.spend(count as u64);
-                let moved = u32::try_from(count).ok()?;
-                *at += u64::from(moved);
-                *left -= moved;
-                Some(bytes)
-            }
-            _ => Some(Vec::new()),
+        let (from, left) = match &mut self.state.phase {
+            Phase::Answer { rest } => return Some(rest.drain(..rest.len().min(most)).collect()),
+            Phase::Read { at, left } => (*at, *left),
+            _ => return Some(Vec::new()),
+        };
+        let left = usize::try_from(left).ok()?;
+        let count = left.min(most);
+        let bytes = if self.is_slow() {
+            self.read_ahead(from, left, count)?
+        } else {
+            self.read(from, count)?
+        };
+        if let Phase::Read { at, left } = &mut self.state.phase {
+            *at += count as u64;
+            *left -= u32::try_from(count).ok()?;
         }
+        Some(bytes)
+    }
+
+    fn read(&self, at: u64, count: usize) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; count];
+        self.disk.read_at(&mut bytes, at).ok()?;
+        self.pace.spend(count as u64);
+        Some(bytes)
+    }
+
+    /// As [`Storage::read`], of `left` bytes that the guest takes one after the other: the disk is asked for many at once.
+    fn read_ahead(&mut self, at: u64, left: usize, count: usize) -> Option<Vec<u8>> {
+        if let Some((from, bytes)) = &self.ahead
+            && let Some(skipped) = at.checked_sub(*from)
+            && let Some(rest) = bytes.get(usize::try_from(skipped).ok()?..)
+            && let Some(part) = rest.get(..count)
+        {
+            return Some(part.to_vec());
+        }
+        let bytes = self.read(at, left.min(GATHERED).max(count))?;
+        let part = bytes[..count].to_vec();
+        self.ahead = Some((at, bytes));
+        Some(part)
     }
 
     fn status(&mut self) -> Vec<u8> {
@@ -222,6 +285,26 @@ impl Storage {
         Answer::Data(Vec::new())
     }
 
+    /// As [`Storage::write`] of small packets, which go to the disk by and by.
+    fn gather(&mut self, data: &[u8]) -> Answer {
+        let Phase::Gather { at, left, held } = &mut self.state.phase else {
+            return Answer::Stall;
+        };
+        held.extend(data);
+        let wanted = usize::try_from(*left).unwrap_or(usize::MAX);
+        if held.len() < wanted.min(GATHERED) {
+            return Answer::Data(Vec::new());
+        }
+        let (at, left, held) = (*at, *left, std::mem::take(held));
+        self.state.phase = Phase::Write { at, left };
+        let answer = self.write(&held);
+        if let Phase::Write { at, left } = self.state.phase {
+            let held = Vec::new();
+            self.state.phase = Phase::Gather { at, left, held };
+        }
+        answer
+    }
+
     /// Takes what nobody wants, of `left` bytes that there are of it, which stay in the account.
     fn drop_data(&mut self, data: &[u8], left: u32) -> Answer {
         let dropped = u32::try_from(data.len()).unwrap_or(u32::MAX);
@@ -233,12 +316,20 @@ impl Storage {
     }
 
     fn is_at_the_disk(&self) -> bool {
-        matches!(self.state.phase, Phase::Read { .. } | Phase::Write { .. })
+        matches!(
+            self.state.phase,
+            Phase::Read { .. } | Phase::Write { .. } | Phase::Gather { .. }
+        )
     }
 }
 
 impl UsbDevice for Storage {
+    fn description(&self) -> &Description {
+        &self.description
+    }
+
     fn reset(&mut self) {
+        self.ahead = None;
         self.state = StorageState::default();
     }
 
@@ -295,8 +386,9 @@ impl UsbDevice for Storage {
         }
         match self.state.phase {
             Phase::Command => self.command(data),
-            Phase::Write { .. } if !self.pace.may_pass() => Answer::Wait,
+            Phase::Write { .. } | Phase::Gather { .. } if !self.pace.may_pass() => Answer::Wait,
             Phase::Write { .. } => self.write(data),
+            Phase::Gather { .. } => self.gather(data),
             Phase::Drop { left } => self.drop_data(data, left),
             // A new command before the account of the last: the host has given that up.
             Phase::Status if data.len() == COMMAND_LEN => {
@@ -323,12 +415,17 @@ impl UsbDevice for Storage {
             && match &state.phase {
                 Phase::Answer { rest } => rest.len() <= usize::from(u16::MAX),
                 Phase::Read { at, left } | Phase::Write { at, left } => inside(*at, *left),
+                Phase::Gather { at, left, held } => {
+                    let wanted = usize::try_from(*left).unwrap_or(usize::MAX);
+                    inside(*at, *left) && held.len() < wanted.min(GATHERED)
+                }
                 Phase::Command | Phase::Drop { .. } | Phase::Status => true,
             }
     }
 
     fn restore(&mut self, saved: &DeviceSaved) {
         if let DeviceSaved::Storage(state) = saved {
+            self.ahead = None;
             self.state = state.clone();
         }
     }

@@ -31,6 +31,7 @@ use memory::GuestMemory;
 use serde::{Deserialize, Serialize};
 
 use super::HidHandle;
+use super::descriptors::Speed;
 use super::device::{DeviceSaved, UsbDevice};
 use super::hid::Hid;
 use super::storage::Storage;
@@ -132,9 +133,14 @@ impl Xhci {
         let config = config.with_register(RELEASE_AT, &[0x30, 0x20], &[0, 0]);
         let mut devices: Vec<Box<dyn UsbDevice>> = Vec::new();
         for (disk, serial) in disks.into_iter().take(MOST_DISKS) {
-            devices.push(Box::new(Storage::new(disk, &serial, parts.pace.clone())));
+            devices.push(Box::new(Storage::new(
+                disk,
+                &serial,
+                Speed::High,
+                parts.pace.clone(),
+            )));
         }
-        let (tablet, keyboard) = (Hid::tablet(), Hid::keyboard());
+        let (tablet, keyboard) = (Hid::tablet(Speed::High), Hid::keyboard(Speed::High));
         let handle = HidHandle::new(&tablet, &keyboard, parts.pace.clone());
         devices.push(Box::new(tablet));
         devices.push(Box::new(keyboard));

@@ -12,6 +12,7 @@ mod pc;
 mod pci;
 mod sound;
 mod tpm;
+mod usb;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -37,6 +38,7 @@ fn registry() -> Vec<Entry> {
         pci::entries(),
         sound::entries(),
         tpm::entries(),
+        usb::entries(),
     ]
     .into_iter()
     .flatten()

@@ -12,7 +12,6 @@ use devices::nvme::Nvme;
 use devices::pc::{I440fx, Piix3, Piix4Pm, PirqRouter, SEGMENTS, Shadow, ShadowMap};
 use devices::pflash::{FlashMemory, Pflash};
 use devices::testing::{FakeLine, FakeMsi};
-use devices::usb::xhci::{Xhci, XhciParts};
 use devices::{Device, DeviceState, Line, Pace, RestoreError};
 use memory::{Gpa, GuestMemory, RamRange};
 
@@ -88,14 +87,6 @@ pub(crate) fn entries() -> Vec<Entry> {
             },
         },
         Entry {
-            kind: "xhci",
-            make: || Box::new(Function(xhci())),
-            change: |device| {
-                device.write(0x04, 2, 6);
-                device.write(0x10, 4, 0x8000_4004);
-            },
-        },
-        Entry {
             kind: "piix3-ide",
             make: || Box::new(disk_controller()),
             change: |device| {
@@ -146,20 +137,6 @@ fn nvme() -> Nvme {
         FakeMsi::new(),
         FakeLine::new(),
     )
-}
-
-fn xhci() -> Xhci {
-    let ram = RamRange {
-        base: Gpa(0),
-        len: 1 << 20,
-    };
-    let parts = XhciParts {
-        memory: GuestMemory::new(&[ram]).unwrap(),
-        msi: FakeMsi::new(),
-        line: FakeLine::new(),
-        pace: Pace::free(),
-    };
-    Xhci::new(vec![(Arc::new(Zeroes) as _, String::new())], parts)
 }
 
 fn ahci() -> Ahci {
@@ -273,7 +250,7 @@ impl Device for DiskController {
 
 /// A disk of zeroes.
 #[derive(Debug)]
-struct Zeroes;
+pub(crate) struct Zeroes;
 
 impl BlockDevice for Zeroes {
     fn len(&self) -> u64 {

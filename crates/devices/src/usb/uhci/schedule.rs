@@ -1,0 +1,153 @@
+//! What is gone through in a frame: its entry of the list, queues, and transfers. Spec: UHCI Design Guide 1.1, "Frame
+//! List Pointer", "Queue Head (QH)", "Transfer Queuing".
+//!
+//! A driver may make a ring of queues, so that a frame's time is used to its end. A virtual frame has no end of its own:
+//! it is over when a ring was gone round without anything moved, or when as much was done as it has room for.
+
+use std::sync::atomic::Ordering;
+
+use vm_memory::{Bytes, GuestAddress};
+
+use super::Uhci;
+use super::registers::Fatal;
+use super::transactions::{Transfer, Turn};
+
+/// Of a link: there is none; it leads to a queue; the transfer's queue is gone on with.
+const END: u32 = 1 << 0;
+const QUEUE: u32 = 1 << 1;
+const DEPTH: u32 = 1 << 2;
+const ADDRESS: u32 = !0xf;
+
+/// Links that are followed in a frame, and packets that are moved, which on a wire would be 19 of 64 bytes.
+const MOST_LINKS: usize = 1024;
+const MOST_PACKETS: usize = 256;
+
+/// How far a frame has come.
+struct Frame {
+    links: usize,
+    packets: usize,
+    moved: bool,
+    /// A link that was followed since something moved, and how many since it: whoever comes by it again goes round in a
+    /// ring. It is put forward after twice as many each time, so that it comes into every ring. By R. P. Brent.
+    mark: Option<u32>,
+    since: usize,
+    reach: usize,
+}
+
+impl Frame {
+    fn new() -> Frame {
+        Frame {
+            links: 0,
+            packets: 0,
+            moved: false,
+            mark: None,
+            since: 0,
+            reach: 1,
+        }
+    }
+
+    /// Is this link followed?
+    fn follows(&mut self, link: u32) -> bool {
+        if link & END != 0
+            || self.mark == Some(link)
+            || self.links >= MOST_LINKS
+            || self.packets >= MOST_PACKETS
+        {
+            return false;
+        }
+        self.links += 1;
+        self.since += 1;
+        if self.mark.is_none() || self.since >= self.reach {
+            (self.mark, self.since) = (Some(link), 0);
+            self.reach *= 2;
+        }
+        true
+    }
+
+    /// A transfer had its turn.
+    fn count(&mut self, turn: Turn) {
+        if turn != Turn::Idle {
+            self.packets += 1;
+        }
+        if matches!(turn, Turn::Done | Turn::Stopped) {
+            self.moved = true;
+            (self.mark, self.since, self.reach) = (None, 0, 1);
+        }
+    }
+}
+
+impl Uhci {
+    /// Goes through the frame that is due. Answers whether something moved.
+    pub(super) fn run_frame(&mut self) -> bool {
+        let mut frame = Frame::new();
+        if let Err(why) = self.follow(&mut frame) {
+            self.registers.fail(why);
+        }
+        frame.moved
+    }
+
+    fn follow(&mut self, frame: &mut Frame) -> Result<(), Fatal> {
+        let mut link = self.read(self.registers.entry())?;
+        while frame.follows(link) {
+            let at = link & ADDRESS;
+            link = if link & QUEUE != 0 {
+                self.run_queue(at, frame)?
+            } else {
+                let transfer = self.transfer(at)?;
+                let turn = self.run_transfer(&transfer, false)?;
+                frame.count(turn);
+                transfer.link
+            };
+        }
+        Ok(())
+    }
+
+    /// A queue's turn. Answers the link to what comes next.
+    fn run_queue(&mut self, at: u32, frame: &mut Frame) -> Result<u32, Fatal> {
+        let element_at = u64::from(at) + 4;
+        let next = self.read(at.into())?;
+        let mut element = self.read(element_at)?;
+        if element & (END | QUEUE) == QUEUE {
+            // A queue in a queue.
+            return Ok(element);
+        }
+        while element & END == 0 && frame.packets < MOST_PACKETS {
+            let transfer = self.transfer(element & ADDRESS)?;
+            let turn = self.run_transfer(&transfer, true)?;
+            frame.count(turn);
+            if turn != Turn::Done {
+                break;
+            }
+            element = transfer.link;
+            self.write(element_at, element)?;
+            if element & DEPTH == 0 || element & QUEUE != 0 {
+                break;
+            }
+        }
+        Ok(next)
+    }
+
+    fn transfer(&self, at: u32) -> Result<Transfer, Fatal> {
+        let word = |index: u64| self.read(u64::from(at) + 4 * index);
+        // Before what it says is there.
+        let control = word(1)?;
+        Ok(Transfer {
+            at: at.into(),
+            link: word(0)?,
+            control,
+            token: word(2)?,
+            buffer: word(3)?,
+        })
+    }
+
+    fn read(&self, at: u64) -> Result<u32, Fatal> {
+        let word = self.memory.ram().load(GuestAddress(at), Ordering::Acquire);
+        word.map_err(|_| Fatal::System)
+    }
+
+    pub(super) fn write(&self, at: u64, word: u32) -> Result<(), Fatal> {
+        let ram = self.memory.ram();
+        let written = ram.store(word, GuestAddress(at), Ordering::Release);
+        written.map_err(|_| Fatal::System)
+    }
+}
