@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use machine::{
     Beginning, EngineChoice, Layer, Limits, Machine, MachineConfig, Reboot, Run, SavedMachine,
-    read_index,
+    UsbConfig, read_index,
 };
 use rustix::fs::{MemfdFlags, memfd_create};
 
@@ -67,7 +67,7 @@ fn machine() -> Machine {
         parallel: None,
         tpm: None,
         rng: true,
-        usb: false,
+        usb: UsbConfig::default(),
         balloon: true,
         reboot: Reboot::Exit,
         limits: Limits::default(),

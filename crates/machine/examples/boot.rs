@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use machine::{
     Chardev, DiskBus, DiskConfig, DiskFormat, DiskTrust, EngineChoice, FirmwareConfig, Limits,
-    Machine, MachineConfig, Outcome, Overlay, Reboot, VariablesConfig,
+    Machine, MachineConfig, Outcome, Overlay, Reboot, UsbConfig, VariablesConfig,
 };
 
 const USAGE: &str = "--kernel or --firmware is needed; options: --initrd --append --memory --cpus --disk --engine \
@@ -52,7 +52,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, Box<dyn Err
         parallel: None,
         tpm: None,
         rng: true,
-        usb: false,
+        usb: UsbConfig::default(),
         balloon: true,
         reboot: Reboot::Exit,
         limits: Limits::default(),

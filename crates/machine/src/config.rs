@@ -28,6 +28,23 @@ pub enum EngineChoice {
     Interpreter,
 }
 
+/// What a guest reaches USB by.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum UsbController {
+    #[default]
+    Xhci,
+    /// Of systems that know no xHCI: USB 1, two ports each.
+    Uhci,
+}
+
+/// USB.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct UsbConfig {
+    pub controller: UsbController,
+    /// A tablet and a keyboard, also where no disk hangs there.
+    pub hands: bool,
+}
+
 /// What a guest's wish for a reset does.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum Reboot {
@@ -72,8 +89,7 @@ pub struct MachineConfig {
     pub tpm: Option<TpmConfig>,
     /// A VGA and a monitor.
     pub screen: Option<ScreenConfig>,
-    /// An xHCI controller with a tablet and a keyboard, also where no disk hangs on it.
-    pub usb: bool,
+    pub usb: UsbConfig,
     /// A virtio entropy device.
     pub rng: bool,
     /// A virtio memory balloon, by which memory that the guest does not need returns to the host.

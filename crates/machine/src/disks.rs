@@ -11,7 +11,7 @@ use devices::virtio::{Block, BlockOptions};
 
 use crate::MachineError;
 use crate::board::Board;
-use crate::config::{DiskBus, DiskConfig, MachineConfig};
+use crate::config::{DiskBus, DiskConfig, MachineConfig, UsbController};
 use crate::control::MachineControl;
 use crate::pc::{self, BootPlaces, SataDrives};
 use crate::peripherals::Peripherals;
@@ -78,7 +78,7 @@ impl Peripherals {
                 board.skip_slot();
             }
         }
-        if usb && config.usb {
+        if usb && config.usb.hands {
             self.add_usb(board, config, control)?;
         }
         // Only the CD-ROM drive hangs there.
@@ -88,7 +88,7 @@ impl Peripherals {
         Ok(())
     }
 
-    /// The xHCI controller with all that hangs on it. Answers its slot.
+    /// USB with all that hangs on it. Answers the slot of its disks, or of its tablet and keyboard if there are none.
     fn add_usb(
         &mut self,
         board: &mut Board,
@@ -106,7 +106,11 @@ impl Peripherals {
                 most: MOST_USB_DISKS,
             });
         }
-        let (slot, handle) = board.add_xhci(disks, &control.gates().disk)?;
+        let gate = &control.gates().disk;
+        let (slot, handle) = match config.usb.controller {
+            UsbController::Xhci => board.add_xhci(disks, gate)?,
+            UsbController::Uhci => board.add_uhci(disks, gate)?,
+        };
         if let Some(handle) = handle {
             control.connect_usb(handle);
         }

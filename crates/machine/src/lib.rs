@@ -65,7 +65,8 @@ pub use config::{
     DiskFormat, DiskTrust, EngineChoice, FirmwareConfig, FolderConfig, FolderOptions, Forward,
     MachineConfig, NetworkBoot, NetworkConfig, NetworkModel, NetworkOptions, NetworkWay, Overlay,
     ParallelConfig, Peers, Protocol, Reboot, Rule, Rules, SoundCard, SoundConfig, Subnet,
-    TpmConfig, Transport, UserOptions, VariablesConfig, VsockConfig, lease,
+    TpmConfig, Transport, UsbConfig, UsbController, UserOptions, VariablesConfig, VsockConfig,
+    lease,
 };
 pub use control::{MachineControl, MemoryReport, Outcome};
 pub use engine_soft::{begin_kin, is_of_kin};

@@ -6,8 +6,8 @@
 //! directly keep the board without (`board.rs`), which has nothing of the kind. Rejected: a Q35 (the same
 //! for firmware; an AHCI controller is plugged in where one is asked for).
 //!
-//! Where the devices are: slot 0 the host bridge; slot 1 the ISA bridge, the disk controller of old and
-//! power management; slot 2 is kept for a display; everything else from slot 3 on.
+//! Where the devices are: slot 0 the host bridge; slot 1 the ISA bridge, the disk controller of old,
+//! USB of old where it is asked for, and power management; slot 2 is kept for a display; everything else from slot 3 on.
 
 mod boot_order;
 mod debug_console;
@@ -50,6 +50,9 @@ pub(crate) const FIRST_FREE_SLOT: u8 = 3;
 /// The ISA bridge and its companions.
 pub(crate) const SOUTH_BRIDGE_SLOT: u8 = 1;
 pub(crate) const IDE_FUNCTION: u8 = 1;
+pub(crate) const USB_FUNCTION: u8 = 2;
+/// The function's interrupt pin, INTD#.
+pub(crate) const USB_PIN: u8 = 4;
 pub(crate) const POWER_MANAGEMENT_FUNCTION: u8 = 3;
 
 /// Where OVMF switches the machine off: it takes the power management block to be where it would have put it.

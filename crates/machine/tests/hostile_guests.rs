@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use iced_x86::code_asm::*;
 use machine::{
     Chardev, ConsoleConfig, EngineChoice, Limits, Machine, MachineConfig, Outcome, Reboot,
-    SavedMachine,
+    SavedMachine, UsbConfig,
 };
 
 const LOAD: u32 = 0x10_0000;
@@ -121,7 +121,7 @@ fn endure(name: &str, options: &Options, write: impl FnOnce(&mut Code) -> Assemb
         parallel: None,
         tpm: None,
         rng: true,
-        usb: false,
+        usb: UsbConfig::default(),
         balloon: true,
         reboot: options.reboot,
         limits: Limits::default(),
@@ -182,7 +182,7 @@ fn machine_config() -> MachineConfig {
         parallel: None,
         tpm: None,
         rng: false,
-        usb: false,
+        usb: UsbConfig::default(),
         balloon: false,
         reboot: Reboot::Exit,
         limits: Limits::default(),

@@ -9,7 +9,7 @@ use machine::{
     BootFrom, Card, Chardev, ConsoleConfig, DiskBus, DiskConfig, DiskFormat, DiskTrust,
     EngineChoice, FirmwareConfig, FolderConfig, FolderOptions, Limits, MachineConfig,
     NetworkConfig, NetworkWay, Overlay, ParallelConfig, RateLimit, Reboot, ScreenConfig, SoundCard,
-    SoundConfig, TpmConfig, VariablesConfig, VsockConfig,
+    SoundConfig, TpmConfig, UsbConfig, UsbController, VariablesConfig, VsockConfig,
 };
 use pyo3::prelude::*;
 
@@ -38,6 +38,7 @@ pub(crate) struct MachineSpec {
     sound: Option<SoundSpec>,
     parallel: Option<ParallelSpec>,
     usb: bool,
+    usb_controller: String,
     rng: bool,
     balloon: bool,
     reboots: bool,
@@ -229,7 +230,14 @@ impl MachineSpec {
             sound: self.sound.map(|it| it.into_config(py)).transpose()?,
             parallel: self.parallel.map(ParallelConfig::from),
             tpm: None,
-            usb: self.usb,
+            usb: UsbConfig {
+                controller: match self.usb_controller.as_str() {
+                    "xhci" => UsbController::Xhci,
+                    "uhci" => UsbController::Uhci,
+                    other => return Err(unknown(py, "USB controller", other)),
+                },
+                hands: self.usb,
+            },
             rng: self.rng,
             balloon: self.balloon,
             reboot: if self.reboots {

@@ -27,6 +27,7 @@ from innkeeper.machine import (
     Limits,
     SeedSpec,
     Shares,
+    UsbController,
     VsockSpec,
     parse_parallel,
     parse_size,
@@ -71,6 +72,7 @@ class MadeOf:
     parallel: options.Parallel = "none"
     tpm: options.Tpm = False
     usb: options.Usb = False
+    usb_controller: options.UsbControllers = None
     volume: options.Folders = None
     user_data: options.UserData = None
     meta_data: options.MetaData = None
@@ -146,7 +148,8 @@ class MadeOf:
             sound=parse_sound(self.sound),
             parallel=parse_parallel(self.parallel),
             tpm=self.tpm,
-            usb=self.usb,
+            usb=self.usb or self.usb_controller is not None,
+            usb_controller=self.usb_controller or UsbController.XHCI,
             vsock=VsockSpec() if self.vsock is None else parse_vsock(self.vsock),
             name=self.name,
             jail=self.jail,

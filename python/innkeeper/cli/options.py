@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from innkeeper.machine import EngineChoice
+from innkeeper.machine import EngineChoice, UsbController
 from innkeeper.services import images
 from innkeeper.services.definition import RestartPolicy
 
@@ -268,7 +268,15 @@ Usb = Annotated[
     bool,
     typer.Option(
         "--usb",
-        help="A tablet and a keyboard by USB (xHCI), for systems without virtio drivers.",
+        help="A tablet and a keyboard by USB, for systems without virtio drivers.",
+    ),
+]
+UsbControllers = Annotated[
+    UsbController | None,
+    typer.Option(
+        "--usb-controller",
+        help="As --usb, and what the guest reaches USB by, disks of ,bus=usb as well: xhci (as "
+        "without), or uhci, USB 1 for systems from before 2012.",
     ),
 ]
 Kernel = Annotated[

@@ -27,6 +27,7 @@ from innkeeper.machine.spec import (
     EngineChoice,
     MachineSpec,
     Overlay,
+    UsbController,
     validate_choices,
 )
 from innkeeper.machine.tpm import DIRECTORY, TpmSpec
@@ -67,6 +68,7 @@ class ImageBoot:
     parallel: ParallelSpec | None = None
     tpm: bool = False
     usb: bool = False
+    usb_controller: UsbController = UsbController.XHCI
     append: str = ""
     kept: Path | None = None
     limits: Limits = field(default=Limits())
@@ -147,6 +149,7 @@ def machine_spec(image: Image, boot: ImageBoot) -> MachineSpec:
         parallel=boot.parallel,
         tpm=_tpm(boot),
         usb=boot.usb,
+        usb_controller=boot.usb_controller,
         reboots=False,
         limits=boot.limits,
         times=boot.times,

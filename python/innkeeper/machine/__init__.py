@@ -41,6 +41,7 @@ from innkeeper.machine.spec import (
     EngineChoice,
     MachineSpec,
     Overlay,
+    UsbController,
     validate,
 )
 from innkeeper.machine.tpm import TpmSpec
@@ -72,6 +73,7 @@ __all__ = [
     "Shares",
     "SoundSpec",
     "TpmSpec",
+    "UsbController",
     "VncSpec",
     "VsockSpec",
     "check_cpu_shares",

@@ -72,6 +72,15 @@ class DiskBus(StrEnum):
     USB = "usb"
 
 
+class UsbController(StrEnum):
+    """What a guest reaches USB by: `uhci`, of USB 1 and a PIIX3, is for systems that know no xHCI,
+    from before 2012. It has two ports, so there are as many of them as it takes.
+    """
+
+    XHCI = "xhci"
+    UHCI = "uhci"
+
+
 class Overlay(StrEnum):
     """Where the guest's writes go: the image itself, nowhere that lasts, or a file that is kept."""
 
@@ -118,7 +127,7 @@ class MachineSpec:
     `memory` is in bytes. `kernel` is a bzImage, an ELF with a PVH note or a multiboot kernel; with
     `firmware`, which need not have one, a kernel that UEFI firmware starts.
     `cards` are more network cards, which came while the guest ran. With `usb`, there are a tablet
-    and a keyboard by USB, as there are where a disk is.
+    and a keyboard by USB, as there are where a disk is; `usb_controller` has all of these.
     `devices` names Python devices: built-in ones, or `module:factory`. With `times`, statistics
     tell where each virtual processor's time goes. With `merges_memory`, the host may have pages of
     its memory in common with other guests. With `perf_map`, perf can name the guest's code,
@@ -140,6 +149,7 @@ class MachineSpec:
     cards: tuple[NetworkSpec, ...] = ()
     folders: tuple[FolderSpec, ...] = ()
     usb: bool = False
+    usb_controller: UsbController = UsbController.XHCI
     rng: bool = True
     balloon: bool = True
     vsock: VsockSpec | None = None

@@ -25,6 +25,7 @@ from innkeeper.machine import (
     Shares,
     SoundSpec,
     TpmSpec,
+    UsbController,
     VsockSpec,
     prepare_parallel,
     prepare_sound,
@@ -74,6 +75,7 @@ class GuestRequest:
     parallel: ParallelSpec | None = None
     tpm: bool = False
     usb: bool = False
+    usb_controller: UsbController = UsbController.XHCI
     name: str | None = None
     jail: bool = True
     limits: Limits = field(default=Limits())
@@ -173,6 +175,7 @@ def own_kernel_spec(request: GuestRequest) -> MachineSpec:
         parallel=_parallel(request),
         tpm=TpmSpec() if _tpm(request) else None,
         usb=request.usb,
+        usb_controller=request.usb_controller,
         reboots=False,
         limits=request.limits,
         times=request.statistics,
@@ -263,6 +266,7 @@ def image_boot(request: GuestRequest, name: str) -> ImageBoot:
         parallel=_parallel(request),
         tpm=_tpm(request),
         usb=request.usb,
+        usb_controller=request.usb_controller,
         append=request.append,
         limits=request.limits,
         times=request.statistics,

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use devices::{Device, DeviceState, RestoreError, decode_state, encode_state};
 use machine::{
     Beginning, Chardev, EngineChoice, FirmwareConfig, Layer, Limits, Machine, MachineConfig,
-    MachineControl, MachineStats, Outcome, Reboot, RecordOrder, Recorded, ScreenConfig, read_index,
+    MachineControl, MachineStats, Outcome, Reboot, RecordOrder, Recorded, ScreenConfig, UsbConfig,
+    read_index,
 };
 use rustix::fs::{MemfdFlags, memfd_create};
 
@@ -165,7 +166,7 @@ impl Built {
             parallel: None,
             tpm: None,
             rng: false,
-            usb: false,
+            usb: UsbConfig::default(),
             balloon: false,
             reboot: self.reboot,
             limits: self.limits,
