@@ -47,6 +47,19 @@ def test_grub_reads_its_medium_and_a_disk(engine: str, medium: str, tmp_path: Pa
         screen.shows("55 aa")
 
 
+@pytest.mark.long_guest(reason="GRUB's menu is waited for elsewhere as well")
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_bios_hears_a_keyboard_by_usb(engine: str, tmp_path: Path) -> None:
+    # It gets keys from that one alone, once it has a driver for it, as it says in `test_firmware`.
+    options = (*rescue("cd", tmp_path), "--usb-controller", "uhci")
+    with booted(tmp_path, engine, *options) as screen:
+        menu(screen)
+        screen.press("c")
+        screen.shows("grub>")
+        screen.enter("echo Typed (by) USB")
+        screen.shows(re.compile("^Typed .by. USB"))
+
+
 @pytest.mark.long_guest(reason="it reads many small files of a disc")
 @pytest.mark.parametrize("engine", ENGINES)
 def test_grub_draws_its_menu_in_a_mode_of_vbe(engine: str, tmp_path: Path) -> None:

@@ -80,17 +80,30 @@ def test_a_boot_sector_runs_by_seabios(inn: Inn, engine: str, tmp_path: Path) ->
     assert b"by the port\r\n" in result.stdout
 
 
-@pytest.mark.parametrize("bus", ["nvme", "sata", "usb"])
-def test_a_boot_sector_runs_from_disks_of_other_buses(inn: Inn, bus: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("engine", "bus", "options"),
+    [
+        ("translator", "nvme", ()),
+        ("translator", "sata", ()),
+        ("translator", "usb", ()),
+        *((engine, "usb", ("--usb-controller", "uhci")) for engine in ENGINES),
+    ],
+)
+def test_a_boot_sector_runs_from_disks_of_other_buses(
+    inn: Inn, engine: str, bus: str, options: tuple[str, ...], tmp_path: Path
+) -> None:
     log = tmp_path / "log"
     result = inn(
         "run",
-        *("--engine", "translator", "--memory", "64M", "--network", "none"),
+        *("--engine", engine, "--memory", "64M", "--network", "none", *options),
         *("--firmware", seabios(), "--firmware-log", log, "--boot", "disk"),
         *("--disk", f"{boot_sector(tmp_path)},bus={bus}"),
     )
     assert result.returncode == 0, result.stderr
-    assert b"Booting from Hard Disk..." in log.read_bytes()
+    said = log.read_bytes()
+    assert b"Booting from Hard Disk..." in said
+    assert (b"USB keyboard initialized" in said) == (bus == "usb")
+    assert (b"UHCI init" in said) == bool(options)
     assert b"by the port\r\n" in result.stdout
 
 
