@@ -30,6 +30,7 @@ mod pci;
 mod shared_network;
 mod sound;
 mod tpm;
+mod uhci;
 mod usb;
 mod vga;
 mod virtio_sound;
@@ -134,6 +135,7 @@ pub const TARGETS: &[Target] = &[
     target("nvme", pc::nvme),
     target("ahci", pc::ahci),
     target("xhci", usb::xhci),
+    target("uhci", uhci::uhci),
     target("chipset", pc::chipset),
     target("ethernet-cards", ethernet::cards),
     target("sound", sound::card),

@@ -144,6 +144,7 @@ smoke! {
     nvme "nvme",
     ahci "ahci",
     xhci "xhci",
+    uhci "uhci",
     ethernet_cards "ethernet-cards",
     sound "sound",
     sound_blaster "sound-blaster",
