@@ -75,10 +75,42 @@ fn transfer(memory: &GuestMemory, input: &mut Input<'_>) {
     let _ = memory.ram().write_obj(words, GuestAddress(at));
 }
 
+/// Transfers as a driver has them, one behind the other, and a frame for them.
+fn drive(uhci: &mut Uhci, clock: &FakeClock, memory: &GuestMemory, input: &mut Input<'_>) {
+    let (kind, endpoint, len) = input.choose(&[
+        (0x2du32, 0u32, 8u32),
+        (0x69, 0, 64),
+        (0xe1, 0, 0),
+        (0xe1, 2, 31),
+        (0xe1, 2, 64),
+        (0x69, 1, 64),
+        (0x69, 1, 13),
+    ]);
+    if kind == 0x2d || len == 31 {
+        data(memory, input, DATA, kind == 0x2d);
+    }
+    let count = input.choose(&[1u32, 1, 8, 70]);
+    let at = 0x4000u32;
+    for number in 0..count {
+        let next = if number + 1 == count {
+            1
+        } else {
+            at + 32 * (number + 1) + 4
+        };
+        let token = len.wrapping_sub(1) << 21 | endpoint << 15 | kind;
+        let words = [next, 1 << 23 | 1 << 24, token, 0x8000];
+        let place = GuestAddress(TRANSFERS + 32 * u64::from(number));
+        let _ = memory.ram().write_obj(words, place);
+    }
+    let _ = memory.ram().write_obj([1, at], GuestAddress(QUEUES));
+    clock.advance(MILLISECOND);
+    uhci.expire();
+}
+
 /// A request of the default pipe, or a command block of the disk's.
-fn data(memory: &GuestMemory, input: &mut Input<'_>) {
-    let at = GuestAddress(DATA + 8 * u64::from(input.byte()));
-    if input.bool() {
+fn data(memory: &GuestMemory, input: &mut Input<'_>, at: u64, request: bool) {
+    let at = GuestAddress(at);
+    if request {
         let (kind, request) = input.choose(&[
             (0x80, 6),
             (0x00, 5),
@@ -136,13 +168,17 @@ pub(crate) fn uhci(bytes: &[u8]) {
     while !input.is_empty() {
         let what = input.byte();
         match what & 15 {
-            0..=3 => transfer(&memory, &mut input),
+            0 | 1 => transfer(&memory, &mut input),
+            2 | 3 => drive(&mut uhci, &clock, &memory, &mut input),
             4 | 5 => {
                 let at = QUEUES + 16 * u64::from(what >> 5);
                 let links = [link(&mut input), link(&mut input)];
                 let _ = memory.ram().write_obj(links, GuestAddress(at));
             }
-            6 => data(&memory, &mut input),
+            6 => {
+                let at = DATA + 8 * u64::from(input.byte());
+                data(&memory, &mut input, at, what & 16 != 0);
+            }
             7 => {
                 let at = LIST + 4 * u64::from(input.u16() & 0x3ff);
                 let _ = memory.ram().write_obj(link(&mut input), GuestAddress(at));
