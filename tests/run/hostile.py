@@ -33,6 +33,7 @@ ATTACKS = (
     "blaster",
     "floppy",
     "fw-cfg",
+    "uhci",
     "ports",
     "messages",
     "config",

@@ -109,6 +109,7 @@ def test_devices_of_the_old_world(
         *("--firmware", hostile.firmware(tmp_path / "hostile", orders)),
         *("--disk", f"{file(tmp_path / 'ide')},bus=ide"),
         *("--disk", f"{file(tmp_path / 'nvme')},bus=nvme"),
+        *("--disk", f"{file(tmp_path / 'stick')},bus=usb", "--usb-controller", "uhci"),
         *("--cdrom", file(tmp_path / "disc"), "--floppy", file(tmp_path / "floppy", 1440 << 10)),
         *("--network", f"user,model={card}"),
         *("--sound", f"wav={tmp_path / 'wave'},model={sound}"),

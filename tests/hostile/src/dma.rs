@@ -8,6 +8,7 @@ pub(crate) mod fw_cfg;
 pub(crate) mod ide;
 pub(crate) mod nvme;
 pub(crate) mod sound;
+pub(crate) mod uhci;
 
 /// Where lists and rings of these devices lie.
 const LISTS: u64 = 0x60_0000;

@@ -36,7 +36,7 @@ const DONE: u32 = 20;
 type Attack = fn(&mut Machine, &Random);
 
 /// In the order of the bits by which they are chosen.
-const ATTACKS: [(&str, Attack); 12] = [
+const ATTACKS: [(&str, Attack); 13] = [
     ("virtio", virtio::attack),
     ("ide", dma::ide::attack),
     ("nvme", dma::nvme::attack),
@@ -45,6 +45,7 @@ const ATTACKS: [(&str, Attack); 12] = [
     ("blaster", dma::blaster::attack),
     ("floppy", dma::floppy::attack),
     ("fw-cfg", dma::fw_cfg::attack),
+    ("uhci", dma::uhci::attack),
     ("ports", noise::ports),
     ("messages", noise::messages),
     ("config", noise::config),
