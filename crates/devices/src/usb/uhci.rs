@@ -3,9 +3,10 @@
 //! Problem: systems from before xHCI know USB by this controller, which has no doorbell. Every millisecond it goes
 //! through a list of the guest's memory to see whether there is something to do, and a virtual one that did so would cost
 //! the host a thousand wakings a second for nothing. Choice: frames are counted by the clock, and gone through when an
-//! alarm comes: each millisecond while something moves, and several at once ([`IDLE`]) when nothing has moved for a while,
-//! or as soon as somebody types. All frames that went by meanwhile are gone through, so no queue is forgotten, whatever
-//! its period; a transfer that comes after a rest waits for so long at most. Nothing is kept from one frame to the next
+//! alarm comes: each millisecond while something moves, and several at once when nothing has moved for a while
+//! ([`RESTS`]); or as soon as somebody types, or the driver writes a register. All frames that went by meanwhile are gone
+//! through, what they have in common once, so no queue is forgotten, whatever its period; a transfer that comes after a
+//! rest waits for so long at most. Nothing is kept from one frame to the next
 //! but where requests of a default pipe are, so what a driver unlinks is gone. What one frame may cost has bounds
 //! (`schedule.rs`), and so has what a look may take ([`PATIENCE`]). Rejected: frames as the guest's processor asks for
 //! them (drivers wait for memory to change, not for registers); data toggles, and bandwidth (nothing is lost on a wire of
@@ -39,6 +40,7 @@ use crate::{Clock, DeviceState, Line, Pace, RestoreError, decode_state, encode_s
 
 use ports::Port;
 use registers::Registers;
+use schedule::Look;
 
 const KIND: &str = "uhci";
 const VERSION: u16 = 1;
@@ -63,10 +65,8 @@ pub const PORTS: usize = 2;
 
 /// Nanoseconds.
 const FRAME: u64 = 1_000_000;
-/// Frames that are gone through at once while nothing moves.
-const IDLE: u64 = 8;
-/// Frames after something moved for which more is waited for.
-const RECENT: u32 = 32;
+/// After how many frames in which nothing moved how many are gone through at once, the longest first.
+const RESTS: [(u32, u64); 3] = [(1000, 32), (32, 8), (0, 1)];
 /// Frames that a late alarm makes up for.
 const MOST_LATE: u64 = 32;
 /// After so long others get at the controller, and the rest is done by the alarm.
@@ -108,6 +108,8 @@ pub struct Uhci {
     due: u64,
     /// Frames since something moved.
     rested: u32,
+    /// When it looks again unless somebody rings, in nanoseconds of the clock.
+    looks_at: u64,
     /// Devices that the guest can ask, as they have been told: a bit for each.
     asked: u32,
     /// Nothing is done before [`PciFunction::resume`].
@@ -155,6 +157,7 @@ impl Uhci {
             devices,
             due: 0,
             rested: 0,
+            looks_at: 0,
             asked: 0,
             quiet: false,
             restored: false,
@@ -208,13 +211,13 @@ impl Uhci {
 
     /// Goes through the frames that have begun.
     fn go_on(&mut self) {
-        let began = Instant::now();
+        let (began, mut look) = (Instant::now(), Look::default());
         let late = self.begun().saturating_sub(MOST_LATE);
         if self.works() && late > 0 {
             self.pass(late);
         }
         while self.works() && self.begun() > 0 {
-            let moved = self.run_frame();
+            let moved = self.run_frame(&mut look);
             self.rested = if moved {
                 0
             } else {
@@ -226,12 +229,18 @@ impl Uhci {
             }
         }
         if self.works() {
-            let more = if self.rested < RECENT { 0 } else { IDLE - 1 };
-            let next = self.due.saturating_add(more * FRAME);
-            self.pace
-                .come_after(next.saturating_sub(self.clock.now()).max(1));
+            self.rest();
         }
         self.drive();
+    }
+
+    /// Has the alarm come when frames are to be gone through again.
+    fn rest(&mut self) {
+        let rests = RESTS.iter().find(|(after, _)| self.rested >= *after);
+        let more = rests.map_or(0, |(_, frames)| frames - 1);
+        self.looks_at = self.due.saturating_add(more * FRAME);
+        let wait = self.looks_at.saturating_sub(self.clock.now());
+        self.pace.come_after(wait.max(1));
     }
 
     /// So many frames are over.
@@ -300,6 +309,11 @@ impl PciFunction for Uhci {
     fn bar_write(&mut self, bar: u8, offset: u64, size: u8, value: u64) {
         if bar == BAR {
             self.write_registers(offset, size, value);
+            if self.works() {
+                // Somebody is at work.
+                self.rested = 0;
+                self.rest();
+            }
             self.drive();
         }
     }
@@ -361,6 +375,10 @@ impl PciFunction for Uhci {
     }
 
     fn expire(&mut self) {
+        if self.clock.now() < self.looks_at {
+            // Somebody has rung, and is heard in one of the next frames.
+            self.rested = 0;
+        }
         self.go_on();
     }
 }

@@ -2,8 +2,9 @@
 //! List Pointer", "Queue Head (QH)", "Transfer Queuing".
 //!
 //! A driver may make a ring of queues, so that a frame's time is used to its end. A virtual frame has no end of its own:
-//! it is over when a ring was gone round without anything moved, or when as much was done as it has room for.
+//! it is over when nothing is left that could move, or when as much was done as it has room for.
 
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
 use vm_memory::{Bytes, GuestAddress};
@@ -22,46 +23,29 @@ const ADDRESS: u32 = !0xf;
 const MOST_LINKS: usize = 1024;
 const MOST_PACKETS: usize = 256;
 
-/// How far a frame has come.
-struct Frame {
+/// How far a look at one or more frames has come.
+#[derive(Debug, Default)]
+pub(super) struct Look {
+    /// Links that were followed since something moved: what lies behind them has nothing to do now, in whatever frame.
+    /// So the queues that all frames have in common are gone through once, and rings have an end.
+    seen: HashSet<u32>,
     links: usize,
     packets: usize,
     moved: bool,
-    /// A link that was followed since something moved, and how many since it: whoever comes by it again goes round in a
-    /// ring. It is put forward after twice as many each time, so that it comes into every ring. By R. P. Brent.
-    mark: Option<u32>,
-    since: usize,
-    reach: usize,
 }
 
-impl Frame {
-    fn new() -> Frame {
-        Frame {
-            links: 0,
-            packets: 0,
-            moved: false,
-            mark: None,
-            since: 0,
-            reach: 1,
-        }
+impl Look {
+    fn begin_frame(&mut self) {
+        (self.links, self.packets, self.moved) = (0, 0, false);
     }
 
     /// Is this link followed?
     fn follows(&mut self, link: u32) -> bool {
-        if link & END != 0
-            || self.mark == Some(link)
-            || self.links >= MOST_LINKS
-            || self.packets >= MOST_PACKETS
-        {
-            return false;
-        }
         self.links += 1;
-        self.since += 1;
-        if self.mark.is_none() || self.since >= self.reach {
-            (self.mark, self.since) = (Some(link), 0);
-            self.reach *= 2;
-        }
-        true
+        link & END == 0
+            && self.links <= MOST_LINKS
+            && self.packets < MOST_PACKETS
+            && self.seen.insert(link)
     }
 
     /// A transfer had its turn.
@@ -69,33 +53,33 @@ impl Frame {
         if turn != Turn::Idle {
             self.packets += 1;
         }
-        if matches!(turn, Turn::Done | Turn::Stopped) {
+        if matches!(turn, Turn::Done | Turn::Stopped | Turn::Missed) {
             self.moved = true;
-            (self.mark, self.since, self.reach) = (None, 0, 1);
+            self.seen.clear();
         }
     }
 }
 
 impl Uhci {
     /// Goes through the frame that is due. Answers whether something moved.
-    pub(super) fn run_frame(&mut self) -> bool {
-        let mut frame = Frame::new();
-        if let Err(why) = self.follow(&mut frame) {
+    pub(super) fn run_frame(&mut self, look: &mut Look) -> bool {
+        look.begin_frame();
+        if let Err(why) = self.follow(look) {
             self.registers.fail(why);
         }
-        frame.moved
+        look.moved
     }
 
-    fn follow(&mut self, frame: &mut Frame) -> Result<(), Fatal> {
+    fn follow(&mut self, look: &mut Look) -> Result<(), Fatal> {
         let mut link = self.read(self.registers.entry())?;
-        while frame.follows(link) {
+        while look.follows(link) {
             let at = link & ADDRESS;
             link = if link & QUEUE != 0 {
-                self.run_queue(at, frame)?
+                self.run_queue(at, look)?
             } else {
                 let transfer = self.transfer(at)?;
                 let turn = self.run_transfer(&transfer, false)?;
-                frame.count(turn);
+                look.count(turn);
                 transfer.link
             };
         }
@@ -103,7 +87,7 @@ impl Uhci {
     }
 
     /// A queue's turn. Answers the link to what comes next.
-    fn run_queue(&mut self, at: u32, frame: &mut Frame) -> Result<u32, Fatal> {
+    fn run_queue(&mut self, at: u32, look: &mut Look) -> Result<u32, Fatal> {
         let element_at = u64::from(at) + 4;
         let next = self.read(at.into())?;
         let mut element = self.read(element_at)?;
@@ -111,10 +95,10 @@ impl Uhci {
             // A queue in a queue.
             return Ok(element);
         }
-        while element & END == 0 && frame.packets < MOST_PACKETS {
+        while element & END == 0 && look.packets < MOST_PACKETS {
             let transfer = self.transfer(element & ADDRESS)?;
             let turn = self.run_transfer(&transfer, true)?;
-            frame.count(turn);
+            look.count(turn);
             if turn != Turn::Done {
                 break;
             }

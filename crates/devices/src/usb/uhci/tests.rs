@@ -7,7 +7,7 @@ use block::BlockDevice;
 use memory::{Gpa, GuestMemory, RamRange};
 use vm_memory::{Bytes, GuestAddress};
 
-use super::{FRAME, IDLE, RECENT, Uhci, UhciParts};
+use super::{FRAME, Uhci, UhciParts};
 use crate::pci::PciFunction;
 use crate::testing::{FakeClock, FakeLine, FakeTimer};
 use crate::usb::HidHandle;
@@ -707,35 +707,76 @@ fn hands_are_heard_once_they_are_asked_for() {
 fn a_controller_at_rest_looks_seldom_and_forgets_no_frame() {
     let mut bench = Bench::stick();
     let alarm = |bench: &Bench| bench.timer.deadline().unwrap() - bench.clock.now();
-    bench.timer.disarm();
-    bench.frames(1);
-    assert!(alarm(&bench) <= FRAME);
-    bench.frames(RECENT.into());
-    bench.timer.disarm();
-    bench.frames(1);
-    assert_eq!(alarm(&bench), IDLE * FRAME);
-    // Work of one of the frames that go by.
-    let at = bench.transfer(0, STICK, SETUP, 8, SETUPS);
-    let due = bench.read(NUMBER) + 3;
-    bench.put(LIST + 4 * (due & 0x3ff), &[at as u32]);
-    bench.timer.disarm();
-    bench.frames(IDLE);
-    assert_eq!(bench.ended(at), (0, 8));
-    // More may follow.
-    assert!(alarm(&bench) <= FRAME);
-    // Nothing that waits is written to memory each time.
-    let waits = To {
-        endpoint: 1,
-        ..STICK
+    let look = |bench: &mut Bench, frames: u64| {
+        bench.timer.disarm();
+        bench.frames(frames);
     };
-    let at = bench.transfer(0, waits, IN, 64, DATA);
-    bench.enqueue(QUEUE, &[at], 0);
-    bench.frames(1);
-    assert_eq!(bench.ended(at).0, 0x88);
+    look(&mut bench, 1);
+    assert_eq!(alarm(&bench), FRAME);
+    for (after, frames) in [(32, 8), (1000, 32)] {
+        for _ in 0..after {
+            look(&mut bench, 1);
+        }
+        // It is not rung for.
+        bench.uhci.rested = after;
+        look(&mut bench, 32);
+        assert_eq!(alarm(&bench), frames * FRAME);
+        // Work of one of the frames that go by.
+        let at = bench.transfer(0, STICK, SETUP, 8, SETUPS);
+        let due = (bench.read(NUMBER) + 3) & 0x3ff;
+        bench.put(LIST + 4 * due, &[at as u32]);
+        look(&mut bench, frames);
+        assert_eq!(bench.ended(at), (0, 8));
+        // More may follow.
+        assert_eq!(alarm(&bench), FRAME);
+        bench.put(LIST + 4 * due, &[QUEUE as u32 | TO_QUEUE]);
+    }
+    // What the guest writes, or somebody who rings, has it look soon.
+    for rung in [false, true] {
+        bench.uhci.rested = 5000;
+        look(&mut bench, 1);
+        assert_eq!(alarm(&bench), 32 * FRAME);
+        if rung {
+            look(&mut bench, 1);
+        } else {
+            bench.timer.disarm();
+            bench.write(STATUS, 2, 0x1f);
+        }
+        assert_eq!(alarm(&bench), FRAME, "{rung}");
+    }
     // After a long time it goes on at once, with the number that is due.
     let before = bench.read(NUMBER);
     bench.frames(100_000);
     assert_eq!(bench.read(NUMBER), (before + 100_000) & 0x7ff);
+}
+
+#[test]
+fn what_waits_leaves_no_trace_each_time_that_it_is_asked_for() {
+    let mut bench = Bench::stick();
+    let to = To {
+        endpoint: 1,
+        ..STICK
+    };
+    let at = bench.transfer(0, to, IN, 64, DATA);
+    bench.enqueue(QUEUE, &[at], 0);
+    bench.frames(1);
+    assert_eq!(bench.ended(at).0, 0x88);
+    assert_eq!(u64::from(bench.word(QUEUE + 4)), at);
+    // What all frames have in common is asked once a look: were it asked in each, that would be an error each.
+    let nobody = To {
+        address: 99,
+        ..STICK
+    };
+    let endless = bench.transfer(0, nobody, IN, 64, DATA);
+    bench.put(endless + 4, &[ACTIVE]);
+    bench.enqueue(QUEUE, &[endless], 0);
+    let mut look = super::Look::default();
+    assert!(!bench.uhci.run_frame(&mut look));
+    bench.put(endless + 4, &[ACTIVE]);
+    assert!(!bench.uhci.run_frame(&mut look));
+    assert_eq!(bench.ended(endless).0, 0x80);
+    assert!(!bench.uhci.run_frame(&mut super::Look::default()));
+    assert_eq!(bench.ended(endless).0, 0x84);
 }
 
 #[test]

@@ -81,6 +81,8 @@ pub(super) enum Turn {
     Idle,
     /// It is tried again.
     Waits,
+    /// As that, but not for ever.
+    Missed,
     /// It is done, and the next one of its queue has its turn.
     Done,
     /// It is done, and its queue stands still.
@@ -133,14 +135,21 @@ impl Uhci {
                 Turn::Waits
             }
             Reply::Silence => {
-                let (counted, last) = count_error(control);
-                control = counted | TIMED_OUT | moved(0);
-                if last {
-                    control |= STALLED;
-                    Turn::Stopped
-                } else {
-                    control |= ACTIVE;
-                    Turn::Waits
+                control |= TIMED_OUT | moved(0);
+                match control & ERRORS {
+                    // The driver has put no bound.
+                    0 => {
+                        control |= ACTIVE;
+                        Turn::Waits
+                    }
+                    ONE_ERROR => {
+                        control = (control - ONE_ERROR) | STALLED;
+                        Turn::Stopped
+                    }
+                    _ => {
+                        control = (control - ONE_ERROR) | ACTIVE;
+                        Turn::Missed
+                    }
                 }
             }
         };
@@ -206,12 +215,4 @@ impl Uhci {
 #[allow(clippy::cast_possible_truncation, reason = "packets are short")]
 fn moved(len: usize) -> u32 {
     (len as u32).wrapping_sub(1) & LENGTH
-}
-
-/// Counts one error down. Answers whether it was the last one; where the driver has put no bound, none is.
-fn count_error(control: u32) -> (u32, bool) {
-    match control & ERRORS {
-        0 => (control, false),
-        left => (control - ONE_ERROR, left == ONE_ERROR),
-    }
 }
