@@ -85,6 +85,20 @@ def test_linux_s_drivers_find_disks_and_a_tablet(
 ) -> None:
     said, disks = look(inn, tmp_path, engine, *options)
     assert re.search(driver, said)
+    all_is_found(said, disks)
+
+
+@pytest.mark.long_guest(reason="UEFI takes its time")
+def test_they_find_the_usb_of_a_piix3(inn: Inn, tmp_path: Path) -> None:
+    code = packages.file("ovmf", "usr/share/OVMF/OVMF_CODE_4M.fd")
+    options = ("--usb-controller", "uhci", "--firmware", str(code))
+    said, disks = look(inn, tmp_path, "translator", *options)
+    # Its interrupt is the fourth of PCI's wires.
+    assert re.search(rb" 19: +\d+ +IO-APIC +19-fasteoi +uhci_hcd:usb1", said), said
+    all_is_found(said, disks)
+
+
+def all_is_found(said: bytes, disks: list[Path]) -> None:
     assert b"sata is 16384 sectors" in said
     assert b"usb. is 16384 sectors" in said
     # Its commands are queued.

@@ -117,11 +117,19 @@ def grub_disk(directory: Path) -> Path:
 
 
 @pytest.mark.long_guest(reason="UEFI takes its time, and NVMe is seen with a kernel")
-@pytest.mark.parametrize("bus", ["nvme", "sata", "usb", "virtio"])
-def test_ovmf_boots_from_disks_of_all_buses(inn: Inn, bus: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("bus", "options"),
+    [
+        *((bus, ()) for bus in ("nvme", "sata", "usb", "virtio")),
+        ("usb", ("--usb-controller", "uhci")),
+    ],
+)
+def test_ovmf_boots_from_disks_of_all_buses(
+    inn: Inn, bus: str, options: tuple[str, ...], tmp_path: Path
+) -> None:
     process = inn.start(
         "run",
-        *("--engine", "translator", "--memory", "256M", "--network", "none"),
+        *("--engine", "translator", "--memory", "256M", "--network", "none", *options),
         *("--firmware", packages.file("ovmf", "usr/share/OVMF/OVMF_CODE_4M.fd")),
         *("--boot", "disk", "--disk", f"{grub_disk(tmp_path)},bus={bus}"),
     )
