@@ -52,7 +52,7 @@ mod worker;
 pub(crate) mod testing;
 
 pub use balloon::{Balloon, BalloonHandle, BalloonReport, MemoryStatistics};
-pub use block::{Block, BlockOptions};
+pub use block::{Block, BlockOptions, NoRoom};
 pub use chain::{Chain, Nonsense};
 pub use console::{Console, ConsoleHandle, Port};
 pub use device::{Backend, Next, VirtioDevice, WorkerPlan};

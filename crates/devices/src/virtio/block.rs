@@ -3,6 +3,7 @@
 
 mod request;
 
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use block::{BlockDevice, SECTOR_SIZE};
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::virtio::{Backend, Doorbell, Next, Nonsense, RateGate, Ring, VirtioDevice, WorkerPlan};
 
 pub use request::{RequestContext, process_request, serve_prepared};
-use request::{data_len, process_now};
+use request::{process_now, serve};
 
 const ID: u16 = 2;
 /// Mass storage, other.
@@ -60,12 +61,20 @@ impl Default for BlockOptions {
     }
 }
 
+/// Who has the guest stand still when the host has no room for what it writes. The write stays where it was, and is tried
+/// again when the machine goes on, here or, if it is saved meanwhile, elsewhere.
+pub trait NoRoom: Send + Sync + Debug {
+    /// Answers whether the guest will stand still. Returns at once: the worker that calls has to rest before that.
+    fn stop(&self) -> bool;
+}
+
 #[derive(Debug)]
 pub struct Block {
     disk: Arc<dyn BlockDevice>,
     serial: [u8; SERIAL_LEN],
     queues: u16,
     gate: RateGate,
+    no_room: Option<Arc<dyn NoRoom>>,
 }
 
 /// The disk that the saved requests are meant for.
@@ -87,7 +96,15 @@ impl Block {
             serial,
             queues: options.queues.clamp(1, MAX_QUEUES),
             gate: RateGate::default(),
+            no_room: None,
         }
+    }
+
+    /// Keeps writes that the host has no room for, rather than to fail them, where the guest then stands still.
+    #[must_use]
+    pub fn keeping(mut self, no_room: Arc<dyn NoRoom>) -> Block {
+        self.no_room = Some(no_room);
+        self
     }
 
     /// Serves no more requests than `gate` lets pass.
@@ -137,7 +154,8 @@ impl VirtioDevice for Block {
                 queues: 1,
                 backend: Box::new(BlockBackend {
                     context: RequestContext::new(Arc::clone(&self.disk), self.serial)
-                        .through(self.gate.clone()),
+                        .through(self.gate.clone())
+                        .keeping(self.no_room.clone()),
                 }),
                 // Without descriptors left, the queue has no worker and VirtioPci::new says so.
                 waker: Arc::new(Doorbell::new().ok()?),
@@ -213,12 +231,7 @@ impl Backend for BlockBackend {
         let Some(ring) = rings.get_mut(queue) else {
             return Ok(Next::Wait);
         };
-        let context = &mut self.context;
-        let gate = context.gate().clone();
-        ring.drain_through(&gate, |chain| {
-            gate.spend(data_len(chain));
-            process_request(context, chain)
-        })
+        serve(ring, &mut self.context)
     }
 
     fn serve_now(&mut self, queue: usize, rings: &mut [Ring]) -> Result<Next, Nonsense> {

@@ -312,6 +312,19 @@ impl Ring {
         gate: &RateGate,
         mut answer: impl FnMut(&Chain) -> Result<u32, Nonsense>,
     ) -> Result<Next, Nonsense> {
+        self.drain_until(gate, |chain| answer(chain).map(Ok))
+    }
+
+    /// Likewise, but stops at the first request that cannot be answered yet, which stays in the queue, and those behind
+    /// it with it: `answer` tells when to try again.
+    ///
+    /// # Errors
+    /// When the driver has broken the protocol.
+    pub fn drain_until(
+        &mut self,
+        gate: &RateGate,
+        mut answer: impl FnMut(&Chain) -> Result<Result<u32, Duration>, Nonsense>,
+    ) -> Result<Next, Nonsense> {
         self.stop_notifications()?;
         let batch = Batch::begin();
         let next = loop {
@@ -319,8 +332,13 @@ impl Ring {
                 break Next::After(delay);
             }
             if let Some(chain) = self.pop()? {
-                let written = answer(&chain)?;
-                self.complete(&chain, written)?;
+                match answer(&chain)? {
+                    Ok(written) => self.complete(&chain, written)?,
+                    Err(delay) => {
+                        self.unpop();
+                        break Next::After(delay);
+                    }
+                }
                 if batch.is_over() {
                     break Next::Again;
                 }

@@ -3,11 +3,12 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use block::{BlockDevice, SECTOR_SIZE};
 use memory::GuestMemory;
 
-use crate::virtio::block::{MAX_RANGE_SECTORS, MAX_RANGES, SERIAL_LEN};
+use crate::virtio::block::{MAX_RANGE_SECTORS, MAX_RANGES, NoRoom, SERIAL_LEN};
 use crate::virtio::interrupts::Interrupts;
 use crate::virtio::{Chain, Next, Nonsense, QueueState, RateGate, Ring};
 use crate::{Line, MsiSink};
@@ -47,6 +48,7 @@ pub struct RequestContext {
     bounce: Vec<u8>,
     write_through: bool,
     gate: RateGate,
+    no_room: Option<Arc<dyn NoRoom>>,
 }
 
 impl RequestContext {
@@ -58,7 +60,15 @@ impl RequestContext {
             bounce: Vec::new(),
             write_through: false,
             gate: RateGate::default(),
+            no_room: None,
         }
+    }
+
+    /// A write for which the host has no room is kept, and told to `no_room`.
+    #[must_use]
+    pub(super) fn keeping(mut self, no_room: Option<Arc<dyn NoRoom>>) -> RequestContext {
+        self.no_room = no_room;
+        self
     }
 
     /// What requests move is counted there.
@@ -82,9 +92,14 @@ impl RequestContext {
 /// thread, beside which the guest may go on.
 const QUICK: u64 = 32 << 10;
 
+/// When a request that the host had no room for is tried again, unless the guest stands still by then, as it should.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// How a request ended, short of [`STATUS_OK`].
 enum Failed {
     Status(u8),
+    /// The host has no room for what is to be written.
+    Full,
     Driver(Nonsense),
 }
 
@@ -95,9 +110,12 @@ impl From<Nonsense> for Failed {
 }
 
 impl From<io::Error> for Failed {
-    fn from(_: io::Error) -> Failed {
-        // The guest learns no more than this; its driver names the sector.
-        Failed::Status(STATUS_IO_ERROR)
+    fn from(error: io::Error) -> Failed {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Failed::Full,
+            // The guest learns no more than this; its driver names the sector.
+            _ => Failed::Status(STATUS_IO_ERROR),
+        }
     }
 }
 
@@ -106,19 +124,27 @@ struct Header {
     sector: u64,
 }
 
-/// Serves one request and writes its status byte. Answers how many bytes were written.
+/// Serves one request and writes its status byte. Answers how many bytes were written; or, of a request that is kept since
+/// the host has no room, when to try all of it again: what was done of it is then done twice, to the same end.
 ///
 /// # Errors
 /// When the chain has no room for header or status: then nothing can be said of the request.
-pub fn process_request(context: &mut RequestContext, chain: &Chain) -> Result<u32, Nonsense> {
+pub fn process_request(
+    context: &mut RequestContext,
+    chain: &Chain,
+) -> Result<Result<u32, Duration>, Nonsense> {
     let (header, data_len) = parse(chain)?;
     let (status, written) = match run(context, chain, &header, data_len) {
         Ok(written) => (STATUS_OK, written),
         Err(Failed::Status(status)) => (status, 0),
+        Err(Failed::Full) if context.no_room.as_ref().is_some_and(|it| it.stop()) => {
+            return Ok(Err(AGAIN));
+        }
+        Err(Failed::Full) => (STATUS_IO_ERROR, 0),
         Err(Failed::Driver(nonsense)) => return Err(nonsense),
     };
     chain.write_at(data_len, &[status])?;
-    Ok(u32::try_from(written + 1).unwrap_or(u32::MAX))
+    Ok(Ok(u32::try_from(written + 1).unwrap_or(u32::MAX)))
 }
 
 /// Likewise for a request that takes no time: a short read of what the host has in memory. `None`
@@ -147,8 +173,20 @@ pub(super) fn process_now(
     Ok(Some(u32::try_from(len + 1).unwrap_or(u32::MAX)))
 }
 
+/// Serves the requests of `ring`, as far as the context's gate lets them pass.
+///
+/// # Errors
+/// When the driver has broken the protocol.
+pub(super) fn serve(ring: &mut Ring, context: &mut RequestContext) -> Result<Next, Nonsense> {
+    let gate = context.gate.clone();
+    ring.drain_until(&gate, |chain| {
+        gate.spend(data_len(chain));
+        process_request(context, chain)
+    })
+}
+
 /// Bytes that a request moves, in whichever direction.
-pub(super) fn data_len(chain: &Chain) -> u64 {
+fn data_len(chain: &Chain) -> u64 {
     (chain.readable_len() + chain.writable_len()).saturating_sub(DATA + 1)
 }
 
@@ -180,7 +218,7 @@ fn run(
             finish_write(context)
         }
         TYPE_FLUSH => {
-            context.disk.flush()?;
+            flush(context)?;
             Ok(0)
         }
         TYPE_GET_ID => {
@@ -198,9 +236,15 @@ fn run(
 
 fn finish_write(context: &RequestContext) -> Result<u64, Failed> {
     if context.write_through {
-        context.disk.flush()?;
+        flush(context)?;
     }
     Ok(0)
+}
+
+/// Never kept: what a kernel could not write at a flush it forgets, and a second flush would say that all is well.
+fn flush(context: &RequestContext) -> Result<(), Failed> {
+    let flushed = context.disk.flush();
+    flushed.map_err(|_| Failed::Status(STATUS_IO_ERROR))
 }
 
 /// The transfer's first byte on the disk, if the whole transfer lies on it.
@@ -310,7 +354,7 @@ pub fn serve_prepared(
     // The driver's index is 16 bits: so many requests at most, were each to refill the ring.
     for _ in 0..=u16::MAX {
         let left = ring.drain_now(|chain| process_now(&mut context, chain))?;
-        if left == Next::Wait || ring.drain(|it| process_request(&mut context, it))? == Next::Wait {
+        if left == Next::Wait || serve(&mut ring, &mut context)? == Next::Wait {
             break;
         }
     }

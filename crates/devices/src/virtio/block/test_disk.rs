@@ -4,7 +4,7 @@
 
 use std::io;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use block::{BlockDevice, check_range};
@@ -14,6 +14,8 @@ pub(crate) struct MemoryDisk {
     bytes: Mutex<Vec<u8>>,
     pub(crate) read_only: bool,
     pub(crate) fails: bool,
+    /// Of the host's storage, nothing is left.
+    pub(crate) full: AtomicBool,
     pub(crate) flushes: AtomicU32,
     /// All of it can be read without waiting.
     pub(crate) cached: bool,
@@ -29,6 +31,7 @@ impl MemoryDisk {
             bytes: Mutex::new(vec![0; len]),
             read_only: false,
             fails: false,
+            full: AtomicBool::new(false),
             flushes: AtomicU32::new(0),
             cached: false,
             patient_reads: AtomicU32::new(0),
@@ -54,6 +57,9 @@ impl MemoryDisk {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
         check_range(self.len(), offset, len)?;
+        if self.full.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         change(&mut self.bytes.lock().unwrap()[offset as usize..(offset + len) as usize]);
         Ok(())
     }

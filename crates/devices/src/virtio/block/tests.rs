@@ -2,13 +2,14 @@
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use block::BlockDevice;
 use vm_memory::{Bytes, GuestAddress};
 
+use crate::pci::PciFunction;
 use crate::virtio::block::test_disk::MemoryDisk;
-use crate::virtio::block::{F_FLUSH, F_RO, serve_prepared};
+use crate::virtio::block::{F_FLUSH, F_RO, NoRoom, serve_prepared};
 use crate::virtio::rate::PATIENCE;
 use crate::virtio::testing::{
     Buffer, Descriptor, Driver, INDIRECT, NEXT, WRITE, queue_state, ram, wait_until,
@@ -497,4 +498,91 @@ fn an_error_of_the_host_in_a_read_at_once_is_the_workers_to_tell() {
         Buffer::In(1),
     ];
     assert_eq!(request(&mut driver, &outside).0, 1);
+}
+
+/// Counts how often it was told, and answers as it was made.
+#[derive(Debug)]
+struct Told(bool, AtomicU32);
+
+impl NoRoom for Told {
+    fn stop(&self) -> bool {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0
+    }
+}
+
+fn on_a_full_host(stops: bool) -> (Driver, Arc<MemoryDisk>, Arc<Told>) {
+    let disk = Arc::new(MemoryDisk::new(LEN));
+    disk.full.store(true, Ordering::Relaxed);
+    let told = Arc::new(Told(stops, AtomicU32::new(0)));
+    let device = Block::new(
+        Arc::clone(&disk) as Arc<dyn BlockDevice>,
+        &BlockOptions::default(),
+    );
+    let mut driver = Driver::new(device.keeping(Arc::clone(&told) as Arc<dyn NoRoom>));
+    driver.start(F_FLUSH);
+    (driver, disk, told)
+}
+
+#[test]
+fn a_write_that_the_host_has_no_room_for_is_kept_and_done_when_the_guest_goes_on() {
+    let (mut driver, disk, told) = on_a_full_host(true);
+    let write = [
+        Buffer::Out(&header(1, 3)),
+        Buffer::Out(&[7; 512]),
+        Buffer::In(1),
+    ];
+    let head = driver.submit(0, &write);
+    wait_until(|| told.1.load(Ordering::Relaxed) > 0);
+    let flush = driver.submit(0, &[Buffer::Out(&header(4, 0)), Buffer::In(1)]);
+    driver.function.quiesce();
+    assert!(!driver.has_answer(0));
+    let before = told.1.load(Ordering::Relaxed);
+    driver.function.resume();
+    wait_until(|| told.1.load(Ordering::Relaxed) > before);
+    assert!(!driver.has_answer(0), "it is still full");
+    driver.function.quiesce();
+    disk.full.store(false, Ordering::Relaxed);
+    driver.function.resume();
+    assert_eq!(driver.answer(0).0, head);
+    assert_eq!(driver.written(0, head), [0]);
+    assert_eq!(disk.bytes()[3 * 512..4 * 512], [7; 512]);
+    // Behind the write, whose data it is to make last.
+    assert_eq!(driver.answer(0).0, flush);
+    assert_eq!(driver.written(0, flush), [0]);
+    assert_eq!(disk.flushes.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn a_write_that_was_kept_is_done_by_the_machine_that_goes_on_from_the_saved_one() {
+    let (mut driver, _, told) = on_a_full_host(true);
+    let write = [
+        Buffer::Out(&header(1, 3)),
+        Buffer::Out(&[7; 512]),
+        Buffer::In(1),
+    ];
+    let head = driver.submit(0, &write);
+    wait_until(|| told.1.load(Ordering::Relaxed) > 0);
+    driver.function.quiesce();
+    let roomy = Arc::new(MemoryDisk::new(LEN));
+    let disk = Arc::clone(&roomy) as Arc<dyn BlockDevice>;
+    let device = Block::new(disk, &BlockOptions::default());
+    let mut after = Driver::with_memory(device, driver.memory.clone());
+    after.function.restore(&driver.function.save()).unwrap();
+    after.continue_from(driver);
+    after.function.resume();
+    assert_eq!(after.answer(0).0, head);
+    assert_eq!(roomy.bytes()[3 * 512..4 * 512], [7; 512]);
+}
+
+#[test]
+fn a_write_fails_on_a_full_host_where_nobody_stops_the_guest() {
+    let (mut driver, _, told) = on_a_full_host(false);
+    let write = [
+        Buffer::Out(&header(1, 3)),
+        Buffer::Out(&[7; 512]),
+        Buffer::In(1),
+    ];
+    assert_eq!(request(&mut driver, &write).0, 1);
+    assert_eq!(told.1.load(Ordering::Relaxed), 1);
 }
