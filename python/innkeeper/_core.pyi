@@ -114,6 +114,16 @@ class Control:
         what was written furthest back.
         """
 
+    def stop_when_full(self) -> None:
+        """From now on a virtio disk whose host has no room for a write pauses the guest, and the
+        write is tried again when it goes on. Otherwise it fails.
+        """
+
+    def full_disks(self) -> list[tuple[str, str]]:
+        """Disks with a write that the host has no room for, for which the guest was paused: their
+        ids, and the names of their images. None any more once it is resumed.
+        """
+
     def card_traffic(self) -> list[tuple[str, list[tuple[int, int]], str | None]]:
         """Of each network card by its id what the guest has sent and received: frames, bytes; and
         why the host's kernel does not move them (vhost-net), or None where it does.
@@ -224,7 +234,7 @@ class Control:
 
     def news(self) -> int:
         """An eventfd, the caller's own, that becomes readable when the guest has changed its
-        memory's size, or has let go of a processor or of another device.
+        memory's size, has let go of a processor or of another device, or was paused for a disk.
 
         Raises:
             HostFailure: when the host has no descriptor left.

@@ -6,6 +6,7 @@
 mod aside;
 mod checkpoint;
 mod cpus;
+mod full;
 mod keyboards;
 mod media;
 mod memory;
@@ -35,6 +36,7 @@ use crate::throttle::{Holds, Throttle};
 
 use aside::Asides;
 use cpus::Cpus;
+pub use full::FullDisk;
 use media::Media;
 use memory::Memory;
 pub use memory::MemoryReport;
@@ -100,6 +102,9 @@ struct State {
     /// What somebody wants done to the machine.
     asides: Asides,
     paused: bool,
+    /// Why it is paused, where nobody asked for it.
+    full: Vec<FullDisk>,
+    stops_when_full: bool,
     reset: bool,
     sleep: Sleep,
     end: Option<Outcome>,
@@ -214,7 +219,10 @@ impl MachineControl {
     }
 
     pub fn resume(&self) {
-        self.change(|state| state.paused = false);
+        self.change(|state| {
+            state.paused = false;
+            state.full.clear();
+        });
     }
 
     /// Keeps the guest within these bounds from now on.

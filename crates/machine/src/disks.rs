@@ -12,7 +12,7 @@ use devices::virtio::{Block, BlockOptions};
 use crate::MachineError;
 use crate::board::Board;
 use crate::config::{DiskBus, DiskConfig, MachineConfig, UsbController};
-use crate::control::MachineControl;
+use crate::control::{FullDisk, MachineControl};
 use crate::pc::{self, BootPlaces, SataDrives};
 use crate::peripherals::Peripherals;
 use crate::plugging::Plugged;
@@ -42,11 +42,7 @@ impl Peripherals {
             .enumerate()
             .filter(|(_, disk)| !disk.gone)
         {
-            let id = match disk.id.is_empty() {
-                true => format!("virtio{number}"),
-                false => disk.id.clone(),
-            };
-            control.count_disk(&id, &disk.traffic);
+            control.count_disk(&id_of(number, disk), &disk.traffic);
         }
         for (number, disk) in config.disks.iter().enumerate() {
             if disk.bus == DiskBus::Ide {
@@ -68,7 +64,7 @@ impl Peripherals {
                     places.disk.get_or_insert((slot, disk.bus));
                 }
             } else if !disk.gone {
-                let added = add_disk(board, disk, control)?;
+                let added = add_disk(board, disk, &id_of(number, disk), control)?;
                 places.disk.get_or_insert((added.slot, disk.bus));
                 self.plugged.push(Plugged {
                     number: Some(number),
@@ -162,9 +158,18 @@ pub(crate) fn add_old_disks(
     Ok(disks)
 }
 
+fn id_of(number: usize, disk: &DiskConfig) -> String {
+    match disk.id.is_empty() {
+        true => format!("virtio{number}"),
+        false => disk.id.clone(),
+    }
+}
+
+/// `id` is what others call it, also where it cannot be taken out by that.
 pub(crate) fn add_disk(
     board: &mut Board,
     disk: &DiskConfig,
+    id: &str,
     control: &MachineControl,
 ) -> Result<Plugged, MachineError> {
     let opened = Arc::new(Tracked::new(pc::open_disk(disk)?));
@@ -176,8 +181,14 @@ pub(crate) fn add_disk(
         ..BlockOptions::default()
     };
     let gate = control.gates().disk.clone();
+    let no_room = control.no_room(FullDisk {
+        id: id.to_owned(),
+        image: opened.identify(),
+    });
     let counted = disk.counted(Arc::<Tracked>::clone(&opened));
-    let device = Block::new(counted, &options).through(gate);
+    let device = Block::new(counted, &options)
+        .through(gate)
+        .keeping(Arc::new(no_room));
     Ok(Plugged {
         id: disk.id.clone(),
         slot: board.add_removable(disk.slot, device, OptionRom::default())?,

@@ -68,7 +68,7 @@ pub use config::{
     TpmConfig, Transport, UsbConfig, UsbController, UserOptions, VariablesConfig, VsockConfig,
     lease,
 };
-pub use control::{MachineControl, MemoryReport, Outcome};
+pub use control::{FullDisk, MachineControl, MemoryReport, Outcome};
 pub use engine_soft::{begin_kin, is_of_kin};
 // What a device made elsewhere needs, so that its crate need know no floor below this one.
 pub use crate::migration::{

@@ -149,7 +149,7 @@ impl Machine {
         let vcpus = u32::try_from(self.vcpus.len()).unwrap_or(u32::MAX);
         let (board, control) = (&mut self.board, &self.shared.control);
         let plugged = match plug {
-            Plug::Disk(disk) => disks::add_disk(board, &disk, control)?,
+            Plug::Disk(disk) => disks::add_disk(board, &disk, &disk.id, control)?,
             Plug::Network(card) => {
                 let (_, plugged) = network::add(board, &card, vcpus, control)?;
                 plugged.ok_or_else(refused)?

@@ -192,6 +192,15 @@ impl Control {
             .collect()
     }
 
+    fn stop_when_full(&self, py: Python<'_>) {
+        py.detach(|| self.control.stop_when_full());
+    }
+
+    fn full_disks(&self) -> Vec<(String, String)> {
+        let full = self.control.full_disks().into_iter();
+        full.map(|disk| (disk.id, disk.image)).collect()
+    }
+
     fn memory_report(&self, py: Python<'_>) -> Option<Memory> {
         py.detach(|| self.control.memory()).map(Memory::from)
     }

@@ -70,12 +70,12 @@ def _status(guest: Document) -> str:
     when = ago(since) if isinstance(since, float) else None
     if guest["state"] == "created":
         return "never started"
+    told = f": {guest['sentence']}" if guest["sentence"] else ""
     if guest["state"] != "exited":
         times = "once" if guest["restarts"] == 1 else f"{guest['restarts']} times"
         again = f", started again {times}" if guest["restarts"] else ""
-        return f"up {when}{again}" if when else ""
+        return f"up {when}{again}{told}" if when else ""
     status = "" if guest["status"] is None else f" {guest['status']}"
-    told = f": {guest['sentence']}" if guest["sentence"] else ""
     return f"exited{status}{f' {when} ago' if when else ''}{told}"
 
 

@@ -6,6 +6,7 @@ as well; sockets, log and clients stay.
 """
 
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -55,6 +56,7 @@ from innkeeper.vm.last_words import last_words
 from innkeeper.vm.order import Order
 from innkeeper.vm.plugs import Plugs
 from innkeeper.vm.qmp.commands import handlers, version
+from innkeeper.vm.qmp.media import PERIPHERAL
 from innkeeper.vm.qmp.server import Server
 from innkeeper.vm.qmp.session import CommandError
 from innkeeper.vm.running import Control, RunningMachine
@@ -113,6 +115,8 @@ class Desk:
         self.loop = Loop()
         self.log = Log(home)
         self.paused = False
+        # Disks that a write is kept for, since the host has no room, and their images.
+        self.full: tuple[tuple[str, str], ...] = ()
         self.limits = order.spec.limits
         self._memory = order.spec.memory
         self._vcpus = order.spec.vcpus
@@ -264,10 +268,31 @@ class Desk:
         if self.late_memory.cut_off:
             self.require_memory()
         if self.paused:
+            self.full = ()
             self.control().resume()
             self._changed(RUNNING, "RESUME", "resume")
             if self.hub.ready:
                 awakening.set_time(self.hub)
+
+    def _look_for_full(self) -> None:
+        """The machine has paused itself, where the host has no room for a write to a disk."""
+        before, self.full = self.full, tuple(self.control().full_disks())
+        found = [disk for disk in self.full if disk not in before]
+        for disk, image in found:
+            self.server.event(
+                "BLOCK_IO_ERROR",
+                **{"qom-path": f"{PERIPHERAL}{disk}"},
+                device=disk,
+                operation="write",
+                action="stop",
+                nospace=True,
+                reason=os.strerror(errno.ENOSPC),
+            )
+            journal.tell(self.home, "full", disk=disk, file=image)
+        if found and self.paused:
+            self._write_run()
+        elif found:
+            self._changed(PAUSED, "STOP", "pause")
 
     @property
     def stands_still(self) -> bool:
@@ -492,7 +517,9 @@ class Desk:
         self.machine = machine
         if self._news is not None:
             self._news.close()
-        self._news = News(self.loop, self.server, machine, self.plugs.gone)
+        self.full = ()
+        machine.control.stop_when_full()
+        self._news = News(self.loop, self.server, machine, self.plugs.gone, self._look_for_full)
         self._size_memory()
         machine.control.want_cpus(self._vcpus)
         if self._arrival is not None:
@@ -642,6 +669,7 @@ class Desk:
             "version": VERSION,
             "since": self._began,
             "phase": PAUSED if self.stands_still else RUNNING,
+            "sentence": self._why_paused(),
             "engine": self.machine.engine,
             "ready": self.hub.ready,
             "agent": self.hub.answers_by,
@@ -654,6 +682,12 @@ class Desk:
             if not self._unwritten:
                 self._unwritten = True
                 self.loop.after(_AGAIN, self._write_run_again)
+
+    def _why_paused(self) -> str | None:
+        if not self.full:
+            return None
+        images = " and ".join(image for _, image in self.full)
+        return f"the host has no room for {images}: make some, then inn resume {self.home.name}"
 
     def _write_run_again(self) -> None:
         self._unwritten = False

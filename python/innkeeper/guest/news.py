@@ -25,8 +25,11 @@ class News:
         server: Server,
         machine: RunningMachine,
         on_gone: Callable[[str], None],
+        on_full: Callable[[], None],
     ) -> None:
-        """`on_gone` hears of each disk and network card that the guest has let go of."""
+        """`on_gone` hears of each disk and network card that the guest has let go of; `on_full`
+        may find the machine paused, since the host has no room for a disk.
+        """
         self._loop = loop
         self._server = server
         self._machine = machine
@@ -36,6 +39,7 @@ class News:
         self._known = 0, 0
         self._processors: list[bool] = []
         self._on_gone = on_gone
+        self._on_full = on_full
         self._plugged = self._ids()
         self._trays = self._open_trays()
         self._known = self._look()
@@ -63,6 +67,7 @@ class News:
             self._tell()
 
     def _tell(self) -> None:
+        self._on_full()
         self._tell_memory()
         self.tell_plugged()
         self.tell_processors()

@@ -1,9 +1,10 @@
 use std::sync::Arc;
 
 use devices::Lines;
+use devices::virtio::NoRoom;
 use memory::GuestMemory;
 
-use super::{MachineControl, MachineLines, Outcome, Request};
+use super::{FullDisk, MachineControl, MachineLines, Outcome, Request};
 use crate::a20::A20Gate;
 use crate::config::Reboot;
 use crate::layout::{MIN_MEMORY, ram_ranges};
@@ -78,4 +79,25 @@ fn a_bell_keeps_no_machine_and_harms_nobody_after_it() {
     drop(control);
     assert!(shared.upgrade().is_none());
     bell.set(false);
+}
+
+#[test]
+fn a_full_disk_pauses_only_where_somebody_looks_and_until_somebody_resumes() {
+    let control = MachineControl::default();
+    let disk = FullDisk {
+        id: "virtio0".into(),
+        image: "/srv/web.qcow2".into(),
+    };
+    let no_room = control.no_room(disk.clone());
+    assert!(!no_room.stop());
+    assert_eq!((control.request(), control.full_disks()), (None, vec![]));
+    control.stop_when_full();
+    assert!(no_room.stop());
+    assert!(no_room.stop());
+    assert_eq!(control.request(), Some(Request::Pause));
+    assert_eq!(control.full_disks(), [disk]);
+    control.resume();
+    assert_eq!((control.request(), control.full_disks()), (None, vec![]));
+    drop(control);
+    assert!(!no_room.stop());
 }

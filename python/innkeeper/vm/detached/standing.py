@@ -22,8 +22,9 @@ _KILLED = "its processes are gone: they were killed, or the host went down"
 
 class Standing:
     """`pid` is the process that runs the guest's processors, `supervisor` the one that watches it;
-    None where there is none. `status` and `sentence` are of a guest that has ended; `since` is when
-    it came to stand so, as a Unix time, and None where nobody knows.
+    None where there is none. `status` is of a guest that has ended, and so is `sentence`, or of one
+    that paused itself; `since` is when it came to stand so, as a Unix time, and None where nobody
+    knows.
     """
 
     def __init__(self, state: str) -> None:
@@ -87,6 +88,7 @@ def _live(run: "dict[str, object]", supervisor: "dict[str, object] | None") -> S
         found.since = _seconds(run, "since")
         found.engine = _text(run, "engine")
         found.ready = run.get("ready") is True
+        found.sentence = _text(run, "sentence")
     if watcher is not None:
         found.supervisor = watcher[0]
         found.restarts = _number(supervisor, "restarts") or 0

@@ -77,6 +77,8 @@ class Subject(Protocol):
     @property
     def paused(self) -> bool: ...
     @property
+    def full(self) -> tuple[tuple[str, str], ...]: ...
+    @property
     def machine(self) -> RunningMachine | None: ...
     def pause(self) -> None: ...
     def resume(self) -> None: ...
@@ -142,7 +144,7 @@ def _every(guest: Subject) -> dict[str, Handler]:
         **traffic.handlers(guest),
         "cont": just("resume"),
         "query-block": lambda _: [
-            *(_block(index, disk) for index, disk in enumerate(guest.spec.disks) if not disk.gone),
+            *(_block(guest, at, disk) for at, disk in enumerate(guest.spec.disks) if not disk.gone),
             *media.blocks(guest),
         ],
         "query-chardev": lambda _: _chardevs(guest),
@@ -164,10 +166,11 @@ def _every(guest: Subject) -> dict[str, Handler]:
 
 def _status(guest: Subject) -> dict[str, object]:
     still = guest.stands_still
-    return {"running": not still, "status": "paused" if still else "running"}
+    why = "io-error" if guest.full else "paused"
+    return {"running": not still, "status": why if still else "running"}
 
 
-def _block(index: int, disk: DiskSpec) -> dict[str, Any]:
+def _block(guest: Subject, index: int, disk: DiskSpec) -> dict[str, Any]:
     own = disk.overlay is Overlay.NONE
     inserted = {
         "file": disk.nbd or str(disk.path if own else disk.overlay_path or "a temporary file"),
@@ -182,6 +185,7 @@ def _block(index: int, disk: DiskSpec) -> dict[str, Any]:
         "type": "hd",
         "removable": False,
         "locked": False,
+        "io-status": "nospace" if disk_id(index, disk) in dict(guest.full) else "ok",
         "inserted": inserted,
     }
 

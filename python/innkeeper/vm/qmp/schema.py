@@ -13,8 +13,11 @@ Type = str | list[str]
 Members = Mapping[str, Type]
 
 ENUMS: Final[dict[str, tuple[str, ...]]] = {
+    "BlockDeviceIoStatus": ("ok", "failed", "nospace"),
+    "BlockErrorAction": ("ignore", "report", "stop"),
     "ImageFormat": ("png", "ppm"),
     "MemoryDeviceInfoKind": ("virtio-mem",),
+    "IoOperationType": ("read", "write"),
     "MigrationStatus": (
         "none",
         "active",
@@ -31,7 +34,7 @@ ENUMS: Final[dict[str, tuple[str, ...]]] = {
         "cancelled",
     ),
     "QMPCapability": (),
-    "RunState": ("running", "paused", "shutdown", "prelaunch", "guest-panicked"),
+    "RunState": ("running", "paused", "io-error", "shutdown", "prelaunch", "guest-panicked"),
     "ShutdownCause": (
         "none",
         "host-qmp-quit",
@@ -53,6 +56,7 @@ OBJECTS: Final[dict[str, Members]] = {
         "removable": "bool",
         "locked": "bool",
         "*tray_open": "bool",
+        "*io-status": "BlockDeviceIoStatus",
         "*inserted": "BlockDeviceInfo",
         "*qdev": "str",
     },
@@ -296,6 +300,14 @@ COMMANDS: Final[dict[str, tuple[Members, Type]]] = {
 }
 EVENTS: Final[dict[str, Members]] = {
     "BALLOON_CHANGE": {"actual": "int"},
+    "BLOCK_IO_ERROR": {
+        "qom-path": "str",
+        "device": "str",
+        "operation": "IoOperationType",
+        "action": "BlockErrorAction",
+        "*nospace": "bool",
+        "reason": "str",
+    },
     "DEVICE_DELETED": {"*device": "str", "path": "str"},
     "DEVICE_TRAY_MOVED": {"device": "str", "id": "str", "tray-open": "bool"},
     "GUEST_PANICKED": {"action": "str"},
