@@ -111,10 +111,10 @@ impl From<Nonsense> for Failed {
 
 impl From<io::Error> for Failed {
     fn from(error: io::Error) -> Failed {
-        match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Failed::Full,
+        match block::lacks_room(error.kind()) {
+            true => Failed::Full,
             // The guest learns no more than this; its driver names the sector.
-            _ => Failed::Status(STATUS_IO_ERROR),
+            false => Failed::Status(STATUS_IO_ERROR),
         }
     }
 }
