@@ -10,6 +10,7 @@ use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use crate::BlockError;
+use crate::device::not_stable;
 
 /// An open image file, locked against a second writer for as long as any clone of it is open.
 #[derive(Debug)]
@@ -110,8 +111,8 @@ pub(crate) fn create_soon(
 /// # Errors
 /// When it may not be.
 pub(crate) fn settle(file: &File, path: &Path) -> io::Result<()> {
-    file.sync_all()?;
-    sync_directory(path)
+    file.sync_all().map_err(not_stable)?;
+    sync_directory(path).map_err(not_stable)
 }
 
 /// A file that has not its own name yet.

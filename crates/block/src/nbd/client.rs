@@ -15,7 +15,7 @@ use super::protocol::{
     REPLY_MAGIC, REQUEST_MAGIC, SEND_FLUSH, SEND_TRIM, SEND_WRITE_ZEROES, TRIM, WRITE,
     WRITE_ZEROES, nonsense, read_data, read_u16, read_u32, read_u64,
 };
-use crate::device::{SECTOR_SIZE, refuse_write};
+use crate::device::{SECTOR_SIZE, not_stable, refuse_write};
 use crate::{BlockDevice, BlockError, check_range};
 
 /// A server that says nothing for so long has gone.
@@ -358,7 +358,8 @@ impl BlockDevice for NbdDisk {
         if self.read_only() || self.flags & SEND_FLUSH == 0 {
             return Ok(());
         }
-        self.request((FLUSH, 0), 0, 0, &[], &mut [])
+        let done = self.request((FLUSH, 0), 0, 0, &[], &mut []);
+        done.map_err(not_stable)
     }
 
     fn discard(&self, offset: u64, len: u64) -> io::Result<()> {

@@ -111,6 +111,7 @@ impl From<Nonsense> for Failed {
 
 impl From<io::Error> for Failed {
     fn from(error: io::Error) -> Failed {
+        // Not of a sync, by which a kernel forgets what it could not write: a second one would say that all is well.
         match block::lacks_room(error.kind()) {
             true => Failed::Full,
             // The guest learns no more than this; its driver names the sector.
@@ -218,7 +219,7 @@ fn run(
             finish_write(context)
         }
         TYPE_FLUSH => {
-            flush(context)?;
+            context.disk.flush()?;
             Ok(0)
         }
         TYPE_GET_ID => {
@@ -236,15 +237,9 @@ fn run(
 
 fn finish_write(context: &RequestContext) -> Result<u64, Failed> {
     if context.write_through {
-        flush(context)?;
+        context.disk.flush()?;
     }
     Ok(0)
-}
-
-/// Never kept: what a kernel could not write at a flush it forgets, and a second flush would say that all is well.
-fn flush(context: &RequestContext) -> Result<(), Failed> {
-    let flushed = context.disk.flush();
-    flushed.map_err(|_| Failed::Status(STATUS_IO_ERROR))
 }
 
 /// The transfer's first byte on the disk, if the whole transfer lies on it.

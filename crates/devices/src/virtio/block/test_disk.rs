@@ -93,6 +93,9 @@ impl BlockDevice for MemoryDisk {
     }
 
     fn flush(&self) -> io::Result<()> {
+        if self.full.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         self.flushes.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }

@@ -554,6 +554,19 @@ fn a_write_that_the_host_has_no_room_for_is_kept_and_done_when_the_guest_goes_on
 }
 
 #[test]
+fn a_flush_whose_tables_have_no_room_is_kept_as_well() {
+    let (mut driver, disk, told) = on_a_full_host(true);
+    let flush = driver.submit(0, &[Buffer::Out(&header(4, 0)), Buffer::In(1)]);
+    wait_until(|| told.1.load(Ordering::Relaxed) > 0);
+    driver.function.quiesce();
+    assert!(!driver.has_answer(0));
+    disk.full.store(false, Ordering::Relaxed);
+    driver.function.resume();
+    assert_eq!(driver.answer(0).0, flush);
+    assert_eq!(driver.written(0, flush), [0]);
+}
+
+#[test]
 fn a_write_that_was_kept_is_done_by_the_machine_that_goes_on_from_the_saved_one() {
     let (mut driver, _, told) = on_a_full_host(true);
     let write = [
