@@ -1,11 +1,13 @@
 """The guest of tests/hostile as a kernel and as firmware, and what is looked at while it runs."""
 
+import contextlib
 import functools
 import os
 import re
 import struct
 import subprocess
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -100,6 +102,10 @@ def _ordered(orders: Orders) -> bytes:
     return file.replace(file[(at := file.index(_ORDERS)) : at + len(packed)], packed)
 
 
+# Threads that a process begins when it first needs them: one of each, whatever its guest does.
+_ONCE = ("huge-pages", "console-output")
+
+
 @dataclass(frozen=True)
 class Taken:
     """What a process has of its host. Memory is what is its own, in bytes."""
@@ -118,7 +124,15 @@ def taken(pid: int) -> Taken:
     fields = dict(re.findall(r"^(\w+):\s+(\d+)", status, re.MULTILINE))
     memory = (int(fields["RssAnon"]) + int(fields["RssShmem"])) << 10
     descriptors = len(list(Path(f"/proc/{pid}/fd").iterdir()))
-    return Taken(memory, int(fields["Threads"]), descriptors)
+    threads = sum(name not in _ONCE for name in _threads(pid))
+    return Taken(memory, threads, descriptors)
+
+
+def _threads(pid: int) -> Iterator[str]:
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        # It may have just ended.
+        with contextlib.suppress(OSError):
+            yield task.joinpath("comm").read_text().strip()
 
 
 class Neighbour:
