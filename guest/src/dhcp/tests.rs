@@ -65,3 +65,29 @@ fn requests_name_the_address() {
     );
     assert_eq!(CLIENT.discover().len(), 300);
 }
+
+/// Answers come from the network, from whoever is there.
+#[test]
+fn whatever_comes_is_read_to_an_end() {
+    // Spec: Marsaglia, "Xorshift RNGs".
+    let mut noise = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = |below: usize| {
+        noise ^= noise << 13;
+        noise ^= noise >> 7;
+        noise ^= noise << 17;
+        usize::try_from(noise >> 33).unwrap() % below
+    };
+    let mut understood = 0;
+    for _ in 0..20_000 {
+        let mut message = answer([2, 5, 6, 0][next(4)]);
+        for _ in 0..next(6) {
+            // Options, for the most part: what is for others is soon done with.
+            let at = if next(8) == 0 { 0 } else { FIXED };
+            let at = at + next(message.len() - at);
+            message[at] = u8::try_from(next(256)).unwrap();
+        }
+        message.truncate(message.len() - next(3) * next(20));
+        understood += usize::from(CLIENT.parse(&message).is_some());
+    }
+    assert!((1000..19_000).contains(&understood), "{understood}");
+}
