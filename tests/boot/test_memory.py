@@ -67,8 +67,9 @@ def test_memory_that_is_freed_returns_to_the_host(house: House, box: str) -> Non
             filled = (await qmp.execute("x-query-memory"))["resident"]
             assert filled > 200 * _MIB
             house("exec", box, "rm", "/dev/shm/fill")
-            # What is left over in small pieces stays with the guest.
-            await _until(qmp, "x-query-memory", lambda one: one["resident"] < filled - 190 * _MIB)
+            # What is left over in pieces of less than 2 MiB stays with the guest: how much that is
+            # depends on what else it does meanwhile.
+            await _until(qmp, "x-query-memory", lambda one: one["resident"] < filled - 150 * _MIB)
 
     asyncio.run(talk())
     # Nothing that the guest has was lost.
