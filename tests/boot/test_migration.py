@@ -144,6 +144,7 @@ def test_a_connection_and_all_else_outlives_a_move(
     assert (moved["address"], moved["mac"]) == (member["address"], member["mac"])
 
 
+@pytest.mark.long_guest(reason="memory comes late to small guests elsewhere")
 def test_a_guest_works_while_its_memory_comes(debian: Image, tmp_path: Path) -> None:
     if (why := _core.post_copy_missing()) is not None:
         pytest.skip(f"userfaultfd: {why}")
