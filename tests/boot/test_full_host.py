@@ -1,11 +1,14 @@
 """A guest that writes more than its host has room for stands still until there is room."""
 
+import asyncio
 import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from qemu.qmp import QMPClient
 from tests.boot import packages
 from tests.boot.initrd import LOAD, busybox, modules
 from tests.run.house import House
@@ -54,6 +57,9 @@ def test_a_write_waits_for_room(house: House, storage: Path, tmp_path: Path, kin
     (listed,) = json.loads(house("ps", "--json"))
     assert listed["sentence"] == why
     assert why in house("ps")
+    status, (block, *_) = asyncio.run(asked(house, "query-status", "query-block"))
+    assert status == {"running": False, "status": "io-error"}
+    assert block["io-status"] == "nospace"
     assert "it was flushed" not in house("logs", "box")
 
     # Still none, or not enough: paused again.
@@ -87,15 +93,27 @@ def test_who_waits_for_room_can_be_killed_and_what_cannot_be_saved_is_refused(
     assert house.inspect("box")["state"] == "paused"
     give_room(storage, 64 * MIB)
     house("snapshot", "create", "box", "waiting")
+    house("fork", "box", "other")
     house("kill", "box")
     # The write is made by who goes on from the snapshot.
     house("snapshot", "restore", "box", "waiting")
     house("resume", "box")
-    house.wait_for_state("box", "exited")
-    said = house("logs", "box")
-    assert "it is whole" in said
-    assert "I/O error" not in said
-    house("rm", "box")
+    # As does a fork, which nobody has paused.
+    for name in ("box", "other"):
+        house.wait_for_state(name, "exited")
+        said = house("logs", name)
+        assert "it is whole" in said
+        assert "I/O error" not in said
+    house("rm", "box", "other")
+
+
+async def asked(house: House, *commands: str) -> list[Any]:
+    client = QMPClient("test")
+    await client.connect(str(house.inspect("box")["control_socket"]))
+    try:
+        return [await client.execute(command) for command in commands]
+    finally:
+        await client.disconnect()
 
 
 def told(house: House) -> list[dict[str, object]]:

@@ -6,7 +6,6 @@ as well; sockets, log and clients stay.
 """
 
 import contextlib
-import errno
 import os
 import signal
 import sys
@@ -24,6 +23,7 @@ from innkeeper.guest.arrival import Arrival
 from innkeeper.guest.clipboard import GuestClipboard
 from innkeeper.guest.connection import AGENT_PORT
 from innkeeper.guest.departure import Departure
+from innkeeper.guest.full_disks import FullDisks
 from innkeeper.guest.hub import AgentHub
 from innkeeper.guest.late_memory import LateMemory
 from innkeeper.guest.media import Media
@@ -51,12 +51,11 @@ from innkeeper.vm.detached.standing import PAUSED, RUNNING
 from innkeeper.vm.display.rfb.places import listen
 from innkeeper.vm.display.rfb.server import RfbServer
 from innkeeper.vm.display.seat import Seat
-from innkeeper.vm.ending import Ending, EndKind, ending
+from innkeeper.vm.ending import CAUSES, Ending, EndKind, ending
 from innkeeper.vm.last_words import last_words
 from innkeeper.vm.order import Order
 from innkeeper.vm.plugs import Plugs
 from innkeeper.vm.qmp.commands import handlers, version
-from innkeeper.vm.qmp.media import PERIPHERAL
 from innkeeper.vm.qmp.server import Server
 from innkeeper.vm.qmp.session import CommandError
 from innkeeper.vm.running import Control, RunningMachine
@@ -115,8 +114,7 @@ class Desk:
         self.loop = Loop()
         self.log = Log(home)
         self.paused = False
-        # Disks that a write is kept for, since the host has no room, and their images.
-        self.full: tuple[tuple[str, str], ...] = ()
+        self._full_disks = FullDisks(home)
         self.limits = order.spec.limits
         self._memory = order.spec.memory
         self._vcpus = order.spec.vcpus
@@ -268,7 +266,7 @@ class Desk:
         if self.late_memory.cut_off:
             self.require_memory()
         if self.paused:
-            self.full = ()
+            self._full_disks.forget()
             self.control().resume()
             self._changed(RUNNING, "RESUME", "resume")
             if self.hub.ready:
@@ -276,23 +274,17 @@ class Desk:
 
     def _look_for_full(self) -> None:
         """The machine has paused itself, where the host has no room for a write to a disk."""
-        before, self.full = self.full, tuple(self.control().full_disks())
-        found = [disk for disk in self.full if disk not in before]
-        for disk, image in found:
-            self.server.event(
-                "BLOCK_IO_ERROR",
-                **{"qom-path": f"{PERIPHERAL}{disk}"},
-                device=disk,
-                operation="write",
-                action="stop",
-                nospace=True,
-                reason=os.strerror(errno.ENOSPC),
-            )
-            journal.tell(self.home, "full", disk=disk, file=image)
-        if found and self.paused:
+        if not self._full_disks.look(self.control(), self.server):
+            return
+        if self.paused:
             self._write_run()
-        elif found:
+        else:
             self._changed(PAUSED, "STOP", "pause")
+
+    @property
+    def full(self) -> tuple[tuple[str, str], ...]:
+        """Disks that a write is kept for, since the host has no room, and their images."""
+        return self._full_disks.known
 
     @property
     def stands_still(self) -> bool:
@@ -517,7 +509,7 @@ class Desk:
         self.machine = machine
         if self._news is not None:
             self._news.close()
-        self.full = ()
+        self._full_disks.forget()
         machine.control.stop_when_full()
         self._news = News(self.loop, self.server, machine, self.plugs.gone, self._look_for_full)
         self._size_memory()
@@ -609,8 +601,8 @@ class Desk:
             found = Ending(0, "it was moved to another host")
         elif self._command is not None and self._command.ending is not None and found.status == 0:
             found = self._command.ending
-        reason = _CAUSES.get(kind, self._asked or "host-error")
-        self._finish(found, guest=kind in _CAUSES, reason=reason)
+        reason = CAUSES.get(kind, self._asked or "host-error")
+        self._finish(found, guest=kind in CAUSES, reason=reason)
 
     def _begins_anew(self, kind: EndKind) -> bool:
         by_guest = kind is EndKind.RESET and self.order.image and not self.log.panicked
@@ -669,7 +661,7 @@ class Desk:
             "version": VERSION,
             "since": self._began,
             "phase": PAUSED if self.stands_still else RUNNING,
-            "sentence": self._why_paused(),
+            "sentence": self._full_disks.sentence,
             "engine": self.machine.engine,
             "ready": self.hub.ready,
             "agent": self.hub.answers_by,
@@ -683,24 +675,9 @@ class Desk:
                 self._unwritten = True
                 self.loop.after(_AGAIN, self._write_run_again)
 
-    def _why_paused(self) -> str | None:
-        if not self.full:
-            return None
-        images = " and ".join(image for _, image in self.full)
-        return f"the host has no room for {images}: make some, then inn resume {self.home.name}"
-
     def _write_run_again(self) -> None:
         self._unwritten = False
         self._write_run()
-
-
-_CAUSES: Final = {
-    EndKind.POWER_OFF: "guest-shutdown",
-    EndKind.RESET: "guest-reset",
-    EndKind.TRIPLE_FAULT: "guest-reset",
-    EndKind.PANIC: "guest-panic",
-    EndKind.DEVICE_EXIT: "guest-shutdown",
-}
 
 
 def _write_ending(home: Home, found: Ending, *, asked: bool, failed_to_start: bool) -> None:

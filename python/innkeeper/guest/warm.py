@@ -111,6 +111,7 @@ class Start:
                 for fd in files.all():
                     os.close(fd)
             if self._hears(TAKEN):
+                making.keep_code()
                 return
         self._forget()
 

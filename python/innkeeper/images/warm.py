@@ -47,8 +47,6 @@ MOST_BYTES: Final = 2 << 30
 _SPARE: Final = 1 << 30
 _LONGEST: Final = 64 << 20
 _DISK: Final = savings.disk(0, 0, "qcow2")
-# As the guest's process writes it, which may have it open for longer.
-_NEW_CODE: Final = f"new-{savings.CODE}"
 # Read each time.
 _SMALL: Final = (savings.STATE, savings.ABOUT, CONSOLE)
 _HOSTNAME: Final = "innkeeper.hostname="
@@ -314,8 +312,16 @@ class Making:
         Raises:
             OSError.
         """
-        names = (savings.STATE, savings.pages(0), savings.index(0), _DISK, _NEW_CODE)
+        names = (savings.STATE, savings.pages(0), savings.index(0), _DISK, kept_code.NEW)
         return RecordFiles.of([told, *(inside.create(self._directory, name) for name in names)])
+
+    def keep_code(self) -> None:
+        """The guest's process has written it, and nobody has run anything in the guest yet.
+
+        Raises:
+            OSError.
+        """
+        kept_code.keep(self._directory, kept_code.NEW, self._directory)
 
     def keep(self, about: Mapping[str, Any], console: str) -> None:
         """All its files are written. Where somebody was faster, theirs stays.
@@ -323,7 +329,6 @@ class Making:
         Raises:
             OSError.
         """
-        kept_code.keep(self._directory, _NEW_CODE, self._directory)
         inside.write(self._directory, savings.ABOUT, json.dumps(about).encode())
         inside.write(self._directory, CONSOLE, console.encode(errors="replace"))
         files = []

@@ -31,8 +31,6 @@ MOST: Final = 1000
 _MANY: Final = 2
 # Seconds until a guest's memory is written: of one with much to do, on a host with little to give.
 _TO_WRITE: Final = 120.0
-# As the guest's process writes it, which has it open for longer.
-_NEW_CODE: Final = f"new-{savings.CODE}"
 
 
 class ForkedGuest(Guest):
@@ -182,13 +180,13 @@ def _saved(parent: Guest) -> Iterator[WarmStart]:
             directory = os.open(place, inside.DIRECTORY)
             stack.callback(os.close, directory)
             disk = savings.disk(0, 0, "qcow2")
-            names = (savings.STATE, savings.pages(0), savings.index(0), disk, _NEW_CODE)
+            names = (savings.STATE, savings.pages(0), savings.index(0), disk, kept_code.NEW)
             files = [inside.create(directory, name) for name in names]
             for fd in files:
                 stack.callback(os.close, fd)
             _record(parent, files)
             state = inside.read(directory, savings.STATE, os.fstat(files[0]).st_size)
-            kept_code.keep(directory, _NEW_CODE, directory)
+            kept_code.keep(directory, kept_code.NEW, directory)
             code = kept_code.opened(directory)
             if code is not None:
                 stack.callback(os.close, code)

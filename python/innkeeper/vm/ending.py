@@ -17,6 +17,16 @@ class EndKind(StrEnum):
     ENGINE_FAILED = "engine-failed"
 
 
+# Of ends that are the guest's doing, as `ShutdownCause` of QEMU's schema has them.
+CAUSES: Final = {
+    EndKind.POWER_OFF: "guest-shutdown",
+    EndKind.RESET: "guest-reset",
+    EndKind.TRIPLE_FAULT: "guest-reset",
+    EndKind.PANIC: "guest-panic",
+    EndKind.DEVICE_EXIT: "guest-shutdown",
+}
+
+
 FAILURE: Final = 1
 BAD_INPUT: Final = 2
 PANICKED: Final = 120

@@ -14,10 +14,13 @@ import os
 from typing import Final
 
 from innkeeper._core import is_code_of_kin, seal_of_code
+from innkeeper.errors import HostFailure
 from innkeeper.vm import inside
 from innkeeper.vm.detached import savings
 from innkeeper.vm.detached.registry import home
 
+# As the guest's process writes it, which may have it open for longer.
+NEW: Final = f"new-{savings.CODE}"
 _KEY: Final = "code.key"
 _KEY_LENGTH: Final = 32
 # Bytes of code that all processors of a guest may leave.
@@ -36,7 +39,7 @@ def keep(own: int, name: str, into: int) -> None:
         try:
             length = os.fstat(read).st_size
             if length <= _LONGEST:
-                copy(read, into, savings.CODE, length)
+                _copy(read, into, length)
                 _seal(into)
         finally:
             os.close(read)
@@ -45,27 +48,27 @@ def keep(own: int, name: str, into: int) -> None:
 
 def opened(directory: int) -> int | None:
     """A descriptor of it, where it is as it was left."""
-    with contextlib.suppress(OSError):
+    with contextlib.ExitStack() as stack, contextlib.suppress(OSError, HostFailure):
         code = inside.open_file(directory, savings.CODE)
+        stack.callback(os.close, code)
         if is_code_of_kin(code) or _is_sealed(directory, code):
+            stack.pop_all()
             return code
-        os.close(code)
     return None
 
 
-def copy(read: int, into: int, name: str, length: int) -> None:
-    """A new file with the first `length` bytes of another.
-
-    Raises:
-        OSError: then there is nothing of that name.
+def _copy(read: int, into: int, length: int) -> None:
     """
-    written = inside.create(into, name)
+    Raises:
+        OSError: then there is nothing of it.
+    """
+    written = inside.create(into, savings.CODE)
     try:
         at = 0
         while at < length and (copied := os.copy_file_range(read, written, length - at, at)):
             at += copied
     except OSError:
-        os.unlink(name, dir_fd=into)
+        os.unlink(savings.CODE, dir_fd=into)
         raise
     finally:
         os.close(written)

@@ -3,11 +3,13 @@ takes, so that this is loaded once, and is in the host's memory once.
 
 Its owner asks for one after the other, by a socket, each with the socket of the guest's process
 (innkeeper.vm.child) and with where its status is told when it has ended. The answer is the
-process's number, and a pidfd of it, by which it can be killed whatever that number is by then.
+process's number, and a pidfd of it, by which it can be killed whatever that number is by then; or
+the negative number of an error.
 When its own socket closes, it ends; so does each of the guests' processes, by its own.
 """
 
 import contextlib
+import errno
 import gc
 import os
 import select
@@ -110,17 +112,27 @@ class Nursery:
         """
         status, theirs = os.pipe()
         try:
-            with self._asking:
-                socket.send_fds(self._socket, [_ASK], [owner.fileno(), theirs])
-                told, fds, _, _ = socket.recv_fds(self._socket, _NUMBER.size, 1)
-            (pid,) = _NUMBER.unpack(told)
-            (process,) = fds
-        except (OSError, ValueError, struct.error) as error:
+            pid, process = self._asked([owner.fileno(), theirs])
+        except OSError as error:
             os.close(status)
-            raise HostFailure(f"cannot start the guest's process: {error}") from error
+            said = f"cannot start the guest's process: {error.strerror or error}"
+            raise HostFailure(said) from error
         finally:
             os.close(theirs)
         return Nursling(pid, process, status)
+
+    def _asked(self, fds: Sequence[int]) -> tuple[int, int]:
+        """
+        Raises:
+            OSError: also that of the process which was asked.
+        """
+        with self._asking:
+            socket.send_fds(self._socket, [_ASK], fds)
+            told, found, _, _ = socket.recv_fds(self._socket, _NUMBER.size, 1)
+        number = _NUMBER.unpack(told)[0] if told else -errno.ECHILD
+        if number < 0:
+            raise OSError(-number, os.strerror(-number))
+        return number, found[0]
 
     def close(self) -> None:
         self._socket.close()
@@ -170,17 +182,26 @@ class _Forks:
             return False
         if request != _ASK or len(fds) != 2:
             return False
-        pid = os.fork()
-        if pid == 0:
-            self._become(fds)
         served, status = fds
+        try:
+            pid = os.fork()
+        except OSError as error:
+            os.close(status)
+            self._answer(-(error.errno or errno.EAGAIN))
+        else:
+            if pid == 0:
+                self._become(fds)
+            process = os.pidfd_open(pid)
+            self._alive[process] = (pid, status)
+            self._news.register(process, select.POLLIN)
+            self._answer(pid, process)
         os.close(served)
-        process = os.pidfd_open(pid)
-        self._alive[process] = (pid, status)
-        self._news.register(process, select.POLLIN)
-        with contextlib.suppress(OSError):
-            socket.send_fds(self._owner, [_NUMBER.pack(pid)], [process])
         return True
+
+    def _answer(self, number: int, *fds: int) -> None:
+        # Who asked may have gone.
+        with contextlib.suppress(OSError):
+            socket.send_fds(self._owner, [_NUMBER.pack(number)], fds)
 
     def _ended(self, process: int) -> None:
         pid, status = self._alive.pop(process)

@@ -85,6 +85,15 @@ def test_what_was_changed_is_nothing(damage: str, places: Places) -> None:
     assert places.opened() is None
 
 
+@pytest.mark.parametrize("missing", [savings.CODE, savings.SEAL])
+def test_what_is_not_opened_is_not_held_open(missing: str, places: Places) -> None:
+    places.keep()
+    (places.kept / missing).unlink()
+    before = sorted(Path("/proc/self/fd").iterdir())
+    assert places.opened() is None
+    assert sorted(Path("/proc/self/fd").iterdir()) == before
+
+
 def test_nobody_brings_a_seal_of_his_own(places: Places) -> None:
     (places.kept / savings.SEAL).write_bytes(bytes(32))
     places.keep()

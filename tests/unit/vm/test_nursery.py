@@ -1,10 +1,12 @@
 """Processes that are forked from one which has loaded all that they take."""
 
+import errno
 import os
+import select
 import signal
 import socket
 import subprocess
-import time
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 from innkeeper.errors import HostFailure, InvalidInput
 from innkeeper.machine import MachineSpec
 from innkeeper.machine.spec import DiskSpec
+from innkeeper.vm import nursery as nurseries
 from innkeeper.vm.nursery import Nursery, Nursling
 from innkeeper.vm.process import GuestProcess
 from innkeeper.vm.wiring import Wiring
@@ -74,13 +77,44 @@ def test_an_order_and_its_descriptors_arrive(nursery: Nursery) -> None:
 def test_a_nursery_that_was_killed_forks_none() -> None:
     with Nursery() as nursery:
         owner, process = begun(nursery)
+        alive = os.pidfd_open(process.pid)
         os.kill(nursery._process.pid, signal.SIGKILL)
         # Nobody can tell how it ended, or whether.
         assert process.wait(PATIENCE) == -signal.SIGKILL
         with pytest.raises(HostFailure, match="cannot start"):
             begun(nursery)
         owner.close()
-    until = time.monotonic() + PATIENCE
-    while Path(f"/proc/{process.pid}").exists():
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    # It ends all the same, once nobody wants it.
+    assert select.select([alive], [], [], PATIENCE)[0]
+    os.close(alive)
+
+
+class Thread:
+    """In place of a nursery's process."""
+
+    def __init__(self, _: list[str], *, pass_fds: tuple[int, ...], **__: object) -> None:
+        owner = socket.socket(fileno=os.dup(pass_fds[0]))
+        self._thread = threading.Thread(target=self._serve, args=(owner,))
+        self._thread.start()
+
+    def _serve(self, owner: socket.socket) -> None:
+        with owner:
+            nurseries._Forks(owner).serve()
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._thread.join(timeout)
+        return 0
+
+
+def test_a_host_without_processes_says_so_and_may_have_one_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse() -> int:
+        raise OSError(errno.EAGAIN, "no process")
+
+    monkeypatch.setattr(nurseries.subprocess, "Popen", Thread)
+    monkeypatch.setattr(os, "fork", refuse)
+    with Nursery() as nursery:
+        for _ in range(2):
+            with pytest.raises(HostFailure, match="Resource temporarily unavailable"):
+                begun(nursery)

@@ -34,6 +34,12 @@ fn open(storage: Arc<TestStorage>, read_only: bool) -> Qcow2Disk {
     Qcow2Disk::over(storage, path, header, read_only, None).unwrap()
 }
 
+/// Nothing is damaged, and nothing is counted that nobody has.
+fn assert_sound(disk: &Qcow2Disk, what: &str) {
+    let report = disk.check(Repair::Nothing).unwrap();
+    assert_eq!((report.errors, report.leaks), (0, 0), "{what}: {report:?}");
+}
+
 /// What each sector may hold: what it held when a flush was acknowledged last, and what was written
 /// since, with the number of the storage's change by which it may be there.
 struct Model {
@@ -218,8 +224,7 @@ fn power_cuts(lazy: bool, cluster_bits: u32, in_order: bool) {
             let disk = open(Arc::clone(&left), false);
             let model = model_at(&models, &writes, cut);
             model.check(&disk, cut, &what);
-            let report = disk.check(Repair::Nothing).unwrap();
-            assert_eq!((report.errors, report.leaks), (0, 0), "{what}: {report:?}");
+            assert_sound(&disk, &what);
         }
     }
 }
@@ -280,8 +285,7 @@ fn every_write_can_fail() {
             assert_eq!(before.errors, 0, "{what}: {before:?}");
             let disk = open(Arc::clone(&storage), false);
             model.check(&disk, usize::MAX, &what);
-            let report = disk.check(Repair::Nothing).unwrap();
-            assert_eq!((report.errors, report.leaks), (0, 0), "{what}: {report:?}");
+            assert_sound(&disk, &what);
         }
     }
 }
@@ -319,12 +323,7 @@ fn what_lacked_room_is_there_when_it_was_done_again() {
         }
         drop(disk);
         let disk = open(Arc::clone(&storage), false);
-        let report = disk.check(Repair::Nothing).unwrap();
-        assert_eq!(
-            (report.errors, report.leaks),
-            (0, 0),
-            "change {fails}: {report:?}"
-        );
+        assert_sound(&disk, &format!("change {fails}"));
         let mut held = vec![0; 3 * SECTOR];
         for round in (0..32).filter(|_| done.is_ok()) {
             disk.read_at(&mut held, place(round)).unwrap();
@@ -411,12 +410,7 @@ fn every_write_of_snapshots_and_sizes_can_fail() {
         let written = work(&disk);
         drop(disk);
         let disk = open(Arc::clone(&storage), false);
-        let report = disk.check(Repair::Nothing).unwrap();
-        assert_eq!(
-            (report.errors, report.leaks),
-            (0, 0),
-            "change {fails}: {report:?}"
-        );
+        assert_sound(&disk, &format!("change {fails}"));
         let mut held = vec![0; 64 * SECTOR];
         disk.read_at(&mut held, 0).unwrap();
         assert!(held == old || held == new || !written, "change {fails}");

@@ -511,6 +511,10 @@ impl NoRoom for Told {
     }
 }
 
+fn write_of_sevens(header: &[u8]) -> [Buffer<'_>; 3] {
+    [Buffer::Out(header), Buffer::Out(&[7; 512]), Buffer::In(1)]
+}
+
 fn on_a_full_host(stops: bool) -> (Driver, Arc<MemoryDisk>, Arc<Told>) {
     let disk = Arc::new(MemoryDisk::new(LEN));
     disk.full.store(true, Ordering::Relaxed);
@@ -527,12 +531,7 @@ fn on_a_full_host(stops: bool) -> (Driver, Arc<MemoryDisk>, Arc<Told>) {
 #[test]
 fn a_write_that_the_host_has_no_room_for_is_kept_and_done_when_the_guest_goes_on() {
     let (mut driver, disk, told) = on_a_full_host(true);
-    let write = [
-        Buffer::Out(&header(1, 3)),
-        Buffer::Out(&[7; 512]),
-        Buffer::In(1),
-    ];
-    let head = driver.submit(0, &write);
+    let head = driver.submit(0, &write_of_sevens(&header(1, 3)));
     wait_until(|| told.1.load(Ordering::Relaxed) > 0);
     let flush = driver.submit(0, &[Buffer::Out(&header(4, 0)), Buffer::In(1)]);
     driver.function.quiesce();
@@ -569,12 +568,7 @@ fn a_flush_whose_tables_have_no_room_is_kept_as_well() {
 #[test]
 fn a_write_that_was_kept_is_done_by_the_machine_that_goes_on_from_the_saved_one() {
     let (mut driver, _, told) = on_a_full_host(true);
-    let write = [
-        Buffer::Out(&header(1, 3)),
-        Buffer::Out(&[7; 512]),
-        Buffer::In(1),
-    ];
-    let head = driver.submit(0, &write);
+    let head = driver.submit(0, &write_of_sevens(&header(1, 3)));
     wait_until(|| told.1.load(Ordering::Relaxed) > 0);
     driver.function.quiesce();
     let roomy = Arc::new(MemoryDisk::new(LEN));
@@ -591,11 +585,7 @@ fn a_write_that_was_kept_is_done_by_the_machine_that_goes_on_from_the_saved_one(
 #[test]
 fn a_write_fails_on_a_full_host_where_nobody_stops_the_guest() {
     let (mut driver, _, told) = on_a_full_host(false);
-    let write = [
-        Buffer::Out(&header(1, 3)),
-        Buffer::Out(&[7; 512]),
-        Buffer::In(1),
-    ];
-    assert_eq!(request(&mut driver, &write).0, 1);
+    let write = header(1, 3);
+    assert_eq!(request(&mut driver, &write_of_sevens(&write)).0, 1);
     assert_eq!(told.1.load(Ordering::Relaxed), 1);
 }
